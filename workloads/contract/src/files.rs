@@ -1,0 +1,121 @@
+//! Where the operator mounts what, and how a workload reads it.
+//!
+//! Everything lies below one folder, `/etc/switchyard` in a pod. `SWITCHYARD_DIR` names another one, so that a
+//! workload runs unchanged on a developer's machine.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+
+/// The folder that everything is mounted below.
+pub const ROOT: &str = "/etc/switchyard";
+/// Environment variable that names another folder than [`ROOT`].
+pub const ROOT_ENV: &str = "SWITCHYARD_DIR";
+/// The configuration document: `config/config.json`, from a ConfigMap.
+pub const CONFIG_DIR: &str = "config";
+/// The key of the ConfigMap and the name of the file.
+pub const CONFIG_KEY: &str = "config.json";
+
+/// A value from a Secret, mounted as `secrets/<group>/<key>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The folder below `secrets/`, one for each Secret.
+    pub group: &'static str,
+    /// The key in that Secret, and the file's name.
+    pub key: &'static str,
+}
+
+/// The database's address, without rights of its own: each workload puts its role and password in.
+pub const DATABASE_URI: SecretFile = SecretFile { group: "database", key: "uri" };
+/// A login that may create roles and tables; mounted into the set-up Job alone. Falls back to `uri`.
+pub const DATABASE_ADMIN_URI: SecretFile = SecretFile { group: "database", key: "admin-uri" };
+/// Read replicas, comma separated; optional.
+pub const DATABASE_REPLICA_URIS: SecretFile = SecretFile { group: "database", key: "replica-uris" };
+/// The folder of role passwords, one file for each role, named like the role.
+pub const DATABASE_ROLES_GROUP: &str = "database-roles";
+/// The broker's address (`amqp://user:password@host/vhost`).
+pub const BROKER_URI: SecretFile = SecretFile { group: "broker", key: "uri" };
+/// The cache's address (`redis://:password@host/0`).
+pub const CACHE_URI: SecretFile = SecretFile { group: "cache", key: "uri" };
+/// S3 access key.
+pub const OBJECT_STORE_ACCESS_KEY: SecretFile = SecretFile { group: "object-store", key: "access-key" };
+/// S3 secret key.
+pub const OBJECT_STORE_SECRET_KEY: SecretFile = SecretFile { group: "object-store", key: "secret-key" };
+/// Token of the profile source.
+pub const PROFILE_SOURCE_TOKEN: SecretFile = SecretFile { group: "profile-source", key: "token" };
+/// Bearer key of the admin API.
+pub const ADMIN_KEY: SecretFile = SecretFile { group: "admin", key: "key" };
+
+/// A file that could not be read, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file is not there.
+    #[error("{path} is missing: the Secret or ConfigMap behind it has no key '{key}'")]
+    Missing { path: PathBuf, key: String },
+    /// The file is there and cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is not what it should be.
+    #[error("{path} is not valid: {reason}")]
+    Invalid { path: PathBuf, reason: String },
+}
+
+/// The folder that everything is mounted below.
+#[derive(Debug, Clone)]
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// A mount at `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// The mount that `SWITCHYARD_DIR` names, else [`ROOT`].
+    pub fn from_env() -> Self {
+        Self(std::env::var_os(ROOT_ENV).map_or_else(|| ROOT.into(), PathBuf::from))
+    }
+
+    /// Path of the configuration document.
+    pub fn config_path(&self) -> PathBuf {
+        self.0.join(CONFIG_DIR).join(CONFIG_KEY)
+    }
+
+    /// Path of a secret's file.
+    pub fn secret_path(&self, file: SecretFile) -> PathBuf {
+        self.0.join("secrets").join(file.group).join(file.key)
+    }
+
+    /// Reads a secret; white space around it is dropped, since people make Secrets with `echo`.
+    pub fn secret(&self, file: SecretFile) -> Result<SecretString, FileError> {
+        read(&self.secret_path(file)).map(|text| SecretString::from(text.trim()))
+    }
+
+    /// As [`Mount::secret`]; a file that is missing or blank is `None`.
+    pub fn optional_secret(&self, file: SecretFile) -> Result<Option<SecretString>, FileError> {
+        match read(&self.secret_path(file)) {
+            Ok(text) if text.trim().is_empty() => Ok(None),
+            Ok(text) => Ok(Some(SecretString::from(text.trim()))),
+            Err(FileError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The password of a database role; `None` where the user's Secret alone decides who logs in.
+    pub fn role_password(&self, role: crate::Role) -> Result<Option<SecretString>, FileError> {
+        self.optional_secret(SecretFile { group: DATABASE_ROLES_GROUP, key: role.as_str() })
+    }
+}
+
+/// Reads a whole text file.
+pub(crate) fn read(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => FileError::Missing {
+            path: path.to_owned(),
+            key: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        },
+        _ => FileError::Unreadable { path: path.to_owned(), source },
+    })
+}

@@ -1,0 +1,78 @@
+//! What the operator writes is what a workload reads.
+
+use switchyard_contract::*;
+
+fn config(workload: Workload) -> Config {
+    Config {
+        platform: Platform { namespace: "shop".into(), name: "main".into() },
+        workload,
+        database: Database {
+            role: Role::Workers,
+            pooler: Pooler::Transaction,
+            connections: ConnectionPool { size: 4, wait_timeout_seconds: 30, statement_timeout_seconds: 300 },
+        },
+        lanes: Lanes::default(),
+        tiers: Tiers::default(),
+        retry: Retry::default(),
+        analysis: Analysis::default(),
+        object_store: Some(ObjectStore {
+            endpoint: "http://s3:7070".into(),
+            bucket: "images".into(),
+            region: "local".into(),
+        }),
+        profile_source: None,
+    }
+}
+
+fn write(root: &std::path::Path, text: &str) -> Mount {
+    let mount = Mount::at(root);
+    std::fs::create_dir_all(mount.config_path().parent().unwrap()).unwrap();
+    std::fs::write(mount.config_path(), text).unwrap();
+    mount
+}
+
+#[test]
+fn every_workload_reads_back_what_was_written() {
+    for workload in [
+        Workload::Api,
+        Workload::Setup { roles: vec![RoleGrant { role: Role::Api, connections: 150, statement_timeout_seconds: 10 }] },
+        Workload::Pool { name: "ai".into(), kind: Kind::Ai, lanes: Lane::ALL.to_vec(), concurrency: 8 },
+    ] {
+        let written = config(workload);
+        let folder = tempfile::tempdir().unwrap();
+        let mount = write(folder.path(), &serde_json::to_string_pretty(&written).unwrap());
+        assert_eq!(Config::load(&mount).unwrap(), written);
+    }
+}
+
+#[test]
+fn an_unknown_field_is_refused_by_name() {
+    let mut document = serde_json::to_value(config(Workload::Api)).unwrap();
+    document["lanez"] = serde_json::json!({});
+    let folder = tempfile::tempdir().unwrap();
+    let error = Config::load(&write(folder.path(), &document.to_string())).unwrap_err().to_string();
+    assert!(error.contains("lanez") && error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn a_missing_secret_names_the_key_and_a_trailing_newline_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = Mount::at(folder.path());
+    let error = mount.secret(files::BROKER_URI).unwrap_err().to_string();
+    assert!(error.contains("no key 'uri'"), "{error}");
+
+    std::fs::create_dir_all(mount.secret_path(files::BROKER_URI).parent().unwrap()).unwrap();
+    std::fs::write(mount.secret_path(files::BROKER_URI), "amqp://broker\n").unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&mount.secret(files::BROKER_URI).unwrap()), "amqp://broker");
+}
+
+#[test]
+fn names_parse_and_an_unknown_one_lists_the_known() {
+    for lane in Lane::ALL {
+        assert_eq!(lane.as_str().parse::<Lane>().unwrap(), *lane);
+    }
+    assert_eq!(
+        "urgent".parse::<Lane>().unwrap_err().to_string(),
+        "unknown lane 'urgent'; use one of: critical, high, normal, low"
+    );
+}

@@ -1,0 +1,6 @@
+//! The job core: what a job is, where it lives (PostgreSQL), how workers hear of it (RabbitMQ), and what runs it.
+//!
+//! PostgreSQL is the truth. A message only says 'look here': it carries a job's id and nothing that could be lost.
+
+pub mod handler;
+pub mod model;
