@@ -1,1 +1,11 @@
+//! What the end-to-end tests share: a cluster, a platform in a namespace of its own, an API client.
+//!
+//! Nothing here knows the operator's types: a test from outside must notice when a name changes.
 
+mod api;
+mod cluster;
+mod platform;
+
+pub use api::{Answer, ApiClient};
+pub use cluster::{Cluster, Namespace, image, patiently};
+pub use platform::{Platform, profile_source};

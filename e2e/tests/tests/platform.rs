@@ -1,0 +1,205 @@
+//! One YAML becomes a platform, the platform finishes an analysis, and nothing is left of it afterwards.
+//!
+//! One test, in steps, since bringing a platform up is what takes the time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::StreamExt;
+use serde_json::{Value, json};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, patiently, profile_source};
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+
+const ANALYSIS: Duration = Duration::from_secs(180);
+const MADE: &[&str] = &[
+    "AnalyticsPlatform",
+    "WorkerPool",
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
+];
+
+#[tokio::test]
+async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
+    let namespace = Cluster::connect().await?.namespace("platform").await?;
+    let source = profile_source(&namespace).await?;
+    let platform =
+        Platform::ready(&namespace, "main", json!({"environment": "development", "profileSource": source})).await?;
+    every_default_pool_is_ready(&namespace).await?;
+
+    let admin = platform.admin().await?;
+    let (tenant, client) = admin.tenant("enterprise", 100).await?;
+    an_unseen_profile_is_analysed_end_to_end(&client).await?;
+    a_second_request_is_a_cache_hit_and_another_tenant_sees_nothing(&admin, &client).await?;
+    an_unknown_profile_ends_dead_with_its_credits_back(&admin, &tenant, &client).await?;
+    a_watcher_sees_every_event_and_can_resume(&client).await?;
+    kubectl_scale_sticks(&namespace).await?;
+    a_settled_platform_is_not_written_to(&namespace).await?;
+    deletion_leaves_nothing(&namespace).await?;
+    namespace.delete().await
+}
+
+async fn every_default_pool_is_ready(namespace: &Namespace) -> Result<()> {
+    for kind in ["general", "cdn", "discovery", "ai"] {
+        let name = format!("main-{kind}");
+        namespace.wait("WorkerPool", &name, "Ready", "True", Duration::from_secs(120)).await?;
+        let pool = namespace.get("WorkerPool", &name).await?;
+        ensure!(pool["spec"]["kind"] == kind, "{pool}");
+        ensure!(pool["status"]["readyReplicas"] == 1, "{}", pool["status"]);
+    }
+    let platform = namespace.get("AnalyticsPlatform", "main").await?;
+    ensure!(
+        platform["status"]["connections"].as_array().is_some_and(|rows| !rows.is_empty()),
+        "{}",
+        platform["status"]
+    );
+    ensure!(platform["status"]["url"].as_str().is_some_and(|url| url.contains("main-api")), "{}", platform["status"]);
+    Ok(())
+}
+
+async fn an_unseen_profile_is_analysed_end_to_end(client: &ApiClient) -> Result<()> {
+    let job = client.submit("somebody").await?;
+    let ended = client.ended(&job, ANALYSIS).await?;
+    ensure!(ended["state"] == "completed" && ended["progress"] == 100, "{ended}");
+
+    let result = client.get(&format!("/v1/jobs/{job}/result")).await?.expect(200)?;
+    let posts = result["posts"].as_array().context("posts")?;
+    ensure!(posts.len() >= 10, "{} posts", posts.len());
+    for post in posts {
+        let labelled = post["language"].is_string()
+            && post["sentiment"]["label"].is_string()
+            && post["sentiment"]["score"].is_number()
+            && post["category"]["label"].is_string();
+        ensure!(labelled, "{post}");
+    }
+    let images: Vec<&Value> = posts.iter().flat_map(|post| post["images"].as_array().into_iter().flatten()).collect();
+    ensure!(!images.is_empty() && images.iter().all(|image| image.get("error").is_none()), "{images:?}");
+    ensure!(result["model"]["fallback"] == false, "{}", result["model"]);
+    ensure!(result["aggregate"]["languages"].as_object().is_some_and(|l| l.len() > 1), "{}", result["aggregate"]);
+    ensure!(result["aggregate"]["engagement_rate"].is_number(), "{}", result["aggregate"]);
+    ensure!(client.get("/v1/profiles/somebody").await?.expect(200)?.is_object());
+    Ok(())
+}
+
+async fn a_second_request_is_a_cache_hit_and_another_tenant_sees_nothing(
+    admin: &ApiClient,
+    client: &ApiClient,
+) -> Result<()> {
+    let again = client.post("/v1/analyses", json!({"username": "somebody"})).await?;
+    ensure!(again.status == 200 && again.header("x-cache") == "hit", "{again:?}");
+    let jobs = client.get("/v1/jobs").await?.expect(200)?;
+    let job = jobs["jobs"][0]["id"].as_str().with_context(|| format!("{jobs}"))?.to_owned();
+    let (_, stranger) = admin.tenant("free", 10).await?;
+    for path in ["", "/result", "/events"] {
+        stranger.get(&format!("/v1/jobs/{job}{path}")).await?.expect(404)?;
+    }
+    stranger.post(&format!("/v1/jobs/{job}/cancel"), json!({})).await?.expect(404)?;
+    stranger.get("/v1/profiles/somebody").await?.expect(404)?;
+    Ok(())
+}
+
+async fn an_unknown_profile_ends_dead_with_its_credits_back(
+    admin: &ApiClient,
+    tenant: &str,
+    client: &ApiClient,
+) -> Result<()> {
+    let account = || async { admin.get(&format!("/admin/v1/tenants/{tenant}")).await?.expect(200) };
+    let before = account().await?;
+    let job = client.submit("missing-person").await?;
+    let charged = account().await?;
+    ensure!(charged["credits"].as_i64() < before["credits"].as_i64(), "{before} -> {charged}");
+    let ended = client.ended(&job, ANALYSIS).await?;
+    ensure!(ended["state"] == "dead" && ended["attempt"] == 1, "{ended}");
+    ensure!(ended["error"]["message"].as_str().is_some_and(|m| m.contains("missing-person")), "{ended}");
+    let after = account().await?;
+    ensure!(after["credits"] == before["credits"] && after["ledger_sum"] == after["credits"], "{before} -> {after}");
+    let dead = admin.get("/admin/v1/dead").await?.expect(200)?;
+    ensure!(dead.to_string().contains(&job), "{dead}");
+    Ok(())
+}
+
+async fn a_watcher_sees_every_event_and_can_resume(client: &ApiClient) -> Result<()> {
+    let job = client.submit("watched").await?;
+    let all = watch(client, &job, None).await?;
+    let numbers: Vec<i64> = all.iter().filter_map(|event| event["seq"].as_i64()).collect();
+    ensure!(numbers == (1..=numbers.len() as i64).collect::<Vec<_>>(), "gaps in {numbers:?}");
+    ensure!(all.last().is_some_and(|event| event["state"] == "completed"), "{all:?}");
+    let rest = watch(client, &job, Some(2)).await?;
+    ensure!(rest.first().is_some_and(|event| event["seq"] == 3) && rest.len() == all.len() - 2, "{rest:?}");
+    Ok(())
+}
+
+/// Every event until the server closes the WebSocket.
+async fn watch(client: &ApiClient, job: &str, after: Option<i64>) -> Result<Vec<Value>> {
+    let query = after.map_or_else(String::new, |seq| format!("?after={seq}"));
+    let mut request =
+        format!("{}/v1/jobs/{job}/events{query}", client.url.replace("http:", "ws:")).into_client_request()?;
+    request.headers_mut().insert("authorization", format!("Bearer {}", client.key).parse()?);
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+    let mut events = Vec::new();
+    while let Some(message) = tokio::time::timeout(ANALYSIS, socket.next()).await? {
+        match message? {
+            tungstenite::Message::Text(text) => events.push(serde_json::from_str(&text)?),
+            tungstenite::Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    Ok(events)
+}
+
+async fn kubectl_scale_sticks(namespace: &Namespace) -> Result<()> {
+    for replicas in [2, 1] {
+        let kubectl = std::env::var("SWITCHYARD_E2E_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+        let scaled = tokio::process::Command::new(kubectl)
+            .args(["-n", &namespace.name, "scale", "wp", "main-cdn", &format!("--replicas={replicas}")])
+            .output()
+            .await?;
+        ensure!(scaled.status.success(), "{}", String::from_utf8_lossy(&scaled.stderr));
+        patiently(Duration::from_secs(90), format!("main-cdn has {replicas}"), || async {
+            let pool = namespace.get("WorkerPool", "main-cdn").await?;
+            let deployment = namespace.get("Deployment", "main-cdn").await?;
+            if pool["status"]["readyReplicas"] != replicas || deployment["status"]["replicas"] != replicas {
+                bail!("{} {}", pool["status"], deployment["status"]);
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn a_settled_platform_is_not_written_to(namespace: &Namespace) -> Result<()> {
+    namespace.wait("AnalyticsPlatform", "main", "Ready", "True", Duration::from_secs(60)).await?;
+    // Two pictures that agree mean that it has settled; from there a touched platform must reconcile without a write to anything.
+    let settled = patiently(Duration::from_secs(90), "the platform settles", || async {
+        let first = namespace.made(MADE).await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        ensure!(first == namespace.made(MADE).await?, "still moving");
+        Ok(first)
+    })
+    .await?;
+    let mark = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform",
+        "metadata": {"name": "main", "annotations": {"e2e": "touched"}}});
+    let touched = kube::api::PatchParams::apply("e2e-touch");
+    namespace.api("AnalyticsPlatform").patch("main", &touched, &kube::api::Patch::Apply(&mark)).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let but_the_platform =
+        |list: Vec<String>| list.into_iter().filter(|o| !o.starts_with("AnalyticsPlatform/")).collect::<Vec<_>>();
+    let (before, after) = (but_the_platform(settled), but_the_platform(namespace.made(MADE).await?));
+    ensure!(before == after, "a second reconcile wrote:\n{before:#?}\n{after:#?}");
+    Ok(())
+}
+
+async fn deletion_leaves_nothing(namespace: &Namespace) -> Result<()> {
+    namespace.delete_object("AnalyticsPlatform", "main").await?;
+    patiently(Duration::from_secs(120), "everything of the platform goes", || async {
+        let left = namespace.made(MADE).await?;
+        ensure!(left.is_empty(), "left: {left:?}");
+        Ok(())
+    })
+    .await
+}
