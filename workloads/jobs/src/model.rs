@@ -36,7 +36,8 @@ impl std::fmt::Display for TenantId {
 
 /// Proof of a claim. Every claim draws a new one from a database sequence, and every write of a worker carries it: a worker that was only
 /// slow holds an old token, and its writes match no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RunToken(pub i64);
 
 /// Where a job is in its life, as stored.
@@ -111,7 +112,7 @@ pub struct FailedAttempt {
 }
 
 /// Which queue a job's message goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     pub kind: Kind,
     pub lane: Lane,
@@ -135,4 +136,67 @@ pub struct Event {
     /// What is being done, for instance `images`.
     pub stage: String,
     pub at: DateTime<Utc>,
+}
+
+/// What a message says: look at this job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pointer {
+    pub job: JobId,
+    #[serde(flatten)]
+    pub queue: Queue,
+}
+
+/// What a change in the store leaves to be told: to workers by pointers, to watchers by events. Both are only hints; the store remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Effects {
+    /// Jobs that a worker can claim now.
+    pub ready: Vec<Pointer>,
+    /// Changes that watchers of an analysis see.
+    pub events: Vec<Event>,
+}
+
+impl Effects {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.events.is_empty()
+    }
+}
+
+/// Where a job comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Asked for by the tenant.
+    Api,
+    /// Found by an analysis: free of charge, no part of the tenant's running count, within its limits.
+    Discovery,
+    /// A part of another job.
+    Child,
+}
+
+/// A job as its readers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub tenant: TenantId,
+    /// The job that this one is a part of.
+    pub parent: Option<JobId>,
+    pub origin: Origin,
+    pub state: JobState,
+    pub kind: Kind,
+    pub lane: Lane,
+    pub username: String,
+    /// The attempt that runs, or ran last; 0 before the first.
+    pub attempt: i32,
+    /// 0 to 100.
+    pub progress: i16,
+    pub stage: String,
+    /// Why the last failed attempt failed; on a dead job, why it died.
+    pub error: Option<JobError>,
+    /// When a retrying job may be claimed again.
+    pub run_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
 }

@@ -1,0 +1,33 @@
+-- Cancels an analysis with everything below it. Credits go back when no worker had claimed it.
+create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    j switchyard.jobs;
+    v_untouched boolean;
+    v_refunded bigint := 0;
+    v_balance bigint;
+    v_event jsonb;
+begin
+    select * into j from switchyard.jobs where id = p_job and tenant_id = p_tenant and parent_id is null for update;
+    if not found then
+        return '{"outcome": "not_found"}';
+    end if;
+    if j.finished_at is not null then
+        return jsonb_build_object('outcome', 'already_ended', 'job', switchyard.job_document(j));
+    end if;
+    v_untouched := j.started_at is null;
+    update switchyard.jobs
+    set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null, publish_at = null,
+        open_children = 0, stage = 'cancelled'
+    where id = j.id returning * into j;
+    perform switchyard.cancel_below(j.id);
+    v_event := switchyard.record_event(j.id);
+    perform switchyard.release(j);
+    if v_untouched then
+        v_refunded := switchyard.refund(j, 'cancelled before it ran');
+    end if;
+    select credits into v_balance from switchyard.tenants where id = j.tenant_id;
+    select * into j from switchyard.jobs where id = j.id;
+    return jsonb_build_object('outcome', 'cancelled', 'job', switchyard.job_document(j), 'refunded', v_refunded, 'balance', v_balance,
+        'effects', jsonb_build_object('ready', '[]'::jsonb, 'events', jsonb_build_array(v_event)));
+end $$;

@@ -1,0 +1,1 @@
+select switchyard.cancel($1, $2)

@@ -1,0 +1,1 @@
+select switchyard.claim($1, $2, $3, $4)

@@ -1,0 +1,1 @@
+select switchyard.complete($1, $2, $3, $4, $5, $6)

@@ -1,0 +1,1 @@
+select to_jsonb(switchyard.create_key($1, $2, $3))

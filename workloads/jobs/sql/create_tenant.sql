@@ -1,0 +1,1 @@
+select switchyard.create_tenant($1, $2, $3, $4)

@@ -1,0 +1,1 @@
+select to_jsonb(switchyard.discard($1))

@@ -1,0 +1,1 @@
+select switchyard.due($1, $2)

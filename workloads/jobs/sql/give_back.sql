@@ -1,0 +1,1 @@
+select switchyard.give_back($1, $2)

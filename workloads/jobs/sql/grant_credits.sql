@@ -1,0 +1,1 @@
+select switchyard.grant_credits($1, $2, $3)

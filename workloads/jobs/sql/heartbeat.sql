@@ -1,0 +1,1 @@
+select switchyard.heartbeat($1, $2, $3)

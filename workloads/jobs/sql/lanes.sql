@@ -1,0 +1,1 @@
+select switchyard.lane_report()

@@ -1,0 +1,1 @@
+select switchyard.mark_published($1, $2)

@@ -1,0 +1,1 @@
+select switchyard.mark_unpublished($1)

@@ -1,0 +1,1 @@
+select switchyard.pause($1, $2, $3)

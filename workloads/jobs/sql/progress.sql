@@ -1,0 +1,1 @@
+select switchyard.progress($1, $2, $3, $4)

@@ -1,0 +1,1 @@
+select switchyard.retain($1, $2, $3, $4)

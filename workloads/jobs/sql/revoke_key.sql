@@ -1,0 +1,1 @@
+select to_jsonb(switchyard.revoke_key($1, $2))

@@ -1,0 +1,1 @@
+select switchyard.tenant_report($1)

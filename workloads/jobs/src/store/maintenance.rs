@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{FailOutcome, Held, Store, StoreError};
+use crate::model::{JobError, JobId, Pointer, RunToken};
+
+/// How long ended things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Events of ended analyses.
+    pub events: Duration,
+    /// Idempotency keys.
+    pub idempotency: Duration,
+    /// Ended analyses with their children and results. The ledger is kept for ever.
+    pub jobs: Duration,
+}
+
+impl Default for Kept {
+    /// Events 3 days, idempotency keys 24 h, jobs 30 days.
+    fn default() -> Self {
+        let hours = |h: u64| Duration::from_secs(h * 3600);
+        Self { events: hours(72), idempotency: hours(24), jobs: hours(30 * 24) }
+    }
+}
+
+/// What one round of retention took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Removed {
+    pub events: i64,
+    pub idempotency: i64,
+    pub jobs: i64,
+}
+
+impl Store {
+    /// Claimable jobs whose message was never published, or was and has led to nothing for a while; the caller publishes them. They come again after
+    /// `again`, doubled with every time up to 15 min. Jobs of paused queues are put off silently. Several callers never get the same job at once.
+    pub async fn due(&self, limit: u32, again: Duration) -> Result<Vec<Pointer>, StoreError> {
+        self.many(
+            include_str!("../../sql/due.sql"),
+            &[(&i64::from(limit), Type::INT8), (&again.as_secs_f64(), Type::FLOAT8)],
+        )
+        .await
+    }
+
+    /// Tells that messages of these jobs are out; they are due again only after `again`.
+    pub async fn mark_published(&self, jobs: &[JobId], again: Duration) -> Result<(), StoreError> {
+        let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+        self.rows(
+            include_str!("../../sql/mark_published.sql"),
+            &[(&jobs, Type::UUID_ARRAY), (&again.as_secs_f64(), Type::FLOAT8)],
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Tells that publishing these jobs failed; they are due again in a second.
+    pub async fn mark_unpublished(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+        self.rows(include_str!("../../sql/mark_unpublished.sql"), &[(&jobs, Type::UUID_ARRAY)]).await.map(drop)
+    }
+
+    /// Running jobs whose lease has run out, `limit` at most.
+    pub async fn expired(&self, limit: u32) -> Result<Vec<Held>, StoreError> {
+        #[derive(Deserialize)]
+        struct Row {
+            job: JobId,
+            token: RunToken,
+        }
+        let rows: Vec<Row> =
+            self.many(include_str!("../../sql/expired.sql"), &[(&i64::from(limit), Type::INT8)]).await?;
+        Ok(rows.into_iter().map(|row| Held { job: row.job, token: row.token }).collect())
+    }
+
+    /// Ends an attempt whose worker went silent; stale when the worker has been heard of since.
+    pub async fn reap(&self, held: Held) -> Result<FailOutcome, StoreError> {
+        let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
+        let error = JobError::transient("lease-expired", "the worker that ran this attempt went silent");
+        self.one(
+            include_str!("../../sql/reap.sql"),
+            &[
+                (&held.job.0, Type::UUID),
+                (&held.token.0, Type::INT8),
+                (&tokio_postgres::types::Json(error), Type::JSONB),
+                (&delays, Type::FLOAT8_ARRAY),
+                (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
+            ],
+        )
+        .await
+    }
+
+    /// Removes what has been kept long enough, some at a time; a round that removes nothing is done.
+    pub async fn retain(&self, kept: &Kept, limit: u32) -> Result<Removed, StoreError> {
+        self.one(
+            include_str!("../../sql/retain.sql"),
+            &[
+                (&kept.events.as_secs_f64(), Type::FLOAT8),
+                (&kept.idempotency.as_secs_f64(), Type::FLOAT8),
+                (&kept.jobs.as_secs_f64(), Type::FLOAT8),
+                (&i64::from(limit), Type::INT8),
+            ],
+        )
+        .await
+    }
+}

@@ -1,0 +1,77 @@
+use tokio_postgres::{Client, Transaction, types::Type};
+
+/// Numbered changes, applied once each and in order. Never edited after they have been published.
+const MIGRATIONS: &[(i32, &str, &str)] = &[(1, "schema", include_str!("../../migrations/0001_schema.sql"))];
+
+/// The functions, made anew at every run: they hold no data. A function keeps its signature while two versions of the workloads may run side by side.
+const FUNCTIONS: &[&str] = &[
+    include_str!("../../migrations/functions/common.sql"),
+    include_str!("../../migrations/functions/submit.sql"),
+    include_str!("../../migrations/functions/claim.sql"),
+    include_str!("../../migrations/functions/outcome.sql"),
+    include_str!("../../migrations/functions/spawn.sql"),
+    include_str!("../../migrations/functions/cancel.sql"),
+    include_str!("../../migrations/functions/admin.sql"),
+    include_str!("../../migrations/functions/upkeep.sql"),
+];
+
+/// Any number will do, as long as nobody else uses it on this database.
+const LOCK: i64 = 0x5377_6974_6368_7964;
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("migration {version} ({name}) failed: {source}")]
+    Step { version: i32, name: &'static str, source: tokio_postgres::Error },
+    #[error(
+        "the database's schema is version {found}, newer than this program's {known}: roll the platform's version forward again"
+    )]
+    Newer { found: i32, known: i32 },
+    #[error(transparent)]
+    Database(#[from] tokio_postgres::Error),
+}
+
+/// Brings the schema up to date, all or nothing, one caller at a time. Safe to repeat. Answers the version.
+pub async fn migrate(client: &mut Client) -> Result<i32, MigrateError> {
+    let transaction = client.transaction().await?;
+    // Ends with the transaction, so it is as good through a pooler.
+    transaction.query_typed("select pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
+    transaction
+        .batch_execute(
+            "create schema if not exists switchyard;
+             create table if not exists switchyard.schema_version (
+                 version int primary key, name text not null, applied_at timestamptz not null default now());",
+        )
+        .await?;
+    let known = MIGRATIONS.last().map_or(0, |(version, ..)| *version);
+    let found = version(&transaction).await?;
+    if found > known {
+        return Err(MigrateError::Newer { found, known });
+    }
+    for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
+        transaction.batch_execute(sql).await.map_err(|source| MigrateError::Step {
+            version: *version,
+            name,
+            source,
+        })?;
+        transaction
+            .query_typed(
+                "insert into switchyard.schema_version (version, name) values ($1, $2)",
+                &[(version, Type::INT4), (name, Type::TEXT)],
+            )
+            .await?;
+    }
+    for sql in FUNCTIONS {
+        transaction.batch_execute(sql).await?;
+    }
+    transaction.commit().await?;
+    Ok(known)
+}
+
+async fn version(transaction: &Transaction<'_>) -> Result<i32, tokio_postgres::Error> {
+    Ok(transaction
+        .query_typed("select coalesce(max(version), 0) from switchyard.schema_version", &[])
+        .await?
+        .first()
+        .map_or(0, |row| row.get(0)))
+}

@@ -1,0 +1,261 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use switchyard_contract::{Kind, Lane};
+use tokio_postgres::types::{Json, Type};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::{
+    handler::{Child, ChildResult, Claimed, Step},
+    model::{Effects, JobError, JobId, RunToken, TenantId},
+};
+
+/// What a worker holds of a job: no write counts without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Held {
+    pub job: JobId,
+    pub token: RunToken,
+}
+
+/// Who claims, and for how long at a time.
+#[derive(Debug, Clone)]
+pub struct Lease<'a> {
+    /// Names the process, for people.
+    pub worker: &'a str,
+    /// Only jobs of this kind are claimed.
+    pub kind: Kind,
+    /// How long the claim holds without a heartbeat.
+    pub duration: Duration,
+}
+
+/// A claim that succeeded.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub job: Claimed,
+    pub token: RunToken,
+    pub effects: Effects,
+}
+
+impl Claim {
+    /// What later writes need.
+    pub const fn held(&self) -> Held {
+        Held { job: self.job.id, token: self.token }
+    }
+}
+
+/// How far a job is, for its watchers.
+#[derive(Debug, Clone)]
+pub struct ProgressReport {
+    pub held: Held,
+    /// Cut to 0..=99.
+    pub percent: u8,
+    pub stage: String,
+}
+
+/// What became of a failed attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum FailOutcome {
+    /// The token is not the job's: somebody else has it, or it has ended. Nothing was written.
+    Stale,
+    Retrying {
+        run_at: DateTime<Utc>,
+        effects: Effects,
+    },
+    Dead {
+        effects: Effects,
+    },
+}
+
+/// A claim as the database tells it.
+#[derive(Deserialize)]
+struct ClaimRow {
+    id: JobId,
+    root: JobId,
+    tenant: TenantId,
+    kind: Kind,
+    lane: Lane,
+    attempt: i32,
+    username: String,
+    input: Value,
+    joins: bool,
+    kept: Option<Value>,
+    children: Vec<ChildRow>,
+    token: RunToken,
+    effects: Effects,
+}
+
+#[derive(Deserialize)]
+struct ChildRow {
+    kind: Kind,
+    input: Value,
+    output: Option<Value>,
+    error: Option<JobError>,
+}
+
+impl From<ClaimRow> for Claim {
+    fn from(row: ClaimRow) -> Self {
+        let children = row.children.into_iter().map(|child| ChildResult {
+            kind: child.kind,
+            input: child.input,
+            result: match child.error {
+                Some(error) => Err(error),
+                None => Ok(child.output.unwrap_or(Value::Null)),
+            },
+        });
+        let step = if row.joins {
+            Step::Join { kept: row.kept.unwrap_or(Value::Null), children: children.collect() }
+        } else {
+            Step::Start
+        };
+        Self {
+            job: Claimed {
+                id: row.id,
+                root: row.root,
+                tenant: row.tenant,
+                kind: row.kind,
+                lane: row.lane,
+                attempt: row.attempt,
+                username: row.username,
+                input: row.input,
+                step,
+            },
+            token: row.token,
+            effects: row.effects,
+        }
+    }
+}
+
+impl Store {
+    /// Takes a job if it can be taken: queued, due for another attempt, or joined by its last child; and its queue is not paused. `None` otherwise,
+    /// which is how repeated and outdated messages end.
+    pub async fn claim(&self, job: JobId, lease: &Lease<'_>) -> Result<Option<Claim>, StoreError> {
+        let row: Option<ClaimRow> = self
+            .optional(
+                include_str!("../../sql/claim.sql"),
+                &[
+                    (&job.0, Type::UUID),
+                    (&lease.kind.as_str(), Type::TEXT),
+                    (&lease.worker, Type::TEXT),
+                    (&lease.duration.as_secs_f64(), Type::FLOAT8),
+                ],
+            )
+            .await?;
+        Ok(row.map(Claim::from))
+    }
+
+    /// Extends leases, and answers those that are still held. Safe to repeat.
+    pub async fn heartbeat(&self, held: &[Held], lease: Duration) -> Result<Vec<JobId>, StoreError> {
+        let (jobs, tokens) = columns(held);
+        self.one(
+            include_str!("../../sql/heartbeat.sql"),
+            &[(&jobs, Type::UUID_ARRAY), (&tokens, Type::INT8_ARRAY), (&lease.as_secs_f64(), Type::FLOAT8)],
+        )
+        .await
+    }
+
+    /// Writes the progress of analyses; a part's own progress shows through its analysis when it ends. Reports of jobs that are no longer held write
+    /// nothing, and progress never goes back.
+    pub async fn progress(&self, reports: &[ProgressReport]) -> Result<Effects, StoreError> {
+        let (jobs, tokens) = columns(reports.iter().map(|r| &r.held));
+        let percents: Vec<i16> = reports.iter().map(|r| i16::from(r.percent.min(99))).collect();
+        let stages: Vec<&str> = reports.iter().map(|r| r.stage.as_str()).collect();
+        self.one(
+            include_str!("../../sql/progress.sql"),
+            &[
+                (&jobs, Type::UUID_ARRAY),
+                (&tokens, Type::INT8_ARRAY),
+                (&percents, Type::INT2_ARRAY),
+                (&stages, Type::TEXT_ARRAY),
+            ],
+        )
+        .await
+    }
+
+    /// Makes `children` and lets the job wait for them; without any it is claimable again at once. `None` when the token is stale.
+    pub async fn spawn(
+        &self,
+        held: Held,
+        kept: &Value,
+        children: &[Child],
+        stage: &str,
+    ) -> Result<Option<Effects>, StoreError> {
+        let children: Vec<Value> = children
+            .iter()
+            .map(|child| json!({ "id": JobId::fresh(), "kind": child.kind, "input": child.input, "required": child.required }))
+            .collect();
+        self.optional(
+            include_str!("../../sql/spawn.sql"),
+            &[
+                (&held.job.0, Type::UUID),
+                (&held.token.0, Type::INT8),
+                (&Json(kept), Type::JSONB),
+                (&Json(children), Type::JSONB),
+                (&stage, Type::TEXT),
+            ],
+        )
+        .await
+    }
+
+    /// Ends a job well. `None` when the token is stale.
+    pub async fn complete(&self, held: Held, output: &Value) -> Result<Option<Effects>, StoreError> {
+        self.complete_and_discover(held, output, &[]).await
+    }
+
+    /// Ends a job well, and queues analyses of `usernames` on the low lane as far as the tenant's daily and concurrent limits and the lane's capacity
+    /// go; profiles that the tenant has already in hand are left out. Discovered analyses cost nothing and do not count as the tenant's own.
+    pub async fn complete_and_discover(
+        &self,
+        held: Held,
+        output: &Value,
+        usernames: &[String],
+    ) -> Result<Option<Effects>, StoreError> {
+        let found: Vec<Value> =
+            usernames.iter().map(|username| json!({ "id": JobId::fresh(), "username": username })).collect();
+        self.optional(
+            include_str!("../../sql/complete.sql"),
+            &[
+                (&held.job.0, Type::UUID),
+                (&held.token.0, Type::INT8),
+                (&Json(output), Type::JSONB),
+                (&Json(found), Type::JSONB),
+                (&Json(&self.policy.tiers), Type::JSONB),
+                (&Json(&self.policy.lanes), Type::JSONB),
+            ],
+        )
+        .await
+    }
+
+    /// Ends an attempt badly: another one at a later time, or death with its consequences (credits back, children cancelled, parent told).
+    pub async fn fail(&self, held: Held, error: &JobError) -> Result<FailOutcome, StoreError> {
+        let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
+        self.one(
+            include_str!("../../sql/fail.sql"),
+            &[
+                (&held.job.0, Type::UUID),
+                (&held.token.0, Type::INT8),
+                (&Json(error), Type::JSONB),
+                (&delays, Type::FLOAT8_ARRAY),
+                (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
+            ],
+        )
+        .await
+    }
+
+    /// Hands a job back unharmed, for another worker; the attempt does not count. `None` when the token is stale.
+    pub async fn give_back(&self, held: Held) -> Result<Option<Effects>, StoreError> {
+        self.optional(
+            include_str!("../../sql/give_back.sql"),
+            &[(&held.job.0, Type::UUID), (&held.token.0, Type::INT8)],
+        )
+        .await
+    }
+}
+
+/// What was held, column by column.
+fn columns<'a>(held: impl IntoIterator<Item = &'a Held>) -> (Vec<Uuid>, Vec<i64>) {
+    held.into_iter().map(|h| (h.job.0, h.token.0)).unzip()
+}
