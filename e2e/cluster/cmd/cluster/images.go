@@ -1,0 +1,201 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// An archive is what the manifest of a docker-archive tells of one image.
+type archive struct {
+	// Config is the image's id without "sha256:", as the container runtime tells it too.
+	Config string
+	// Tags are the names to load it by.
+	Tags []string
+}
+
+// readArchive reads the manifest of a docker-archive file.
+func readArchive(file io.Reader) ([]archive, error) {
+	entries := tar.NewReader(file)
+	for {
+		entry, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("it has no manifest.json: write it with `buildah push IMAGE docker-archive:FILE` or `docker save`")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("it is not a tar file (%w): write it with `buildah push IMAGE docker-archive:FILE` or `docker save`", err)
+		}
+		if entry.Name != "manifest.json" {
+			continue
+		}
+		var manifest []struct {
+			Config   string
+			RepoTags []string
+		}
+		if err := json.NewDecoder(entries).Decode(&manifest); err != nil {
+			return nil, fmt.Errorf("its manifest.json cannot be read: %w", err)
+		}
+		var images []archive
+		for _, image := range manifest {
+			id := strings.TrimSuffix(filepath.Base(image.Config), ".json")
+			images = append(images, archive{Config: id, Tags: image.RepoTags})
+		}
+		return images, nil
+	}
+}
+
+// writeArchive writes a docker-archive of an image that is one static program, at
+// /NAME, run as a user without rights. Equal programs make equal files.
+func writeArchive(to io.Writer, tag, name string, program []byte) error {
+	var layer bytes.Buffer
+	layerTar := tar.NewWriter(&layer)
+	if err := addFile(layerTar, name, 0o755, program); err != nil {
+		return err
+	}
+	if err := layerTar.Close(); err != nil {
+		return err
+	}
+	type object = map[string]any
+	config, err := json.Marshal(object{
+		"architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
+		"config":  object{"Entrypoint": []string{"/" + name}, "User": "65532:65532", "WorkingDir": "/"},
+		"rootfs":  object{"type": "layers", "diff_ids": []string{digest(layer.Bytes())}},
+		"history": []object{{"created": "1970-01-01T00:00:00Z", "created_by": "switchyard-cluster"}},
+	})
+	if err != nil {
+		return err
+	}
+	configName := strings.TrimPrefix(digest(config), "sha256:") + ".json"
+	manifest, err := json.Marshal([]object{{"Config": configName, "RepoTags": []string{tag}, "Layers": []string{"layer.tar"}}})
+	if err != nil {
+		return err
+	}
+	all := tar.NewWriter(to)
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{{"manifest.json", manifest}, {configName, config}, {"layer.tar", layer.Bytes()}} {
+		if err := addFile(all, file.name, 0o644, file.content); err != nil {
+			return err
+		}
+	}
+	return all.Close()
+}
+
+func addFile(to *tar.Writer, name string, mode int64, content []byte) error {
+	if err := to.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content)), ModTime: time.Unix(0, 0)}); err != nil {
+		return err
+	}
+	_, err := to.Write(content)
+	return err
+}
+
+func digest(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
+
+// archiveOf returns the archive of a program's image, beside the program, and
+// writes it when it is not there yet: the program's own name changes with it.
+func archiveOf(program, tag, name string) (string, error) {
+	path := program + ".image.tar"
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	fresh, err := os.CreateTemp(filepath.Dir(path), ".image-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(fresh.Name())
+	if err := writeArchive(fresh, tag, name, content); err != nil {
+		fresh.Close()
+		return "", err
+	}
+	if err := fresh.Close(); err != nil {
+		return "", err
+	}
+	return path, os.Rename(fresh.Name(), path)
+}
+
+// A runtime is the container runtime of a running cluster, reached from the machine.
+type runtime struct {
+	socket string
+	images cri.ImageServiceClient
+	close  func() error
+}
+
+func openRuntime(p Plan) (*runtime, error) {
+	socket := p.Outside(containerdSock)
+	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	return &runtime{socket: socket, images: cri.NewImageServiceClient(connection), close: connection.Close}, nil
+}
+
+// await returns when the runtime answers.
+func (r *runtime) await(ctx context.Context) error {
+	for {
+		_, err := r.images.ListImages(ctx, &cri.ListImagesRequest{})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("containerd does not answer: %w", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// has tells whether every image of an archive is there, under every name it gives them.
+func (r *runtime) has(ctx context.Context, images []archive) (bool, error) {
+	for _, image := range images {
+		for _, tag := range image.Tags {
+			answer, err := r.images.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: tag}})
+			if err != nil {
+				return false, err
+			}
+			if answer.Image == nil || strings.TrimPrefix(answer.Image.Id, "sha256:") != image.Config {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// load imports the images of a docker-archive file, and tells whether they were new.
+func (r *runtime) load(ctx context.Context, path string) (fresh bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	images, err := readArchive(file)
+	if err != nil {
+		return false, fmt.Errorf("cannot load %s: %w", path, err)
+	}
+	if there, err := r.has(ctx, images); err != nil || there {
+		return false, err
+	}
+	output, err := exec.CommandContext(ctx, "ctr", "--address", r.socket, "--namespace", "k8s.io", "images", "import", path).CombinedOutput()
+	if err != nil {
+		return false, fmt.Errorf("cannot load %s: %s", path, bytes.TrimSpace(output))
+	}
+	return true, nil
+}

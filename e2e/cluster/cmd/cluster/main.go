@@ -1,0 +1,193 @@
+// Command cluster makes a real single-node Kubernetes on this machine, without a
+// container engine and without images from anywhere. The script e2e/cluster/cluster
+// builds it and what it needs, and is how it is meant to be called.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const usage = `cluster COMMAND [--name NAME] [ARGUMENTS]   (the name is demo if none is given)
+
+  start         make the cluster; returns when its node, DNS and metrics are ready
+  stop          remove the cluster and every trace of it
+  status        tell how it is; the exit status is 0 only if all is well
+  kubeconfig    print the path of the administrator's kubeconfig
+  load FILE...  load images from docker-archive files, unless they are there already
+  kubectl ...   run kubectl on the cluster; every further argument is kubectl's
+`
+
+func main() {
+	var err error
+	if filepath.Base(os.Args[0]) == nodeTitle {
+		err = runNode(os.Args)
+	} else {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, os.Args[1:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string) error {
+	if len(arguments) == 0 {
+		return errors.New("say what to do\n" + usage)
+	}
+	command := arguments[0]
+	if command == "help" || command == "--help" || command == "-h" {
+		fmt.Print(usage)
+		return nil
+	}
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	if command == "provisioner" {
+		return runProvisioner(ctx, flags, arguments[1:])
+	}
+	name := flags.String("name", "demo", "")
+	if err := flags.Parse(arguments[1:]); err != nil {
+		return err
+	}
+	clusters, err := clustersFolder()
+	if err != nil {
+		return err
+	}
+	if err := checkName(*name); err != nil {
+		return err
+	}
+	rest := flags.Args()
+	if len(rest) > 0 && command != "load" && command != "kubectl" {
+		return fmt.Errorf("%s does not take %q", command, rest)
+	}
+	switch command {
+	case "start":
+		with, err := artifactsFrom(os.Getenv)
+		if err != nil {
+			return err
+		}
+		return start(ctx, clusters, *name, with)
+	case "stop":
+		return stop(clusters, *name)
+	case "status":
+		return status(ctx, clusters, *name)
+	case "kubeconfig":
+		plan, err := find(clusters, *name)
+		if err == nil {
+			fmt.Println(plan.Kubeconfig())
+		}
+		return err
+	case "load":
+		return load(ctx, clusters, *name, rest)
+	case "kubectl":
+		return kubectl(clusters, *name, rest)
+	}
+	return fmt.Errorf("there is no command %q\n%s", command, usage)
+}
+
+// clustersFolder is where every cluster of this machine has its folder.
+func clustersFolder() (string, error) {
+	state := os.Getenv("SWITCHYARD_STATE")
+	if state == "" {
+		state = "/var/lib/switchyard"
+	}
+	absolute, err := filepath.Abs(filepath.Join(state, "clusters"))
+	if err != nil {
+		return "", err
+	}
+	// A Unix socket's path has at most 107 bytes.
+	if longest := len(absolute) + 20 + len(containerdSock) + 1; longest > 107 {
+		return "", fmt.Errorf("the folder %s is too long a path for the sockets in it: set SWITCHYARD_STATE to a shorter one", absolute)
+	}
+	return absolute, nil
+}
+
+func stop(clusters, name string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("to stop a cluster needs root: run it with sudo")
+	}
+	registry, err := openRegistry(clusters)
+	if err != nil {
+		return err
+	}
+	defer registry.close()
+	found, err := removeNode(clusters, name)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		fmt.Fprintf(os.Stderr, "there was no cluster %q\n", name)
+	} else {
+		fmt.Fprintf(os.Stderr, "cluster %q removed: %s\n", name, strings.Join(found, ", "))
+	}
+	return nil
+}
+
+func load(ctx context.Context, clusters, name string, files []string) error {
+	if len(files) == 0 {
+		return errors.New("load takes the files to load")
+	}
+	plan, err := find(clusters, name)
+	if err != nil {
+		return err
+	}
+	runtime, err := openRuntime(plan)
+	if err != nil {
+		return err
+	}
+	defer runtime.close()
+	for _, file := range files {
+		fresh, err := runtime.load(ctx, file)
+		if err != nil {
+			return err
+		}
+		if fresh {
+			fmt.Fprintf(os.Stderr, "loaded %s\n", file)
+		} else {
+			fmt.Fprintf(os.Stderr, "%s is there already\n", file)
+		}
+	}
+	return nil
+}
+
+func kubectl(clusters, name string, arguments []string) error {
+	kube := os.Getenv("SWITCHYARD_KUBE")
+	if kube == "" {
+		return errors.New("run this by the script e2e/cluster/cluster, which builds kubectl")
+	}
+	plan, err := find(clusters, name)
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(kube, append([]string{"kubectl"}, arguments...), kubectlEnv(plan))
+}
+
+func runProvisioner(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
+	kubeconfig := flags.String("kubeconfig", "", "")
+	node := flags.String("node", "", "")
+	folder := flags.String("folder", "", "")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	return provisioner{client: client, node: *node, folder: *folder}.run(ctx)
+}

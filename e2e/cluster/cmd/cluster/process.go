@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// nodeTitle is the node process's argv[0]; the cluster's name and index follow. A
+// node is found by it, so that nothing on disk has to be right for cleaning up.
+const nodeTitle = "switchyard-node"
+
+// A nodeProcess is the first process of a running node, seen from the machine.
+type nodeProcess struct {
+	PID   int
+	Name  string
+	Index int
+}
+
+// parseNodeCommand reads /proc/PID/cmdline.
+func parseNodeCommand(cmdline string) (name string, index int, ok bool) {
+	argv := strings.Split(strings.TrimSuffix(cmdline, "\x00"), "\x00")
+	if len(argv) != 4 || argv[0] != nodeTitle {
+		return "", 0, false
+	}
+	index, err := strconv.Atoi(argv[2])
+	return argv[1], index, err == nil && checkName(argv[1]) == nil
+}
+
+// isNamespaceInit tells from /proc/PID/status whether a process is the first of a
+// process namespace below this one.
+func isNamespaceInit(status string) bool {
+	for _, line := range strings.Split(status, "\n") {
+		if value, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			pids := strings.Fields(value)
+			return len(pids) >= 2 && pids[len(pids)-1] == "1"
+		}
+	}
+	return false
+}
+
+// nodeProcesses finds the nodes of every cluster on this machine.
+func nodeProcesses() ([]nodeProcess, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var found []nodeProcess
+	for _, path := range paths {
+		cmdline, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		name, index, ok := parseNodeCommand(string(cmdline))
+		if !ok {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
+		if err != nil || !isNamespaceInit(string(status)) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil {
+			found = append(found, nodeProcess{PID: pid, Name: name, Index: index})
+		}
+	}
+	return found, nil
+}
+
+// kill ends the node and with it, by the kernel's hand, every process, mount and
+// link of its namespaces. It returns when the last process is gone.
+func (n nodeProcess) kill(patience time.Duration) error {
+	handle, err := unix.PidfdOpen(n.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot watch process %d: %w", n.PID, err)
+	}
+	defer unix.Close(handle)
+	if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("cannot kill process %d: %w", n.PID, err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return fmt.Errorf("the node of cluster %q, process %d, has not died in %s; something holds it in the kernel: look at `dmesg`", n.Name, n.PID, patience)
+		}
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+		if ready > 0 {
+			return nil
+		}
+	}
+}
