@@ -27,7 +27,8 @@ unpack() {
   include=$(IFS=,; echo "$*")
   mmdebstrap --quiet --mode=root --variant=extract --format=directory "${options[@]}" \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="$include" \
-    "$debian_suite" "$folder" ${sources:+-} <<<"$sources" >"$cache/unpack.log" 2>&1 || die "mmdebstrap failed: $(tail -n 3 "$cache/unpack.log")"
+    "$debian_suite" "$folder" ${sources:+-} <<<"$sources" >"$cache/unpack.log" 2>&1 \
+    || die "mmdebstrap failed: $(tail -n 3 "$cache/unpack.log")"
 }
 
 # The words of all lines of LIST that start with WORD.
@@ -43,7 +44,7 @@ expand() (
     eval "braces=(${glob//\*/\\*})"   # braces only: the stars are for the loop below
     for glob in "${braces[@]}"; do
       local paths=($glob)
-      ((${#paths[@]})) || { echo "no file matches '$glob'" >&2; return 1; }
+      ((${#paths[@]})) || die "no file matches '$glob'"
       printf '%s\n' "${paths[@]}"
     done
   done
@@ -101,13 +102,12 @@ select_files() {
   printf '%s\n' 'root:x:0:' "$user:x:65532:" >"$to/etc/group"
   printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >"$to/etc/nsswitch.conf"
   : >"$to/etc/hosts"
-  cp "$from/usr/lib/os-release" "$to/etc/os-release" 2>/dev/null || true
   find "$to" -depth -type d \( -path '*/share/doc' -o -path '*/share/man' \) -exec rm -rf {} +
 }
 
 # base_image LIST: prints the reference of the base image of that list, made when it is missing.
 base_image() {
-  local list=$images/base/$1 hash reference work container
+  local list=$images/base/$1 hash reference work container older
   hash=$(cat "$list" "$images/lib/base.sh" | sha256sum | cut -c1-16)
   reference=localhost/switchyard/base-$1:$hash
   if ! image images --quiet "$reference" >/dev/null 2>&1; then
@@ -115,12 +115,15 @@ base_image() {
     work=$(mktemp -d "$cache/base.XXXXXX")
     local packages=()
     mapfile -t packages < <(words "$list" packages)
-    unpack "$work/from" "${packages[@]}" >&2
+    unpack "$work/from" "${packages[@]}"
     select_files "$list" "$work/from" "$work/to"
     container=$(image from scratch)
     image add --quiet "$container" "$work/to" / >/dev/null
     image commit --quiet --timestamp 0 --rm "$container" "$reference" >/dev/null
     rm -rf "$work"
+    image images --format '{{.Name}}:{{.Tag}}' --filter "reference=localhost/switchyard/base-$1" | while read -r older; do
+      [[ $older == "$reference" ]] || image rmi "$older" >/dev/null
+    done
   fi
   echo "$reference"
 }

@@ -14,24 +14,39 @@ compile() {
   binaries=$CARGO_TARGET_DIR/release
 }
 
+# The path of the S3 server's static program.
+versitygw() {
+  if [[ -n $binaries && -x $binaries/versitygw ]]; then echo "$binaries/versitygw"; else
+    "$repository/e2e/cluster/cluster" tool versitygw
+  fi
+}
+
 # stage NAME FOLDER: everything that the image's Containerfile copies.
 # Programs lie below prebuilt/ as in the image, models below models/; a service has its own folder as it is.
 stage() {
   local name=$1 folder=$2 program=switchyard-$1 models
   if ! is_program "$name"; then
     cp -a "$images/$name/." "$folder/"
-    [[ $name != s3 ]] || cp "$("$repository/e2e/cluster/cluster" tool versitygw)" "$folder/versitygw"
+    [[ $name != s3 ]] || cp "$(versitygw)" "$folder/versitygw"
     return
   fi
-  [[ -x $binaries/$program ]] || { say "$binaries/$program is missing"; return 1; }
+  [[ -x $binaries/$program ]] || die "$binaries/$program is missing"
   mkdir -p "$folder/prebuilt/usr/local/bin"
   install -m 0755 "$binaries/$program" "$folder/prebuilt/usr/local/bin/$program"
   strip "$folder/prebuilt/usr/local/bin/$program"
-  if [[ $name == ai ]]; then
-    models=$("$repository/workloads/ai/models/build" | tail -n 1)
-    [[ -d $models ]] || { say "workloads/ai/models/build did not name a folder"; return 1; }
-    cp -rlL "$models" "$folder/models" 2>/dev/null || cp -rL "$models" "$folder/models"
-  fi
+  [[ $name != ai ]] || stage_models "$folder/models"
+}
+
+# stage_models FOLDER: models and ONNX Runtime as they lie in the image.
+stage_models() {
+  local folder=$1 made
+  made=$("$repository/workloads/ai/models/build" | tail -n 1)
+  [[ -d $made ]] || die "workloads/ai/models/build did not name a folder"
+  mkdir -p "$folder/usr/lib"
+  # Hard links where the cache is on one file system: nothing writes to a context.
+  cp -rlL "$made" "$folder/models" 2>/dev/null || { rm -rf "$folder/models"; cp -rL "$made" "$folder/models"; }
+  [[ -f $folder/models/libonnxruntime.so ]] || die "$made has no libonnxruntime.so"
+  mv "$folder/models/libonnxruntime.so" "$folder/usr/lib/"
 }
 
 # fingerprint FOLDER: path, mode and content of each file.
