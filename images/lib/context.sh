@@ -37,16 +37,13 @@ stage() {
   [[ $name != ai ]] || stage_models "$folder/models"
 }
 
-# stage_models FOLDER: models and ONNX Runtime as they lie in the image.
+# stage_models FOLDER: the model folder, ONNX Runtime in it.
 stage_models() {
   local folder=$1 made
   made=$("$repository/workloads/ai/models/build" | tail -n 1)
-  [[ -d $made ]] || die "workloads/ai/models/build did not name a folder"
-  mkdir -p "$folder/usr/lib"
+  [[ -f $made/libonnxruntime.so ]] || die "workloads/ai/models/build did not name a folder with libonnxruntime.so"
   # Hard links where the cache is on one file system: nothing writes to a context.
-  cp -rlL "$made" "$folder/models" 2>/dev/null || { rm -rf "$folder/models"; cp -rL "$made" "$folder/models"; }
-  [[ -f $folder/models/libonnxruntime.so ]] || die "$made has no libonnxruntime.so"
-  mv "$folder/models/libonnxruntime.so" "$folder/usr/lib/"
+  cp -rlL "$made" "$folder" 2>/dev/null || { rm -rf "$folder"; cp -rL "$made" "$folder"; }
 }
 
 # fingerprint FOLDER: path, mode and content of each file.
