@@ -1,0 +1,298 @@
+//! Puts a profile and what the children found together. Pure.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use switchyard_contract::Kind;
+use switchyard_jobs::{handler::ChildResult, model::JobError};
+
+use super::aggregate::{Aggregate, Facts, aggregate};
+use crate::{
+    children::{
+        ImageRecord, ImagesHandled, ImagesWanted, Label, Model, ProfilesChosen, TextClassified, TextsClassified,
+    },
+    profile::Scraped,
+};
+
+/// The result of a profile analysis.
+#[derive(Debug, Serialize)]
+pub struct Analysed {
+    profile: ProfileAnalysed,
+    posts: Vec<PostAnalysed>,
+    aggregate: Aggregate,
+    /// None where there was no post to classify.
+    model: Option<Model>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProfileAnalysed {
+    username: String,
+    full_name: Option<String>,
+    biography: Option<String>,
+    url: Option<String>,
+    followers: u64,
+    following: u64,
+    posts: u64,
+    private: bool,
+    verified: bool,
+    picture: Option<ImageRecord>,
+    /// Related profiles that were handed on to be analysed as well.
+    discovered: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PostAnalysed {
+    id: String,
+    url: Option<String>,
+    at: Option<DateTime<Utc>>,
+    text: String,
+    likes: Option<u64>,
+    comments: Option<u64>,
+    language: String,
+    sentiment: Label,
+    category: Label,
+    images: Vec<ImageRecord>,
+}
+
+/// Joins `scraped` with what its children came to. Fails when a post was not classified.
+pub fn join(scraped: Scraped, children: &[ChildResult]) -> Result<Analysed, JobError> {
+    let mut found = Found::collect(children)?;
+    let Scraped { profile, posts } = scraped;
+    let posts = posts
+        .into_iter()
+        .map(|post| {
+            let classes = found.classes.remove(&post.id).ok_or_else(|| {
+                JobError::permanent("analysis-incomplete", format!("post {} came back without classes", post.id))
+            })?;
+            Ok(PostAnalysed {
+                images: post.images.into_iter().map(|url| found.image(url)).collect(),
+                id: post.id,
+                url: post.url,
+                at: post.at,
+                text: post.text,
+                likes: post.likes,
+                comments: post.comments,
+                language: classes.language,
+                sentiment: classes.sentiment,
+                category: classes.category,
+            })
+        })
+        .collect::<Result<Vec<_>, JobError>>()?;
+    let facts: Vec<Facts> = posts.iter().map(PostAnalysed::facts).collect();
+    let aggregate = aggregate(profile.followers, &facts);
+    let profile = ProfileAnalysed {
+        picture: profile.picture.map(|url| found.image(url)),
+        discovered: found.discovered,
+        username: profile.username,
+        full_name: profile.full_name,
+        biography: profile.biography,
+        url: profile.url,
+        followers: profile.followers,
+        following: profile.following,
+        posts: profile.posts,
+        private: profile.private,
+        verified: profile.verified,
+    };
+    Ok(Analysed { profile, posts, aggregate, model: found.model })
+}
+
+impl PostAnalysed {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            language: &self.language,
+            sentiment: &self.sentiment.label,
+            category: &self.category.label,
+            likes: self.likes,
+            comments: self.comments,
+        }
+    }
+}
+
+/// What the children found, by what it is about.
+#[derive(Default)]
+struct Found {
+    classes: HashMap<String, TextClassified>,
+    images: HashMap<String, ImageRecord>,
+    discovered: Vec<String>,
+    model: Option<Model>,
+}
+
+impl Found {
+    fn collect(children: &[ChildResult]) -> Result<Self, JobError> {
+        let mut found = Self::default();
+        for child in children {
+            match (child.kind, &child.result) {
+                (Kind::Ai, Ok(output)) => found.classified(read(output, "an ai job")?),
+                (Kind::Ai, Err(error)) => return Err(error.clone()),
+                (Kind::Cdn, Ok(output)) => found.handled(read(output, "a cdn job")?),
+                (Kind::Cdn, Err(error)) => found.not_handled(read(&child.input, "a cdn job")?, error),
+                (Kind::Discovery, Ok(output)) => {
+                    found.discovered = read::<ProfilesChosen>(output, "a discovery job")?.usernames;
+                }
+                // The analysis is whole without its neighbours; the job's own error is on record.
+                (Kind::Discovery, Err(_)) => {}
+                (Kind::General, _) => {
+                    return Err(JobError::permanent(
+                        "analysis-incomplete",
+                        "an analysis was spawned under another one",
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn classified(&mut self, output: TextsClassified) {
+        self.classes.extend(output.posts.into_iter().map(|post| (post.id.clone(), post)));
+        match &mut self.model {
+            // One chunk that rules answered marks the whole.
+            Some(model) => model.fallback |= output.model.fallback,
+            none => *none = Some(output.model),
+        }
+    }
+
+    fn handled(&mut self, output: ImagesHandled) {
+        self.images.extend(output.images.into_iter().map(|image| (image.url().to_owned(), image)));
+    }
+
+    fn not_handled(&mut self, input: ImagesWanted, error: &JobError) {
+        for url in input.urls {
+            self.images.insert(url.clone(), ImageRecord::Failed { url, error: error.code.clone() });
+        }
+    }
+
+    fn image(&self, url: String) -> ImageRecord {
+        let known = self.images.get(&url).cloned();
+        known.unwrap_or_else(|| ImageRecord::Failed { url, error: "not-handled".to_owned() })
+    }
+}
+
+fn read<T: DeserializeOwned>(value: &Value, whose: &str) -> Result<T, JobError> {
+    T::deserialize(value).map_err(|error| {
+        JobError::permanent("analysis-incomplete", format!("{whose} answered something else: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::profile::{Post, Profile};
+
+    fn scraped() -> Scraped {
+        let post = |id: &str, text: &str, likes, images: &[&str]| Post {
+            id: id.to_owned(),
+            url: Some(format!("https://www.instagram.com/p/{id}/")),
+            text: text.to_owned(),
+            likes,
+            comments: Some(10),
+            at: "2025-05-01T10:00:00Z".parse().ok(),
+            images: images.iter().map(|&url| url.to_owned()).collect(),
+        };
+        Scraped {
+            profile: Profile {
+                username: "anna".to_owned(),
+                full_name: Some("Anna Berg".to_owned()),
+                followers: 1000,
+                following: 12,
+                posts: 48,
+                picture: Some("https://cdn/me.jpg".to_owned()),
+                related: vec!["berta".to_owned(), "carla".to_owned()],
+                ..Profile::default()
+            },
+            posts: vec![
+                post("1", "Wir haben gewonnen!", Some(90), &["https://cdn/1.jpg", "https://cdn/2.jpg"]),
+                post("2", "", None, &["https://cdn/3.jpg"]),
+            ],
+        }
+    }
+
+    fn ai(ids: &[&str], fallback: bool) -> ChildResult {
+        let post = |id: &&str| {
+            json!({
+                "id": id, "language": "de",
+                "sentiment": {"label": "positive", "score": 0.91}, "category": {"label": "sports", "score": 0.77},
+            })
+        };
+        let output = json!({
+            "model": {"name": "e5", "version": "1", "fallback": fallback},
+            "posts": ids.iter().map(post).collect::<Vec<_>>(),
+        });
+        ChildResult { kind: Kind::Ai, input: Value::Null, result: Ok(output) }
+    }
+
+    fn cdn() -> ChildResult {
+        let output = json!({"images": [
+            {"url": "https://cdn/me.jpg", "sha256": "00", "format": "jpeg", "width": 320, "height": 320, "bytes": 900,
+             "stored": {"original": "images/00/original.jpg", "thumbnails": {"64": "images/00/64.jpg", "320": "images/00/320.jpg"}}},
+            {"url": "https://cdn/1.jpg", "sha256": "01", "format": "png", "width": 10, "height": 20, "bytes": 90},
+            {"url": "https://cdn/2.jpg", "error": "not-found"},
+        ]});
+        ChildResult { kind: Kind::Cdn, input: Value::Null, result: Ok(output) }
+    }
+
+    fn dead(kind: Kind, input: Value) -> ChildResult {
+        ChildResult { kind, input, result: Err(JobError::transient("image-unavailable", "no answer")) }
+    }
+
+    fn discovery() -> ChildResult {
+        ChildResult { kind: Kind::Discovery, input: Value::Null, result: Ok(json!({"usernames": ["berta"]})) }
+    }
+
+    #[test]
+    fn the_result_document() {
+        let children = [
+            ai(&["1"], false),
+            ai(&["2"], false),
+            cdn(),
+            dead(Kind::Cdn, json!({"urls": ["https://cdn/3.jpg"]})),
+            discovery(),
+        ];
+        insta::assert_json_snapshot!(join(scraped(), &children).expect("joins"));
+    }
+
+    #[test]
+    fn an_unclassified_post_is_a_failure_and_not_a_guess() {
+        let error = join(scraped(), &[ai(&["1"], false)]).expect_err("post 2 is missing");
+        assert_eq!((error.code.as_str(), error.permanent), ("analysis-incomplete", true));
+    }
+
+    #[test]
+    fn one_chunk_by_rules_marks_the_whole() {
+        let joined = join(scraped(), &[ai(&["1"], false), ai(&["2"], true)]).expect("joins");
+        assert!(joined.model.expect("a model").fallback);
+    }
+
+    #[test]
+    fn neither_images_nor_discovery_hold_the_result_up() {
+        let urls: Vec<&str> = vec!["https://cdn/me.jpg", "https://cdn/1.jpg", "https://cdn/2.jpg", "https://cdn/3.jpg"];
+        let children =
+            [ai(&["1", "2"], false), dead(Kind::Cdn, json!({ "urls": urls })), dead(Kind::Discovery, Value::Null)];
+        let joined = join(scraped(), &children).expect("joins");
+        let images = joined.posts.iter().flat_map(|post| &post.images);
+        assert!(
+            images.clone().count() == 3
+                && images
+                    .clone()
+                    .all(|image| matches!(image, ImageRecord::Failed { error, .. } if error == "image-unavailable"))
+        );
+        assert!(joined.profile.discovered.is_empty());
+    }
+
+    #[test]
+    fn a_profile_without_posts_has_no_model() {
+        let joined = join(Scraped { posts: Vec::new(), ..scraped() }, &[cdn()]).expect("joins");
+        assert_eq!(joined.model, None);
+        assert_eq!(joined.aggregate.engagement_rate, 0.0);
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_named() {
+        let odd = ChildResult { kind: Kind::Cdn, input: Value::Null, result: Ok(json!({"pictures": []})) };
+        let error = join(scraped(), &[ai(&["1", "2"], false), odd]).expect_err("not a cdn answer");
+        assert!(error.message.contains("cdn job"), "{error}");
+    }
+}

@@ -1,0 +1,97 @@
+//! The general worker: fetches a profile, fans out, joins what comes back.
+
+pub mod aggregate;
+mod join;
+mod plan;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use switchyard_contract::Analysis;
+use switchyard_jobs::{
+    handler::{Claimed, Handler, Outcome, RunContext, Step},
+    model::JobError,
+};
+
+use crate::{apify::Apify, profile::Scraped};
+
+/// The longest that one attempt waits for the profile source, whatever the lane allows.
+const LONGEST_FETCH: Duration = Duration::from_secs(240);
+/// What the client leaves of the lane's time, so that its own error is reported rather than the lane's time-out.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Where profiles come from.
+#[derive(Clone)]
+pub enum Source {
+    /// The platform names none.
+    Missing,
+    /// It names one, and its Secret holds no token.
+    WithoutToken,
+    Apify(Arc<Apify>),
+}
+
+/// Runs profile analyses.
+pub struct Analyse {
+    source: Source,
+    settings: Analysis,
+}
+
+impl Analyse {
+    pub fn new(source: Source, settings: Analysis) -> Self {
+        Self { source, settings }
+    }
+
+    async fn fetch(&self, username: &str, deadline: Instant) -> Result<Scraped, JobError> {
+        match &self.source {
+            Source::Missing => Err(JobError::permanent(
+                "profile-source-missing",
+                "the platform has no profile source: set spec.profileSource of the AnalyticsPlatform",
+            )),
+            Source::WithoutToken => Err(JobError::permanent(
+                "profile-source-token",
+                "the Secret that spec.profileSource.secretRef names has no 'token'",
+            )),
+            Source::Apify(apify) => Ok(apify.profile(username, deadline).await?),
+        }
+    }
+
+    async fn start(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+        context.progress.report(5, "fetching");
+        let deadline = (context.deadline - MARGIN).min(Instant::now() + LONGEST_FETCH);
+        let scraped = self.fetch(&job.username, deadline).await?;
+        let children = plan::children(&scraped, &self.settings, may_discover(&job.input));
+        tracing::info!(job = %job.id, posts = scraped.posts.len(), children = children.len(), "profile fetched");
+        if children.is_empty() {
+            return Ok(Outcome::Complete(document(&join::join(scraped, &[])?)?));
+        }
+        Ok(Outcome::Spawn { kept: document(&scraped)?, children, stage: "analysing" })
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for Analyse {
+    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+        match &job.step {
+            Step::Start => self.start(job, context).await,
+            Step::Join { kept, children } => {
+                context.progress.report(95, "joining");
+                let scraped: Scraped = serde_json::from_value(kept.clone()).map_err(|error| {
+                    JobError::permanent("analysis-incomplete", format!("what was kept is odd: {error}"))
+                })?;
+                Ok(Outcome::Complete(document(&join::join(scraped, children)?)?))
+            }
+        }
+    }
+}
+
+fn document(value: &impl serde::Serialize) -> Result<Value, JobError> {
+    serde_json::to_value(value).map_err(|error| JobError::permanent("analysis-incomplete", error.to_string()))
+}
+
+/// Analyses that callers asked for are at depth 0; what discovery queued does not discover further.
+fn may_discover(input: &Value) -> bool {
+    input["depth"].as_u64().unwrap_or(0) == 0
+}

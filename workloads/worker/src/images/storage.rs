@@ -1,0 +1,114 @@
+//! Where images are kept: a bucket, under keys that are made from the image's own bytes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use object_store::{
+    Attribute, Attributes, BackoffConfig, ClientOptions, ObjectStore, PutOptions, PutPayload, RetryConfig,
+    aws::AmazonS3Builder, path::Path,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::picture::Picture;
+use crate::children::StoredImage;
+
+/// The bucket's login.
+pub struct Keys {
+    pub access: SecretString,
+    pub secret: SecretString,
+}
+
+/// A bucket that could not be used; the message never holds a key.
+#[derive(Debug, thiserror::Error)]
+#[error("the object store refuses {key}: {reason}")]
+pub struct StorageError {
+    key: String,
+    reason: String,
+}
+
+/// A bucket of images.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    bucket: Arc<dyn ObjectStore>,
+}
+
+impl Storage {
+    /// The bucket that the platform names.
+    pub fn s3(store: &switchyard_contract::ObjectStore, keys: &Keys) -> object_store::Result<Self> {
+        let retry = RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(200),
+                max_backoff: Duration::from_secs(2),
+                base: 2.0,
+            },
+            max_retries: 2,
+            retry_timeout: Duration::from_secs(20),
+        };
+        let client = ClientOptions::new()
+            .with_allow_http(true)
+            .with_connect_timeout(Duration::from_secs(5))
+            .with_timeout(Duration::from_secs(10));
+        let bucket = AmazonS3Builder::new()
+            .with_endpoint(&store.endpoint)
+            .with_bucket_name(&store.bucket)
+            .with_region(&store.region)
+            .with_access_key_id(keys.access.expose_secret())
+            .with_secret_access_key(keys.secret.expose_secret())
+            .with_virtual_hosted_style_request(false)
+            .with_client_options(client)
+            .with_retry(retry)
+            .build()?;
+        Ok(Self::over(Arc::new(bucket)))
+    }
+
+    /// Any bucket.
+    pub fn over(bucket: Arc<dyn ObjectStore>) -> Self {
+        Self { bucket }
+    }
+
+    /// Stores an image whose bytes have the hash `sha256`, unless it is there already. The flag says whether it was written now.
+    pub async fn store(
+        &self,
+        sha256: &str,
+        bytes: Vec<u8>,
+        picture: &Picture,
+    ) -> Result<(StoredImage, bool), StorageError> {
+        let key = |name: &str| format!("images/{sha256}/{name}");
+        let original = key(&format!("original.{}", picture.format.extension()));
+        let thumbnails: BTreeMap<String, String> =
+            picture.thumbnails.iter().map(|(side, _)| (side.to_string(), key(&format!("{side}.jpg")))).collect();
+        let stored = StoredImage { original, thumbnails };
+        // The original is written last, so where it is, everything is.
+        if self.size(&stored.original).await? == Some(bytes.len() as u64) {
+            return Ok((stored, false));
+        }
+        for (side, thumbnail) in &picture.thumbnails {
+            self.put(&key(&format!("{side}.jpg")), thumbnail.clone(), "image/jpeg").await?;
+        }
+        self.put(&stored.original, bytes, picture.format.content_type()).await?;
+        Ok((stored, true))
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        match self.bucket.head(&Path::from(key)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(key, &error)),
+        }
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &'static str) -> Result<(), StorageError> {
+        let attributes = Attributes::from_iter([(Attribute::ContentType, content_type)]);
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        let put = self.bucket.put_opts(&Path::from(key), PutPayload::from(bytes), options).await;
+        put.map(|_| ()).map_err(|error| failed(key, &error))
+    }
+}
+
+/// The innermost cause says what is wrong; the outer ones repeat the request.
+fn failed(key: &str, error: &object_store::Error) -> StorageError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    StorageError { key: key.to_owned(), reason: cause.to_string().chars().take(300).collect() }
+}

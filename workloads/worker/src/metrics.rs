@@ -1,0 +1,72 @@
+//! What the workers count, besides what the runner counts about jobs. Every label has a closed set of values.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// The counters of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    source_calls: Family<Outcome, Counter>,
+    source_seconds: Histogram,
+    images: Family<Outcome, Counter>,
+    image_bytes: Counter,
+    image_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            source_calls: Family::default(),
+            source_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0]),
+            images: Family::default(),
+            image_bytes: Counter::default(),
+            image_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes the counters visible in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "switchyard_profile_source_calls",
+            "Profiles asked of the profile source, by what came of it",
+            self.source_calls.clone(),
+        );
+        registry.register(
+            "switchyard_profile_source_seconds",
+            "Time until the profile source gave a profile or failed to",
+            self.source_seconds.clone(),
+        );
+        registry.register("switchyard_images", "Images handled, by what came of it", self.images.clone());
+        registry.register("switchyard_image_bytes", "Bytes of images fetched", self.image_bytes.clone());
+        registry.register(
+            "switchyard_image_seconds",
+            "Time from the address to the stored image",
+            self.image_seconds.clone(),
+        );
+    }
+
+    /// One profile asked for; `outcome` is `found` or an error's code.
+    pub(crate) fn source_call(&self, outcome: &'static str, took: Duration) {
+        self.source_calls.get_or_create(&Outcome { outcome }).inc();
+        self.source_seconds.observe(took.as_secs_f64());
+    }
+
+    /// One image handled; `outcome` is `stored`, `known`, `described` or an error's code.
+    pub(crate) fn image(&self, outcome: &'static str, bytes: usize, took: Duration) {
+        self.images.get_or_create(&Outcome { outcome }).inc();
+        self.image_bytes.inc_by(bytes as u64);
+        self.image_seconds.observe(took.as_secs_f64());
+    }
+}

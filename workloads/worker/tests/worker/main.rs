@@ -1,0 +1,6 @@
+//! The workers against real servers on loopback.
+
+mod analysis;
+mod images;
+mod source;
+mod support;

@@ -1,0 +1,179 @@
+//! The client of Apify against a server of its protocol.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+use switchyard_apify_stand_in::Options;
+use switchyard_jobs::model::JobError;
+use switchyard_worker::apify::{Apify, Limits, SourceError};
+
+use super::support::{ACTOR, TOKEN, client, serve, stand_in};
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+/// A client that gives up quickly.
+fn impatient(endpoint: &str) -> Apify {
+    client(endpoint, ACTOR, TOKEN, Limits { answer: Duration::from_millis(400), ..Limits::default() })
+}
+
+async fn failure(apify: &Apify, username: &str) -> JobError {
+    apify.profile(username, soon()).await.expect_err("a failure").into()
+}
+
+#[tokio::test]
+async fn a_profile_comes_with_its_posts() {
+    let apify = impatient(&stand_in(Options::default()).await);
+    let scraped = apify.profile("anna", soon()).await.expect("a profile");
+    assert_eq!(scraped.profile.username, "anna");
+    assert!(scraped.profile.followers > 0 && !scraped.profile.related.is_empty() && scraped.profile.picture.is_some());
+    assert!((10..=14).contains(&scraped.posts.len()));
+    assert!(scraped.posts.iter().all(|post| !post.images.is_empty() && post.at.is_some()));
+    assert!(scraped.posts.iter().any(|post| post.text.is_empty()), "some posts say nothing");
+    assert!(scraped.posts.iter().any(|post| post.likes.is_none()), "some authors hide likes");
+    assert_eq!(scraped, apify.profile("anna", soon()).await.expect("a profile"));
+}
+
+#[tokio::test]
+async fn a_long_profile_comes_whole() {
+    let apify = client(&stand_in(Options::default()).await, ACTOR, TOKEN, Limits::default());
+    let posts = apify.profile("big-anna", soon()).await.expect("a profile").posts;
+    assert_eq!(posts.iter().map(|post| &post.id).collect::<HashSet<_>>().len(), 500);
+}
+
+#[tokio::test]
+async fn every_page_of_a_data_set_is_read() {
+    let endpoint = stand_in(Options::default()).await;
+    for (page_items, names) in [(2, vec!["a", "b", "c", "d", "e"]), (2, vec!["a", "b", "c", "d"]), (100, vec!["a"])] {
+        let apify = client(&endpoint, ACTOR, TOKEN, Limits { page_items, ..Limits::default() });
+        let items = apify.run(&names, soon()).await.expect("items");
+        assert_eq!(items.iter().filter_map(|item| item["username"].as_str()).collect::<Vec<_>>(), names);
+        assert!(items.iter().all(|item| item.get("#debug").is_none()), "hidden fields are left out");
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_waited_for_in_slices_until_it_ends() {
+    let options = Options { slow_run_time: Duration::from_millis(2500), ..Options::default() };
+    let limits = Limits { wait: Duration::from_secs(1), ..Limits::default() };
+    let apify = client(&stand_in(options).await, ACTOR, TOKEN, limits);
+    assert_eq!(apify.profile("slow-anna", soon()).await.expect("a profile").profile.username, "slow-anna");
+}
+
+#[tokio::test]
+async fn a_run_that_outlasts_the_attempt_is_given_up_in_time() {
+    let options = Options { slow_run_time: Duration::from_secs(60), ..Options::default() };
+    let apify = client(&stand_in(options).await, ACTOR, TOKEN, Limits::default());
+    let began = Instant::now();
+    let error = apify.profile("slow-anna", began + Duration::from_secs(3)).await.expect_err("out of time");
+    assert!(matches!(error, SourceError::OutOfTime(_)), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(!JobError::from(error).permanent);
+}
+
+#[tokio::test]
+async fn each_misbehaviour_has_its_code_and_says_whether_trying_again_helps() {
+    let endpoint = stand_in(Options::default()).await;
+    let apify = impatient(&endpoint);
+    for (username, code, permanent) in [
+        ("missing-anna", "profile-not-found", true),
+        ("empty-anna", "profile-not-found", true),
+        ("unpaid-anna", "profile-source-payment", true),
+        ("fail-anna", "profile-source-unavailable", false),
+        ("stall-anna", "profile-source-unavailable", false),
+        ("garbage-anna", "profile-source-garbage", false),
+        ("broken-anna", "profile-source-run-failed", false),
+    ] {
+        let error = failure(&apify, username).await;
+        assert_eq!((error.code.as_str(), error.permanent), (code, permanent), "{username}: {error}");
+        assert!(!error.message.contains(TOKEN));
+    }
+    let wrong = client(&endpoint, ACTOR, "another-token", Limits::default());
+    let error = failure(&wrong, "anna").await;
+    assert_eq!((error.code.as_str(), error.permanent), ("profile-source-token", true));
+    let nobody = client(&endpoint, "nobody/nothing", TOKEN, Limits::default());
+    let error = failure(&nobody, "anna").await;
+    assert_eq!((error.code.as_str(), error.permanent), ("profile-source-actor", true));
+    assert!(error.message.contains("nobody~nothing"), "{error}");
+    let unreachable = failure(&impatient("http://127.0.0.1:9"), "anna").await;
+    assert_eq!((unreachable.code.as_str(), unreachable.permanent), ("profile-source-unavailable", false));
+}
+
+#[tokio::test]
+async fn a_flaky_source_works_at_the_third_attempt() {
+    let apify = impatient(&stand_in(Options::default()).await);
+    for _ in 0..2 {
+        assert_eq!(failure(&apify, "flaky-anna").await.code, "profile-source-unavailable");
+    }
+    assert_eq!(apify.profile("flaky-anna", soon()).await.expect("a profile").profile.username, "flaky-anna");
+}
+
+#[tokio::test]
+async fn a_limited_source_says_when_to_come_back() {
+    let options = Options { retry_after: Duration::from_secs(7), ..Options::default() };
+    let apify = impatient(&stand_in(options).await);
+    let error = failure(&apify, "limit-anna").await;
+    assert_eq!((error.code.as_str(), error.permanent), ("profile-source-rate-limited", false));
+    assert_eq!(error.retry_after_seconds, Some(7));
+    assert!(apify.profile("limit-anna", soon()).await.is_ok());
+}
+
+/// A server whose start of a run succeeds at once and whose data set answers with `items`.
+async fn with_items(items: impl Fn() -> Response + Clone + Send + Sync + 'static) -> String {
+    let run = json!({"data": {"id": "r", "status": "SUCCEEDED", "defaultDatasetId": "d"}});
+    let router = Router::new()
+        .route("/v2/acts/{actor}/runs", post(async move || (StatusCode::CREATED, Json(run))))
+        .route("/v2/datasets/{dataset}/items", get(async move || items()));
+    serve(router).await
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let endpoint = with_items(|| vec![b' '; 200_000].into_response()).await;
+    let apify = client(&endpoint, ACTOR, TOKEN, Limits { answer_bytes: 100_000, ..Limits::default() });
+    assert_eq!(failure(&apify, "anna").await.code, "profile-source-garbage");
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_repeats_is_not_passed_on() {
+    let words = format!("no luck with {TOKEN}\nin here");
+    let body = json!({"error": {"type": "insufficient-permissions", "message": words}});
+    let endpoint = with_items(move || (StatusCode::FORBIDDEN, Json(body.clone())).into_response()).await;
+    let error = failure(&impatient(&endpoint), "anna").await;
+    assert_eq!(error.code, "profile-source-token");
+    assert!(error.message.contains("[token] in here") && !error.message.contains(TOKEN), "{error}");
+}
+
+#[tokio::test]
+async fn forbidden_for_want_of_money_is_about_money() {
+    let body = json!({"error": {"type": "monthly-usage-limit-exceeded", "message": "Upgrade"}});
+    let endpoint = with_items(move || (StatusCode::FORBIDDEN, Json(body.clone())).into_response()).await;
+    assert_eq!(failure(&impatient(&endpoint), "anna").await.code, "profile-source-payment");
+}
+
+#[tokio::test]
+async fn reading_a_data_set_is_repeated_before_it_is_given_up() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+    let calls = Arc::new(AtomicU32::new(0));
+    let seen = calls.clone();
+    let endpoint = with_items(move || match seen.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => StatusCode::BAD_GATEWAY.into_response(),
+        _ => Json(json!([{"username": "anna"}])).into_response(),
+    })
+    .await;
+    assert_eq!(impatient(&endpoint).profile("anna", soon()).await.expect("a profile").profile.username, "anna");
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+}
