@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -59,8 +60,10 @@ func readArchive(file io.Reader) ([]archive, error) {
 }
 
 // writeArchive writes a docker-archive of an image that is one static program, at
-// /NAME, run as a user without rights. Equal programs make equal files.
-func writeArchive(to io.Writer, tag, name string, program []byte) error {
+// the name that its tag ends in, run as a user without rights. Equal programs make
+// equal files.
+func writeArchive(to io.Writer, tag string, program []byte) error {
+	name := programName(tag)
 	var layer bytes.Buffer
 	layerTar := tar.NewWriter(&layer)
 	if err := addFile(layerTar, name, 0o755, program); err != nil {
@@ -106,30 +109,36 @@ func addFile(to *tar.Writer, name string, mode int64, content []byte) error {
 
 func digest(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
 
+// programName is the last part of a tag, without version: "pause" of "localhost/switchyard/pause:1".
+func programName(tag string) string {
+	name, _, _ := strings.Cut(path.Base(tag), ":")
+	return name
+}
+
 // archiveOf returns the archive of a program's image, beside the program, and
 // writes it when it is not there yet: the program's own name changes with it.
-func archiveOf(program, tag, name string) (string, error) {
-	path := program + ".image.tar"
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+func archiveOf(program, tag string) (string, error) {
+	file := program + ".image.tar"
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
 	}
 	content, err := os.ReadFile(program)
 	if err != nil {
 		return "", err
 	}
-	fresh, err := os.CreateTemp(filepath.Dir(path), ".image-*")
+	fresh, err := os.CreateTemp(filepath.Dir(file), ".image-*")
 	if err != nil {
 		return "", err
 	}
 	defer os.Remove(fresh.Name())
-	if err := writeArchive(fresh, tag, name, content); err != nil {
+	if err := writeArchive(fresh, tag, content); err != nil {
 		fresh.Close()
 		return "", err
 	}
 	if err := fresh.Close(); err != nil {
 		return "", err
 	}
-	return path, os.Rename(fresh.Name(), path)
+	return file, os.Rename(fresh.Name(), file)
 }
 
 // A runtime is the container runtime of a running cluster, reached from the machine.
@@ -180,22 +189,22 @@ func (r *runtime) has(ctx context.Context, images []archive) (bool, error) {
 }
 
 // load imports the images of a docker-archive file, and tells whether they were new.
-func (r *runtime) load(ctx context.Context, path string) (fresh bool, err error) {
-	file, err := os.Open(path)
+func (r *runtime) load(ctx context.Context, archivePath string) (fresh bool, err error) {
+	file, err := os.Open(archivePath)
 	if err != nil {
 		return false, err
 	}
 	defer file.Close()
 	images, err := readArchive(file)
 	if err != nil {
-		return false, fmt.Errorf("cannot load %s: %w", path, err)
+		return false, fmt.Errorf("cannot load %s: %w", archivePath, err)
 	}
 	if there, err := r.has(ctx, images); err != nil || there {
 		return false, err
 	}
-	output, err := exec.CommandContext(ctx, "ctr", "--address", r.socket, "--namespace", "k8s.io", "images", "import", path).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "ctr", "--address", r.socket, "--namespace", "k8s.io", "images", "import", archivePath).CombinedOutput()
 	if err != nil {
-		return false, fmt.Errorf("cannot load %s: %s", path, bytes.TrimSpace(output))
+		return false, fmt.Errorf("cannot load %s: %s", archivePath, bytes.TrimSpace(output))
 	}
 	return true, nil
 }

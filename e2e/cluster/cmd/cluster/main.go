@@ -25,6 +25,9 @@ const usage = `cluster COMMAND [--name NAME] [ARGUMENTS]   (the name is demo if 
   status        tell how it is; the exit status is 0 only if all is well
   kubeconfig    print the path of the administrator's kubeconfig
   load FILE...  load images from docker-archive files, unless they are there already
+  archive PROGRAM TAG
+                write a docker-archive of an image that is one static program, beside
+                the program and unless it is there already, and print its path
   kubectl ...   run kubectl on the cluster; every further argument is kubectl's
 `
 
@@ -69,7 +72,7 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	rest := flags.Args()
-	if len(rest) > 0 && command != "load" && command != "kubectl" {
+	if len(rest) > 0 && command != "load" && command != "archive" && command != "kubectl" {
 		return fmt.Errorf("%s does not take %q", command, rest)
 	}
 	switch command {
@@ -91,6 +94,15 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	case "load":
 		return load(ctx, clusters, *name, rest)
+	case "archive":
+		if len(rest) != 2 {
+			return errors.New("archive takes a program and a tag")
+		}
+		path, err := archiveOf(rest[0], rest[1])
+		if err == nil {
+			fmt.Println(path)
+		}
+		return err
 	case "kubectl":
 		return kubectl(clusters, *name, rest)
 	}

@@ -178,12 +178,12 @@ func furnish(ctx context.Context, p Plan, with artifacts, say func(string, ...an
 		if err := runtime.await(ctx); err != nil {
 			return err
 		}
-		for _, image := range []struct{ program, tag, name string }{
-			{with.Pause, pauseImage, "pause"},
-			{with.MetricsServer, metricsServerImage, "metrics-server"},
-			{with.CoreDNS, corednsImage, "coredns"},
+		for _, image := range []struct{ program, tag string }{
+			{with.Pause, pauseImage},
+			{with.MetricsServer, metricsServerImage},
+			{with.CoreDNS, corednsImage},
 		} {
-			path, err := archiveOf(image.program, image.tag, image.name)
+			path, err := archiveOf(image.program, image.tag)
 			if err != nil {
 				return err
 			}
