@@ -2,6 +2,12 @@
 //!
 //! PostgreSQL is the truth. A message only says 'look here': it carries a job's id and nothing that could be lost.
 
+pub mod announce;
+pub mod broker;
+pub mod cache;
 pub mod handler;
 pub mod model;
+pub mod ops;
+pub mod shutdown;
 pub mod store;
+pub mod telemetry;
