@@ -5,9 +5,13 @@
 pub mod announce;
 pub mod broker;
 pub mod cache;
+pub mod events;
 pub mod handler;
+pub mod maintenance;
 pub mod model;
 pub mod ops;
+pub mod resilience;
+pub mod runner;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

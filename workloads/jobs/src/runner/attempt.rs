@@ -1,0 +1,146 @@
+//! One attempt of one job, from the claim to the outcome in the store.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt as _;
+use tokio::time::{sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::held::Seat;
+use crate::{
+    announce::Announcer,
+    cache::Cache,
+    handler::{Handler, Outcome, RunContext},
+    model::{Effects, JobError},
+    resilience::full_jitter,
+    store::{Claim, FailOutcome, Store, StoreError},
+};
+
+/// What attempts work with.
+pub(super) struct Bench {
+    pub store: Store,
+    pub announcer: Announcer,
+    pub cache: Cache,
+    pub handler: Arc<dyn Handler>,
+    /// Longer than this an outcome is not worth writing: the lease is gone.
+    pub lease: Duration,
+    /// Fires when the process has no more time: attempts end and jobs are handed back.
+    pub give_up: CancellationToken,
+}
+
+/// How an attempt ended, for the counters.
+pub(super) type Ending = &'static str;
+
+impl Bench {
+    /// Runs a claimed job and writes what came of it.
+    pub(super) async fn run(&self, claim: &Claim, seat: &Seat, limit: Duration) -> Ending {
+        let job = &claim.job;
+        let deadline = Instant::now() + limit;
+        let cancelled = seat.lost.child_token();
+        let context = RunContext { progress: seat.reporter(), cancelled: cancelled.clone(), deadline };
+        let work = AssertUnwindSafe(self.handler.run(job, &context)).catch_unwind();
+        let result = tokio::select! {
+            biased;
+            () = seat.lost.cancelled() => return "lost",
+            () = self.give_up.cancelled() => {
+                cancelled.cancel();
+                return self.write(claim, "given_back", || async { self.store.give_back(claim.held()).await }).await;
+            }
+            result = timeout_at(deadline.into(), work) => result,
+        };
+        cancelled.cancel();
+        let outcome = match result {
+            Ok(Ok(outcome)) => outcome,
+            // The hook has logged where; what it said may hold anything.
+            Ok(Err(_)) => {
+                Err(JobError::transient("panic", "the worker's code failed unexpectedly; its log says where"))
+            }
+            Err(_) => Err(JobError::transient(
+                "timeout",
+                format!("the attempt ran longer than the {} lane allows ({} s)", job.lane, limit.as_secs()),
+            )),
+        };
+        match outcome {
+            Ok(Outcome::Complete(output)) => self.complete(claim, output, Vec::new()).await,
+            Ok(Outcome::CompleteAndDiscover { output, usernames }) => self.complete(claim, output, usernames).await,
+            Ok(Outcome::Spawn { kept, children, stage }) => {
+                let (kept, children) = (&kept, &children);
+                self.write(claim, "spawned", || async { self.store.spawn(claim.held(), kept, children, stage).await })
+                    .await
+            }
+            Err(error) => self.fail(claim, &error).await,
+        }
+    }
+
+    async fn complete(&self, claim: &Claim, output: serde_json::Value, found: Vec<String>) -> Ending {
+        let (value, found) = (&output, &found);
+        let ending = self
+            .write(claim, "completed", || async { self.store.complete_and_discover(claim.held(), value, found).await })
+            .await;
+        if ending == "completed" && claim.job.id == claim.job.root {
+            self.cache.put_result(&claim.job.username, value).await;
+        }
+        ending
+    }
+
+    async fn fail(&self, claim: &Claim, error: &JobError) -> Ending {
+        tracing::warn!(job = %claim.job.id, root = %claim.job.root, attempt = claim.job.attempt, %error, "attempt failed");
+        let mut ending = "failed";
+        let written = &mut ending;
+        let outcome = self.persist(claim, || async { self.store.fail(claim.held(), error).await }).await;
+        match outcome {
+            Some(FailOutcome::Stale) => *written = "lost",
+            Some(FailOutcome::Retrying { effects, .. }) => self.announcer.announce(effects),
+            Some(FailOutcome::Dead { effects }) => {
+                *written = "dead";
+                self.announcer.announce(effects);
+            }
+            None => *written = "unwritten",
+        }
+        ending
+    }
+
+    /// Writes an outcome and announces its effects.
+    async fn write<F>(&self, claim: &Claim, ending: Ending, write: impl Fn() -> F) -> Ending
+    where
+        F: Future<Output = Result<Option<Effects>, StoreError>>,
+    {
+        match self.persist(claim, write).await {
+            Some(Some(effects)) => {
+                self.announcer.announce(effects);
+                ending
+            }
+            Some(None) => {
+                tracing::warn!(job = %claim.job.id, "the outcome came too late: the claim is gone");
+                "lost"
+            }
+            None => "unwritten",
+        }
+    }
+
+    /// Repeats a write until the database has answered, for as long as the lease may last. That is safe: the run token lets an outcome be written once.
+    async fn persist<T, F>(&self, claim: &Claim, write: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let until = Instant::now() + self.lease;
+        for attempt in 0.. {
+            match write().await {
+                Ok(answer) => return Some(answer),
+                Err(error) if error.is_passing() && Instant::now() < until => {
+                    tracing::warn!(job = %claim.job.id, %error, "outcome not written; trying again");
+                    sleep(full_jitter(attempt)).await;
+                }
+                Err(error) => {
+                    tracing::error!(job = %claim.job.id, %error, "outcome not written; the lease will run out");
+                    return None;
+                }
+            }
+        }
+        None
+    }
+}
