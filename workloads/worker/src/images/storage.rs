@@ -17,18 +17,24 @@ pub struct Keys {
     pub secret: SecretString,
 }
 
-/// A bucket that could not be used; the message never holds a key.
+/// Why a bucket could not be used, with what to do about it. Never holds a key.
 #[derive(Debug, thiserror::Error)]
-#[error("the object store refuses {key}: {reason}")]
-pub struct StorageError {
-    key: String,
-    reason: String,
+pub enum StorageError {
+    #[error(
+        "the object store refuses our keys for the bucket '{0}': check the Secret that objectStore.secretRef names"
+    )]
+    Keys(String),
+    #[error("the object store has no bucket '{0}': make it, or correct objectStore.bucket")]
+    NoBucket(String),
+    #[error("the object store cannot be used: {0}")]
+    Unavailable(String),
 }
 
 /// A bucket of images.
 #[derive(Debug, Clone)]
 pub struct Storage {
     bucket: Arc<dyn ObjectStore>,
+    name: String,
 }
 
 impl Storage {
@@ -57,12 +63,12 @@ impl Storage {
             .with_client_options(client)
             .with_retry(retry)
             .build()?;
-        Ok(Self::over(Arc::new(bucket)))
+        Ok(Self::over(Arc::new(bucket), &store.bucket))
     }
 
-    /// Any bucket.
-    pub fn over(bucket: Arc<dyn ObjectStore>) -> Self {
-        Self { bucket }
+    /// Any bucket; `name` is for messages.
+    pub fn over(bucket: Arc<dyn ObjectStore>, name: &str) -> Self {
+        Self { bucket, name: name.to_owned() }
     }
 
     /// Stores an image whose bytes have the hash `sha256`, unless it is there already. The flag says whether it was written now.
@@ -92,7 +98,7 @@ impl Storage {
         match self.bucket.head(&Path::from(key)).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed(key, &error)),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 
@@ -100,15 +106,25 @@ impl Storage {
         let attributes = Attributes::from_iter([(Attribute::ContentType, content_type)]);
         let options = PutOptions { attributes, ..PutOptions::default() };
         let put = self.bucket.put_opts(&Path::from(key), PutPayload::from(bytes), options).await;
-        put.map(|_| ()).map_err(|error| failed(key, &error))
+        put.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &object_store::Error) -> StorageError {
+        use object_store::Error;
+        match error {
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StorageError::Keys(self.name.clone()),
+            // What is written need not exist, so it is the bucket that does not.
+            Error::NotFound { .. } => StorageError::NoBucket(self.name.clone()),
+            other => StorageError::Unavailable(root_cause(other)),
+        }
     }
 }
 
 /// The innermost cause says what is wrong; the outer ones repeat the request.
-fn failed(key: &str, error: &object_store::Error) -> StorageError {
+fn root_cause(error: &object_store::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    StorageError { key: key.to_owned(), reason: cause.to_string().chars().take(300).collect() }
+    cause.to_string().lines().next().unwrap_or_default().chars().take(200).collect()
 }

@@ -33,7 +33,7 @@ use super::support::{context, job, serve, stand_in};
 fn worker(trusted: &str, bucket: Option<Arc<dyn ObjectStore>>) -> StoreImages {
     let limits = fetch::Limits { time: Duration::from_secs(2), bytes: 1_000_000, ..fetch::Limits::default() };
     let fetcher = fetch::Fetcher::new(Guard::new(Some(trusted)), limits).expect("a fetcher");
-    StoreImages::new(fetcher, bucket.map(Storage::over), Arc::new(Metrics::default()))
+    StoreImages::new(fetcher, bucket.map(|bucket| Storage::over(bucket, "memory")), Arc::new(Metrics::default()))
 }
 
 async fn attempt(worker: &StoreImages, urls: &[String]) -> Result<Vec<Value>, JobError> {

@@ -1,6 +1,7 @@
 //! The workers against real servers on loopback.
 
 mod analysis;
+mod bucket;
 mod images;
 mod source;
 mod support;
