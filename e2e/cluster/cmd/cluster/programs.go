@@ -78,6 +78,8 @@ func programs(p Plan) []program {
 				"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"), "--use-service-account-credentials=true",
 				"--service-account-private-key-file=" + pki("service-accounts.key"), "--root-ca-file=" + pki("ca.crt"),
 				"--leader-elect=false", "--bind-address=127.0.0.1", "--profiling=false",
+				// At the default rate its own start takes five seconds of waiting.
+				"--kube-api-qps=200", "--kube-api-burst=400",
 				"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
 				"--controllers=*,-node-ipam-controller,-node-route-controller,-cloud-node-lifecycle-controller,-service-lb-controller",
 				// A scale test waits for the autoscaler rather than for its clock.
