@@ -1,0 +1,121 @@
+//! What the API counts about its answers. Labels are bounded: routes by template, methods and status classes by name.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::Method,
+    middleware::Next,
+    response::Response,
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    route: String,
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransportLabel {
+    transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// Counters of the HTTP side.
+#[derive(Clone)]
+pub struct HttpMetrics {
+    requests: Family<Labels, Counter>,
+    seconds: Family<Labels, Histogram>,
+    watchers: Family<TransportLabel, Gauge>,
+    submissions: Family<OutcomeLabel, Counter>,
+}
+
+/// 1 ms to 10 s; a handoff is promised within 50 ms.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+impl HttpMetrics {
+    /// Makes and registers the counters.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            watchers: Family::default(),
+            submissions: Family::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("switchyard_api");
+        registry.register("requests", "Answers, by route template, method and status class", metrics.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time to the head of the answer",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register("watchers", "Open event streams", metrics.watchers.clone());
+        registry.register("submissions", "What requests for an analysis came to", metrics.submissions.clone());
+        metrics
+    }
+
+    /// Counts what a request for an analysis came to: `accepted`, `cached`, `replayed` or a problem's name.
+    pub fn submission(&self, outcome: &'static str) {
+        self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts an open stream until the guard is dropped.
+    pub fn watcher(&self, transport: &'static str) -> WatcherGuard {
+        let gauge = self.watchers.get_or_create(&TransportLabel { transport }).clone();
+        gauge.inc();
+        WatcherGuard(gauge)
+    }
+}
+
+/// An open event stream.
+pub struct WatcherGuard(Gauge);
+
+impl Drop for WatcherGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Counts one request.
+pub async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = method_label(request.method());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let labels = Labels { route, method, status: class(response.status().as_u16()) };
+    metrics.requests.get_or_create(&labels).inc();
+    metrics.seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
+    response
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn class(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,56 @@
+//! What every request passes: an id, a deadline, a log line when something broke.
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// Names one request in answers and logs.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives each request an id (the caller's, when it is short and plain) and each answer the same.
+pub async fn identify(request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).filter(|value| is_plain(value)).cloned();
+    let id =
+        given.unwrap_or_else(|| HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value"));
+    let text = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", id = text, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn is_plain(value: &HeaderValue) -> bool {
+    value.len() <= 128 && !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// Ends a request that takes too long. Streams count only until their first byte.
+pub async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(seconds = limit.as_secs(), "a request ran into its deadline");
+            Problem::unavailable("The answer took too long; nothing is known about its effect. Ask again.")
+                .into_response()
+        }
+    }
+}
+
+/// A panic's answer.
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let words = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words");
+    tracing::error!(panic = words, "a handler panicked");
+    Problem::internal().into_response()
+}

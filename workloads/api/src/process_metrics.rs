@@ -1,0 +1,49 @@
+//! What the process' connections do, read when the metrics are.
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+};
+use switchyard_jobs::{broker::Broker, cache::Cache, store::Store};
+
+/// Database connections, broker and cache of this process.
+pub struct Connections {
+    pub store: Store,
+    pub broker: Broker,
+    pub cache: Cache,
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let pool = self.store.pool_status();
+        let counts = self.cache.counts();
+        let gauges = [
+            ("switchyard_database_connections_max", "Connections that the process may hold", pool.max_size as i64),
+            ("switchyard_database_connections_open", "Connections that the process holds", pool.size as i64),
+            ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
+            ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
+            ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            ("switchyard_cache_hits", "Results found in the cache", counts.hits),
+            ("switchyard_cache_misses", "Results not found in the cache", counts.misses),
+            ("switchyard_cache_failures", "Calls that the cache did not answer", counts.failures),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The API process from start to end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use switchyard_contract::{
+    API_PORT, Config, Mount, OPERATIONS_PORT,
+    files::{BROKER_URI, CACHE_URI},
+};
+use switchyard_jobs::{
+    announce::Announcer,
+    broker::Broker,
+    cache::Cache,
+    events::Hub,
+    maintenance,
+    ops::{self, Readiness},
+    shutdown,
+    store::Store,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin_key::AdminKey,
+    http_metrics::HttpMetrics,
+    process_metrics::Connections,
+    rate::{Rate, RateLimiter},
+    router, server,
+    state::{App, Parts},
+};
+
+/// How often the admin key's file is looked at.
+const LOOK_AT_ADMIN_KEY: Duration = Duration::from_secs(5);
+
+/// How to serve.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Where callers are answered.
+    #[arg(long, env = "SWITCHYARD_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], API_PORT)))]
+    listen: SocketAddr,
+    /// Where probes and metrics are answered.
+    #[arg(long, env = "SWITCHYARD_OPERATIONS_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], OPERATIONS_PORT)))]
+    operations_listen: SocketAddr,
+    /// Seconds between "not ready any more" and taking no more connections, for endpoints to drop this process.
+    #[arg(long, env = "SWITCHYARD_DRAIN_SECONDS", default_value_t = 5)]
+    drain_seconds: u64,
+    /// Seconds that open requests have to finish after that.
+    #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = 20)]
+    grace_seconds: u64,
+    /// Calls a second that one tenant may make in the long run.
+    #[arg(long, env = "SWITCHYARD_RATE_PER_SECOND", default_value_t = Rate::default().per_second)]
+    rate_per_second: f64,
+    /// Calls that one tenant may make at once.
+    #[arg(long, env = "SWITCHYARD_RATE_BURST", default_value_t = Rate::default().burst)]
+    rate_burst: u32,
+}
+
+/// The sockets that the process answers on.
+pub struct Listeners {
+    pub callers: TcpListener,
+    /// Probes and metrics.
+    pub operations: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(options: &Options) -> anyhow::Result<Self> {
+        let bind = async |address: SocketAddr, whom: &str| {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|error| anyhow::anyhow!("cannot listen on {address} for {whom}: {error}"))
+        };
+        Ok(Self {
+            callers: bind(options.listen, "callers").await?,
+            operations: bind(options.operations_listen, "probes and metrics").await?,
+        })
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, and then until the open requests are answered.
+pub async fn run(options: Options, mount: &Mount) -> anyhow::Result<()> {
+    let stop = shutdown::signal();
+    let listeners = Listeners::bind(&options).await?;
+    until(stop, &options, mount, listeners).await
+}
+
+/// Serves until `asked_to_stop`, and then until the open requests are answered.
+pub async fn until(
+    asked_to_stop: CancellationToken,
+    options: &Options,
+    mount: &Mount,
+    listeners: Listeners,
+) -> anyhow::Result<()> {
+    let config = Config::load(mount)?;
+    let store = Store::connect(&config, mount)?;
+    let broker = Broker::connect(&mount.secret(BROKER_URI)?, "switchyard-api")?;
+    let ttl = Duration::from_secs(config.analysis.result_ttl_seconds);
+    let cache = Cache::connect(&mount.secret(CACHE_URI)?, ttl)?;
+    let admin_key = AdminKey::load(mount)?;
+
+    let mut registry = Registry::default();
+    let metrics = HttpMetrics::register(&mut registry);
+    registry.register_collector(Box::new(Connections {
+        store: store.clone(),
+        broker: broker.clone(),
+        cache: cache.clone(),
+    }));
+
+    let announcer = Announcer::start(store.clone(), broker.clone());
+    let hub = Hub::start(store.clone(), broker.clone());
+    let streams_end = CancellationToken::new();
+    let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
+    let app = App::new(Parts {
+        store: store.clone(),
+        announcer: announcer.clone(),
+        cache: cache.clone(),
+        hub,
+        admin_key: admin_key.clone(),
+        limiter: RateLimiter::new(cache, rate),
+        identities: Default::default(),
+        metrics,
+        streams_end: streams_end.clone(),
+        document: router::document().to_json()?.into(),
+    });
+
+    let background = CancellationToken::new();
+    let probed = store.clone();
+    let readiness = Readiness::new().with_check(move || {
+        let store = probed.clone();
+        async move { store.ping().await.map_err(|error| error.to_string()) }
+    });
+    let operations = tokio::spawn(server::serve(
+        listeners.operations,
+        ops::router(Arc::new(registry), readiness.clone()),
+        background.clone(),
+        Duration::from_secs(1),
+    ));
+    let follower = tokio::spawn(admin_key.follow(mount.clone(), LOOK_AT_ADMIN_KEY, background.clone()));
+    let upkeep = tokio::spawn(maintenance::run(
+        store,
+        broker.clone(),
+        announcer.clone(),
+        maintenance::Policy::default(),
+        background.clone(),
+    ));
+
+    tracing::info!(address = %listeners.callers.local_addr()?, "answering");
+    readiness.set(true);
+    let stop_accepting = CancellationToken::new();
+    let serving = server::serve(
+        listeners.callers,
+        router::service(app),
+        stop_accepting.clone(),
+        Duration::from_secs(options.grace_seconds),
+    );
+    let drain = async {
+        asked_to_stop.cancelled().await;
+        readiness.set(false);
+        tracing::info!(seconds = options.drain_seconds, "draining");
+        tokio::time::sleep(Duration::from_secs(options.drain_seconds)).await;
+        streams_end.cancel();
+        stop_accepting.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, drain);
+    served?;
+
+    announcer.flush().await;
+    background.cancel();
+    follower.await?;
+    upkeep.await?;
+    operations.await??;
+    broker.close().await;
+    tracing::info!("ended in good order");
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The set-up that precedes the workloads: database, queues, cache and bucket are as they expect, or it says what to mend.
+
+use switchyard_contract::{
+    Config, Mount,
+    files::{OBJECT_STORE_ACCESS_KEY, OBJECT_STORE_SECRET_KEY},
+};
+
+use crate::bucket::{self, Keys};
+
+/// Why a command of this program failed, for whoever looks after the container.
+#[derive(Debug)]
+pub struct Failure {
+    /// Stable: `configuration`, `database`, `broker`, `cache`, `object-store` or `api`.
+    pub component: &'static str,
+    /// What is wrong and what to do; holds no secret.
+    pub message: String,
+}
+
+impl Failure {
+    fn new(component: &'static str, message: impl ToString) -> Self {
+        Self { component, message: message.to_string() }
+    }
+}
+
+/// Sets everything up. Safe to repeat.
+pub async fn run(mount: &Mount) -> Result<(), Failure> {
+    let config = Config::load(mount).map_err(|error| Failure::new("configuration", error))?;
+    if let Some(store) = &config.object_store {
+        let secret = |file| mount.secret(file).map_err(|error| Failure::new("object-store", error));
+        let keys = Keys { access: secret(OBJECT_STORE_ACCESS_KEY)?, secret: secret(OBJECT_STORE_SECRET_KEY)? };
+        bucket::ensure(store, &keys).await.map_err(|message| Failure::new("object-store", message))?;
+    }
+    tracing::info!("database, queues, cache and bucket are ready");
+    Ok(())
+}
