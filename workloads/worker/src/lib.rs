@@ -7,3 +7,4 @@ pub mod discovery;
 pub mod images;
 pub mod metrics;
 pub mod profile;
+pub mod workers;

@@ -22,8 +22,7 @@ pub struct Analysed {
     profile: ProfileAnalysed,
     posts: Vec<PostAnalysed>,
     aggregate: Aggregate,
-    /// None where there was no post to classify.
-    model: Option<Model>,
+    model: Model,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +94,12 @@ pub fn join(scraped: Scraped, children: &[ChildResult]) -> Result<Analysed, JobE
         private: profile.private,
         verified: profile.verified,
     };
-    Ok(Analysed { profile, posts, aggregate, model: found.model })
+    Ok(Analysed { profile, posts, aggregate, model: found.model.unwrap_or_else(no_model) })
+}
+
+/// What is named where there was no post to classify.
+fn no_model() -> Model {
+    Model { name: "none".to_owned(), version: String::new(), fallback: false }
 }
 
 impl PostAnalysed {
@@ -263,7 +267,7 @@ mod tests {
     #[test]
     fn one_chunk_by_rules_marks_the_whole() {
         let joined = join(scraped(), &[ai(&["1"], false), ai(&["2"], true)]).expect("joins");
-        assert!(joined.model.expect("a model").fallback);
+        assert!(joined.model.fallback);
     }
 
     #[test]
@@ -283,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_without_posts_has_no_model() {
+    fn a_profile_without_posts_names_no_model() {
         let joined = join(Scraped { posts: Vec::new(), ..scraped() }, &[cdn()]).expect("joins");
-        assert_eq!(joined.model, None);
+        assert_eq!((joined.model.name.as_str(), joined.model.fallback), ("none", false));
         assert_eq!(joined.aggregate.engagement_rate, 0.0);
     }
 

@@ -1,0 +1,124 @@
+//! Which worker a configuration asks for, with what it needs and nothing else.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use switchyard_contract::{
+    Config, Kind, Mount, Workload,
+    files::{OBJECT_STORE_ACCESS_KEY, OBJECT_STORE_SECRET_KEY, PROFILE_SOURCE_TOKEN},
+};
+use switchyard_jobs::handler::Handler;
+
+use crate::{
+    analysis::{Analyse, Source},
+    apify::{self, Apify},
+    discovery::Discover,
+    images::{
+        StoreImages,
+        fetch::{self, Fetcher},
+        guard::Guard,
+        storage::{Keys, Storage},
+    },
+    metrics::Metrics,
+};
+
+/// The handler of the pool that `config` describes. Fails when the pool is not for this program or its configuration cannot work.
+pub fn handler(config: &Config, mount: &Mount, metrics: Arc<Metrics>) -> anyhow::Result<Arc<dyn Handler>> {
+    let Workload::Pool { name, kind, .. } = &config.workload else {
+        bail!("the configuration is not that of a worker pool: the operator starts this program for pools alone");
+    };
+    Ok(match kind {
+        Kind::General => Arc::new(Analyse::new(source(config, mount, metrics)?, config.analysis.clone())),
+        Kind::Cdn => {
+            let endpoint = config.profile_source.as_ref().map(|source| source.endpoint.as_str());
+            let fetcher = Fetcher::new(Guard::new(endpoint), fetch::Limits::default())?;
+            Arc::new(StoreImages::new(fetcher, storage(config, mount)?, metrics))
+        }
+        Kind::Discovery => Arc::new(Discover::new(config.analysis.clone())),
+        Kind::Ai => bail!("pool '{name}' is of kind ai, which needs the models: run switchyard-ai from the image 'ai'"),
+    })
+}
+
+fn source(config: &Config, mount: &Mount, metrics: Arc<Metrics>) -> anyhow::Result<Source> {
+    let Some(source) = &config.profile_source else { return Ok(Source::Missing) };
+    // Without a token analyses fail one by one and say why, rather than the worker not starting at all.
+    let Some(token) = mount.optional_secret(PROFILE_SOURCE_TOKEN)? else { return Ok(Source::WithoutToken) };
+    Ok(Source::Apify(Arc::new(Apify::new(source, token, apify::Limits::default(), metrics)?)))
+}
+
+fn storage(config: &Config, mount: &Mount) -> anyhow::Result<Option<Storage>> {
+    let Some(store) = &config.object_store else { return Ok(None) };
+    let keys = Keys { access: mount.secret(OBJECT_STORE_ACCESS_KEY)?, secret: mount.secret(OBJECT_STORE_SECRET_KEY)? };
+    Ok(Some(Storage::s3(store, &keys)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config(workload: Value) -> Config {
+        let mut document = json!({
+            "platform": {"namespace": "n", "name": "p"},
+            "workload": workload,
+            "database": {
+                "role": "analytics_workers", "pooler": "none",
+                "connections": {"size": 2, "waitTimeoutSeconds": 1, "statementTimeoutSeconds": 1},
+            },
+            "objectStore": {"endpoint": "http://s3:9000", "bucket": "b", "region": "r"},
+            "profileSource": {"endpoint": "http://apify", "actor": "a~b"},
+        });
+        for (key, value) in [
+            ("lanes", serde_json::to_value(switchyard_contract::Lanes::default())),
+            ("tiers", serde_json::to_value(switchyard_contract::Tiers::default())),
+            ("retry", serde_json::to_value(switchyard_contract::Retry::default())),
+            ("analysis", serde_json::to_value(switchyard_contract::Analysis::default())),
+        ] {
+            document[key] = value.expect("JSON");
+        }
+        serde_json::from_value(document).expect("a configuration")
+    }
+
+    fn pool(kind: &str) -> Config {
+        config(json!({"type": "pool", "name": "main", "kind": kind, "lanes": ["low"], "concurrency": 1}))
+    }
+
+    fn refusal(config: &Config, mount: &Mount) -> String {
+        handler(config, mount, Arc::default()).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn a_pool_gets_what_its_kind_needs_and_needs_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mount = Mount::at(folder.path());
+        for kind in ["general", "discovery"] {
+            assert!(handler(&pool(kind), &mount, Arc::default()).is_ok(), "{kind}");
+        }
+        assert!(refusal(&pool("cdn"), &mount).contains("access-key"));
+        let secrets = folder.path().join("secrets/object-store");
+        std::fs::create_dir_all(&secrets).expect("a folder");
+        for key in ["access-key", "secret-key"] {
+            std::fs::write(secrets.join(key), "x").expect("a file");
+        }
+        assert!(handler(&pool("cdn"), &mount, Arc::default()).is_ok());
+    }
+
+    #[test]
+    fn what_this_program_does_not_run_is_named() {
+        let mount = Mount::at("/nowhere");
+        assert!(refusal(&pool("ai"), &mount).contains("switchyard-ai"));
+        assert!(refusal(&config(json!({"type": "api"})), &mount).contains("pools alone"));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_address_stops_the_worker() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = folder.path().join("secrets/profile-source");
+        std::fs::create_dir_all(&secrets).expect("a folder");
+        std::fs::write(secrets.join("token"), "t\n").expect("a file");
+        let mut config = pool("general");
+        config.profile_source.as_mut().expect("a source").endpoint = "apify.example".to_owned();
+        assert!(refusal(&config, &Mount::at(folder.path())).contains("profileSource.endpoint 'apify.example'"));
+    }
+}
