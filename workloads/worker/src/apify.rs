@@ -52,7 +52,9 @@ pub enum SourceError {
     Token(String),
     #[error("the profile source's account cannot pay for the run: top it up or raise its limit ({0})")]
     Payment(String),
-    #[error("the profile source has no actor '{actor}' that this token may run: correct profileSource.actor")]
+    #[error(
+        "the profile source has no actor '{actor}' that this token may run: correct profileSource.actor, or profileSource.endpoint"
+    )]
     Actor { actor: String },
     #[error("the profile source limits our calls")]
     RateLimited { retry_after: Option<Duration> },
