@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func writeArchive(to io.Writer, tag string, program []byte) error {
 	}
 	type object = map[string]any
 	config, err := json.Marshal(object{
-		"architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
+		"architecture": goruntime.GOARCH, "os": "linux", "created": "1970-01-01T00:00:00Z",
 		"config":  object{"Entrypoint": []string{"/" + name}, "User": "65532:65532", "WorkingDir": "/"},
 		"rootfs":  object{"type": "layers", "diff_ids": []string{digest(layer.Bytes())}},
 		"history": []object{{"created": "1970-01-01T00:00:00Z", "created_by": "switchyard-cluster"}},

@@ -50,6 +50,9 @@ func runNode(argv []string) error {
 	if err := connectNode(plan); err != nil {
 		return err
 	}
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
 	family := newFamily()
 	go family.reap()
 	for _, one := range programs(plan) {
@@ -88,6 +91,17 @@ func connectNode(p Plan) error {
 		}
 	}
 	return nil
+}
+
+// raiseFileLimit lets the node's programs, and with them the pods, have as many open
+// files as this process may: a shell's usual 1024 are too few for servers.
+func raiseFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 // awaitURL returns when a program of this node answers 200 there.

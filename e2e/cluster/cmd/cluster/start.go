@@ -37,7 +37,8 @@ func artifactsFrom(lookup func(string) string) (artifacts, error) {
 	return found, nil
 }
 
-// start makes a cluster and returns when its node is Ready and its add-ons are Available.
+// start makes a cluster and returns when its node is Ready and its add-ons are
+// Available. A cluster that runs already is only waited for.
 func start(ctx context.Context, clusters, name string, with artifacts) error {
 	began := time.Now()
 	say := func(format string, arguments ...any) {
@@ -53,7 +54,7 @@ func start(ctx context.Context, clusters, name string, with artifacts) error {
 	if err != nil {
 		return err
 	}
-	say("node started (pods %s, services %s, API %s)", plan.Pods, plan.Services, plan.Server())
+	say("node runs (pods %s, services %s, API %s)", plan.Pods, plan.Services, plan.Server())
 	err = furnish(ctx, plan, with, say)
 	if err != nil {
 		return fmt.Errorf("%w\nlook at %s, then `cluster stop --name %s`", err, plan.Logs(), name)
@@ -62,7 +63,8 @@ func start(ctx context.Context, clusters, name string, with artifacts) error {
 	return nil
 }
 
-// startNode clears away what an earlier run has left and starts the node's process.
+// startNode clears away what an earlier run has left and starts the node's process,
+// unless it runs.
 func startNode(clusters, name string, with artifacts, say func(string, ...any)) (Plan, error) {
 	registry, err := openRegistry(clusters)
 	if err != nil {
@@ -75,7 +77,7 @@ func startNode(clusters, name string, with artifacts, say func(string, ...any)) 
 	}
 	for _, node := range nodes {
 		if node.Name == name {
-			return Plan{}, fmt.Errorf("cluster %q is running already (process %d): use it, or stop it first", name, node.PID)
+			return planOf(clusters, node)
 		}
 	}
 	found, err := removeNode(clusters, name)

@@ -161,15 +161,19 @@ func find(clusters, name string) (Plan, error) {
 	}
 	for _, node := range nodes {
 		if node.Name == name {
-			plan, err := newPlan(clusters, name, node.Index)
-			if err != nil {
-				return Plan{}, err
-			}
-			if _, err := os.Stat(plan.Kubeconfig()); err != nil {
-				return Plan{}, fmt.Errorf("cluster %q runs, but not from %s: set SWITCHYARD_STATE as it was at its start", name, clusters)
-			}
-			return plan, nil
+			return planOf(clusters, node)
 		}
 	}
 	return Plan{}, fmt.Errorf("cluster %q is not running: cluster start --name %s", name, name)
+}
+
+func planOf(clusters string, node nodeProcess) (Plan, error) {
+	plan, err := newPlan(clusters, node.Name, node.Index)
+	if err != nil {
+		return Plan{}, err
+	}
+	if _, err := os.Stat(plan.Kubeconfig()); err != nil {
+		return Plan{}, fmt.Errorf("cluster %q runs, but not from %s: set SWITCHYARD_STATE as it was at its start", node.Name, clusters)
+	}
+	return plan, nil
 }
