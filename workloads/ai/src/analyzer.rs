@@ -1,0 +1,110 @@
+//! One post in, its language, sentiment and category out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{
+    language::{self, UNDETERMINED},
+    model::{Encoder, Folder, Heads, ModelError, Scored},
+    text,
+};
+
+/// The category of a post that nothing can be said about: it is empty, or only rules were at hand.
+pub const UNKNOWN: &str = "unknown";
+
+/// What a post is about and how it feels.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Analysis {
+    /// ISO 639-1, or `und` for a text without letters.
+    pub language: String,
+    /// negative, neutral or positive, with the model's confidence. An empty post is neutral with a score of 0.
+    pub sentiment: Scored,
+    /// One of the topics, with the model's confidence that the post is about it. An empty post is [`UNKNOWN`] with a score of 0.
+    pub category: Scored,
+}
+
+/// Which model gave an answer; part of every result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelInfo {
+    pub name: String,
+    pub version: String,
+    /// Whether only rules were at hand.
+    pub fallback: bool,
+}
+
+/// An analysis with every score behind it, for evaluation.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    pub analysis: Analysis,
+    /// In the order of [`Heads::sentiment`]'s labels; empty for an empty post.
+    pub sentiment: Vec<f32>,
+    /// In the order of [`Heads::topics`]' labels; empty for an empty post.
+    pub topics: Vec<f32>,
+}
+
+/// The models, for one thread.
+pub struct Analyzer {
+    encoder: Encoder,
+    heads: Arc<Heads>,
+}
+
+impl Analyzer {
+    /// Loads the model folder at `root` for `count` threads, and checks every file in it against its manifest.
+    pub fn load(root: &Path, count: usize) -> Result<(Vec<Self>, ModelInfo), ModelError> {
+        let folder = Folder::open(root)?;
+        let heads = Arc::new(Heads::load(&folder)?);
+        let analyzers = Encoder::load(&folder, count)?
+            .into_iter()
+            .map(|encoder| Self { encoder, heads: Arc::clone(&heads) })
+            .collect();
+        let info = ModelInfo {
+            name: folder.manifest().name.clone(),
+            version: folder.manifest().version.clone(),
+            fallback: false,
+        };
+        Ok((analyzers, info))
+    }
+
+    /// Analyses each post by itself: the answer does not depend on the others.
+    pub fn analyze(&mut self, posts: &[&str]) -> Result<Vec<Analysis>, ModelError> {
+        posts.iter().map(|post| Ok(self.detail(post)?.analysis)).collect()
+    }
+
+    /// As [`Analyzer::analyze`], for one post and with all scores.
+    pub fn detail(&mut self, post: &str) -> Result<Detail, ModelError> {
+        let text = text::normalise(post);
+        if text.is_empty() {
+            return Ok(Detail { analysis: nothing(), sentiment: Vec::new(), topics: Vec::new() });
+        }
+        let embedding = self.encoder.embed(&text)?;
+        let sentiment = self.heads.sentiment.one_of(&embedding);
+        let topics = self.heads.topics.any_of(&embedding);
+        let analysis = Analysis {
+            language: language::detect(&text::prose(&text)).to_owned(),
+            sentiment: self.heads.sentiment.best(&sentiment),
+            category: self.heads.topics.best(&topics),
+        };
+        Ok(Detail { analysis, sentiment, topics })
+    }
+
+    /// The labels and weights that answers come from.
+    pub fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
+    /// Runs the encoder on a text whose answer is known.
+    pub fn check(&mut self) -> Result<(), ModelError> {
+        self.encoder.check()
+    }
+}
+
+/// What is said about a post without anything to read in it.
+pub(crate) fn nothing() -> Analysis {
+    Analysis {
+        language: UNDETERMINED.to_owned(),
+        sentiment: Scored { label: "neutral".to_owned(), score: 0.0 },
+        category: Scored { label: UNKNOWN.to_owned(), score: 0.0 },
+    }
+}

@@ -1,0 +1,206 @@
+//! The real models: those of the folder that `make models` builds.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use switchyard_ai::{Analyzer, Engine, commands, model::ModelError};
+
+fn model_dir() -> PathBuf {
+    let cache = || match std::env::var_os("SWITCHYARD_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache/switchyard"),
+    };
+    let folder = std::env::var_os("SWITCHYARD_MODEL_DIR").map_or_else(|| cache().join("models/current"), PathBuf::from);
+    assert!(folder.join("manifest.json").exists(), "no model in {}: run `make models`", folder.display());
+    folder
+}
+
+fn analyzer() -> MutexGuard<'static, Analyzer> {
+    static ANALYZER: OnceLock<Mutex<Analyzer>> = OnceLock::new();
+    ANALYZER
+        .get_or_init(|| Mutex::new(Analyzer::load(&model_dir(), 1).expect("the model loads").0.remove(0)))
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clearly positive and clearly negative sentences, with their language.
+const CLEAR: [(&str, &str, &str); 32] = [
+    ("en", "positive", "I love this place, the food was amazing and everybody was so kind!"),
+    ("en", "positive", "Best concert of my life, thank you so much!"),
+    ("en", "negative", "This is the worst service I have ever had, I am so angry."),
+    ("en", "negative", "My flight was cancelled again and nobody helps, I hate this airline."),
+    ("es", "positive", "¡Qué día tan maravilloso, estoy muy feliz con mi familia!"),
+    ("es", "positive", "Me encanta esta canción, es preciosa y me alegra el día."),
+    ("es", "negative", "Qué asco de servicio, es el peor restaurante de la ciudad."),
+    ("es", "negative", "Estoy muy triste y enfadada, todo ha salido mal hoy."),
+    ("fr", "positive", "Quelle belle journée, je suis tellement heureuse d'être avec vous !"),
+    ("fr", "positive", "Un film magnifique, j'ai adoré du début à la fin."),
+    ("fr", "negative", "C'est une honte, je déteste cette entreprise et son service affreux."),
+    ("fr", "negative", "Je suis très déçu, le repas était horrible et froid."),
+    ("de", "positive", "Ich freue mich so sehr, das war ein wunderschöner Abend mit euch!"),
+    ("de", "positive", "Tolles Konzert, die Stimmung war fantastisch, danke!"),
+    ("de", "negative", "Das ist eine Schande, ich bin so wütend über diese schlechte Bahn."),
+    ("de", "negative", "Schrecklicher Tag, alles ist schiefgegangen und ich bin traurig."),
+    ("it", "positive", "Che giornata meravigliosa, sono felicissima con i miei amici!"),
+    ("it", "positive", "Bellissimo concerto, grazie di cuore a tutti."),
+    ("it", "negative", "Che schifo, il peggior servizio che abbia mai visto."),
+    ("it", "negative", "Sono molto triste e delusa, è una vergogna per il nostro paese."),
+    ("pt", "positive", "Que dia maravilhoso, estou muito feliz com a minha família!"),
+    ("pt", "positive", "Amei o show, foi lindo demais, muito obrigada!"),
+    ("pt", "negative", "Que vergonha, o pior atendimento que já tive na vida."),
+    ("pt", "negative", "Estou muito triste, odeio quando tudo dá errado."),
+    ("ar", "positive", "أنا سعيد جدا اليوم، شكرا لكم على هذا الحب الجميل ❤️"),
+    ("ar", "positive", "يوم رائع وجميل مع أصدقائي، الحمد لله"),
+    ("ar", "negative", "أسوأ خدمة رأيتها في حياتي، أنا غاضب جدا"),
+    ("ar", "negative", "خبر حزين ومؤلم جدا، هذا ظلم وعار"),
+    ("nl", "positive", "Wat een prachtige dag, ik ben zo blij met jullie allemaal!"),
+    ("nl", "negative", "Dit is echt verschrikkelijk slecht, ik ben zo boos en verdrietig."),
+    ("hi", "positive", "मैं आज बहुत खुश हूँ, यह दिन बहुत शानदार और सुंदर है!"),
+    ("hi", "negative", "यह बहुत बुरा और शर्मनाक है, मैं बहुत दुखी और नाराज़ हूँ"),
+];
+
+#[test]
+fn clear_sentences_get_their_language_and_their_sentiment() {
+    let mut analyzer = analyzer();
+    let (mut right, mut opposite) = (0, Vec::new());
+    for (language, sentiment, text) in CLEAR {
+        let said = analyzer.analyze(&[text]).unwrap().remove(0);
+        assert_eq!(said.language, language, "{text}");
+        if said.sentiment.label == sentiment {
+            right += 1;
+        } else if said.sentiment.label != "neutral" {
+            opposite.push(text);
+        }
+        assert!((0.0..=1.0).contains(&said.sentiment.score) && (0.0..=1.0).contains(&said.category.score));
+    }
+    assert!(opposite.is_empty(), "said to be the opposite: {opposite:?}");
+    assert!(right >= FLOOR, "{right} of {} clear sentences, {FLOOR} at least", CLEAR.len());
+}
+
+/// Of [`CLEAR`], what the heads in the repository get right, less one for another processor's rounding.
+const FLOOR: usize = 30;
+
+#[test]
+fn topics_of_plain_sentences_are_told() {
+    let mut analyzer = analyzer();
+    for (topic, text) in [
+        ("Sports", "What a goal! Our team wins the championship final 3-2 after extra time"),
+        ("Music", "Her new album is out now and this song is already number one in the charts"),
+        (
+            "News & Social Concern",
+            "The parliament votes on the new law tomorrow while thousands protest against the government",
+        ),
+        ("Gaming", "Finally beat the last boss on my PlayStation, this game is so hard"),
+    ] {
+        let said = analyzer.analyze(&[text]).unwrap().remove(0);
+        assert_eq!(said.category.label, topic, "{text}");
+    }
+}
+
+#[test]
+fn a_post_in_company_gets_the_answer_that_it_gets_alone() {
+    let mut analyzer = analyzer();
+    let posts: Vec<&str> = CLEAR.iter().map(|(_, _, text)| *text).take(6).collect();
+    let together = analyzer.analyze(&posts).unwrap();
+    for (post, expected) in posts.iter().zip(together) {
+        assert_eq!(analyzer.analyze(&[post]).unwrap(), [expected]);
+    }
+}
+
+#[test]
+fn rubbish_is_answered_in_bounds() {
+    let mut analyzer = analyzer();
+    let empty = analyzer.analyze(&["", " \n\t", "\u{200b}\u{202e}\0"]).unwrap();
+    for said in empty {
+        assert_eq!(
+            (said.language.as_str(), said.sentiment.label.as_str(), said.category.label.as_str()),
+            ("und", "neutral", "unknown")
+        );
+        assert_eq!((said.sentiment.score, said.category.score), (0.0, 0.0));
+    }
+    let every_block: String = (0..0x11_0000u32).step_by(0x40).filter_map(char::from_u32).collect();
+    let hostile = [
+        "😀".repeat(250_000),
+        "a".repeat(1_000_000),
+        "e\u{301}".repeat(100_000),
+        "\u{202e}\u{2066}اب\u{200f} abc \u{2069}".to_owned(),
+        "\u{fffd}\u{ffff}\u{10ffff}".to_owned(),
+        "<s></s><pad><mask><unk> query: ".repeat(50),
+        "👨\u{200d}👩\u{200d}👧\u{200d}👦".repeat(500),
+        String::from_utf8_lossy(&(0..=255).collect::<Vec<u8>>()).into_owned(),
+        every_block,
+    ];
+    for text in &hostile {
+        let said = analyzer.analyze(&[text]).unwrap().remove(0);
+        assert!(said.sentiment.score.is_finite() && said.category.score.is_finite());
+    }
+}
+
+#[tokio::test]
+async fn the_engine_answers_in_order_and_is_healthy() {
+    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 2)).await.unwrap().unwrap();
+    engine.check().await.unwrap();
+    let posts: Vec<String> = CLEAR.iter().map(|(_, _, text)| (*text).to_owned()).collect();
+    let languages: Vec<String> = engine.analyze(posts).await.unwrap().into_iter().map(|said| said.language).collect();
+    assert_eq!(languages, CLEAR.map(|(language, _, _)| language.to_owned()));
+    assert!(!engine.info().fallback && engine.info().version.len() == 12);
+}
+
+/// A folder of links to the model's files, in which a test may spoil one.
+fn spoilt(name: &str, spoil: impl Fn(&Path)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(model_dir()).unwrap().map(Result::unwrap) {
+        let path = folder.path().join(file.file_name());
+        if file.file_name() == name { spoil(&path) } else { symlink(file.path(), path).unwrap() }
+    }
+    folder
+}
+
+fn refused(folder: &Path) -> ModelError {
+    Analyzer::load(folder, 1).err().expect("a spoilt folder is refused")
+}
+
+#[test]
+fn a_model_that_is_cut_short_is_refused() {
+    let whole = fs::read(model_dir().join("encoder.onnx")).unwrap();
+    let folder = spoilt("encoder.onnx", |path| fs::write(path, &whole[..whole.len() / 2]).unwrap());
+    let error = refused(folder.path());
+    assert!(matches!(&error, ModelError::Swapped { path, .. } if path.ends_with("encoder.onnx")), "{error}");
+    assert!(error.to_string().contains("make models"), "{error}");
+}
+
+#[test]
+fn a_missing_library_and_a_missing_model_are_named() {
+    for name in ["libonnxruntime.so", "encoder.onnx", "tokenizer.json", "heads.json", "manifest.json"] {
+        let folder = spoilt(name, |_| ());
+        let error = refused(folder.path());
+        assert!(matches!(&error, ModelError::Unreadable { path, .. } if path.ends_with(name)), "{error}");
+    }
+}
+
+#[test]
+fn a_swapped_head_is_refused() {
+    let folder = spoilt("heads.json", |path| fs::write(path, "{}").unwrap());
+    assert!(matches!(refused(folder.path()), ModelError::Swapped { .. }));
+}
+
+#[test]
+fn evaluation_ends_with_one_line_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("posts.jsonl");
+    let line = |(lang, label, text): &(&str, &str, &str)| {
+        serde_json::json!({"lang": lang, "label": label, "text": text}).to_string()
+    };
+    fs::write(&file, CLEAR.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let mut output = Vec::new();
+    commands::eval(&model_dir(), &file, true, &mut output).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(last["language"]["accuracy"], 1.0);
+    assert!(last["sentiment"]["polarity_accuracy"].as_f64().unwrap() > 0.9);
+    assert!(last["by_language"]["de"]["sentiment"].is_object());
+}
