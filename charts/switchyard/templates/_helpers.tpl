@@ -1,0 +1,60 @@
+{{/* Name of everything: the release's, with the chart's where the release does not say it. */}}
+{{- define "switchyard.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "switchyard.selector" -}}
+app.kubernetes.io/name: switchyard-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "switchyard.labels" -}}
+{{ include "switchyard.selector" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: switchyard
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* What the operator does in the namespaces of platforms, and nothing else. */}}
+{{- define "switchyard.rules" -}}
+- apiGroups: [switchyard.dev]
+  resources: [analyticsplatforms]
+  verbs: [get, list, watch]
+# It makes the default pools; those of others it reads.
+- apiGroups: [switchyard.dev]
+  resources: [workerpools]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [switchyard.dev]
+  resources: [analyticsplatforms/status, workerpools/status]
+  verbs: [patch]
+# Owner references with blockOwnerDeletion need this where the API server checks them.
+- apiGroups: [switchyard.dev]
+  resources: [analyticsplatforms/finalizers, workerpools/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [get, list, watch, create, patch]
+# Reads those that a platform names and creates those that it generates; changes and deletes none.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create]
+# What a set-up Job said at its end, and what keeps pods from starting.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,19 @@
+//! The custom resources. Nothing else defines their schema: the CRDs in `crds/` are generated from these types.
+
+mod analytics_platform;
+pub mod crd;
+mod duration;
+mod shared;
+mod worker_pool;
+
+pub use analytics_platform::{
+    AnalyticsPlatform, AnalyticsPlatformSpec, AnalyticsPlatformStatus, Api, ApiScaling, Broker, Cache, ConnectionRow,
+    DatabaseSource, Environment, LaneOverride, LaneOverrides, ObjectStoreSource, ProfileSourceSpec, RetrySpec,
+    SetUpStatus, TierOverride, TierOverrides,
+};
+pub use duration::Seconds;
+pub use shared::{Connections, PodTemplate, Resources, SecretRef};
+pub use worker_pool::{Gpu, PlatformRef, Scaling, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
+
+/// API group of the custom resources.
+pub const GROUP: &str = "switchyard.dev";

@@ -1,0 +1,178 @@
+//! Reading from and writing to the API server.
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{names, resources::Manifest};
+
+/// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
+/// up, or the API server sets it back to 1.
+const REPLICAS_KEEPER: &str = "switchyard-replicas";
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server took the call and refused it: trying again at once does not help.
+    #[error("{what}: {words}")]
+    Refused {
+        /// What it was about.
+        what: String,
+        /// A stable reason.
+        reason: &'static str,
+        /// The server's words.
+        words: String,
+    },
+    /// The call did not get through, or somebody else was faster: worth trying again.
+    #[error("{what}: {source}")]
+    Unanswered {
+        /// What it was about.
+        what: String,
+        source: kube::Error,
+    },
+    /// The object has no namespace or was never stored.
+    #[error("{0} has no namespace or identity")]
+    Unstored(String),
+}
+
+impl Error {
+    /// Sorts a client's error.
+    pub fn of(what: impl Into<String>, error: kube::Error) -> Self {
+        let what = what.into();
+        match error {
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 422) => Self::Refused {
+                what,
+                reason: if status.code == 403 { "Forbidden" } else { "Refused" },
+                words: status.message.clone(),
+            },
+            source => Self::Unanswered { what, source },
+        }
+    }
+
+    /// A label for metrics: `refused`, `unanswered` or `unstored`.
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Unanswered { .. } => "unanswered",
+            Self::Unstored(_) => "unstored",
+        }
+    }
+}
+
+/// An object, if it exists.
+pub async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(|error| Error::of(format!("cannot read {} {name}", K::kind(&())), error))
+}
+
+/// Every object of a platform, by its label.
+pub async fn list<K>(client: &Client, namespace: &str, platform: &str) -> Result<Vec<K>, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
+    let list = api.list(&ours).await.map_err(|error| Error::of(format!("cannot list {}", K::plural(&())), error))?;
+    Ok(list.items)
+}
+
+fn api_of(client: &Client, manifest: &Manifest) -> Api<DynamicObject> {
+    let namespace = manifest.object.namespace().unwrap_or_default();
+    Api::namespaced_with(client.clone(), &namespace, &manifest.resource)
+}
+
+/// Creates an object unless it is there already. Tells whether it did.
+pub async fn create(client: &Client, manifest: &Manifest) -> Result<bool, Error> {
+    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
+    match api_of(client, manifest).create(&params, &manifest.object).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(Error::of(format!("cannot create {}", manifest.title()), error)),
+    }
+}
+
+/// Applies an object server-side. Applying what is there already writes nothing.
+pub async fn apply(client: &Client, manifest: &Manifest) -> Result<(), Error> {
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    api_of(client, manifest)
+        .patch(manifest.name(), &params, &Patch::Apply(&manifest.object))
+        .await
+        .map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
+    Ok(())
+}
+
+/// Applies a Deployment whose replicas something else decides on: where no other manager holds them yet, hands them over first.
+pub async fn apply_scaled(client: &Client, manifest: &Manifest) -> Result<(), Error> {
+    let api = api_of(client, manifest);
+    let what = || format!("cannot hand over the replicas of {}", manifest.title());
+    if let Some(live) = api.get_opt(manifest.name()).await.map_err(|error| Error::of(what(), error))? {
+        let replicas = live.data["spec"]["replicas"].clone();
+        if !held_by_another(&live) && !replicas.is_null() {
+            let keep = json!({
+                "apiVersion": manifest.resource.api_version,
+                "kind": manifest.resource.kind,
+                "metadata": {"name": manifest.name()},
+                "spec": {"replicas": replicas},
+            });
+            let params = PatchParams::apply(REPLICAS_KEEPER).force();
+            api.patch(manifest.name(), &params, &Patch::Apply(&keep))
+                .await
+                .map_err(|error| Error::of(what(), error))?;
+        }
+    }
+    apply(client, manifest).await
+}
+
+/// Whether a manager other than the operator's own holds `spec.replicas`.
+fn held_by_another(live: &DynamicObject) -> bool {
+    live.metadata.managed_fields.iter().flatten().any(|entry| {
+        let replicas = entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"]["f:replicas"] != Value::Null);
+        replicas && entry.manager.as_deref() != Some(names::FIELD_MANAGER)
+    })
+}
+
+/// Sets a Deployment's replicas and nothing else.
+pub async fn set_replicas(client: &Client, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
+    let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(client.clone(), namespace);
+    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PatchParams::default() };
+    api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
+        .await
+        .map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
+    Ok(())
+}
+
+/// Deletes a Job with its pods, if it is there.
+pub async fn delete_job(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
+    let api: Api<k8s_openapi::api::batch::v1::Job> = Api::namespaced(client.clone(), namespace);
+    match api.delete(name, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::of(format!("cannot delete Job/{name}"), error)),
+    }
+}
+
+/// Writes the status of a custom resource.
+pub async fn write_status<K>(client: &Client, object: &K, status: &impl Serialize) -> Result<(), Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let name = object.name_any();
+    let namespace = object.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let body =
+        json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "status": status});
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(&body)).await {
+        // It was deleted meanwhile: there is nobody to tell.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::of(format!("cannot write the status of {} {name}", K::kind(&())), error)),
+        Ok(_) => Ok(()),
+    }
+}

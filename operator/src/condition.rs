@@ -1,0 +1,158 @@
+//! Conditions: a status, a stable reason, and words for a person. Pure.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::runtime::events::{Event, EventType};
+
+/// True, False or Unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// What a condition should say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    pub kind: &'static str,
+    pub truth: Truth,
+    pub reason: String,
+    pub message: String,
+}
+
+/// A statement.
+pub fn state(
+    kind: &'static str,
+    truth: impl Into<Truth>,
+    reason: impl Into<String>,
+    message: impl Into<String>,
+) -> Statement {
+    Statement { kind, truth: truth.into(), reason: reason.into(), message: message.into() }
+}
+
+/// The condition of this type.
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// The conditions that `statements` make of the `previous` ones: the time of transition moves only with the status.
+pub fn conditions(
+    previous: &[Condition],
+    statements: Vec<Statement>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    // Whole seconds, as the API server keeps them; else a condition would differ from itself once stored.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    statements
+        .into_iter()
+        .map(|statement| {
+            let status = statement.truth.as_str();
+            let since = find(previous, statement.kind)
+                .filter(|old| old.status == status)
+                .map(|old| old.last_transition_time.clone());
+            Condition {
+                type_: statement.kind.into(),
+                status: status.into(),
+                reason: statement.reason,
+                message: statement.message,
+                observed_generation: generation,
+                last_transition_time: since.unwrap_or(Time(now)),
+            }
+        })
+        .collect()
+}
+
+/// What a person should know about the way from the `previous` conditions to the `current` ones: one Event for each that has another status or
+/// reason, where it matters. `Reconciling` and `Stalled` repeat what others say.
+pub fn events(previous: &[Condition], current: &[Condition]) -> Vec<Event> {
+    current
+        .iter()
+        .filter(|condition| !matches!(condition.type_.as_str(), "Reconciling" | "Stalled"))
+        .filter(|condition| match find(previous, &condition.type_) {
+            // What starts well or has not been looked at is no news.
+            None => condition.status == "False",
+            Some(old) => old.status != condition.status || old.reason != condition.reason,
+        })
+        .filter(|condition| condition.status != "Unknown")
+        .map(|condition| Event {
+            type_: if condition.status == "True" || is_progress(&condition.reason) {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            },
+            reason: if condition.type_ == "Ready" && condition.status == "True" {
+                "Ready".into()
+            } else {
+                condition.reason.clone()
+            },
+            note: Some(shortened(&format!("{}: {}", condition.type_, condition.message))),
+            action: "Reconcile".into(),
+            secondary: None,
+        })
+        .collect()
+}
+
+/// Reasons that pass by themselves.
+fn is_progress(reason: &str) -> bool {
+    matches!(reason, "Starting" | "SettingUp" | "Progressing" | "WaitingForPlatform" | "NotConfigured")
+}
+
+/// An Event's note has at most 1 kB.
+fn shortened(text: &str) -> String {
+    text.char_indices().nth(900).map_or_else(|| text.to_owned(), |(end, _)| format!("{}…", &text[..end.min(1000)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    #[test]
+    fn the_time_moves_with_the_status_alone() {
+        let first = conditions(&[], vec![state("Ready", false, "Starting", "a")], Some(1), at(10));
+        let second = conditions(&first, vec![state("Ready", false, "SettingUp", "b")], Some(2), at(20));
+        assert_eq!(second[0].last_transition_time.0, at(10));
+        assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("SettingUp", Some(2)));
+        let third = conditions(&second, vec![state("Ready", true, "Ready", "c")], Some(2), at(30));
+        assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn events_tell_changes_once() {
+        let first = conditions(
+            &[],
+            vec![state("Ready", false, "SecretMissing", "a"), state("Stalled", true, "SecretMissing", "a")],
+            Some(1),
+            at(10),
+        );
+        let told = events(&[], &first);
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].type_, told[0].reason.as_str()), (EventType::Warning, "SecretMissing"));
+        assert!(events(&first, &first).is_empty());
+        let second = conditions(&first, vec![state("Ready", true, "Serving", "b")], Some(1), at(20));
+        assert_eq!(events(&first, &second)[0].type_, EventType::Normal);
+    }
+}

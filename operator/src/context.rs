@@ -1,0 +1,64 @@
+//! What the controllers share.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Client, Resource,
+    runtime::{
+        controller::Action,
+        events::{Event, Recorder, Reporter},
+    },
+};
+
+use crate::{cluster::Error, images::Images, metrics::Metrics};
+
+/// What the controllers share.
+#[derive(Clone)]
+pub struct Context {
+    pub client: Client,
+    pub images: Arc<Images>,
+    pub metrics: Metrics,
+    recorder: Recorder,
+}
+
+impl Context {
+    /// A context of the operator's instance `identity`.
+    pub fn new(client: Client, images: Images, metrics: Metrics, identity: &str) -> Self {
+        let reporter = Reporter { controller: "switchyard-operator".into(), instance: Some(identity.to_owned()) };
+        Self { recorder: Recorder::new(client.clone(), reporter), client, images: Arc::new(images), metrics }
+    }
+
+    /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
+        let reference = object.object_ref(&());
+        for event in events {
+            if let Err(error) = self.recorder.publish(event, &reference).await {
+                tracing::warn!(%error, reason = event.reason, "an Event was not published");
+            }
+        }
+    }
+
+    /// What to do after an error: try again, later and later.
+    pub fn after_error(&self, kind: &str, name: &str, error: &Error, failures: u32) -> Action {
+        self.metrics.error(kind, error.category());
+        let delay = backoff(failures);
+        tracing::warn!(kind, name, %error, again_in_seconds = delay.as_secs(), "reconciling failed");
+        Action::requeue(delay)
+    }
+}
+
+/// 1 s, doubled with each failure in a row, up to 2 minutes.
+pub fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.min(7)).min(Duration::from_secs(120))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_are_tried_again_later_and_later() {
+        let seconds: Vec<u64> = (0..9).map(|n| backoff(n).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+    }
+}

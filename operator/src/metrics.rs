@@ -1,0 +1,82 @@
+//! Metrics of the operator.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    kind: String,
+    category: String,
+}
+
+/// The operator's metrics; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    reconciles: Family<Kind, Counter>,
+    errors: Family<Failure, Counter>,
+    seconds: Family<Kind, Histogram>,
+    status_writes: Family<Kind, Counter>,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("switchyard_operator");
+        let reconciles = Family::default();
+        let errors = Family::default();
+        let seconds = Family::new_with_constructor(
+            (|| Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])) as fn() -> Histogram,
+        );
+        let status_writes = Family::default();
+        let leader = Gauge::default();
+        registry.register("reconciles", "Reconciles that ended", reconciles.clone());
+        registry.register("reconcile_errors", "Reconciles that failed", errors.clone());
+        registry.register("reconcile_duration_seconds", "Time that a reconcile took", seconds.clone());
+        registry.register("status_writes", "Times that a status was written", status_writes.clone());
+        registry.register("leader", "1 while this instance holds the lease", leader.clone());
+        Self { registry: Arc::new(registry), reconciles, errors, seconds, status_writes, leader }
+    }
+}
+
+impl Metrics {
+    /// A reconcile of an object of `kind` ended.
+    pub fn reconciled(&self, kind: &str, took: Duration) {
+        let label = Kind { kind: kind.to_owned() };
+        self.reconciles.get_or_create(&label).inc();
+        self.seconds.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// A reconcile of an object of `kind` failed.
+    pub fn error(&self, kind: &str, category: &str) {
+        self.errors.get_or_create(&Failure { kind: kind.to_owned(), category: category.to_owned() }).inc();
+    }
+
+    /// A status was written.
+    pub fn status_written(&self, kind: &str) {
+        self.status_writes.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+    }
+
+    /// Whether this instance holds the lease.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// In the format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,66 @@
+//! Brings the cluster to the plan.
+
+use kube::Client;
+
+use super::{Component, plan::Plan, validate::Problem};
+use crate::cluster::{self, Error};
+
+/// What came of applying a plan.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Secrets that were created, by name.
+    pub created: Vec<String>,
+    /// What the API server would not take, in its words. The rest was applied.
+    pub refused: Option<Problem>,
+    /// Whether a Secret that was to be created was there after all, so that the plan was made of other values than the cluster's.
+    pub outdated: bool,
+}
+
+/// Applies `plan` in the namespace `namespace`.
+///
+/// # Errors
+/// When the API server does not answer. What it refuses is no error but told in the result.
+pub async fn apply(client: &Client, namespace: &str, plan: &Plan) -> Result<Applied, Error> {
+    let mut applied = Applied::default();
+    for secret in &plan.create {
+        match cluster::create(client, secret).await {
+            Ok(true) => applied.created.push(secret.name().to_owned()),
+            Ok(false) => applied.outdated = true,
+            Err(error) => applied.refuse(error)?,
+        }
+    }
+    // Without its Secrets nothing would start, and with others than the plan's it would start wrongly.
+    if applied.outdated || applied.refused.is_some() {
+        return Ok(applied);
+    }
+    for job in &plan.delete_jobs {
+        cluster::delete_job(client, namespace, job).await.or_else(|error| applied.refuse(error))?;
+    }
+    for manifest in &plan.apply {
+        let result = if plan.scaled.iter().any(|name| name == manifest.name()) && manifest.resource.kind == "Deployment"
+        {
+            cluster::apply_scaled(client, manifest).await
+        } else {
+            cluster::apply(client, manifest).await
+        };
+        result.or_else(|error| applied.refuse(error))?;
+    }
+    Ok(applied)
+}
+
+impl Applied {
+    /// Remembers the first refusal; hands on what is worth another try.
+    fn refuse(&mut self, error: Error) -> Result<(), Error> {
+        match error {
+            Error::Refused { what, reason, words } => {
+                self.refused.get_or_insert(Problem {
+                    component: Component::Api,
+                    reason,
+                    message: format!("{what}: {words}"),
+                });
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+}

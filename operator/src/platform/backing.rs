@@ -1,0 +1,157 @@
+//! The bundled backing services of a development platform. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Component,
+    credentials::{Secrets, bundled_secret},
+    settings::Settings,
+};
+use crate::{
+    images::Images,
+    names,
+    preset::bundled,
+    resources::{
+        Manifest, Owner,
+        pod::{self, Pod, Probes, SecretMount},
+        service::service,
+        stateful_set::stateful_set,
+    },
+};
+
+/// What a bundled server needs.
+struct Server {
+    component: Component,
+    /// Ending of its objects' names, and name of its container.
+    name: &'static str,
+    image: String,
+    port: (&'static str, i32),
+    env: BTreeMap<&'static str, String>,
+    keys: &'static [&'static str],
+    probes: Probes,
+    resources: crate::api::Resources,
+    /// Path and size of its volume.
+    data: Option<(&'static str, &'static str)>,
+}
+
+/// Name of the StatefulSet and the Service of a bundled service.
+pub fn server_name(platform: &str, component: Component) -> Option<String> {
+    let name = match component {
+        Component::Database => "postgresql",
+        Component::Broker => "rabbitmq",
+        Component::Cache => "redis",
+        Component::ObjectStore => "s3",
+        Component::ProfileSource | Component::Api => return None,
+    };
+    Some(format!("{platform}-{name}"))
+}
+
+/// The services that the operator brings along.
+pub fn bundled_components(settings: &Settings) -> Vec<Component> {
+    Component::BACKING
+        .into_iter()
+        .filter(|component| match component {
+            Component::Database => settings.database.is_bundled(),
+            Component::Broker => settings.broker.is_bundled(),
+            Component::Cache => settings.cache.is_bundled(),
+            Component::ObjectStore => settings.object_store.is_bundled(),
+            Component::ProfileSource | Component::Api => false,
+        })
+        .collect()
+}
+
+/// Every object of the bundled services whose Secrets are there.
+pub fn manifests(settings: &Settings, secrets: &Secrets, images: &Images, owner: &Owner) -> Vec<Manifest> {
+    bundled_components(settings)
+        .into_iter()
+        .filter_map(|component| {
+            let values = secrets.get(&bundled_secret(&settings.name, component))?;
+            Some(objects(&server(component, settings, images)?, values, images, owner))
+        })
+        .flatten()
+        .collect()
+}
+
+fn server(component: Component, settings: &Settings, images: &Images) -> Option<Server> {
+    Some(match component {
+        Component::Database => Server {
+            component,
+            name: "postgresql",
+            image: images.postgresql.clone(),
+            port: ("postgresql", 5432),
+            env: BTreeMap::from([("POSTGRES_MAX_CONNECTIONS", settings.max_connections.to_string())]),
+            keys: &["password"],
+            probes: Probes::Command(&["pg_isready", "--quiet", "--host=127.0.0.1"]),
+            resources: bundled::postgresql(),
+            data: Some(("/var/lib/postgresql/data", "1Gi")),
+        },
+        Component::Broker => Server {
+            component,
+            name: "rabbitmq",
+            image: images.rabbitmq.clone(),
+            port: ("amqp", 5672),
+            env: BTreeMap::new(),
+            keys: &["username", "password"],
+            probes: Probes::Tcp,
+            resources: bundled::rabbitmq(),
+            data: Some(("/var/lib/rabbitmq", "1Gi")),
+        },
+        Component::Cache => Server {
+            component,
+            name: "redis",
+            image: images.redis.clone(),
+            port: ("redis", 6379),
+            env: BTreeMap::new(),
+            keys: &["password"],
+            probes: Probes::Command(&["/usr/local/bin/ping"]),
+            resources: bundled::redis(),
+            data: None,
+        },
+        Component::ObjectStore => Server {
+            component,
+            name: "s3",
+            image: images.s3.clone(),
+            port: ("s3", 9000),
+            env: BTreeMap::new(),
+            keys: &["access-key", "secret-key"],
+            probes: Probes::Http("/health"),
+            resources: bundled::s3(),
+            data: Some(("/data", "1Gi")),
+        },
+        Component::ProfileSource | Component::Api => return None,
+    })
+}
+
+fn objects(server: &Server, values: &BTreeMap<String, Vec<u8>>, images: &Images, owner: &Owner) -> Vec<Manifest> {
+    let component = server.component.as_str();
+    let name = format!("{}-{}", owner.platform, server.name);
+    let keys =
+        values.iter().filter(|(key, _)| server.keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone()));
+    let template = pod::template(
+        &Pod {
+            selector: names::selector(&owner.platform, component),
+            labels: names::labels(&owner.platform, component),
+            container: server.name,
+            image: server.image.clone(),
+            args: Vec::new(),
+            env: server.env.clone(),
+            port: Some(server.port),
+            probes: server.probes.clone(),
+            resources: server.resources.clone(),
+            config: None,
+            secrets: vec![SecretMount {
+                secret: bundled_secret(&owner.platform, server.component),
+                group: server.name,
+                values: keys.collect(),
+            }],
+            data: server.data.map(|(path, _)| ("data", path)),
+            grace_seconds: 20,
+            restart: None,
+        },
+        images,
+    );
+    vec![
+        Manifest::of(&service(owner, &name, component, server.port.1, server.port.0)),
+        Manifest::of(&stateful_set(owner, &name, component, server.data.map(|(_, size)| ("data", size)), template)),
+    ]
+}

@@ -1,0 +1,175 @@
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        batch::v1::Job,
+        core::v1::{ConfigMap, Secret, Service},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller,
+        controller::{Action, Config},
+        events::{Event, EventType},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+
+use super::{
+    Component,
+    apply::{Applied, apply},
+    credentials::{admin_secret, bundled_secret, named, roles_secret},
+    dereference::facts,
+    plan::{Plan, Stage, plan},
+    settings::Settings,
+    status::status,
+};
+use crate::{
+    api::{AnalyticsPlatform, WorkerPool},
+    cluster::{Error, write_status},
+    condition,
+    context::Context,
+    failures::Failures,
+    names::MANAGED_SELECTOR,
+};
+
+const KIND: &str = "AnalyticsPlatform";
+/// A settled platform is looked at this often, in case a watch missed something.
+const SETTLED: Duration = Duration::from_secs(300);
+/// One on its way is looked at this often: pods tell their troubles to nobody's watch.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+
+struct Controlled {
+    context: Context,
+    failures: Failures,
+}
+
+/// Runs the controller for ever.
+pub async fn run(context: Context, namespace: Option<&str>) {
+    let client = context.client.clone();
+    let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
+    let all = watcher::Config::default;
+    let controller = Controller::new(scoped::<AnalyticsPlatform>(&client, namespace), all());
+    let platforms = controller.store();
+    controller
+        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(4))
+        .owns(scoped::<PartialObjectMeta<StatefulSet>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<Job>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<Service>>(&client, namespace), ours)
+        .watches(scoped::<WorkerPool>(&client, namespace), all(), |pool| {
+            let namespace = pool.namespace().unwrap_or_default();
+            Some(ObjectRef::new(&pool.spec.platform_ref.name).within(&namespace))
+        })
+        // Metadata alone: the operator keeps no copy of anybody's Secrets.
+        .watches(scoped::<PartialObjectMeta<Secret>>(&client, namespace), all(), move |secret| {
+            let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+            let uses = |platform: &Arc<AnalyticsPlatform>| {
+                platform.namespace().as_deref() == Some(&namespace) && secrets_of(platform).contains(&name)
+            };
+            platforms
+                .state()
+                .iter()
+                .filter(|platform| uses(platform))
+                .map(|platform| ObjectRef::from_obj(&**platform))
+                .collect::<Vec<_>>()
+        })
+        .run(reconcile, after_error, Arc::new(Controlled { context, failures: Failures::default() }))
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// The objects of `namespace`, or of all.
+pub fn scoped<K>(client: &kube::Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Every Secret that a platform reads.
+fn secrets_of(platform: &AnalyticsPlatform) -> BTreeSet<String> {
+    let name = platform.name_any();
+    let settings = Settings::of(&platform.namespace().unwrap_or_default(), &name, &platform.spec);
+    let own = Component::BACKING.map(|component| bundled_secret(&name, component));
+    named(&settings).into_iter().chain(own).chain([roles_secret(&name), admin_secret(&name)]).collect()
+}
+
+async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>) -> Result<Action, Error> {
+    if platform.metadata.deletion_timestamp.is_some() {
+        // The garbage collector does it.
+        return Ok(Action::await_change());
+    }
+    let (begun, context) = (Instant::now(), &controlled.context);
+    let facts = facts(&context.client, &platform).await?;
+    let plan = plan(&facts, &context.images, Timestamp::now());
+    let applied = if facts.settings.paused {
+        Applied::default()
+    } else {
+        apply(&context.client, &facts.settings.namespace, &plan).await?
+    };
+    if applied.outdated {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+
+    let previous = platform.status.clone().unwrap_or_default();
+    let status =
+        status(&previous, platform.metadata.generation, &facts, &plan, applied.refused.as_ref(), Timestamp::now());
+    if status != previous {
+        write_status(&context.client, &*platform, &status).await?;
+        context.metrics.status_written(KIND);
+    }
+    let mut events: Vec<Event> = applied.created.iter().map(|name| generated(name)).collect();
+    events.extend(condition::events(&previous.conditions, &status.conditions));
+    context.publish(&*platform, &events).await;
+
+    context.metrics.reconciled(KIND, begun.elapsed());
+    controlled.failures.forget(&facts.settings.namespace, &facts.settings.name);
+    let settled = status
+        .conditions
+        .iter()
+        .all(|c| !matches!((c.type_.as_str(), c.status.as_str()), ("Ready", "False") | ("Reconciling", "True")));
+    Ok(Action::requeue(next_look(&plan, settled, Timestamp::now())))
+}
+
+/// When to look again, if nothing happens before.
+fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Duration {
+    match &plan.stage {
+        Stage::SetUpFailed { retry_at, .. } => {
+            let wait = Duration::try_from(retry_at.duration_since(now)).unwrap_or(Duration::ZERO);
+            wait.clamp(Duration::from_millis(200), super::plan::SET_UP_RETRY)
+        }
+        Stage::Refused(_) => SETTLED,
+        _ if settled => SETTLED,
+        _ => UNDER_WAY,
+    }
+}
+
+fn generated(name: &str) -> Event {
+    Event {
+        type_: EventType::Normal,
+        reason: "SecretGenerated".into(),
+        note: Some(format!("Secret {name} was made with random values; it is never overwritten")),
+        action: "Create".into(),
+        secondary: None,
+    }
+}
+
+fn after_error(platform: Arc<AnalyticsPlatform>, error: &Error, controlled: Arc<Controlled>) -> Action {
+    let failures = controlled.failures.count(&platform.namespace().unwrap_or_default(), &platform.name_any());
+    controlled.context.after_error(KIND, &platform.name_any(), error, failures)
+}

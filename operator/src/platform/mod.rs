@@ -1,0 +1,73 @@
+//! The controller of `AnalyticsPlatform`: dereference -> validate -> plan -> apply -> status, a file for each step.
+
+pub mod apply;
+mod backing;
+pub mod controller;
+pub mod credentials;
+pub mod dereference;
+pub mod observed;
+pub mod plan;
+pub mod settings;
+pub mod status;
+pub mod validate;
+pub mod workloads;
+
+use std::fmt;
+
+/// What a problem or a state is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub enum Component {
+    Database,
+    Broker,
+    Cache,
+    ObjectStore,
+    ProfileSource,
+    Api,
+}
+
+impl Component {
+    /// The backing services, in the order in which the set-up Job checks them.
+    pub const BACKING: [Self; 4] = [Self::Database, Self::Broker, Self::Cache, Self::ObjectStore];
+
+    /// The condition of the platform that tells about it.
+    pub const fn condition(self) -> &'static str {
+        match self {
+            Self::Database => "DatabaseReady",
+            Self::Broker => "BrokerReady",
+            Self::Cache => "CacheReady",
+            Self::ObjectStore => "ObjectStoreReady",
+            Self::ProfileSource => "ProfileSourceConfigured",
+            Self::Api => "Ready",
+        }
+    }
+
+    /// Value of the component label of what is bundled for it, and ending of its Secret's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Broker => "broker",
+            Self::Cache => "cache",
+            Self::ObjectStore => "object-store",
+            Self::ProfileSource => "profile-source",
+            Self::Api => "api",
+        }
+    }
+
+    /// The backing service that goes by this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::BACKING.into_iter().find(|component| component.as_str() == name)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Database => "PostgreSQL",
+            Self::Broker => "RabbitMQ",
+            Self::Cache => "Redis",
+            Self::ObjectStore => "the object store",
+            Self::ProfileSource => "the profile source",
+            Self::Api => "the API",
+        })
+    }
+}

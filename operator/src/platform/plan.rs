@@ -1,0 +1,182 @@
+//! From a spec, what it refers to and what is there: everything that should be there. Pure, and the same for the same facts.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use switchyard_contract::Kind;
+
+use super::{
+    Component,
+    backing::{bundled_components, manifests, server_name},
+    credentials::{Generated, Secrets},
+    observed::{JobState, Observed, Report},
+    settings::{Settings, pool_demand},
+    validate::{Credentials, Problem, validate},
+    workloads::{api, set_up},
+};
+use crate::{
+    api::WorkerPool,
+    budget::{Budget, divide},
+    images::Images,
+    resources::{Manifest, Owner, secret::secret, worker_pool::default_pool},
+};
+
+/// A failed set-up is tried again after this long.
+pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
+
+/// All that a plan follows from.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub settings: Settings,
+    pub owner: Owner,
+    /// Secrets that there are, with those that are about to be created.
+    pub secrets: Secrets,
+    /// Generated Secrets that do not exist yet.
+    pub to_generate: Vec<Generated>,
+    /// Every pool of the platform.
+    pub pools: Vec<WorkerPool>,
+    pub observed: Observed,
+}
+
+/// How far a platform has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// Something that a person has to mend stands in the way.
+    Refused(Vec<Problem>),
+    /// Bundled servers are not ready yet.
+    WaitingForServers(Vec<Component>),
+    /// The set-up Job runs.
+    SettingUp { trouble: Option<String> },
+    /// The set-up Job failed; it is made anew `retry_at`.
+    SetUpFailed { report: Report, retry_at: Timestamp },
+    /// Set up: the workloads are as the spec says.
+    Running,
+}
+
+/// What should be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub stage: Stage,
+    pub budget: Budget,
+    /// Name of the set-up Job that belongs to these facts; none when something stands in the way.
+    pub set_up: Option<String>,
+    /// Objects to create if they are not there, and never to write again.
+    pub create: Vec<Manifest>,
+    /// Objects to apply, in this order.
+    pub apply: Vec<Manifest>,
+    /// Names of Deployments among them whose replicas something else decides on.
+    pub scaled: Vec<String>,
+    /// Set-up Jobs to delete.
+    pub delete_jobs: Vec<String>,
+}
+
+/// The share of the connections that everything of a platform gets.
+pub fn budget(settings: &Settings, pools: &[WorkerPool]) -> Budget {
+    let demands: Vec<_> = pools
+        .iter()
+        .filter(|pool| pool.metadata.deletion_timestamp.is_none())
+        .map(|pool| {
+            let made = pool.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+            pool_demand(pool.metadata.name.as_deref().unwrap_or_default(), made, &pool.spec, settings.max_connections)
+        })
+        .collect();
+    divide(settings.max_connections, &settings.api_demand(), &demands)
+}
+
+/// What stands in the way of a platform, or the Secrets' keys that its workloads mount.
+///
+/// # Errors
+/// Everything that a person has to mend.
+pub fn usable(settings: &Settings, secrets: &Secrets, budget: &Budget) -> Result<Credentials, Vec<Problem>> {
+    let over = |message: String| Problem { component: Component::Api, reason: "ConnectionBudgetExceeded", message };
+    let mut problems: Vec<Problem> = Vec::new();
+    problems.extend(
+        budget.verdict.as_ref().err().map(|refusal| over(format!("the connection budget does not fit: {refusal}"))),
+    );
+    problems.extend(
+        budget.api.as_ref().err().map(|refusal| over(format!("the connection budget does not fit: {refusal}"))),
+    );
+    match validate(settings, secrets) {
+        Ok(credentials) if problems.is_empty() => Ok(credentials),
+        Ok(_) => Err(problems),
+        Err(more) => Err(more.into_iter().chain(problems).collect()),
+    }
+}
+
+/// The plan for `facts` at `now`, which decides only whether a failed set-up is due again.
+pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
+    let Facts { settings, owner, secrets, to_generate, pools, observed } = facts;
+    let budget = budget(settings, pools);
+    let mut plan = Plan {
+        stage: Stage::Running,
+        set_up: None,
+        create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
+        apply: manifests(settings, secrets, images, owner),
+        scaled: Vec::new(),
+        delete_jobs: Vec::new(),
+        budget,
+    };
+    let credentials = match usable(settings, secrets, &plan.budget) {
+        Ok(credentials) => credentials,
+        Err(problems) => {
+            plan.stage = Stage::Refused(problems);
+            return plan;
+        }
+    };
+
+    let set_up = set_up(settings, &credentials, &plan.budget, images, owner);
+    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
+    plan.set_up = Some(set_up.name.clone());
+    plan.apply.push(Manifest::of(&set_up.config));
+    plan.stage = match observed.jobs.get(&set_up.name) {
+        None => {
+            let waiting = not_ready(settings, observed);
+            if waiting.is_empty() {
+                // Applied once: a Job cannot be changed, and a changed one has another name.
+                plan.apply.push(Manifest::of(&set_up.job));
+                Stage::SettingUp { trouble: None }
+            } else {
+                Stage::WaitingForServers(waiting)
+            }
+        }
+        Some(JobState::Running { trouble }) => Stage::SettingUp { trouble: trouble.clone() },
+        Some(JobState::Failed { at, report }) => {
+            let retry_at = *at + SET_UP_RETRY;
+            if now >= retry_at {
+                plan.delete_jobs.push(set_up.name);
+            }
+            Stage::SetUpFailed { report: report.clone(), retry_at }
+        }
+        Some(JobState::Succeeded) => running(facts, &credentials, images, &mut plan),
+    };
+    plan
+}
+
+/// Adds the API and the default pools.
+fn running(facts: &Facts, credentials: &Credentials, images: &Images, plan: &mut Plan) -> Stage {
+    let Facts { settings, owner, observed, .. } = facts;
+    plan.apply.extend(Kind::ALL.iter().map(|kind| Manifest::of(&default_pool(owner, *kind))));
+    let connections = match &plan.budget.api {
+        Ok(connections) => *connections,
+        Err(_) => return Stage::Running,
+    };
+    match api(settings, credentials, connections, images, owner, observed.api.is_some()) {
+        Ok(api) => {
+            if api.scaled {
+                plan.scaled.extend(api.deployment.metadata.name.clone());
+            }
+            plan.apply.extend([Manifest::of(&api.config), Manifest::of(&api.service), Manifest::of(&api.deployment)]);
+            Stage::Running
+        }
+        Err(problem) => Stage::Refused(vec![problem]),
+    }
+}
+
+/// Bundled servers that are not ready.
+pub fn not_ready(settings: &Settings, observed: &Observed) -> Vec<Component> {
+    bundled_components(settings)
+        .into_iter()
+        .filter(|component| server_name(&settings.name, *component).is_some())
+        .filter(|component| !observed.servers.get(component).is_some_and(|server| server.ready > 0))
+        .collect()
+}

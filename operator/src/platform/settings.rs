@@ -1,0 +1,223 @@
+//! A platform's spec with every default filled in.
+
+use switchyard_contract::{Analysis, Kind, LaneLimits, Lanes, Pooler, Retry, Role, TierLimits, Tiers};
+
+use crate::{
+    api::{
+        AnalyticsPlatformSpec, ApiScaling, Connections, Environment, LaneOverride, ObjectStoreSource, PodTemplate,
+        Resources, TierOverride, WorkerPoolSpec,
+    },
+    budget::{ApiDemand, DEFAULT_MAX, PoolDemand, Share},
+    preset,
+    resources::deployment::SURGE,
+};
+
+/// Where a backing service comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source<T> {
+    /// The operator brings it along.
+    Bundled,
+    /// The user has it.
+    Named(T),
+}
+
+impl<T> Source<T> {
+    /// Whether the operator brings it along.
+    pub const fn is_bundled(&self) -> bool {
+        matches!(self, Self::Bundled)
+    }
+}
+
+/// Where profiles come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileSource {
+    pub endpoint: String,
+    pub actor: String,
+    pub secret: String,
+}
+
+/// How many pods there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    Fixed(i32),
+    /// Something else scales them between these bounds.
+    Scaled {
+        min: i32,
+        max: i32,
+    },
+}
+
+impl Replicas {
+    fn of(replicas: Option<i32>, bounds: Option<(i32, i32)>, default: i32) -> Self {
+        match bounds {
+            Some((min, max)) => Self::Scaled { min, max },
+            None => Self::Fixed(replicas.unwrap_or(default).max(0)),
+        }
+    }
+
+    /// Most pods at once, with what a roll-out adds.
+    pub fn pods_at_most(self) -> u32 {
+        let (Self::Fixed(most) | Self::Scaled { max: most, .. }) = self;
+        most.max(0).cast_unsigned() + SURGE
+    }
+
+    /// Most pods that scaling may ask for, with what a roll-out adds.
+    pub fn bound(self) -> Option<u32> {
+        matches!(self, Self::Scaled { .. }).then(|| self.pods_at_most())
+    }
+}
+
+/// A platform's spec with every default filled in. Secrets are named, not read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub namespace: String,
+    pub name: String,
+    pub environment: Environment,
+    pub paused: bool,
+    pub database: Source<String>,
+    pub broker: Source<String>,
+    pub cache: Source<String>,
+    pub object_store: Source<ObjectStoreSource>,
+    pub profile_source: Option<ProfileSource>,
+    pub max_connections: u32,
+    pub pooler: Pooler,
+    pub lanes: Lanes,
+    pub tiers: Tiers,
+    pub retry: Retry,
+    pub analysis: Analysis,
+    pub api_replicas: Replicas,
+    pub api_share: Share,
+    pub api_resources: Resources,
+    pub api_pod_template: Option<PodTemplate>,
+}
+
+impl Settings {
+    /// The settings of the platform `namespace`/`name`.
+    pub fn of(namespace: &str, name: &str, spec: &AnalyticsPlatformSpec) -> Self {
+        let environment = spec.environment;
+        let database = spec.database.clone().unwrap_or_default();
+        let api = spec.api.clone().unwrap_or_default();
+        let max_connections = database.max_connections.map_or(DEFAULT_MAX, count);
+        let named = |name: Option<&String>| name.map_or(Source::Bundled, |name| Source::Named(name.clone()));
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            environment,
+            paused: spec.paused.unwrap_or(false),
+            database: named(database.secret_ref.as_ref().map(|secret| &secret.name)),
+            broker: named(spec.broker.as_ref().map(|broker| &broker.secret_ref.name)),
+            cache: named(spec.cache.as_ref().map(|cache| &cache.secret_ref.name)),
+            object_store: spec.object_store.clone().map_or(Source::Bundled, Source::Named),
+            profile_source: spec.profile_source.as_ref().map(|source| ProfileSource {
+                endpoint: source.endpoint.clone().unwrap_or_else(|| "https://api.apify.com".into()),
+                actor: source.actor.clone().unwrap_or_else(|| "apify~instagram-profile-scraper".into()),
+                secret: source.secret_ref.name.clone(),
+            }),
+            max_connections,
+            pooler: database.pooler.unwrap_or(Pooler::None),
+            lanes: lanes(spec),
+            tiers: tiers(spec),
+            retry: spec.retry.as_ref().and_then(|retry| retry.delays.as_ref()).map_or_else(Retry::default, |delays| {
+                Retry { delays_seconds: delays.iter().map(|delay| delay.0).collect() }
+            }),
+            analysis: Analysis::default(),
+            api_replicas: Replicas::of(
+                api.replicas,
+                api.scaling.as_ref().map(|ApiScaling { min, max, .. }| (*min, *max)),
+                preset::api_replicas(environment),
+            ),
+            api_share: share(Share::default_of(Role::Api, max_connections), api.connections.as_ref()),
+            api_resources: preset::api_resources(environment).overridden_by(api.resources.as_ref()),
+            api_pod_template: api.pod_template,
+        }
+    }
+
+    /// What the API asks of the connection budget.
+    pub fn api_demand(&self) -> ApiDemand {
+        ApiDemand {
+            share: self.api_share,
+            pods_at_most: self.api_replicas.pods_at_most(),
+            bound: self.api_replicas.bound(),
+        }
+    }
+
+    /// Address of the API inside the cluster.
+    pub fn url(&self) -> String {
+        format!("http://{}-api.{}.svc", self.name, self.namespace)
+    }
+}
+
+/// How many pods a pool has.
+pub fn pool_replicas(spec: &WorkerPoolSpec) -> Replicas {
+    Replicas::of(spec.replicas, spec.scaling.as_ref().map(|scaling| (scaling.min, scaling.max)), 1)
+}
+
+/// What a pool asks of the connection budget of a platform with `max` connections. `made` orders pools by age.
+pub fn pool_demand(name: &str, made: i64, spec: &WorkerPoolSpec, max: u32) -> PoolDemand {
+    let replicas = pool_replicas(spec);
+    let role = Kind::role(spec.kind);
+    PoolDemand {
+        name: name.to_owned(),
+        age_order: made,
+        role,
+        pods_at_most: replicas.pods_at_most(),
+        bound: replicas.bound(),
+        share: spec.connections.as_ref().filter(|c| c.size.is_some() || c.overflow.is_some()).map(|connections| {
+            share(Share { size: 0, overflow: 0, ..Share::default_of(role, max) }, Some(connections))
+        }),
+    }
+}
+
+fn share(default: Share, over: Option<&Connections>) -> Share {
+    let over = over.cloned().unwrap_or_default();
+    Share {
+        size: over.size.map_or(default.size, count),
+        overflow: over.overflow.map_or(default.overflow, count),
+        wait_timeout_seconds: over.wait_timeout.map_or(default.wait_timeout_seconds, |wait| wait.0),
+        statement_timeout_seconds: over.statement_timeout.map_or(default.statement_timeout_seconds, |limit| limit.0),
+    }
+}
+
+fn lanes(spec: &AnalyticsPlatformSpec) -> Lanes {
+    let defaults = Lanes::default();
+    let over = spec.lanes.clone().unwrap_or_default();
+    let lane = |default: LaneLimits, over: Option<LaneOverride>| {
+        let over = over.unwrap_or_default();
+        LaneLimits {
+            capacity: over.capacity.map_or(default.capacity, count),
+            concurrency: over.concurrency.map_or(default.concurrency, count),
+            timeout_seconds: over.timeout.map_or(default.timeout_seconds, |timeout| timeout.0),
+        }
+    };
+    Lanes {
+        critical: lane(defaults.critical, over.critical),
+        high: lane(defaults.high, over.high),
+        normal: lane(defaults.normal, over.normal),
+        low: lane(defaults.low, over.low),
+    }
+}
+
+fn tiers(spec: &AnalyticsPlatformSpec) -> Tiers {
+    let defaults = Tiers::default();
+    let over = spec.tiers.clone().unwrap_or_default();
+    let tier = |default: TierLimits, over: Option<TierOverride>| {
+        let over = over.unwrap_or_default();
+        TierLimits {
+            concurrent: over.concurrent.map_or(default.concurrent, count),
+            daily: over.daily.map(count).or(default.daily),
+            price: over.price.map_or(default.price, count),
+            lane: over.lane.unwrap_or(default.lane),
+        }
+    };
+    Tiers {
+        free: tier(defaults.free, over.free),
+        standard: tier(defaults.standard, over.standard),
+        premium: tier(defaults.premium, over.premium),
+        enterprise: tier(defaults.enterprise, over.enterprise),
+    }
+}
+
+/// The schema lets no negative number through; should one come, it counts as none.
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,23 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use switchyard_contract::{Config, files};
+
+use super::Owner;
+
+/// The ConfigMap with the configuration document of one workload.
+pub fn config_map(owner: &Owner, name: &str, component: &str, config: &Config) -> ConfigMap {
+    ConfigMap {
+        metadata: owner.meta(name, component),
+        data: Some(BTreeMap::from([(files::CONFIG_KEY.to_owned(), document(config))])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The document as text.
+///
+/// # Panics
+/// Never: the contract's types are plain data.
+pub fn document(config: &Config) -> String {
+    serde_json::to_string_pretty(config).expect("the configuration is plain data")
+}

@@ -1,0 +1,23 @@
+use k8s_openapi::api::{
+    batch::v1::{Job, JobSpec},
+    core::v1::PodTemplateSpec,
+};
+
+use super::Owner;
+
+/// Seconds after which a set-up that hangs is ended.
+const DEADLINE: i64 = 600;
+
+/// A Job that runs one pod once: whoever looks at its result decides whether it is tried again.
+pub fn job(owner: &Owner, name: &str, component: &str, template: PodTemplateSpec) -> Job {
+    Job {
+        metadata: owner.meta(name, component),
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            active_deadline_seconds: Some(DEADLINE),
+            template,
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,15 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+
+use super::Owner;
+
+/// A Secret with generated values. It is created once and never written again.
+pub fn secret(owner: &Owner, name: &str, component: &str, values: &BTreeMap<String, Vec<u8>>) -> Secret {
+    Secret {
+        metadata: owner.meta(name, component),
+        type_: Some("Opaque".into()),
+        data: Some(values.iter().map(|(key, value)| (key.clone(), ByteString(value.clone()))).collect()),
+        ..Secret::default()
+    }
+}

@@ -1,0 +1,95 @@
+//! `switchyard-operator run`.
+
+use anyhow::Context as _;
+use clap::Args;
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::Context,
+    images::Images,
+    leader::Candidate,
+    metrics::Metrics,
+    ops::{self, Pulse},
+    platform, worker_pool,
+};
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub images: Images,
+    /// Watch this namespace alone; left out, all of them.
+    #[arg(long, env = "SWITCHYARD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespace of the Lease that the instances elect their leader by.
+    #[arg(long, env = "SWITCHYARD_LEASE_NAMESPACE", default_value = "switchyard-system")]
+    pub lease_namespace: String,
+    /// Name of that Lease.
+    #[arg(long, env = "SWITCHYARD_LEASE_NAME", default_value = "switchyard-operator")]
+    pub lease_name: String,
+    /// Name of this instance, for instance the pod's; another for each.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics.
+    #[arg(long, env = "SWITCHYARD_OPERATIONS_ADDRESS", default_value = "0.0.0.0:8081")]
+    pub operations_address: String,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When there is no cluster to talk to or the operations port is taken.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=warn".into()),
+        )
+        .init();
+    let client = Client::try_default()
+        .await
+        .context("no cluster to talk to: run in a pod with a service account, or set KUBECONFIG")?;
+    let identity =
+        options.identity.clone().unwrap_or_else(|| format!("switchyard-operator-{:08x}", rand::random::<u32>()));
+    let (metrics, pulse, shutdown) = (Metrics::default(), Pulse::default(), CancellationToken::new());
+    let context = Context::new(client.clone(), options.images.clone(), metrics.clone(), &identity);
+
+    let serving = tokio::spawn({
+        let (address, metrics, pulse, shutdown) =
+            (options.operations_address.clone(), metrics.clone(), pulse.clone(), shutdown.clone());
+        async move {
+            let result = ops::serve(&address, metrics, pulse, shutdown.clone()).await;
+            shutdown.cancel();
+            result
+        }
+    });
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            terminated().await;
+            tracing::info!("stopping");
+            shutdown.cancel();
+        }
+    });
+
+    let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    Candidate::new(client, &options.lease_namespace, &options.lease_name, &identity)
+        .lead(&metrics, &pulse, &shutdown, || async {
+            let platforms = platform::controller::run(context.clone(), namespace);
+            let pools = worker_pool::controller::run(context.clone(), namespace);
+            futures::future::join(platforms, pools).await;
+        })
+        .await;
+    shutdown.cancel();
+    serving.await.context("the operations server failed")?
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,132 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Secret},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller,
+        controller::{Action, Config},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+
+use super::{
+    dereference::facts,
+    plan::{Facts, Plan, plan},
+    status::status,
+};
+use crate::{
+    api::{AnalyticsPlatform, WorkerPool},
+    cluster::{self, Error},
+    condition,
+    context::Context,
+    failures::Failures,
+    names::MANAGED_SELECTOR,
+    platform::controller::scoped,
+};
+
+const KIND: &str = "WorkerPool";
+/// A settled pool is looked at this often, in case a watch missed something.
+const SETTLED: Duration = Duration::from_secs(300);
+/// One on its way is looked at this often: pods tell their troubles to nobody's watch.
+const UNDER_WAY: Duration = Duration::from_secs(10);
+
+struct Controlled {
+    context: Context,
+    failures: Failures,
+}
+
+/// Runs the controller for ever.
+pub async fn run(context: Context, namespace: Option<&str>) {
+    let client = context.client.clone();
+    let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
+    let all = watcher::Config::default;
+    let controller = Controller::new(scoped::<WorkerPool>(&client, namespace), all());
+    let (by_platform, by_secret) = (controller.store(), controller.store());
+    controller
+        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(4))
+        .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours)
+        .watches(scoped::<AnalyticsPlatform>(&client, namespace), all(), move |platform| {
+            let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
+            pools_that(&by_platform, |pool| {
+                pool.namespace().as_deref() == Some(&namespace) && pool.spec.platform_ref.name == name
+            })
+        })
+        .watches(scoped::<PartialObjectMeta<Secret>>(&client, namespace), all(), move |secret| {
+            let namespace = secret.namespace().unwrap_or_default();
+            pools_that(&by_secret, |pool| pool.namespace().as_deref() == Some(&namespace))
+        })
+        .run(reconcile, after_error, Arc::new(Controlled { context, failures: Failures::default() }))
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn pools_that(pools: &Store<WorkerPool>, wanted: impl Fn(&WorkerPool) -> bool) -> Vec<ObjectRef<WorkerPool>> {
+    pools.state().iter().filter(|pool| wanted(pool)).map(|pool| ObjectRef::from_obj(&**pool)).collect()
+}
+
+async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result<Action, Error> {
+    if pool.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let (begun, context) = (Instant::now(), &controlled.context);
+    let facts = facts(&context.client, &pool).await?;
+    let plan = plan(&facts, &context.images);
+    let refused = apply(context, &facts, &plan).await?;
+
+    let previous = pool.status.clone().unwrap_or_default();
+    let status = status(&previous, pool.metadata.generation, &facts, &plan, refused.as_ref(), Timestamp::now());
+    if pool.status.as_ref() != Some(&status) {
+        cluster::write_status(&context.client, &*pool, &status).await?;
+        context.metrics.status_written(KIND);
+    }
+    context.publish(&*pool, &condition::events(&previous.conditions, &status.conditions)).await;
+
+    context.metrics.reconciled(KIND, begun.elapsed());
+    controlled.failures.forget(&facts.owner.namespace, &pool.name_any());
+    let ready = condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
+    Ok(Action::requeue(if ready { SETTLED } else { UNDER_WAY }))
+}
+
+/// Applies the plan; answers with what the API server would not take.
+async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(&'static str, String)>, Error> {
+    let client = &context.client;
+    let mut refused = None;
+    let mut sort = |result: Result<(), Error>| match result {
+        Err(Error::Refused { what, reason, words }) => {
+            refused.get_or_insert((reason, format!("{what}: {words}")));
+            Ok(())
+        }
+        other => other,
+    };
+    for manifest in &plan.apply {
+        let result = if plan.scaled && manifest.resource.kind == "Deployment" {
+            cluster::apply_scaled(client, manifest).await
+        } else {
+            cluster::apply(client, manifest).await
+        };
+        sort(result)?;
+    }
+    if let Some(replicas) = plan.only_replicas {
+        sort(cluster::set_replicas(client, &facts.owner.namespace, &facts.pool.name_any(), replicas).await)?;
+    }
+    Ok(refused)
+}
+
+fn after_error(pool: Arc<WorkerPool>, error: &Error, controlled: Arc<Controlled>) -> Action {
+    let failures = controlled.failures.count(&pool.namespace().unwrap_or_default(), &pool.name_any());
+    controlled.context.after_error(KIND, &pool.name_any(), error, failures)
+}

@@ -1,0 +1,47 @@
+//! Reads everything that a pool's plan follows from.
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{Client, ResourceExt};
+
+use super::plan::{Facts, Platform};
+use crate::{
+    api::{AnalyticsPlatform, WorkerPool},
+    cluster::{Error, get, list},
+    names::POOL_LABEL,
+    platform::{dereference::references, observed::Rollout},
+    resources::Owner,
+};
+
+/// Everything that the plan of `pool` follows from.
+///
+/// # Errors
+/// When the API server does not answer or refuses.
+pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
+    let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
+    let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
+    let namespace = &owner.namespace;
+    let platform = match get::<AnalyticsPlatform>(client, namespace, platform_name).await? {
+        None => None,
+        Some(platform) => {
+            let set_up =
+                platform.status.as_ref().and_then(|status| status.set_up.as_ref()).map(|set_up| set_up.job.clone());
+            let references = references(client, &platform).await?;
+            Some(Platform {
+                settings: references.settings,
+                secrets: references.secrets,
+                pools: references.pools,
+                set_up,
+                owner: references.owner,
+            })
+        }
+    };
+    let rollout = match get::<Deployment>(client, namespace, &name).await? {
+        None => None,
+        Some(deployment) => {
+            let pods: Vec<Pod> = list(client, namespace, platform_name).await?;
+            let ours: Vec<Pod> = pods.into_iter().filter(|pod| pod.labels().get(POOL_LABEL) == Some(&name)).collect();
+            Some(Rollout::of_deployment(&deployment, &ours))
+        }
+    };
+    Ok(Facts { pool: pool.clone(), owner, platform, rollout })
+}

@@ -1,0 +1,6 @@
+//! The controller of `WorkerPool`: the same steps as the platform's.
+
+pub mod controller;
+pub mod dereference;
+pub mod plan;
+pub mod status;

@@ -1,0 +1,245 @@
+//! From a pool, its platform and what is there: the Deployment that should be there. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
+use switchyard_contract::{ConnectionPool, Kind, Lane, Workload};
+
+use crate::{
+    api::{Gpu, PodTemplate, Resources, WorkerPool, WorkerPoolSpec},
+    budget::Refusal,
+    images::Images,
+    names,
+    platform::{
+        credentials::Secrets,
+        observed::Rollout,
+        plan::{budget, usable},
+        settings::{Replicas, Settings, pool_replicas},
+        validate::Credentials,
+        workloads::{config, merged, set_up, starting_replicas},
+    },
+    preset,
+    resources::{
+        Manifest, Owner,
+        config_map::{config_map, document},
+        deployment::deployment,
+        pod::{self, Pod, Probes},
+    },
+};
+
+/// The extended resource of NVIDIA's device plug-in.
+const DEFAULT_GPU: &str = "nvidia.com/gpu";
+
+/// All that a pool's plan follows from.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub pool: WorkerPool,
+    /// The pool as an owner.
+    pub owner: Owner,
+    /// None when there is no such platform.
+    pub platform: Option<Platform>,
+    /// Its Deployment, when there is one.
+    pub rollout: Option<Rollout>,
+}
+
+/// What a pool needs to know of its platform.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    pub settings: Settings,
+    pub secrets: Secrets,
+    /// Every pool of the platform, this one included.
+    pub pools: Vec<WorkerPool>,
+    /// The set-up Job that last succeeded.
+    pub set_up: Option<String>,
+    /// The platform as the owner of its set-up.
+    pub owner: Owner,
+}
+
+/// How far a pool has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// There is no such platform.
+    NoPlatform,
+    /// The platform is not set up for what its spec and Secrets say now.
+    WaitingForPlatform,
+    /// The platform is paused.
+    Paused,
+    /// The connection budget has no room.
+    OverBudget(Refusal),
+    /// The spec makes no pods, with why.
+    Refused(String),
+    /// The Deployment is as the spec says.
+    Running,
+}
+
+/// What should be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub stage: Stage,
+    /// Objects to apply, in this order.
+    pub apply: Vec<Manifest>,
+    /// Whether something else decides on the Deployment's replicas.
+    pub scaled: bool,
+    /// Where the rest of the Deployment has to stay as it is: replicas that it should have nevertheless.
+    pub only_replicas: Option<i32>,
+    /// Connections of one pod.
+    pub connections: Option<u32>,
+}
+
+impl Plan {
+    const fn stopped(stage: Stage) -> Self {
+        Self { stage, apply: Vec::new(), scaled: false, only_replicas: None, connections: None }
+    }
+}
+
+/// The plan for `facts`.
+pub fn plan(facts: &Facts, images: &Images) -> Plan {
+    let Some(platform) = &facts.platform else { return Plan::stopped(Stage::NoPlatform) };
+    if platform.settings.paused {
+        return Plan::stopped(Stage::Paused);
+    }
+    let name = facts.pool.metadata.name.as_deref().unwrap_or_default();
+    let spec = &facts.pool.spec;
+    let budget = budget(&platform.settings, &platform.pools);
+    let connections = match budget.pools.get(name) {
+        Some(Ok(connections)) => *connections,
+        Some(Err(refusal)) => return Plan::stopped(Stage::OverBudget(refusal.clone())),
+        // The list of pools is older than the pool: the next look knows it.
+        None => return Plan::stopped(Stage::WaitingForPlatform),
+    };
+    let replicas = pool_replicas(spec);
+    let ready = usable(&platform.settings, &platform.secrets, &budget).ok().filter(|credentials| {
+        let wanted = set_up(&platform.settings, credentials, &budget, images, &platform.owner).name;
+        platform.set_up.as_ref() == Some(&wanted)
+    });
+    let Some(credentials) = ready else {
+        // A new pod would find things that the set-up has not prepared; more of the old ones do no harm.
+        let only_replicas = match (replicas, &facts.rollout) {
+            (Replicas::Fixed(wanted), Some(rollout)) if rollout.desired != wanted => Some(wanted),
+            _ => None,
+        };
+        return Plan { only_replicas, connections: Some(connections.size), ..Plan::stopped(Stage::WaitingForPlatform) };
+    };
+    match objects(facts, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
+        Ok(apply) => Plan {
+            stage: Stage::Running,
+            apply,
+            scaled: matches!(replicas, Replicas::Scaled { .. }),
+            only_replicas: None,
+            connections: Some(connections.size),
+        },
+        Err(error) => Plan::stopped(Stage::Refused(format!("spec.podTemplate makes no pod template: {error}"))),
+    }
+}
+
+/// A pool without a share of its own may still have time-outs of its own.
+fn with_timeouts(connections: ConnectionPool, spec: &WorkerPoolSpec) -> ConnectionPool {
+    let own = spec.connections.clone().unwrap_or_default();
+    ConnectionPool {
+        size: connections.size,
+        wait_timeout_seconds: own.wait_timeout.map_or(connections.wait_timeout_seconds, |wait| wait.0),
+        statement_timeout_seconds: own.statement_timeout.map_or(connections.statement_timeout_seconds, |limit| limit.0),
+    }
+}
+
+/// The lanes that a pool serves, in the order of their rank.
+pub fn lanes(spec: &WorkerPoolSpec) -> Vec<Lane> {
+    Lane::ALL.iter().copied().filter(|lane| spec.lanes.as_ref().is_none_or(|lanes| lanes.contains(lane))).collect()
+}
+
+fn objects(
+    facts: &Facts,
+    settings: &Settings,
+    credentials: &Credentials,
+    connections: ConnectionPool,
+    images: &Images,
+) -> Result<Vec<Manifest>, String> {
+    let (spec, owner) = (&facts.pool.spec, &facts.owner);
+    let name = facts.pool.metadata.name.as_deref().unwrap_or_default();
+    let lanes = lanes(spec);
+    let longest = lanes.iter().map(|lane| settings.lanes.get(*lane).timeout_seconds).max().unwrap_or_default();
+    let role = spec.kind.role();
+    let workload = Workload::Pool {
+        name: name.to_owned(),
+        kind: spec.kind,
+        lanes,
+        concurrency: spec
+            .concurrency
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or_else(|| preset::concurrency(spec.kind)),
+    };
+    let config = config(settings, credentials, workload, role, connections);
+    let selector = names::pool_selector(&settings.name, name);
+    let mut labels = names::labels(&settings.name, "worker");
+    labels.extend([
+        (names::POOL_LABEL.to_owned(), name.to_owned()),
+        (names::KIND_LABEL.to_owned(), spec.kind.to_string()),
+    ]);
+    let optional = match spec.kind {
+        Kind::General => credentials.profile_source.clone(),
+        Kind::Cdn => Some(credentials.object_store.clone()),
+        Kind::Discovery | Kind::Ai => None,
+    };
+    let resources = preset::worker_resources(settings.environment, spec.kind).overridden_by(spec.resources.as_ref());
+    let template = pod::template(
+        &Pod {
+            selector: selector.clone(),
+            labels: labels.clone(),
+            container: "worker",
+            image: if spec.kind == Kind::Ai { images.ai.clone() } else { images.worker.clone() },
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            port: None,
+            probes: Probes::Workload,
+            resources: spec.gpu.as_ref().map_or_else(|| resources.clone(), |gpu| with_gpu(&resources, gpu)),
+            config: Some((name.to_owned(), names::digest([document(&config).as_bytes()]))),
+            secrets: merged(
+                [
+                    Some(credentials.database.clone()),
+                    credentials.role(role),
+                    Some(credentials.broker.clone()),
+                    Some(credentials.cache.clone()),
+                    optional,
+                ]
+                .into_iter()
+                .flatten(),
+            ),
+            data: None,
+            grace_seconds: preset::grace_seconds(settings.environment, longest),
+            restart: None,
+        },
+        images,
+    );
+    let template = pod::overridden(template, spec.gpu.as_ref().map(scheduling).as_ref(), &selector)?;
+    let template = pod::overridden(template, spec.pod_template.as_ref(), &selector)?;
+    let replicas = starting_replicas(pool_replicas(spec), facts.rollout.is_some());
+    let mut metadata = owner.meta(name, "worker");
+    metadata.labels.get_or_insert_default().extend(labels);
+    Ok(vec![
+        Manifest::of(&config_map(owner, name, "worker", &config)),
+        Manifest::of(&deployment(metadata, selector, replicas, template)),
+    ])
+}
+
+/// Kubernetes takes an extended resource as a limit, which is then the request as well.
+fn with_gpu(resources: &Resources, gpu: &Gpu) -> Resources {
+    let name = gpu.resource.clone().unwrap_or_else(|| DEFAULT_GPU.into());
+    let over = Resources { requests: None, limits: Some(BTreeMap::from([(name, Quantity(gpu.count.to_string()))])) };
+    resources.overridden_by(Some(&over))
+}
+
+/// Where the pods of a GPU pool may run.
+fn scheduling(gpu: &Gpu) -> PodTemplate {
+    let mut spec = serde_json::Map::new();
+    if let Some(selector) = &gpu.node_selector {
+        spec.insert("nodeSelector".into(), serde_json::json!(selector));
+    }
+    if let Some(tolerations) = gpu.tolerations.as_ref().filter(|list| !list.is_empty()) {
+        let tolerations: &[Toleration] = tolerations;
+        spec.insert("tolerations".into(), serde_json::json!(tolerations));
+    }
+    if let Some(class) = &gpu.runtime_class_name {
+        spec.insert("runtimeClassName".into(), serde_json::json!(class));
+    }
+    PodTemplate(serde_json::Map::from_iter([("spec".to_owned(), serde_json::Value::Object(spec))]))
+}
