@@ -39,7 +39,7 @@ func removeNode(clusters, name string) (found []string, err error) {
 	for index := range maxClusters {
 		if linkOwner(index) == plan.NodeName() {
 			found = append(found, "link "+linkName(index))
-			if err := removeLink(index, leftoverPatience); err != nil {
+			if err := removeLink(index); err != nil {
 				return found, err
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"time"
 )
 
 // ipBatch runs iproute2 on lines of commands, all or the first that fails.
@@ -72,16 +71,13 @@ func linkOwner(index int) string {
 	return "unknown"
 }
 
-// removeLink waits until the kernel has taken the link away, as it does some time
-// after the node's last process has died, and removes it if the kernel does not.
-func removeLink(index int, patience time.Duration) error {
-	name := linkName(index)
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := net.InterfaceByName(name); err != nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return ipBatch("link delete " + name)
+// removeLink takes away both ends of a link, without waiting for the kernel to do it,
+// which may take long after the node's last process has died.
+func removeLink(index int) error {
+	if err := ipBatch("link delete " + linkName(index)); err != nil {
+		if _, gone := net.InterfaceByName(linkName(index)); gone == nil {
+			return err
 		}
 	}
+	return nil
 }

@@ -74,32 +74,61 @@ func nodeProcesses() ([]nodeProcess, error) {
 	return found, nil
 }
 
+// watch opens a descriptor that becomes readable when the node's last process is
+// gone; it is -1 where that is so already.
+func (n nodeProcess) watch() (int, error) {
+	handle, err := unix.PidfdOpen(n.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("cannot watch process %d: %w", n.PID, err)
+	}
+	return handle, nil
+}
+
+// ends tells whether a watched node ends before patience does.
+func ends(handle int, patience time.Duration) (bool, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return false, nil
+		}
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return false, err
+		}
+		if ready > 0 {
+			return true, nil
+		}
+	}
+}
+
+// dying tells whether somebody has killed the node just now.
+func (n nodeProcess) dying() (bool, error) {
+	handle, err := n.watch()
+	if err != nil || handle < 0 {
+		return true, err
+	}
+	defer unix.Close(handle)
+	return ends(handle, 200*time.Millisecond)
+}
+
 // kill ends the node and with it, by the kernel's hand, every process, mount and
 // link of its namespaces. It returns when the last process is gone.
 func (n nodeProcess) kill(patience time.Duration) error {
-	handle, err := unix.PidfdOpen(n.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot watch process %d: %w", n.PID, err)
+	handle, err := n.watch()
+	if err != nil || handle < 0 {
+		return err
 	}
 	defer unix.Close(handle)
 	if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("cannot kill process %d: %w", n.PID, err)
 	}
-	deadline := time.Now().Add(patience)
-	for {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return fmt.Errorf("the node of cluster %q, process %d, has not died in %s; something holds it in the kernel: look at `dmesg`", n.Name, n.PID, patience)
-		}
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
-		if err != nil && !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-		if ready > 0 {
-			return nil
-		}
+	gone, err := ends(handle, patience)
+	if err == nil && !gone {
+		err = fmt.Errorf("the node of cluster %q, process %d, has not died in %s; something holds it in the kernel: look at `dmesg`", n.Name, n.PID, patience)
 	}
+	return err
 }

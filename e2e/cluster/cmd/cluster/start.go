@@ -76,7 +76,14 @@ func startNode(clusters, name string, with artifacts, say func(string, ...any)) 
 		return Plan{}, err
 	}
 	for _, node := range nodes {
-		if node.Name == name {
+		if node.Name != name {
+			continue
+		}
+		dying, err := node.dying()
+		if err != nil {
+			return Plan{}, err
+		}
+		if !dying {
 			return planOf(clusters, node)
 		}
 	}
