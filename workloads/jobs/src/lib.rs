@@ -12,6 +12,9 @@ pub mod model;
 pub mod ops;
 pub mod resilience;
 pub mod runner;
+pub mod setup;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

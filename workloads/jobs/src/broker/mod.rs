@@ -11,6 +11,7 @@ mod topology;
 
 pub use consume::{Intake, Message};
 pub use link::{Broker, BrokerAddressError};
+pub(crate) use link::{host, try_once};
 pub use publish::Published;
 pub use subscribe::EventFeed;
 pub use topology::{DELIVERY_LIMIT, EVENTS_EXCHANGE, JOBS_EXCHANGE};

@@ -1,0 +1,50 @@
+use lapin::{ErrorKind, protocol::AMQPErrorKind};
+use switchyard_contract::{Mount, files::BROKER_URI};
+
+use super::{Attempt, Component, SetupError, reach};
+use crate::broker::{BrokerError, host, try_once};
+
+/// Connects once, which declares queues and exchanges.
+pub(super) async fn prepare(mount: &Mount) -> Result<(), SetupError> {
+    let failed = |message: String| SetupError::new(Component::Broker, message);
+    let uri = mount.secret(BROKER_URI).map_err(|error| failed(error.to_string()))?;
+    let host = host(&uri).map_err(|error| failed(error.to_string()))?;
+    reach(Component::Broker, || async {
+        match try_once(&uri).await {
+            Err(error) => Attempt::Hopeless(error.to_string()),
+            Ok(Ok(())) => Attempt::Reached(()),
+            Ok(Err(error)) => trouble(&host, &error),
+        }
+    })
+    .await
+}
+
+fn trouble(host: &str, error: &BrokerError) -> Attempt<()> {
+    let BrokerError::Refused(refusal) = error else {
+        return Attempt::NotYet(format!("RabbitMQ at {host} cannot be reached: {error}"));
+    };
+    match refusal.kind() {
+        ErrorKind::ProtocolError(protocol) => {
+            let text = protocol.get_message();
+            match protocol.kind() {
+                AMQPErrorKind::Soft(lapin::protocol::AMQPSoftError::ACCESSREFUSED) => Attempt::Hopeless(format!(
+                    "RabbitMQ at {host} refused the login or a right (wrong user or password?): correct the broker Secret; it said: {text}"
+                )),
+                AMQPErrorKind::Hard(lapin::protocol::AMQPHardError::NOTALLOWED) => Attempt::Hopeless(format!(
+                    "RabbitMQ at {host} does not let this user into the virtual host: create it, or correct the broker Secret; it said: {text}"
+                )),
+                AMQPErrorKind::Soft(lapin::protocol::AMQPSoftError::PRECONDITIONFAILED) => Attempt::Hopeless(format!(
+                    "RabbitMQ at {host} has a queue of the same name with other properties: give Switchyard a virtual host of its own; it said: {text}"
+                )),
+                _ => Attempt::NotYet(format!("RabbitMQ at {host} refused: {text}")),
+            }
+        }
+        ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Attempt::NotYet(format!(
+            "nothing listens at {host} (connection refused): is RabbitMQ running, and is the port right?"
+        )),
+        ErrorKind::IOError(error) if error.to_string().contains("lookup address") => Attempt::NotYet(format!(
+            "the host of {host} is unknown (no such name): correct the address in the broker Secret"
+        )),
+        _ => Attempt::NotYet(format!("RabbitMQ at {host} cannot be reached: {refusal}")),
+    }
+}

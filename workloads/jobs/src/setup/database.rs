@@ -1,0 +1,115 @@
+use std::{error::Error as _, io};
+
+use secrecy::ExposeSecret;
+use switchyard_contract::{
+    Mount, RoleGrant,
+    files::{DATABASE_ADMIN_URI, DATABASE_URI},
+};
+use tokio_postgres::{Client, NoTls, error::SqlState};
+
+use super::{Attempt, Component, SetupError, reach, roles};
+use crate::store::{Address, AddressError, MigrateError, migrate};
+
+/// Brings the schema up to date, and makes the roles whose passwords are mounted.
+pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), SetupError> {
+    let admin = admin_address(mount).map_err(|error| failed(error.to_string()))?;
+    let mut client = reach(Component::Database, || connect(&admin)).await?;
+    let version = migrate(&mut client).await.map_err(|error| failed(migration_message(&error, admin.user())))?;
+    tracing::info!(version, "the schema is up to date");
+
+    let mut logins = Vec::new();
+    for grant in grants {
+        if let Some(password) = mount.role_password(grant.role).map_err(|error| failed(error.to_string()))? {
+            logins.push((grant.clone(), password));
+        }
+    }
+    if logins.is_empty() {
+        return Ok(());
+    }
+    roles::make(&mut client, &logins)
+        .await
+        .map_err(|error| failed(format!("cannot make the database roles as user '{}': {error}", admin.user())))?;
+    for (grant, _) in &logins {
+        let login = Address::for_role(mount, grant.role).map_err(|error| failed(error.to_string()))?;
+        reach(Component::Database, || connect(&login)).await?;
+    }
+    Ok(())
+}
+
+fn admin_address(mount: &Mount) -> Result<Address, AddressError> {
+    match mount.optional_secret(DATABASE_ADMIN_URI)? {
+        Some(uri) => Address::parse(uri.expose_secret(), DATABASE_ADMIN_URI.key),
+        None => Address::read(mount, DATABASE_URI),
+    }
+}
+
+fn failed(message: impl Into<String>) -> SetupError {
+    SetupError::new(Component::Database, message)
+}
+
+async fn connect(address: &Address) -> Attempt<Client> {
+    match address.config().connect(NoTls).await {
+        Ok((client, connection)) => {
+            tokio::spawn(async move {
+                // Its end shows in the client's next call.
+                let _ = connection.await;
+            });
+            Attempt::Reached(client)
+        }
+        Err(error) => trouble(address, &error),
+    }
+}
+
+fn trouble(address: &Address, error: &tokio_postgres::Error) -> Attempt<Client> {
+    let (host, user, database) = (address.host(), address.user(), address.database());
+    let Some(db) = error.as_db_error() else {
+        return Attempt::NotYet(unreachable_message(&host, error));
+    };
+    let code = db.code();
+    if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        Attempt::Hopeless(format!(
+            "PostgreSQL at {host} refused the login of user '{user}' (wrong password, or no such user): correct the database Secret"
+        ))
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        Attempt::Hopeless(format!(
+            "PostgreSQL at {host} has no database '{database}': create it, or correct the address in the database Secret"
+        ))
+    } else if *code == SqlState::TOO_MANY_CONNECTIONS {
+        Attempt::NotYet(format!(
+            "PostgreSQL at {host} has no connection left for user '{user}': raise max_connections, or lower spec.database.maxConnections"
+        ))
+    } else {
+        Attempt::NotYet(format!("PostgreSQL at {host} refused the connection: {} ({})", db.message(), code.code()))
+    }
+}
+
+fn unreachable_message(host: &str, error: &tokio_postgres::Error) -> String {
+    let source = error.source();
+    let refused = source
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    let text = source.map_or_else(|| error.to_string(), ToString::to_string);
+    if refused {
+        format!("nothing listens at {host} (connection refused): is PostgreSQL running, and is the port right?")
+    } else if text.contains("lookup address") || text.contains("Name or service not known") {
+        format!("the host of {host} is unknown (no such name): correct the address in the database Secret")
+    } else {
+        format!("PostgreSQL at {host} cannot be reached: {text}")
+    }
+}
+
+fn migration_message(error: &MigrateError, user: &str) -> String {
+    let source = match error {
+        MigrateError::Step { source, .. } => Some(source),
+        MigrateError::Database(source) => Some(source),
+        MigrateError::Newer { .. } => None,
+    };
+    match source.and_then(tokio_postgres::Error::as_db_error) {
+        Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => format!(
+            "user '{user}' may not make the schema 'switchyard' ({}): give it CREATE on the database, or put a login that may into the database Secret's 'admin-uri'",
+            db.message()
+        ),
+        Some(db) => format!("the schema could not be brought up to date: {} ({})", db.message(), db.code().code()),
+        None => format!("the schema could not be brought up to date: {error}"),
+    }
+}

@@ -1,0 +1,170 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use switchyard_contract::ConnectionPool;
+use tokio::{sync::OnceCell, time::sleep};
+use tokio_postgres::{Client, NoTls};
+
+use super::server::{folder, free_port, give, other_user, start, tied};
+use crate::store::{Address, Policy, Store, migrate};
+
+/// Not a secret: the server listens on loopback for as long as a test runs.
+const PASSWORD: &str = "for-tests";
+/// A migrated database that others are copied from.
+const TEMPLATE: &str = "switchyard_template";
+
+/// A private PostgreSQL.
+pub struct Postgres {
+    port: u16,
+    databases: AtomicU32,
+}
+
+/// A migrated database of its own.
+pub struct TestDatabase {
+    /// As the server's superuser.
+    pub uri: String,
+}
+
+/// This test binary's PostgreSQL, started at the first call.
+pub async fn postgres() -> &'static Postgres {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+    SERVER.get_or_init(Postgres::start).await
+}
+
+impl Postgres {
+    async fn start() -> Self {
+        let bin = binaries();
+        let folder = folder("postgres");
+        let user = other_user(&["postgres", "nobody"]);
+        let password = folder.join("password");
+        fs::write(&password, PASSWORD).expect("the folder can be written");
+        if let Some((_, uid, gid)) = &user {
+            give(&folder, *uid, *gid);
+            give(&password, *uid, *gid);
+        }
+        let data = folder.join("data");
+        let program = |name: &str| bin.join(name).to_string_lossy().into_owned();
+        let made = tied(&program("initdb"), "KILL", user.as_ref())
+            .current_dir(&folder)
+            .arg(format!("--pgdata={}", data.display()))
+            .arg(format!("--pwfile={}", password.display()))
+            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .output()
+            .expect("setpriv is there (package util-linux)");
+        assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+
+        let port = free_port();
+        let mut server = tied(&program("postgres"), "QUIT", user.as_ref());
+        server.current_dir(&folder).arg("-D").arg(&data).arg("-p").arg(port.to_string());
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=400",
+            "shared_buffers=64MB",
+            // Tests are about what is written, not about power cuts.
+            "fsync=off",
+            "full_page_writes=off",
+        ] {
+            server.arg("-c").arg(setting);
+        }
+        let log = folder.join("log");
+        start(server, &log);
+        let postgres = Self { port, databases: AtomicU32::new(0) };
+        let client = postgres.ready(&log).await;
+        client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be made");
+        let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template takes connections");
+        migrate(&mut template).await.expect("the schema can be made");
+        postgres
+    }
+
+    async fn ready(&self, log: &Path) -> Client {
+        let began = Instant::now();
+        loop {
+            match connect(&self.uri("postgres")).await {
+                Ok(client) => return client,
+                Err(error) => assert!(
+                    began.elapsed() < Duration::from_secs(60),
+                    "PostgreSQL did not come up: {error}; {}",
+                    fs::read_to_string(log).unwrap_or_default()
+                ),
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Address of a database of this server, as its superuser.
+    pub fn uri(&self, database: &str) -> String {
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// An empty database, without the schema.
+    pub async fn bare_database(&self) -> TestDatabase {
+        self.make("template1").await
+    }
+
+    /// A fresh migrated database.
+    pub async fn database(&self) -> TestDatabase {
+        self.make(TEMPLATE).await
+    }
+
+    async fn make(&self, template: &str) -> TestDatabase {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let client = connect(&self.uri("postgres")).await.expect("PostgreSQL takes connections");
+        // The template's own connection may take a moment to go.
+        let began = Instant::now();
+        while let Err(error) = client.batch_execute(&format!("create database {name} template {template}")).await {
+            assert!(began.elapsed() < Duration::from_secs(20), "cannot make a database: {error}");
+            sleep(Duration::from_millis(50)).await;
+        }
+        TestDatabase { uri: self.uri(&name) }
+    }
+}
+
+impl TestDatabase {
+    /// A store of eight connections.
+    pub fn store(&self, policy: Policy) -> Store {
+        self.store_of(8, policy)
+    }
+
+    /// A store of `size` connections.
+    pub fn store_of(&self, size: u32, policy: Policy) -> Store {
+        let address = Address::parse(&self.uri, "uri").expect("the test's own address is valid");
+        let connections = ConnectionPool { size, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
+        Store::open(&address, "switchyard-test", connections, policy)
+    }
+
+    /// A connection for looking and meddling.
+    pub async fn client(&self) -> Client {
+        connect(&self.uri).await.expect("PostgreSQL takes connections")
+    }
+}
+
+async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(uri, NoTls).await?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+/// Where the newest packaged PostgreSQL keeps its programs.
+fn binaries() -> PathBuf {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().expect("PostgreSQL is installed (package postgresql)").1
+}

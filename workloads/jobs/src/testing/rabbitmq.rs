@@ -1,0 +1,148 @@
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use super::server::{folder, free_port, give, listening, other_user, start, tied};
+
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Made at the start, since every call of rabbitmqctl costs seconds.
+const VHOSTS: u32 = 48;
+
+/// A private RabbitMQ.
+pub struct Rabbit {
+    port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    folder: PathBuf,
+    user: Option<(String, u32, u32)>,
+    vhosts: AtomicU32,
+    /// Pid of the running server.
+    starts: Mutex<u32>,
+}
+
+/// This test binary's RabbitMQ, started at the first call.
+pub async fn rabbitmq() -> &'static Rabbit {
+    static SERVER: OnceCell<Rabbit> = OnceCell::const_new();
+    SERVER.get_or_init(Rabbit::begin).await
+}
+
+impl Rabbit {
+    /// A server of the caller's own, to be restarted at will.
+    pub async fn own() -> Self {
+        Self::begin().await
+    }
+
+    async fn begin() -> Self {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        assert!(std::path::Path::new(SERVER).exists(), "RabbitMQ is not installed (package rabbitmq-server)");
+        let folder = folder(&format!("rabbitmq{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
+        let user = other_user(&["rabbitmq", "nobody"]);
+        let port = free_port();
+        let vhosts: Vec<String> = (0..VHOSTS).map(|n| format!("test{n}")).collect();
+        let definitions = json!({
+            "users": [{ "name": "test", "password": "test", "tags": "administrator" }],
+            "vhosts": vhosts.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
+            "permissions": vhosts.iter()
+                .map(|vhost| json!({ "user": "test", "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*" }))
+                .collect::<Vec<_>>(),
+        });
+        let write =
+            |name: &str, text: String| fs::write(folder.join(name), text).expect("the server's folder can be written");
+        write("definitions.json", definitions.to_string());
+        write("enabled_plugins", "[].\n".to_owned());
+        write(
+            "rabbitmq.conf",
+            format!(
+                "listeners.tcp.default = 127.0.0.1:{port}\nload_definitions = {}\nlog.console = true\nlog.console.level = warning\n\
+                 log.file = false\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n",
+                folder.join("definitions.json").display()
+            ),
+        );
+        if let Some((_, uid, gid)) = &user {
+            give(&folder, *uid, *gid);
+            for name in ["definitions.json", "enabled_plugins", "rabbitmq.conf"] {
+                give(&folder.join(name), *uid, *gid);
+            }
+        }
+        let rabbit = Self {
+            port,
+            dist_port: free_port(),
+            epmd_port: free_port(),
+            folder,
+            user,
+            vhosts: AtomicU32::new(0),
+            starts: Mutex::new(0),
+        };
+        // A name server of our own, since one that Erlang starts by itself outlives everything.
+        let mut epmd = tied("/usr/bin/epmd", "KILL", rabbit.user.as_ref());
+        epmd.args(["-port", &rabbit.epmd_port.to_string(), "-address", "127.0.0.1"]);
+        let log = rabbit.folder.join("epmd.log");
+        start(epmd, &log);
+        listening(rabbit.epmd_port, &log).await;
+        rabbit.up().await;
+        rabbit
+    }
+
+    /// Starts the server and waits for it; after [`Rabbit::kill`].
+    pub async fn up(&self) {
+        let count = {
+            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            *starts += 1;
+            *starts
+        };
+        let mut server = tied(SERVER, "KILL", self.user.as_ref());
+        let at = |name: &str| self.folder.join(name);
+        server
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &self.folder)
+            .env("LANG", "C.UTF-8")
+            // Makes the start script become the server, rather than its parent.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_NODENAME", self.node())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_PID_FILE", at("pid"))
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
+            );
+        let log = at(&format!("server{count}.log"));
+        start(server, &log);
+        listening(self.port, &log).await;
+    }
+
+    /// Kills the server on the spot.
+    pub fn kill(&self) {
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
+        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");
+        assert!(killed.success());
+        let _ = fs::remove_file(self.folder.join("pid"));
+    }
+
+    fn node(&self) -> String {
+        format!("test{}@localhost", self.port)
+    }
+
+    /// Address of a virtual host that no other test of this binary uses.
+    pub fn vhost(&self) -> String {
+        let number = self.vhosts.fetch_add(1, Ordering::Relaxed);
+        assert!(number < VHOSTS, "more tests than virtual hosts");
+        format!("amqp://test:test@127.0.0.1:{}/test{number}", self.port)
+    }
+}

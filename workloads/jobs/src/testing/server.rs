@@ -1,0 +1,113 @@
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpStream, time::sleep};
+
+/// A folder for one server of this process. Folders that dead processes left are removed on the way.
+pub(super) fn folder(what: &str) -> PathBuf {
+    let base = std::env::temp_dir();
+    for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pid) = name.strip_prefix("switchyard-test-").and_then(|rest| rest.split('-').next())
+            && pid.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(pid).exists()
+        {
+            // Another test binary may be removing it as well.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let folder = base.join(format!("switchyard-test-{}-{what}", std::process::id()));
+    fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    folder
+}
+
+/// A port that nobody listens on now.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("loopback has a free port")
+        .port()
+}
+
+/// A user that a server may run as: one of `names` when this process is root, which servers refuse; else nobody else.
+pub(super) fn other_user(names: &[&str]) -> Option<(String, u32, u32)> {
+    let root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    if !root {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let find = |wanted: &&str| {
+        users.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            match fields.as_slice() {
+                [name, _, uid, gid, ..] if name == wanted => {
+                    Some(((*name).to_owned(), uid.parse().ok()?, gid.parse().ok()?))
+                }
+                _ => None,
+            }
+        })
+    };
+    Some(names.iter().find_map(find).expect("the machine has one of the users that the server may run as"))
+}
+
+/// Gives a folder to a user.
+pub(super) fn give(folder: &Path, uid: u32, gid: u32) {
+    chown(folder, Some(uid), Some(gid)).expect("root may give folders away");
+}
+
+/// A command that ends when this process does, by `signal`, run as another user where one is named.
+pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--pdeathsig={signal}"));
+    if let Some((_, uid, gid)) = user {
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
+    }
+    command.arg("--").arg(program).stdin(Stdio::null());
+    command
+}
+
+/// Starts a server with its output in `log`. Servers are children of a thread that never ends: a child dies with the *thread* that made it, and tests'
+/// threads come and go.
+pub(super) fn start(mut command: Command, log: &Path) {
+    let (done, started) = mpsc::channel();
+    let log = fs::File::create(log).expect("the server's folder can be written");
+    command.stdout(log.try_clone().expect("a file handle can be doubled")).stderr(log);
+    std::thread::Builder::new()
+        .name("test-server".to_owned())
+        .spawn(move || {
+            let child = command.spawn();
+            let _ = done.send(child.as_ref().map(|_| ()).map_err(ToString::to_string));
+            if let Ok(mut child) = child {
+                let _ = child.wait();
+            }
+            loop {
+                std::thread::park();
+            }
+        })
+        .expect("a thread can be made");
+    started.recv().expect("the thread answers").expect("setpriv is there (package util-linux)");
+}
+
+/// Waits until something accepts connections at `port`.
+///
+/// # Panics
+/// After a minute, with the server's log.
+pub(super) async fn listening(port: u16, log: &Path) {
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "the server did not come up: {}",
+            fs::read_to_string(log).unwrap_or_default()
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}

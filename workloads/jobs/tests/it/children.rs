@@ -1,0 +1,160 @@
+use serde_json::json;
+use switchyard_contract::{Kind, Lane, Tier};
+use switchyard_jobs::{
+    handler::{Child, Step},
+    model::{JobError, JobId, JobState, Origin},
+    store::{Claim, JobFilter},
+};
+
+use crate::ground::{Ground, ground, ground_with, quick, trouble};
+
+fn child(kind: Kind, required: bool) -> Child {
+    Child { kind, input: json!({"of": kind.as_str()}), required }
+}
+
+/// An analysis that waits for an ai child (required) and a cdn child (optional).
+async fn waiting(g: &Ground) -> (JobId, JobId, JobId) {
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let children = [child(Kind::Ai, true), child(Kind::Cdn, false)];
+    let effects =
+        g.store.spawn(claim.held(), &json!({"kept": 1}), &children, "analysing").await.unwrap().expect("held");
+    assert_eq!(effects.ready.iter().map(|p| p.queue.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
+    assert!(effects.ready.iter().all(|p| p.queue.lane == Lane::Normal), "children run in their parent's lane");
+    assert_eq!((effects.events[0].state.as_str(), effects.events[0].stage.as_str()), ("running", "analysing"));
+    assert!(g.claim(job.id, Kind::General).await.is_none(), "it waits");
+    (job.id, effects.ready[0].job, effects.ready[1].job)
+}
+
+async fn complete(g: &Ground, id: JobId, kind: Kind) -> switchyard_jobs::model::Effects {
+    let claim = g.claim(id, kind).await.expect("claimable");
+    g.store.complete(claim.held(), &json!({"by": kind.as_str()})).await.unwrap().expect("held")
+}
+
+fn join(claim: &Claim) -> (&serde_json::Value, &[switchyard_jobs::handler::ChildResult]) {
+    match &claim.job.step {
+        Step::Join { kept, children } => (kept, children),
+        Step::Start => panic!("not a join"),
+    }
+}
+
+#[tokio::test]
+async fn the_last_child_wakes_its_parent_which_sees_all_results_in_order() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, ai, cdn) = waiting(&g).await;
+    let effects = complete(&g, cdn, Kind::Cdn).await;
+    assert!(effects.ready.is_empty());
+    assert_eq!(effects.events[0].job, root);
+    let halfway = effects.events[0].progress;
+    let effects = complete(&g, ai, Kind::Ai).await;
+    assert_eq!(effects.ready[0].job, root);
+    assert!(effects.events[0].progress > halfway, "the analysis moves on as its parts end");
+
+    let claim = g.take(root).await;
+    let (kept, children) = join(&claim);
+    assert_eq!(kept, &json!({"kept": 1}));
+    assert_eq!(children.iter().map(|c| c.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
+    assert_eq!(children[0].result, Ok(json!({"by": "ai"})));
+    assert_eq!(children[1].input, json!({"of": "cdn"}));
+    g.store.complete(claim.held(), &json!({"done": true})).await.unwrap().expect("held");
+    assert_eq!(g.job(root).await.progress, 100);
+    assert_eq!(g.balance().await, 8);
+}
+
+#[tokio::test]
+async fn an_optional_child_s_death_is_its_parent_s_to_live_with() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, ai, cdn) = waiting(&g).await;
+    complete(&g, ai, Kind::Ai).await;
+    let claim = g.claim(cdn, Kind::Cdn).await.expect("claimable");
+    let error = JobError::permanent("gone", "the image is gone");
+    g.fail(&claim, &error).await;
+    let claim = g.take(root).await;
+    assert_eq!(join(&claim).1[1].result, Err(error));
+    g.balanced().await;
+}
+
+#[tokio::test]
+async fn a_required_child_s_death_is_the_end_of_all_with_its_error_and_the_credits_back() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, ai, cdn) = waiting(&g).await;
+    let running = g.claim(cdn, Kind::Cdn).await.expect("claimable");
+    for _ in 0..3 {
+        let claim = g.claim(ai, Kind::Ai).await.expect("claimable");
+        g.fail(&claim, &trouble()).await;
+    }
+    let dead = g.job(root).await;
+    assert_eq!((dead.state, dead.error), (JobState::Dead, Some(trouble())));
+    assert_eq!(g.job(cdn).await.state, JobState::Cancelled, "its siblings are cancelled");
+    assert!(g.store.complete(running.held(), &json!({})).await.unwrap().is_none());
+    assert_eq!(g.balance().await, 10);
+    let listed = g.store.dead(10).await.unwrap();
+    assert_eq!((listed[0].children.len(), listed[0].children[0].failures.len()), (1, 3));
+}
+
+#[tokio::test]
+async fn cancelling_an_analysis_cancels_its_children() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, ai, cdn) = waiting(&g).await;
+    let running = g.claim(ai, Kind::Ai).await.expect("claimable");
+    g.store.cancel(g.tenant, root).await.unwrap();
+    for child in [ai, cdn] {
+        assert_eq!(g.job(child).await.state, JobState::Cancelled);
+    }
+    assert!(g.store.complete(running.held(), &json!({})).await.unwrap().is_none());
+    g.balanced().await;
+}
+
+#[tokio::test]
+async fn a_join_that_fails_is_tried_again_as_a_join() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, ai, cdn) = waiting(&g).await;
+    complete(&g, ai, Kind::Ai).await;
+    complete(&g, cdn, Kind::Cdn).await;
+    let claim = g.take(root).await;
+    g.fail(&claim, &trouble()).await;
+    let claim = g.take(root).await;
+    assert_eq!((claim.job.attempt, join(&claim).1.len()), (2, 2));
+    g.store.give_back(claim.held()).await.unwrap().expect("held");
+    assert_eq!(join(&g.take(root).await).1.len(), 2);
+}
+
+#[tokio::test]
+async fn a_job_without_children_to_spawn_joins_at_once() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let effects = g.store.spawn(claim.held(), &json!(7), &[], "joining").await.unwrap().expect("held");
+    assert_eq!(effects.ready[0].job, job.id);
+    let claim = g.take(job.id).await;
+    let (kept, children) = join(&claim);
+    assert_eq!((kept, children.len()), (&json!(7), 0));
+}
+
+#[tokio::test]
+async fn discovered_profiles_are_free_uncounted_and_within_the_tenant_s_limits() {
+    let mut policy = quick();
+    policy.tiers.standard.daily = Some(4);
+    let g = ground_with(Tier::Standard, 10, policy).await;
+    g.submit("known").await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let found: Vec<String> = ["known", "bob", "eve", "mallory"].map(str::to_owned).to_vec();
+    let effects = g.store.complete_and_discover(claim.held(), &json!({}), &found).await.unwrap().expect("held");
+    assert_eq!(effects.ready.len(), 2, "'known' is in hand, and the day has room for two");
+    assert!(effects.ready.iter().all(|p| p.queue.lane == Lane::Low));
+    let found = g.job(effects.ready[0].job).await;
+    assert_eq!((found.origin, found.username.as_str()), (Origin::Discovery, "bob"));
+    let usage = g.store.usage(g.tenant).await.unwrap().unwrap();
+    assert_eq!((usage.running, usage.today, g.balance().await), (1, 2, 6));
+
+    let mine = g.store.jobs(g.tenant, &JobFilter { limit: 50, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(mine.jobs.len(), 2, "discovered ones are not listed unless asked for");
+    let all = g.store.jobs(g.tenant, &JobFilter { limit: 50, discovered: true, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(all.jobs.len(), 4);
+
+    let claim = g.take(found.id).await;
+    assert_eq!(claim.job.input["depth"], 1);
+    g.fail(&claim, &JobError::permanent("no", "no")).await;
+    assert_eq!(g.balance().await, 6, "what cost nothing gives nothing back");
+}

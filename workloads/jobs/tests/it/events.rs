@@ -1,0 +1,57 @@
+use std::{pin::pin, time::Duration};
+
+use futures::StreamExt as _;
+use secrecy::SecretString;
+use serde_json::json;
+use switchyard_contract::Tier;
+use switchyard_jobs::{announce::Announcer, broker::Broker, events::Hub, store::ProgressReport, testing::rabbitmq};
+use tokio::time::timeout;
+
+use crate::ground::ground;
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
+    let g = ground(Tier::Standard, 10).await;
+    let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
+    broker.connected().await;
+    let hub = Hub::start(g.store.clone(), broker.clone());
+    let announcer = Announcer::start(g.store.clone(), broker);
+    let job = g.submit("ada").await;
+    let watch = tokio::spawn(timeout(SOON, hub.watch(Some(g.tenant), job.id, 0).collect::<Vec<_>>()));
+
+    let claim = g.take(job.id).await;
+    announcer.announce(claim.effects.clone());
+    for percent in [10, 20, 30] {
+        let report = ProgressReport { held: claim.held(), percent, stage: "working".to_owned() };
+        let effects = g.store.progress(&[report]).await.unwrap();
+        // One is lost on its way, one comes twice.
+        if percent != 20 {
+            announcer.announce(effects.clone());
+            announcer.announce(effects);
+        }
+    }
+    announcer.announce(g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held"));
+
+    let events = watch.await.unwrap().expect("the watch ends by itself");
+    assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(events.last().unwrap().state, "completed");
+
+    let rest: Vec<i64> = timeout(SOON, hub.watch(Some(g.tenant), job.id, 4).map(|e| e.seq).collect()).await.unwrap();
+    assert_eq!(rest, [5, 6], "a watcher that comes back gets what it has not seen");
+}
+
+#[tokio::test]
+async fn without_a_broker_a_watcher_still_sees_everything() {
+    let g = ground(Tier::Standard, 10).await;
+    let nowhere = Broker::connect(&SecretString::from("amqp://127.0.0.1:1"), "test").unwrap();
+    let hub = Hub::start(g.store.clone(), nowhere);
+    let job = g.submit("ada").await;
+    let mut watch = pin!(hub.watch(None, job.id, 0));
+    assert_eq!(timeout(SOON, watch.next()).await.unwrap().unwrap().seq, 1);
+    g.store.cancel(g.tenant, job.id).await.unwrap();
+    let last = timeout(SOON, watch.next()).await.unwrap().unwrap();
+    assert_eq!((last.seq, last.state.as_str()), (2, "cancelled"));
+    assert!(timeout(SOON, watch.next()).await.unwrap().is_none());
+}

@@ -1,0 +1,127 @@
+//! What all tests stand on.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use switchyard_contract::{Kind, Retry, Tier};
+use switchyard_jobs::{
+    model::{Effects, Job, JobError, JobId, TenantId},
+    store::{Admission, Claim, FailOutcome, KeyHash, Lease, NewTenant, Policy, Store, SubmitRequest},
+    testing::{TestDatabase, postgres},
+};
+
+/// A tenant on a database of its own.
+pub struct Ground {
+    pub database: TestDatabase,
+    pub store: Store,
+    pub tenant: TenantId,
+    pub key: KeyHash,
+}
+
+/// Retries that need no waiting: three attempts.
+pub fn quick() -> Policy {
+    Policy { retry: Retry { delays_seconds: vec![0, 0, 0] }, ..Policy::default() }
+}
+
+pub async fn ground(tier: Tier, credits: i64) -> Ground {
+    ground_with(tier, credits, quick()).await
+}
+
+pub async fn ground_with(tier: Tier, credits: i64, policy: Policy) -> Ground {
+    let database = postgres().await.database().await;
+    let store = database.store(policy);
+    let (tenant, key) = tenant(&store, tier, credits).await;
+    Ground { database, store, tenant, key }
+}
+
+pub async fn tenant(store: &Store, tier: Tier, credits: i64) -> (TenantId, KeyHash) {
+    let tenant = store.create_tenant(&NewTenant { name: "tester", tier, credits }).await.unwrap().id;
+    let key = store.create_key(tenant).await.unwrap().unwrap();
+    (tenant, KeyHash::of(key.secret.expose_secret()))
+}
+
+pub const fn request(key: KeyHash, username: &str) -> SubmitRequest<'_> {
+    SubmitRequest { key, username, force_refresh: false, idempotency: None }
+}
+
+impl Ground {
+    pub async fn submit(&self, username: &str) -> Job {
+        match self.store.submit(&request(self.key, username)).await.unwrap() {
+            Admission::Accepted { job, .. } => job,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    pub async fn claim(&self, job: JobId, kind: Kind) -> Option<Claim> {
+        let lease = Lease { worker: "test", kind, duration: Duration::from_secs(30) };
+        self.store.claim(job, &lease).await.unwrap()
+    }
+
+    /// Claims an analysis that must be claimable.
+    pub async fn take(&self, job: JobId) -> Claim {
+        self.claim(job, Kind::General).await.expect("the job can be claimed")
+    }
+
+    pub async fn fail(&self, claim: &Claim, error: &JobError) -> FailOutcome {
+        self.store.fail(claim.held(), error).await.unwrap()
+    }
+
+    pub async fn job(&self, id: JobId) -> Job {
+        self.store.any_job(id).await.unwrap().expect("the job is there")
+    }
+
+    pub async fn balance(&self) -> i64 {
+        self.balanced().await;
+        self.store.tenant(self.tenant).await.unwrap().unwrap().credits
+    }
+
+    /// What must hold at every moment, straight from the tables.
+    pub async fn balanced(&self) {
+        let client = self.database.client().await;
+        let wrong = client
+            .query_one(
+                "select count(*) from switchyard.tenants t
+                 where credits <> (select coalesce(sum(amount), 0) from switchyard.ledger l where l.tenant_id = t.id)
+                    or running <> (select count(*) from switchyard.jobs j
+                                   where j.tenant_id = t.id and j.origin = 'api' and j.finished_at is null)",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            wrong.get::<_, i64>(0),
+            0,
+            "balance is the ledger's sum, and running the number of unfinished analyses"
+        );
+        let orphans = client
+            .query_one(
+                "select count(*) from switchyard.jobs c join switchyard.jobs p on p.id = c.parent_id
+                 where c.finished_at is null and p.finished_at is not null",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(orphans.get::<_, i64>(0), 0, "no child outlives its parent");
+        let miscounted = client
+            .query_one(
+                "select count(*) from switchyard.jobs p where p.finished_at is null and p.open_children <>
+                 (select count(*) from switchyard.jobs c where c.parent_id = p.id and c.finished_at is null)",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(miscounted.get::<_, i64>(0), 0, "open children are counted right");
+    }
+}
+
+/// The effects of a failed attempt.
+pub fn told(outcome: &FailOutcome) -> &Effects {
+    match outcome {
+        FailOutcome::Stale => panic!("stale"),
+        FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects } => effects,
+    }
+}
+
+pub fn trouble() -> JobError {
+    JobError::transient("trouble", "it did not work")
+}

@@ -1,0 +1,267 @@
+use std::time::Duration;
+
+use serde_json::json;
+use switchyard_contract::{Kind, Lane, Retry, Tier};
+use switchyard_jobs::{
+    handler::Step,
+    model::{JobError, JobState},
+    store::{CancelOutcome, FailOutcome, Held, Lease, ProgressReport, ReplayOutcome, ResultOutcome},
+};
+
+use crate::ground::{ground, ground_with, quick, told, trouble};
+
+#[tokio::test]
+async fn a_job_is_claimed_once_run_and_completed() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    assert!(g.claim(job.id, Kind::Cdn).await.is_none(), "another kind cannot claim it");
+    let claim = g.take(job.id).await;
+    assert!(g.claim(job.id, Kind::General).await.is_none(), "nobody can claim it again");
+    assert_eq!((claim.job.attempt, claim.job.username.as_str(), claim.job.root), (1, "ada", job.id));
+    assert!(matches!(claim.job.step, Step::Start));
+    assert_eq!(claim.job.input["username"], "ada");
+    assert!(matches!(g.store.result(g.tenant, job.id).await.unwrap(), ResultOutcome::NotFinished { .. }));
+
+    let effects = g.store.complete(claim.held(), &json!({"answer": 42})).await.unwrap().expect("still held");
+    assert_eq!((effects.events[0].state.as_str(), effects.events[0].progress), ("completed", 100));
+    assert_eq!(g.job(job.id).await.state, JobState::Completed);
+    let ResultOutcome::Finished { result, .. } = g.store.result(g.tenant, job.id).await.unwrap() else {
+        panic!("no result")
+    };
+    assert_eq!(result, json!({"answer": 42}));
+    let (latest, value) = g.store.latest_result(g.tenant, "ada").await.unwrap().expect("there is one");
+    assert_eq!((latest.id, value), (job.id, result));
+    assert_eq!(g.store.usage(g.tenant).await.unwrap().unwrap().running, 0);
+    assert_eq!(g.balance().await, 8, "a completed analysis is paid for");
+    assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none(), "an outcome is written once");
+    assert!(g.claim(job.id, Kind::General).await.is_none());
+}
+
+#[tokio::test]
+async fn a_failed_attempt_waits_for_its_delay_and_the_last_one_kills_and_refunds_once() {
+    let mut policy = quick();
+    policy.retry = Retry { delays_seconds: vec![0, 3600, 0] };
+    let g = ground_with(Tier::Standard, 10, policy).await;
+    let job = g.submit("ada").await;
+
+    let first = g.take(job.id).await;
+    let FailOutcome::Retrying { .. } = g.fail(&first, &trouble()).await else { panic!("not retrying") };
+    assert_eq!(g.job(job.id).await.state, JobState::Retrying);
+    let second = g.take(job.id).await;
+    assert_eq!(second.job.attempt, 2);
+    assert_ne!(first.token, second.token);
+    let FailOutcome::Retrying { run_at, .. } = g.fail(&second, &trouble()).await else { panic!("not retrying") };
+    assert!((run_at - g.store.now().await.unwrap()).num_seconds() > 3500);
+    assert!(g.claim(job.id, Kind::General).await.is_none(), "not due yet");
+    g.database.client().await.batch_execute("update switchyard.jobs set run_at = now()").await.unwrap();
+
+    let third = g.take(job.id).await;
+    let dead = g.fail(&third, &trouble()).await;
+    assert!(matches!(dead, FailOutcome::Dead { .. }));
+    assert_eq!(told(&dead).events[0].state, "dead");
+    assert_eq!(g.balance().await, 10, "the credits are back");
+    assert_eq!(g.fail(&third, &trouble()).await, FailOutcome::Stale);
+    assert_eq!(g.balance().await, 10, "once");
+    let listed = g.store.dead(10).await.unwrap();
+    assert_eq!((listed.len(), listed[0].failures.len()), (1, 3));
+    assert_eq!(listed[0].failures.iter().map(|f| f.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_permanent_error_is_death_at_once_and_retry_after_lengthens_the_delay() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let later = JobError { retry_after_seconds: Some(600), ..trouble() };
+    let FailOutcome::Retrying { run_at, .. } = g.fail(&claim, &later).await else { panic!("not retrying") };
+    assert!((run_at - g.store.now().await.unwrap()).num_seconds() > 500);
+
+    let job = g.submit("nobody").await;
+    let claim = g.take(job.id).await;
+    let error = JobError::permanent("profile-not-found", "there is no such profile");
+    assert!(matches!(g.fail(&claim, &error).await, FailOutcome::Dead { .. }));
+    assert_eq!(g.job(job.id).await.error, Some(error));
+    assert_eq!(g.balance().await, 8, "one of two is refunded");
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_more() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    for attempt in 1..=3 {
+        let claim = g.take(job.id).await;
+        assert_eq!(claim.job.attempt, attempt);
+        assert_eq!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale, "a lease that holds is left alone");
+        g.database
+            .client()
+            .await
+            .batch_execute(
+                "update switchyard.jobs set lease_until = now() - interval '1 second' where lease_until is not null",
+            )
+            .await
+            .unwrap();
+        assert_eq!(g.store.expired(10).await.unwrap(), [claim.held()]);
+        assert_ne!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale);
+        assert_eq!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale, "two reapers do not end it twice");
+        // The worker was only slow.
+        assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none());
+        assert_eq!(g.fail(&claim, &trouble()).await, FailOutcome::Stale);
+        assert!(g.store.give_back(claim.held()).await.unwrap().is_none());
+        assert!(g.store.heartbeat(&[claim.held()], Duration::from_secs(30)).await.unwrap().is_empty());
+        let report = ProgressReport { held: claim.held(), percent: 50, stage: "late".to_owned() };
+        assert!(g.store.progress(&[report]).await.unwrap().is_empty());
+    }
+    let job = g.job(job.id).await;
+    assert_eq!((job.state, job.error.unwrap().code.as_str()), (JobState::Dead, "lease-expired"));
+    assert_eq!(g.balance().await, 10);
+}
+
+#[tokio::test]
+async fn a_heartbeat_extends_all_leases_at_once_and_tells_which_are_held() {
+    let g = ground(Tier::Standard, 10).await;
+    let (one, two) = (g.submit("one").await, g.submit("two").await);
+    let (one, two) = (g.take(one.id).await, g.take(two.id).await);
+    g.store.cancel(g.tenant, two.job.id).await.unwrap();
+    let held = g.store.heartbeat(&[one.held(), two.held()], Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(held, [one.job.id]);
+    let until = g
+        .database
+        .client()
+        .await
+        .query_one(
+            "select extract(epoch from lease_until - now())::float8 from switchyard.jobs where id = $1",
+            &[&one.job.id.0],
+        )
+        .await
+        .unwrap();
+    assert!(until.get::<_, f64>(0) > 3500.0);
+}
+
+#[tokio::test]
+async fn progress_goes_forward_only_and_is_told() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let report = |percent, stage: &str| ProgressReport { held: claim.held(), percent, stage: stage.to_owned() };
+    let effects = g.store.progress(&[report(30, "fetching")]).await.unwrap();
+    assert_eq!((effects.events[0].progress, effects.events[0].stage.as_str()), (30, "fetching"));
+    assert!(g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(), "nothing new, nothing told");
+    assert_eq!(g.store.progress(&[report(100, "more")]).await.unwrap().events[0].progress, 99, "100 is completion");
+    let seqs: Vec<i64> = g.store.events_after(None, job.id, 0).await.unwrap().iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_job_that_was_given_back_is_claimable_and_the_attempt_did_not_count() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    for _ in 0..5 {
+        let claim = g.take(job.id).await;
+        assert_eq!(claim.job.attempt, 1);
+        let effects = g.store.give_back(claim.held()).await.unwrap().expect("still held");
+        assert_eq!(effects.ready[0].job, job.id);
+        assert_eq!(g.job(job.id).await.state, JobState::Queued);
+    }
+    // After a failure it goes back to where that left it.
+    let claim = g.take(job.id).await;
+    g.fail(&claim, &trouble()).await;
+    let claim = g.take(job.id).await;
+    g.store.give_back(claim.held()).await.unwrap().expect("still held");
+    assert_eq!(g.take(job.id).await.job.attempt, 2);
+    g.balanced().await;
+}
+
+#[tokio::test]
+async fn cancelling_before_a_claim_gives_the_credits_back() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let CancelOutcome::Cancelled { job, refunded, balance, effects } = g.store.cancel(g.tenant, job.id).await.unwrap()
+    else {
+        panic!("not cancelled");
+    };
+    assert_eq!((job.state, refunded, balance), (JobState::Cancelled, 2, 10));
+    assert_eq!(effects.events[0].state, "cancelled");
+    assert!(matches!(g.store.cancel(g.tenant, job.id).await.unwrap(), CancelOutcome::AlreadyEnded { .. }));
+    assert_eq!(g.balance().await, 10);
+    assert!(g.claim(job.id, Kind::General).await.is_none());
+}
+
+#[tokio::test]
+async fn cancelling_after_a_claim_takes_the_job_from_its_worker_and_keeps_the_credits() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    let CancelOutcome::Cancelled { refunded, .. } = g.store.cancel(g.tenant, job.id).await.unwrap() else { panic!() };
+    assert_eq!((refunded, g.balance().await), (0, 8));
+    assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none());
+    assert_eq!(g.job(job.id).await.state, JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn another_tenant_sees_and_cancels_nothing() {
+    let g = ground(Tier::Standard, 10).await;
+    let (stranger, _) = crate::ground::tenant(&g.store, Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    assert_eq!(g.store.job(stranger, job.id).await.unwrap(), None);
+    assert_eq!(g.store.cancel(stranger, job.id).await.unwrap(), CancelOutcome::NotFound);
+    assert_eq!(g.store.result(stranger, job.id).await.unwrap(), ResultOutcome::NotFound);
+    assert!(g.store.events_after(Some(stranger), job.id, 0).await.unwrap().is_empty());
+    let claim = g.take(job.id).await;
+    g.store.complete(claim.held(), &json!({})).await.unwrap();
+    assert_eq!(g.store.latest_result(stranger, "ada").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
+    let g = ground(Tier::Standard, 3).await;
+    let job = g.submit("ada").await;
+    assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::NotDead { .. }));
+    let claim = g.take(job.id).await;
+    g.fail(&claim, &JobError::permanent("broken", "no")).await;
+    assert_eq!(g.balance().await, 3);
+
+    let ReplayOutcome::Replayed { charged, balance, effects, .. } = g.store.replay(job.id).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((charged, balance), (2, 1));
+    assert_eq!(effects.ready[0].job, job.id);
+    assert!(g.store.dead(10).await.unwrap().is_empty());
+    let claim = g.take(job.id).await;
+    assert_eq!(claim.job.attempt, 1);
+    g.fail(&claim, &JobError::permanent("broken", "no")).await;
+    assert_eq!(g.balance().await, 3, "every round has its own refund");
+
+    g.store.grant_credits(g.tenant, -2, "spent elsewhere").await.unwrap();
+    assert_eq!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::InsufficientCredits { balance: 1, price: 2 });
+    assert!(g.store.discard(job.id).await.unwrap());
+    assert!(!g.store.discard(job.id).await.unwrap());
+    assert!(g.store.dead(10).await.unwrap().is_empty());
+    assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::NotDead { .. }));
+}
+
+#[tokio::test]
+async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    assert!(g.store.pause(Kind::General, Lane::Normal, true).await.unwrap().is_empty());
+    assert!(g.claim(job.id, Kind::General).await.is_none());
+    let lanes = g.store.lanes().await.unwrap();
+    assert_eq!(lanes.len(), 16);
+    let lane = lanes.iter().find(|l| l.queue.kind == Kind::General && l.queue.lane == Lane::Normal).unwrap();
+    assert!(lane.paused);
+    assert_eq!((lane.depth, lane.running), (1, 0));
+    let woken = g.store.pause(Kind::General, Lane::Normal, false).await.unwrap();
+    assert_eq!(woken.iter().map(|p| p.job).collect::<Vec<_>>(), [job.id]);
+    g.take(job.id).await;
+}
+
+#[tokio::test]
+async fn of_many_claims_at_once_one_succeeds() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await;
+    let store = g.database.store_of(16, quick());
+    let lease = Lease { worker: "test", kind: Kind::General, duration: Duration::from_secs(30) };
+    let claims = futures::future::join_all((0..32).map(|_| async { store.claim(job.id, &lease).await.unwrap() })).await;
+    let held: Vec<Held> = claims.iter().flatten().map(|c| c.held()).collect();
+    assert_eq!(held.len(), 1);
+}

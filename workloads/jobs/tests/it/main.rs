@@ -1,0 +1,13 @@
+//! The job core on a real PostgreSQL, RabbitMQ and Redis.
+
+mod admission;
+mod broker;
+mod cache;
+mod children;
+mod events;
+mod ground;
+mod life;
+mod maintenance;
+mod operations;
+mod runner;
+mod setup;

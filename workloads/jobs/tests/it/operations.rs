@@ -1,0 +1,67 @@
+//! Lists, retention and whatever else admins and callers look at.
+
+use serde_json::json;
+use switchyard_contract::Tier;
+use switchyard_jobs::{model::JobState, store::JobFilter};
+
+use crate::ground::ground;
+
+#[tokio::test]
+async fn lists_are_newest_first_in_pages_and_filtered() {
+    let g = ground(Tier::Enterprise, 100).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(g.submit(&format!("user{n}")).await.id);
+    }
+    ids.reverse();
+    let filter = JobFilter { limit: 2, ..JobFilter::default() };
+    let first = g.store.jobs(g.tenant, &filter).await.unwrap();
+    assert_eq!(first.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), ids[..2]);
+    let second = g.store.jobs(g.tenant, &JobFilter { cursor: first.next, ..filter.clone() }).await.unwrap();
+    assert_eq!(second.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), ids[2..4]);
+    let last = g.store.jobs(g.tenant, &JobFilter { cursor: second.next, ..filter.clone() }).await.unwrap();
+    assert_eq!((last.jobs.len(), last.next), (1, None));
+
+    g.take(ids[0]).await;
+    let running = JobFilter { state: Some(JobState::Running), limit: 50, ..JobFilter::default() };
+    let listed = g.store.all_jobs(&running).await.unwrap();
+    assert_eq!(listed.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [ids[0]]);
+}
+
+#[tokio::test]
+async fn a_missing_tenant_is_none_and_a_ledger_always_sums_up() {
+    let g = ground(Tier::Free, 7).await;
+    let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
+    assert_eq!((report.credits, report.ledger_sum, report.running, report.today), (7, 7, 0, 0));
+    let nobody = switchyard_jobs::model::TenantId(uuid::Uuid::nil());
+    assert_eq!(g.store.tenant(nobody).await.unwrap(), None);
+    assert!(g.store.create_key(nobody).await.unwrap().is_none());
+    assert_eq!(g.store.grant_credits(nobody, 1, "").await.unwrap(), None);
+    assert_eq!(g.store.usage(nobody).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn retention_removes_what_ended_long_ago_and_nothing_else() {
+    let g = ground(Tier::Enterprise, 100).await;
+    let (old, young, open) = (g.submit("old").await.id, g.submit("young").await.id, g.submit("open").await.id);
+    for id in [old, young] {
+        let claim = g.take(id).await;
+        g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+    }
+    g.database
+        .client()
+        .await
+        .execute("update switchyard.jobs set finished_at = now() - interval '31 days' where id = $1", &[&old.0])
+        .await
+        .unwrap();
+    let removed = g.store.retain(&switchyard_jobs::store::Kept::default(), 100).await.unwrap();
+    assert_eq!((removed.jobs, removed.idempotency), (1, 0));
+    assert_eq!(g.store.any_job(old).await.unwrap(), None);
+    assert!(g.store.events_after(None, old, 0).await.unwrap().is_empty());
+    for id in [young, open] {
+        assert!(!g.store.events_after(None, id, 0).await.unwrap().is_empty());
+    }
+    assert_eq!(g.store.retain(&switchyard_jobs::store::Kept::default(), 100).await.unwrap(), Default::default());
+    let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
+    assert_eq!(report.credits, report.ledger_sum, "the ledger stays");
+}

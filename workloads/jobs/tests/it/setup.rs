@@ -1,0 +1,150 @@
+use std::{fs, path::PathBuf};
+
+use switchyard_contract::{Config, ConnectionPool, Database, Mount, Platform, Pooler, Role, RoleGrant, Workload};
+use switchyard_jobs::{
+    setup::{self, Component},
+    store::{Admission, KeyHash, Store, StoreError, SubmitRequest},
+    testing::{postgres, rabbitmq, redis},
+};
+
+/// A mounted folder, gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("switchyard-test-{}-mount-{name}", std::process::id())))
+    }
+
+    fn secret(&self, group: &str, key: &str, value: &str) {
+        let folder = self.0.join("secrets").join(group);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(key), value).unwrap();
+    }
+
+    fn mount(&self) -> Mount {
+        Mount::at(&self.0)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(workload: Workload, role: Role) -> Config {
+    Config {
+        platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
+        workload,
+        database: Database {
+            role,
+            pooler: Pooler::None,
+            connections: ConnectionPool { size: 3, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
+        },
+        lanes: Default::default(),
+        tiers: Default::default(),
+        retry: Default::default(),
+        analysis: Default::default(),
+        object_store: None,
+        profile_source: None,
+    }
+}
+
+fn setup_config() -> Config {
+    let roles = Role::ALL.iter().map(|role| RoleGrant { role: *role, connections: 2, statement_timeout_seconds: 7 });
+    config(Workload::Setup { roles: roles.collect() }, Role::Api)
+}
+
+#[tokio::test]
+async fn it_makes_schema_queues_and_roles_that_may_do_their_work_and_no_more_and_may_be_repeated() {
+    let folder = Folder::new("good");
+    let uri = postgres().await.bare_database().await.uri;
+    folder.secret("database", "uri", &uri);
+    folder.secret("database", "admin-uri", &format!("{uri}\n"));
+    folder.secret("broker", "uri", &rabbitmq().await.vhost());
+    folder.secret("cache", "uri", &redis().await.database());
+    for role in Role::ALL {
+        folder.secret("database-roles", role.as_str(), &format!("pass'word-of-{role}"));
+    }
+    setup::run(&setup_config(), &folder.mount()).await.unwrap();
+    setup::run(&setup_config(), &folder.mount()).await.unwrap();
+
+    let api = Store::connect(&config(Workload::Api, Role::Api), &folder.mount()).unwrap();
+    let request = SubmitRequest { key: KeyHash::of("x"), username: "ada", force_refresh: false, idempotency: None };
+    assert_eq!(api.submit(&request).await.unwrap(), Admission::Unauthenticated);
+    assert_eq!(api.lanes().await.unwrap().len(), 16);
+
+    let worker = Store::connect(&config(Workload::Api, Role::Workers), &folder.mount()).unwrap();
+    worker.ping().await.unwrap();
+    worker.heartbeat(&[], std::time::Duration::from_secs(1)).await.unwrap();
+    for refused in [
+        worker.submit(&request).await.map(drop),
+        worker.lanes().await.map(drop),
+        worker.any_job(switchyard_jobs::model::JobId::fresh()).await.map(drop),
+    ] {
+        let Err(StoreError::Refused { code, .. }) = refused else {
+            panic!("a worker's role may do more than its work")
+        };
+        assert_eq!(code, "42501");
+    }
+
+    // PostgreSQL itself holds the role to its connections.
+    let crowd = Store::connect(&config(Workload::Api, Role::Discovery), &folder.mount()).unwrap();
+    let both = futures::join!(sleep(&crowd), sleep(&crowd), sleep(&crowd));
+    let refused = [both.0, both.1, both.2].into_iter().filter(|r| matches!(r, Err(StoreError::Unavailable(_)))).count();
+    assert_eq!(refused, 1, "two connections, and no third");
+}
+
+/// Something that keeps a connection busy for a moment.
+async fn sleep(store: &Store) -> Result<(), StoreError> {
+    store.heartbeat(&[], std::time::Duration::from_secs(1)).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_wrong_password_an_unknown_database_and_a_deaf_port_are_told_apart() {
+    let server = postgres().await;
+    for (name, uri, words) in [
+        (
+            "password",
+            format!("postgres://postgres:hunter2@127.0.0.1:{}/postgres", server.port()),
+            "refused the login of user 'postgres'",
+        ),
+        ("database", server.uri("nowhere"), "has no database 'nowhere'"),
+        ("rubbish", "not an address hunter2".to_owned(), "is not a PostgreSQL address"),
+        ("tls", format!("{}?sslmode=require", server.uri("postgres")), "sslmode=require"),
+    ] {
+        let folder = Folder::new(name);
+        folder.secret("database", "uri", &uri);
+        let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
+        assert_eq!(error.component, Component::Database, "{name}");
+        assert!(error.message.contains(words), "{name}: {}", error.message);
+        assert!(!error.message.contains("hunter2"), "{name}: {}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_waited_for_and_then_named() {
+    let folder = Folder::new("deaf");
+    folder.secret("database", "uri", "postgres://postgres:hunter2@127.0.0.1:1/postgres");
+    let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
+    assert!(error.message.contains("127.0.0.1:1") && error.message.contains("connection refused"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_wrong_broker_login_and_a_missing_virtual_host_are_told_apart() {
+    let server = postgres().await;
+    let good = rabbitmq().await.vhost();
+    let (base, _) = good.rsplit_once('/').unwrap();
+    for (name, uri, words) in [
+        ("login", good.replace("test:test", "test:hunter2"), "refused the login"),
+        ("vhost", format!("{base}/nowhere"), "virtual host"),
+    ] {
+        let folder = Folder::new(name);
+        folder.secret("database", "uri", &server.database().await.uri);
+        folder.secret("broker", "uri", &uri);
+        let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
+        assert_eq!(error.component, Component::Broker, "{name}: {}", error.message);
+        assert!(error.message.contains(words), "{name}: {}", error.message);
+        assert!(!error.message.contains("hunter2"));
+    }
+}
