@@ -4,10 +4,18 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
-use switchyard_ai::{Analyzer, Engine, commands, model::ModelError};
+use serde_json::{Value, json};
+use switchyard_ai::{Analyzer, Engine, commands, handler::AnalysePosts, metrics::Metrics, model::ModelError};
+use switchyard_contract::{Kind, Lane};
+use switchyard_jobs::{
+    handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
+    model::{JobId, TenantId},
+};
+use tokio_util::sync::CancellationToken;
 
 fn model_dir() -> PathBuf {
     let cache = || match std::env::var_os("SWITCHYARD_CACHE") {
@@ -148,6 +156,42 @@ async fn the_engine_answers_in_order_and_is_healthy() {
     let languages: Vec<String> = engine.analyze(posts).await.unwrap().into_iter().map(|said| said.language).collect();
     assert_eq!(languages, CLEAR.map(|(language, _, _)| language.to_owned()));
     assert!(!engine.info().fallback && engine.info().version.len() == 12);
+}
+
+#[tokio::test]
+async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
+    struct Unheard;
+    impl Progress for Unheard {
+        fn report(&self, _percent: u8, _stage: &str) {}
+    }
+    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 1)).await.unwrap().unwrap();
+    let version = engine.info().version.clone();
+    let handler = AnalysePosts::new(Arc::new(engine), Arc::new(Metrics::default()));
+    let job = Claimed {
+        id: JobId::fresh(),
+        root: JobId::fresh(),
+        tenant: TenantId(JobId::fresh().0),
+        kind: Kind::Ai,
+        lane: Lane::Normal,
+        attempt: 1,
+        username: "someone".to_owned(),
+        input: json!({"posts": [{"id": "a", "text": CLEAR[0].2}, {"id": "b", "text": null}, {"id": "c", "text": CLEAR[14].2}]}),
+        step: Step::Start,
+    };
+    let context = RunContext {
+        progress: Arc::new(Unheard),
+        cancelled: CancellationToken::new(),
+        deadline: Instant::now() + Duration::from_mins(1),
+    };
+    let Outcome::Complete(output) = handler.run(&job, &context).await.unwrap() else { panic!("not complete") };
+    assert_eq!(output["model"], json!({"name": "switchyard-e5-small", "version": version, "fallback": false}));
+    let of = |field: fn(&Value) -> &Value| -> Vec<Value> {
+        output["posts"].as_array().unwrap().iter().map(|post| field(post).clone()).collect()
+    };
+    assert_eq!(of(|post| &post["id"]), ["a", "b", "c"]);
+    assert_eq!(of(|post| &post["language"]), ["en", "und", "de"]);
+    assert_eq!(of(|post| &post["sentiment"]["label"]), ["positive", "neutral", "negative"]);
+    assert!(of(|post| &post["category"]["score"]).iter().all(Value::is_f64));
 }
 
 /// A folder of links to the model's files, in which a test may spoil one.
