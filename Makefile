@@ -35,7 +35,7 @@ lint: prepare ## formatting, clippy, the chart against the Kubernetes schema
 
 unit: prepare models ## unit, property, golden and store tests (real PostgreSQL, RabbitMQ, Redis, ONNX Runtime on loopback)
 	cargo test --release --locked --workspace --exclude switchyard-e2e
-	cd e2e/cluster && go test ./...
+	e2e/cluster/cluster test
 
 e2e: prepare ## the platform on a real Kubernetes of its own
 	@e2e/run
