@@ -337,13 +337,14 @@ impl Apify {
     }
 
     fn broken(&self, error: reqwest::Error) -> SourceError {
-        let what = match () {
-            () if error.is_timeout() => "no answer in time",
-            () if error.is_connect() => "cannot connect",
-            () => "the connection broke",
-        };
         let host = self.base.host_str().unwrap_or_default();
-        SourceError::Unavailable(self.shown(&format!("{what} ({host}): {}", root_cause(&error.without_url()))))
+        SourceError::Unavailable(match error.is_timeout() {
+            true => format!("{host} does not answer in time"),
+            false => {
+                let what = if error.is_connect() { "cannot be connected to" } else { "broke the connection off" };
+                self.shown(&format!("{host} {what}: {}", root_cause(&error.without_url())))
+            }
+        })
     }
 
     /// Somebody else's words, fit to be shown: short, on one line, without the token.

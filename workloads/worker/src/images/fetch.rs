@@ -22,7 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 12 * 1024 * 1024, time: Duration::from_secs(10), redirects: 3, tries: 3 }
+        Self { bytes: 8 * 1024 * 1024, time: Duration::from_secs(10), redirects: 3, tries: 3 }
     }
 }
 

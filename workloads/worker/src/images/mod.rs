@@ -25,6 +25,10 @@ use storage::Storage;
 
 /// Images of one job that are under way at once.
 const AT_ONCE: usize = 4;
+/// Images of all jobs of this process that are under way at once: with [`fetch::Limits::bytes`] it bounds what their bytes take, 128 MiB.
+const UNDER_WAY: usize = 16;
+/// Images that are decoded at once at most; each may take some 150 MiB, see [`picture`].
+const DECODED: usize = 2;
 /// Images in one job; an analysis never asks for as many.
 const IMAGES: usize = 100;
 
@@ -33,7 +37,8 @@ pub struct StoreImages {
     fetcher: Fetcher,
     /// Without one images are described but not stored.
     storage: Option<Storage>,
-    /// Decoding takes a core and much memory, so only as many at once as there are cores.
+    under_way: Semaphore,
+    /// Decoding takes a core and much memory.
     decoding: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -47,10 +52,16 @@ struct NotNow {
 impl StoreImages {
     pub fn new(fetcher: Fetcher, storage: Option<Storage>, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { fetcher, storage, decoding: Arc::new(Semaphore::new(cores)), metrics }
+        let decoding = Arc::new(Semaphore::new(cores.min(DECODED)));
+        Self { fetcher, storage, under_way: Semaphore::new(UNDER_WAY), decoding, metrics }
     }
 
     async fn handle(&self, url: String) -> Result<ImageRecord, NotNow> {
+        let _under_way = self
+            .under_way
+            .acquire()
+            .await
+            .map_err(|error| NotNow { code: "image-unavailable", message: error.to_string() })?;
         let began = Instant::now();
         let count = |outcome, bytes| self.metrics.image(outcome, bytes, began.elapsed());
         let bytes = match self.fetcher.fetch(&url).await {

@@ -7,9 +7,9 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, codecs
 /// Sides of the thumbnails, in pixels; an image is fitted in and never enlarged.
 pub const THUMBNAILS: [u32; 2] = [320, 64];
 /// Pixels of an image that is decoded at all.
-const PIXELS: u64 = 40_000_000;
+const PIXELS: u64 = 16_000_000;
 /// Bytes that decoding may take.
-const DECODING_BYTES: u64 = 256 * 1024 * 1024;
+const DECODING_BYTES: u64 = 96 * 1024 * 1024;
 const QUALITY: u8 = 82;
 
 /// An image that is what it claims to be.
