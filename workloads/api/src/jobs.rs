@@ -113,7 +113,7 @@ pub async fn list_jobs(
     operation_id = "get_job_result",
     tag = "jobs",
     params(("id" = Uuid, Path, description = "The job")),
-    responses((status = 200, description = "The analysis", body = crate::openapi::AnalysisResult)),
+    responses((status = 200, description = "The analysis", body = crate::analysis_result::AnalysisResult)),
 )]
 pub async fn get_job_result(
     State(app): State<App>,

@@ -54,3 +54,48 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
     tracing::error!(panic = words, "a handler panicked");
     Problem::internal().into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn ask(router: Router, id: &str) -> Response {
+        let request = Request::builder().uri("/").header(REQUEST_ID, id).body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem() {
+        let router = Router::new()
+            .route("/", get(async || -> &'static str { panic!("the words of a bug") }))
+            .layer(CatchPanicLayer::custom(panicked));
+        let response = ask(router, "1").await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("words of a bug"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_ended() {
+        let router = Router::new()
+            .route("/", get(async || std::future::pending::<()>().await))
+            .layer(middleware::from_fn_with_state(Duration::from_millis(10), deadline));
+        assert_eq!(ask(router, "1").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn an_answer_carries_the_callers_id_or_one_of_its_own() {
+        let router = Router::new().route("/", get(async || "")).layer(middleware::from_fn(identify));
+        assert_eq!(ask(router.clone(), "call-7").await.headers()[REQUEST_ID], "call-7");
+        for odd in ["", "a b", &"x".repeat(129)] {
+            let response = ask(router.clone(), odd).await;
+            let id = response.headers()[REQUEST_ID].to_str().unwrap();
+            assert!(Uuid::parse_str(id).is_ok(), "{id}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod admin_key;
 mod analyses;
+pub mod analysis_result;
 mod auth;
 pub mod bucket;
 mod events;

@@ -1,35 +1,20 @@
 //! The OpenAPI document. Routes and documents come from the same registrations; this file adds what all of them share.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use utoipa::{
-    OpenApi, PartialSchema, ToSchema,
+    OpenApi,
     openapi::{
-        Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder,
+        Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder,
         example::ExampleBuilder,
         path::Operation,
-        schema::{Schema, Type},
+        schema::Type,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 
 use crate::problem::{Problem, ProblemDocument, ProblemType};
-
-/// Schema of a finished analysis, which the workers write and the API hands on as it is.
-pub struct AnalysisResult;
-
-impl PartialSchema for AnalysisResult {
-    fn schema() -> RefOr<Schema> {
-        serde_json::from_str(include_str!("analysis_result.json")).expect("the schema of a result is a schema")
-    }
-}
-
-impl ToSchema for AnalysisResult {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("AnalysisResult")
-    }
-}
 
 /// What does not come from the routes.
 #[derive(OpenApi)]
@@ -40,7 +25,7 @@ impl ToSchema for AnalysisResult {
                        and worked off in lanes; every refusal is a problem document (RFC 9457) with a stable `type`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(ProblemDocument, AnalysisResult)),
+    components(schemas(ProblemDocument)),
     tags(
         (name = "analyses", description = "Asking for an analysis"),
         (name = "jobs", description = "Following an analysis"),

@@ -25,7 +25,7 @@ pub struct Profile {
     pub analysed_at: DateTime<Utc>,
     /// Seconds since then.
     pub age_seconds: u64,
-    #[schema(value_type = crate::openapi::AnalysisResult)]
+    #[schema(value_type = crate::analysis_result::AnalysisResult)]
     pub result: Value,
 }
 

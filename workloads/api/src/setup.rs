@@ -5,6 +5,8 @@ use switchyard_contract::{
     files::{OBJECT_STORE_ACCESS_KEY, OBJECT_STORE_SECRET_KEY},
 };
 
+use switchyard_jobs::setup::{self, Component};
+
 use crate::bucket::{self, Keys};
 
 /// Why a command of this program failed, for whoever looks after the container.
@@ -25,6 +27,7 @@ impl Failure {
 /// Sets everything up. Safe to repeat.
 pub async fn run(mount: &Mount) -> Result<(), Failure> {
     let config = Config::load(mount).map_err(|error| Failure::new("configuration", error))?;
+    setup::run(&config, mount).await.map_err(|error| Failure::new(name(error.component), error.message))?;
     if let Some(store) = &config.object_store {
         let secret = |file| mount.secret(file).map_err(|error| Failure::new("object-store", error));
         let keys = Keys { access: secret(OBJECT_STORE_ACCESS_KEY)?, secret: secret(OBJECT_STORE_SECRET_KEY)? };
@@ -32,4 +35,13 @@ pub async fn run(mount: &Mount) -> Result<(), Failure> {
     }
     tracing::info!("database, queues, cache and bucket are ready");
     Ok(())
+}
+
+const fn name(component: Component) -> &'static str {
+    match component {
+        Component::Database => "database",
+        Component::Broker => "broker",
+        Component::Cache => "cache",
+        Component::ObjectStore => "object-store",
+    }
 }

@@ -164,7 +164,7 @@ pub struct Accepted {
 /// A recent result, without a new analysis and without a charge.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Cached {
-    #[schema(value_type = crate::openapi::AnalysisResult)]
+    #[schema(value_type = crate::analysis_result::AnalysisResult)]
     pub result: Value,
     /// Seconds since the analysis was completed.
     pub age_seconds: u64,

@@ -1,0 +1,11 @@
+//! The API as its callers see it: over a socket, with a real PostgreSQL, RabbitMQ and Redis behind it.
+
+mod admin;
+mod conform;
+mod document;
+mod jobs;
+mod process;
+mod setup;
+mod submit;
+mod watch;
+mod world;
