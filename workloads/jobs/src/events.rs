@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     broker::Broker,
     model::{Event, JobId, TenantId},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Events that a slow watcher may fall behind before it is sent to the store for them.
@@ -92,8 +92,8 @@ impl Hub {
         Self { store, broker, watchers, _guard: Arc::new(stop.drop_guard()) }
     }
 
-    /// The events of an analysis after number `after` (0 for all), each once and in order, as they happen; ends after the terminal one. Of an unknown
-    /// analysis, or one of another tenant than `tenant`, nothing ever comes: look the job up first.
+    /// The events of an analysis after number `after` (0 for all), each once and in order, as they happen; ends after the terminal one. An
+    /// unknown analysis, or one of another tenant than `tenant`, has none.
     pub fn watch(
         &self,
         tenant: Option<TenantId>,
@@ -142,17 +142,32 @@ impl Watch {
         }
     }
 
+    /// Asks the store for what is new. Nothing new of an analysis that has ended, or that is not there, is the end.
     async fn look(&mut self) {
-        match self.hub.store.events_after(self.tenant, self.job, self.seen).await {
-            Ok(events) => {
+        match self.news().await {
+            Ok(Some(events)) => {
                 self.pending.extend(events);
                 self.look = false;
             }
+            Ok(None) => self.ended = true,
             Err(error) => {
                 tracing::debug!(%error, "events not read; trying again");
                 sleep(AGAIN).await;
             }
         }
+    }
+
+    async fn news(&self) -> Result<Option<Vec<Event>>, StoreError> {
+        let events = self.hub.store.events_after(self.tenant, self.job, self.seen).await?;
+        if !events.is_empty() {
+            return Ok(Some(events));
+        }
+        if self.hub.store.job_of(self.tenant, self.job).await?.is_some_and(|job| !job.state.is_terminal()) {
+            return Ok(Some(events));
+        }
+        // It may have ended between the two questions.
+        let events = self.hub.store.events_after(self.tenant, self.job, self.seen).await?;
+        Ok(if events.is_empty() { None } else { Some(events) })
     }
 }
 

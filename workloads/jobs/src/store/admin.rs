@@ -197,6 +197,6 @@ impl Store {
 
     /// Anyone's job, children included.
     pub async fn any_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.optional(include_str!("../../sql/job.sql"), &[(&None::<Uuid>, Type::UUID), (&id.0, Type::UUID)]).await
+        self.job_of(None, id).await
     }
 }

@@ -85,7 +85,13 @@ pub enum CancelOutcome {
 impl Store {
     /// An analysis of `tenant`; another tenant's is `None`.
     pub async fn job(&self, tenant: TenantId, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.optional(include_str!("../../sql/job.sql"), &[(&Some(tenant.0), Type::UUID), (&id.0, Type::UUID)]).await
+        self.job_of(Some(tenant), id).await
+    }
+
+    /// As [`Store::job`]; without a tenant it is anyone's job, children included.
+    pub(crate) async fn job_of(&self, tenant: Option<TenantId>, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.optional(include_str!("../../sql/job.sql"), &[(&tenant.map(|t| t.0), Type::UUID), (&id.0, Type::UUID)])
+            .await
     }
 
     /// A tenant's analyses.

@@ -57,7 +57,7 @@ async fn without_credits_nothing_is_accepted_or_charged() {
 #[tokio::test]
 async fn sixty_four_submits_at_once_get_exactly_the_concurrent_limit() {
     let g = ground(Tier::Enterprise, 1000).await;
-    let store = g.database.store_of(32, quick());
+    let store = g.database.store_of(12, quick());
     let names: Vec<String> = (0..64).map(|n| format!("user{n}")).collect();
     let answers = join_all(names.iter().map(|name| async { store.submit(&request(g.key, name)).await.unwrap() })).await;
     let accepted = answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count();

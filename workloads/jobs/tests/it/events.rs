@@ -40,6 +40,13 @@ async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
 
     let rest: Vec<i64> = timeout(SOON, hub.watch(Some(g.tenant), job.id, 4).map(|e| e.seq).collect()).await.unwrap();
     assert_eq!(rest, [5, 6], "a watcher that comes back gets what it has not seen");
+    assert_eq!(
+        timeout(SOON, hub.watch(Some(g.tenant), job.id, 6).count()).await,
+        Ok(0),
+        "and nothing when it has seen all"
+    );
+    let (stranger, _) = crate::ground::tenant(&g.store, Tier::Free, 0).await;
+    assert_eq!(timeout(SOON, hub.watch(Some(stranger), job.id, 0).count()).await, Ok(0));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod cache;
 mod children;
 mod events;
 mod ground;
+mod interleavings;
 mod life;
 mod maintenance;
 mod operations;

@@ -103,11 +103,13 @@ async fn sleep(store: &Store) -> Result<(), StoreError> {
 #[tokio::test]
 async fn a_wrong_password_an_unknown_database_and_a_deaf_port_are_told_apart() {
     let server = postgres().await;
+    let client = server.bare_database().await.client().await;
+    client.batch_execute("create role someone login password 'something'").await.unwrap();
     for (name, uri, words) in [
         (
             "password",
-            format!("postgres://postgres:hunter2@127.0.0.1:{}/postgres", server.port()),
-            "refused the login of user 'postgres'",
+            format!("postgres://someone:hunter2@127.0.0.1:{}/postgres", server.port()),
+            "refused the login of user 'someone'",
         ),
         ("database", server.uri("nowhere"), "has no database 'nowhere'"),
         ("rubbish", "not an address hunter2".to_owned(), "is not a PostgreSQL address"),

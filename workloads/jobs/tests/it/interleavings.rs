@@ -1,0 +1,118 @@
+//! Many hands at random on few jobs: whatever the order, the books balance, and nobody waits for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use serde_json::json;
+use switchyard_contract::{Kind, Tier};
+use switchyard_jobs::{
+    handler::{Child, Step},
+    model::{JobError, JobId},
+    store::{Admission, Claim, Lease, ProgressReport, StoreError},
+};
+use tokio::time::timeout;
+
+use crate::ground::{Ground, ground, request, trouble};
+
+/// One of those who work on the jobs.
+async fn meddle(g: Arc<Ground>, seed: u64, steps: u32) -> Result<(), StoreError> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut held: Vec<Claim> = Vec::new();
+    let (store, client) = (&g.store, g.database.client().await);
+    for step in 0..steps {
+        let jobs: Vec<(JobId, Kind)> = open_jobs(&client).await;
+        match rng.random_range(0..12) {
+            0 | 1 => match store.submit(&request(g.key, &format!("user{step}"))).await? {
+                Admission::Accepted { .. }
+                | Admission::ConcurrentLimit { .. }
+                | Admission::InsufficientCredits { .. } => {}
+                other => panic!("seed {seed}: {other:?}"),
+            },
+            2..=5 => {
+                if let Some((job, kind)) = jobs.choose(&mut rng) {
+                    let lease = Lease { worker: "test", kind: *kind, duration: Duration::from_secs(30) };
+                    held.extend(store.claim(*job, &lease).await?);
+                }
+            }
+            6 => {
+                if let Some((job, _)) = jobs.choose(&mut rng) {
+                    store.cancel(g.tenant, *job).await?;
+                }
+            }
+            7 => {
+                let beat: Vec<_> = held.iter().map(Claim::held).collect();
+                store.heartbeat(&beat, Duration::from_secs(30)).await?;
+                let reports =
+                    beat.iter().map(|held| ProgressReport { held: *held, percent: 50, stage: format!("{step}") });
+                store.progress(&reports.collect::<Vec<_>>()).await?;
+            }
+            8 => {
+                for dead in store.dead(3).await? {
+                    store.replay(dead.job.id).await?;
+                }
+            }
+            _ => {
+                if held.is_empty() {
+                    continue;
+                }
+                let claim = held.swap_remove(rng.random_range(0..held.len()));
+                finish(&g, &claim, &mut rng).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn finish(g: &Ground, claim: &Claim, rng: &mut StdRng) -> Result<(), StoreError> {
+    let (store, held) = (&g.store, claim.held());
+    match rng.random_range(0..6) {
+        0 => drop(store.fail(held, &trouble()).await?),
+        1 => drop(store.fail(held, &JobError::permanent("no", "no")).await?),
+        2 => drop(store.give_back(held).await?),
+        3 if matches!(claim.job.step, Step::Start) => {
+            let children: Vec<Child> = (0..rng.random_range(0..4))
+                .map(|_| Child { kind: Kind::Ai, input: json!({}), required: rng.random() })
+                .collect();
+            store.spawn(held, &json!({}), &children, "analysing").await?;
+        }
+        _ => drop(store.complete_and_discover(held, &json!({}), &["found".to_owned()]).await?),
+    }
+    Ok(())
+}
+
+async fn open_jobs(client: &tokio_postgres::Client) -> Vec<(JobId, Kind)> {
+    let rows = client.query("select id, kind from switchyard.jobs where finished_at is null", &[]).await.unwrap();
+    rows.iter().map(|row| (JobId(row.get(0)), row.get::<_, String>(1).parse().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_interleavings_keep_the_books_balanced() {
+    for seed in [1, 2, 3] {
+        let g = Arc::new(ground(Tier::Enterprise, 60).await);
+        let hands: Vec<_> = (0..4).map(|hand| tokio::spawn(meddle(g.clone(), seed * 10 + hand, 40))).collect();
+        for hand in hands {
+            // A deadlock would be an error of the store, an endless wait a time-out.
+            timeout(Duration::from_secs(120), hand).await.expect("nobody waits for ever").unwrap().unwrap();
+        }
+        g.balanced().await;
+        let client = g.database.client().await;
+        let twice = client
+            .query_one(
+                "select count(*) from switchyard.jobs j where j.parent_id is null and j.price > 0 and (
+                    (select sum(amount) from switchyard.ledger l where l.job_id = j.id) <>
+                    case when j.state = 'dead' or (j.state = 'cancelled' and j.started_at is null) then 0 else -j.price end)",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(twice.get::<_, i64>(0), 0, "seed {seed}: one charge, and one refund where there is one to give");
+        let gaps = client
+            .query_one(
+                "select count(*) from (select job_id from switchyard.events group by job_id having max(seq) <> count(*)) gaps",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(gaps.get::<_, i64>(0), 0, "seed {seed}: events are numbered without gaps");
+    }
+}
