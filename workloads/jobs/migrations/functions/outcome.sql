@@ -99,7 +99,8 @@ begin
     if (p_error ->> 'permanent')::boolean or j.failures >= p_attempts then
         return jsonb_build_object('outcome', 'dead', 'effects', switchyard.die(j.id, p_error));
     end if;
-    v_delay := greatest(coalesce(p_delays[j.failures], 0), coalesce((p_error ->> 'retry_after_seconds')::double precision, 0));
+    -- Whoever asks for more than a day's patience gets a day.
+    v_delay := greatest(coalesce(p_delays[j.failures], 0), least(coalesce((p_error ->> 'retry_after_seconds')::double precision, 0), 86400));
     update switchyard.jobs
     set state = 'retrying', run_at = v_now + make_interval(secs => v_delay), publish_at = v_now + make_interval(secs => v_delay), publishes = 0,
         run_token = null, lease_until = null, worker = null, error = p_error,

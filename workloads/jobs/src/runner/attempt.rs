@@ -89,19 +89,18 @@ impl Bench {
 
     async fn fail(&self, claim: &Claim, error: &JobError) -> Ending {
         tracing::warn!(job = %claim.job.id, root = %claim.job.root, attempt = claim.job.attempt, %error, "attempt failed");
-        let mut ending = "failed";
-        let written = &mut ending;
-        let outcome = self.persist(claim, || async { self.store.fail(claim.held(), error).await }).await;
-        match outcome {
-            Some(FailOutcome::Stale) => *written = "lost",
-            Some(FailOutcome::Retrying { effects, .. }) => self.announcer.announce(effects),
-            Some(FailOutcome::Dead { effects }) => {
-                *written = "dead";
+        match self.persist(claim, || async { self.store.fail(claim.held(), error).await }).await {
+            Ok(FailOutcome::Stale) => "lost",
+            Ok(FailOutcome::Retrying { effects, .. }) => {
                 self.announcer.announce(effects);
+                "failed"
             }
-            None => *written = "unwritten",
+            Ok(FailOutcome::Dead { effects }) => {
+                self.announcer.announce(effects);
+                "dead"
+            }
+            Err(_) => "unwritten",
         }
-        ending
     }
 
     /// Writes an outcome and announces its effects.
@@ -110,37 +109,40 @@ impl Bench {
         F: Future<Output = Result<Option<Effects>, StoreError>>,
     {
         match self.persist(claim, write).await {
-            Some(Some(effects)) => {
+            Ok(Some(effects)) => {
                 self.announcer.announce(effects);
                 ending
             }
-            Some(None) => {
+            Ok(None) => {
                 tracing::warn!(job = %claim.job.id, "the outcome came too late: the claim is gone");
                 "lost"
             }
-            None => "unwritten",
+            Err(error) if error.is_passing() => "unwritten",
+            // Another attempt would come to the same; better dead and told than tried for ever.
+            Err(error) => self.fail(claim, &JobError::permanent("outcome-refused", error.to_string())).await,
         }
     }
 
     /// Repeats a write until the database has answered, for as long as the lease may last. That is safe: the run token lets an outcome be written once.
-    async fn persist<T, F>(&self, claim: &Claim, write: impl Fn() -> F) -> Option<T>
+    async fn persist<T, F>(&self, claim: &Claim, write: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let until = Instant::now() + self.lease;
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             match write().await {
-                Ok(answer) => return Some(answer),
+                Ok(answer) => return Ok(answer),
                 Err(error) if error.is_passing() && Instant::now() < until => {
                     tracing::warn!(job = %claim.job.id, %error, "outcome not written; trying again");
                     sleep(full_jitter(attempt)).await;
+                    attempt += 1;
                 }
                 Err(error) => {
-                    tracing::error!(job = %claim.job.id, %error, "outcome not written; the lease will run out");
-                    return None;
+                    tracing::error!(job = %claim.job.id, %error, "outcome not written");
+                    return Err(error);
                 }
             }
         }
-        None
     }
 }

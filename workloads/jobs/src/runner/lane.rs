@@ -104,13 +104,15 @@ impl LaneRunner {
     /// Tries while the database is away: the message waits meanwhile, and so does nobody else, since the slot is taken.
     async fn claim(&self, job: JobId) -> Option<Claim> {
         let lease = Lease { worker: &self.worker, kind: self.queue.kind, duration: self.bench.lease };
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             match self.bench.store.claim(job, &lease).await {
                 Ok(claim) => return claim,
                 // After an interruption the claim may stand without anyone to know; then its lease runs out.
                 Err(error) if error.is_passing() && !self.stop.is_cancelled() => {
                     tracing::warn!(%job, %error, "claim failed; trying again");
                     sleep(full_jitter(attempt)).await;
+                    attempt += 1;
                 }
                 Err(error) => {
                     tracing::error!(%job, %error, "claim failed; the relay will send the job again");
@@ -118,7 +120,6 @@ impl LaneRunner {
                 }
             }
         }
-        None
     }
 
     fn begin(&self, claim: Claim, slot: Slot) {

@@ -162,7 +162,7 @@ impl Store {
     pub async fn progress(&self, reports: &[ProgressReport]) -> Result<Effects, StoreError> {
         let (jobs, tokens) = columns(reports.iter().map(|r| &r.held));
         let percents: Vec<i16> = reports.iter().map(|r| i16::from(r.percent.min(99))).collect();
-        let stages: Vec<&str> = reports.iter().map(|r| r.stage.as_str()).collect();
+        let stages: Vec<String> = reports.iter().map(|r| r.stage.replace('\0', "\u{FFFD}")).collect();
         self.one(
             include_str!("../../sql/progress.sql"),
             &[
@@ -185,14 +185,14 @@ impl Store {
     ) -> Result<Option<Effects>, StoreError> {
         let children: Vec<Value> = children
             .iter()
-            .map(|child| json!({ "id": JobId::fresh(), "kind": child.kind, "input": child.input, "required": child.required }))
+            .map(|child| json!({ "id": JobId::fresh(), "kind": child.kind, "input": storable(&child.input), "required": child.required }))
             .collect();
         self.optional(
             include_str!("../../sql/spawn.sql"),
             &[
                 (&held.job.0, Type::UUID),
                 (&held.token.0, Type::INT8),
-                (&Json(kept), Type::JSONB),
+                (&Json(storable(kept)), Type::JSONB),
                 (&Json(children), Type::JSONB),
                 (&stage, Type::TEXT),
             ],
@@ -220,7 +220,7 @@ impl Store {
             &[
                 (&held.job.0, Type::UUID),
                 (&held.token.0, Type::INT8),
-                (&Json(output), Type::JSONB),
+                (&Json(storable(output)), Type::JSONB),
                 (&Json(found), Type::JSONB),
                 (&Json(&self.policy.tiers), Type::JSONB),
                 (&Json(&self.policy.lanes), Type::JSONB),
@@ -237,7 +237,7 @@ impl Store {
             &[
                 (&held.job.0, Type::UUID),
                 (&held.token.0, Type::INT8),
-                (&Json(error), Type::JSONB),
+                (&Json(storable(&json!(error))), Type::JSONB),
                 (&delays, Type::FLOAT8_ARRAY),
                 (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
             ],
@@ -252,6 +252,18 @@ impl Store {
             &[(&held.job.0, Type::UUID), (&held.token.0, Type::INT8)],
         )
         .await
+    }
+}
+
+/// A document that PostgreSQL can keep: its text has no room for the character NUL, which texts from outside may hold.
+fn storable(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace('\0', "\u{FFFD}")),
+        Value::Array(items) => items.iter().map(storable).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.replace('\0', "\u{FFFD}"), storable(value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 

@@ -51,6 +51,8 @@ impl Handler for Script {
                 Ok(Outcome::Complete(json!({ "kept": kept, "child": children[0].result.clone().unwrap() })))
             }
             (_, "flaky", _) if job.attempt < 3 => Err(JobError::transient("flaky", "not yet")),
+            (_, "hostile", _) => Ok(Outcome::Complete(json!({ "nul\0": "a\0b" }))),
+            (_, "greedy", _) => Ok(Outcome::Spawn { kept: json!(1), children: vec![], stage: "again" }),
             (_, "panics", _) => panic!("as it says"),
             (_, "endless", _) => std::future::pending().await,
             (_, "patient", _) => {
@@ -177,6 +179,18 @@ async fn failed_attempts_are_tried_again_and_a_panic_is_one() {
     p.ends(panics, JobState::Dead).await;
     assert_eq!(p.g.job(panics).await.error.unwrap().code, "panic");
     assert_eq!(p.g.balance().await, 8);
+    p.drain().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_database_cannot_take_is_made_fit_or_told_and_not_tried_for_ever() {
+    let g = ground(Tier::Standard, 10).await;
+    let mut p = platform(g, &[Kind::General], Timing::default()).await;
+    let (hostile, greedy) = (p.submit("hostile").await, p.submit("greedy").await);
+    p.ends(hostile, JobState::Completed).await;
+    // It spawns again out of its join, which no job may.
+    p.ends(greedy, JobState::Dead).await;
+    assert_eq!(p.g.job(greedy).await.error.unwrap().code, "outcome-refused");
     p.drain().await;
 }
 
