@@ -79,7 +79,7 @@ pub struct Report {
 pub struct Sentiment {
     pub posts: usize,
     pub accuracy: f64,
-    /// Mean of the three classes' F1.
+    /// Mean of the F1 of the classes that are labelled or said at all.
     pub macro_f1: f64,
     /// Of the posts labelled negative or positive, those where the better of these two is right.
     pub polarity_accuracy: f64,
@@ -122,6 +122,7 @@ fn figures(judged: &[&Judged]) -> Figures {
     Figures { sentiment: sentiment(judged), topics: topics(judged), language: language(judged) }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "counts of classes")]
 fn sentiment(judged: &[&Judged]) -> Option<Sentiment> {
     let mut confusion = [[0usize; 3]; 3];
     for (right, said) in judged.iter().filter_map(|one| one.sentiment) {
@@ -129,16 +130,16 @@ fn sentiment(judged: &[&Judged]) -> Option<Sentiment> {
     }
     let posts: usize = confusion.iter().flatten().sum();
     let f1 = |class: usize| {
-        let right = confusion[class][class];
         let labelled: usize = confusion[class].iter().sum();
         let said: usize = confusion.iter().map(|row| row[class]).sum();
-        part(2 * right, labelled + said)
+        (labelled + said > 0).then(|| part(2 * confusion[class][class], labelled + said))
     };
+    let f1s: Vec<f64> = (0..3).filter_map(f1).collect();
     let polarity: Vec<bool> = judged.iter().filter_map(|one| one.polarity).collect();
     (posts > 0).then(|| Sentiment {
         posts,
         accuracy: part((0..3).map(|class| confusion[class][class]).sum(), posts),
-        macro_f1: (0..3).map(f1).sum::<f64>() / 3.0,
+        macro_f1: f1s.iter().sum::<f64>() / f1s.len() as f64,
         polarity_accuracy: part(polarity.iter().filter(|right| **right).count(), polarity.len()),
         confusion,
     })

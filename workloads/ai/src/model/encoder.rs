@@ -104,19 +104,16 @@ fn environment(library: &Path) -> Result<Environment, ModelError> {
 }
 
 fn session(environment: &Environment, shared: &PrepackedWeights, model: &Path) -> Result<Session, ModelError> {
-    let invalid = |reason: String| ModelError::Invalid { path: model.to_owned(), reason };
-    let builder = || {
+    let open = || -> ort::Result<Session> {
         Session::builder(environment)?
-            .with_intra_threads(1)
-            .and_then(|builder| builder.with_inter_threads(1))
-            .and_then(|builder| builder.with_prepacked_weights(shared))
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_prepacked_weights(shared)?
             // Shapes change with every post: planned memory would be kept for each of them.
-            .and_then(|builder| builder.with_memory_pattern(false))
-            .map_err(|error| ort::Error::new(error.to_string()))
+            .with_memory_pattern(false)?
+            .commit_from_file(model)
     };
-    let mut builder: ort::session::builder::SessionBuilder =
-        builder().map_err(|error: ort::Error| invalid(error.to_string()))?;
-    builder.commit_from_file(model).map_err(|error| invalid(error.to_string()))
+    open().map_err(|error| ModelError::Invalid { path: model.to_owned(), reason: error.to_string() })
 }
 
 fn tokenizer(folder: &Folder) -> Result<Tokenizer, ModelError> {

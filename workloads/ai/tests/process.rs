@@ -1,0 +1,203 @@
+//! The program as a pod runs it: real model, PostgreSQL, RabbitMQ and Redis.
+
+use std::{fs, net::TcpListener, path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use prometheus_client::registry::Registry;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use switchyard_contract::{Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Tier, Workload};
+use switchyard_jobs::{
+    announce::Announcer,
+    broker::Broker,
+    cache::Cache,
+    events::Hub,
+    handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
+    model::{Effects, JobError, JobState, Pointer, Queue},
+    runner::{Metrics, Runner, Timing},
+    store::{Admission, KeyHash, NewTenant, Policy, SubmitRequest},
+    testing::{postgres, rabbitmq, redis},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child as Process, Command},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_mins(2);
+
+/// An analysis that is one chunk of posts.
+struct OneChunk;
+
+#[async_trait::async_trait]
+impl Handler for OneChunk {
+    async fn run(&self, job: &Claimed, _context: &RunContext) -> Result<Outcome, JobError> {
+        match &job.step {
+            Step::Start => {
+                let input = json!({"posts": [
+                    {"id": "1", "text": "What a wonderful day, I love it!"},
+                    {"id": "2", "text": ""},
+                    {"id": "3", "text": "Das ist eine Schande, ich bin so wütend."},
+                ]});
+                Ok(Outcome::Spawn {
+                    kept: json!(null),
+                    children: vec![Child { kind: Kind::Ai, input, required: true }],
+                    stage: "analysing",
+                })
+            }
+            Step::Join { children, .. } => Ok(Outcome::Complete(children[0].result.clone()?)),
+        }
+    }
+}
+
+fn config(kind: Kind) -> Config {
+    let policy = Policy::default();
+    Config {
+        platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
+        workload: Workload::Pool { name: kind.to_string(), kind, lanes: Lane::ALL.to_vec(), concurrency: 2 },
+        database: Database {
+            role: kind.role(),
+            pooler: Pooler::None,
+            connections: ConnectionPool { size: 4, wait_timeout_seconds: 10, statement_timeout_seconds: 30 },
+        },
+        lanes: policy.lanes,
+        tiers: policy.tiers,
+        retry: policy.retry,
+        analysis: Default::default(),
+        object_store: None,
+        profile_source: None,
+    }
+}
+
+/// What the operator mounts.
+fn mount(root: &Path, config: &Config, secrets: [(&str, &str); 3]) {
+    fs::create_dir_all(root.join("config")).unwrap();
+    fs::write(root.join("config/config.json"), serde_json::to_string(config).unwrap()).unwrap();
+    for (group, uri) in secrets {
+        let folder = root.join("secrets").join(group);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("uri"), uri).unwrap();
+    }
+}
+
+fn program(root: &Path, port: u16) -> Process {
+    let cache = || match std::env::var("SWITCHYARD_CACHE") {
+        Ok(cache) => cache,
+        Err(_) => format!("{}/.cache/switchyard", std::env::var("HOME").expect("a home folder")),
+    };
+    let model = std::env::var("SWITCHYARD_MODEL_DIR").unwrap_or_else(|_| format!("{}/models/current", cache()));
+    assert!(Path::new(&model).join("manifest.json").exists(), "no model in {model}: run `make models`");
+    Command::new(env!("CARGO_BIN_EXE_switchyard-ai"))
+        .env("SWITCHYARD_DIR", root)
+        .env("SWITCHYARD_MODEL_DIR", model)
+        .env("SWITCHYARD_MODEL_THREADS", "1")
+        .env("SWITCHYARD_OPERATIONS_LISTEN", format!("127.0.0.1:{port}"))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+async fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_order() {
+    let database = postgres().await.database().await;
+    let store = database.store(Policy::default());
+    let (broker_uri, cache_uri) = (rabbitmq().await.vhost(), redis().await.database());
+    let folder = tempfile::tempdir().unwrap();
+    mount(
+        folder.path(),
+        &config(Kind::Ai),
+        [("database", &database.uri), ("broker", &broker_uri), ("cache", &cache_uri)],
+    );
+
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut process = program(folder.path(), port);
+    let mut log = BufReader::new(process.stdout.take().unwrap()).lines();
+    timeout(SOON, async {
+        while !log.next_line().await.unwrap().expect("the program runs").contains("taking jobs") {}
+    })
+    .await
+    .expect("the program takes jobs");
+
+    let broker = Broker::connect(&SecretString::from(broker_uri), "test").unwrap();
+    let cache = Cache::connect(&SecretString::from(cache_uri), SOON).unwrap();
+    let announcer = Announcer::start(store.clone(), broker.clone());
+    let stop = CancellationToken::new();
+    let runner = Runner {
+        config: Arc::new(config(Kind::General)),
+        store: store.clone(),
+        broker: broker.clone(),
+        cache,
+        metrics: Metrics::register(&mut Registry::default()),
+        timing: Timing::default(),
+    };
+    let running = tokio::spawn(runner.run(Arc::new(OneChunk), stop.clone()));
+    timeout(SOON, broker.connected()).await.expect("the broker is there");
+
+    let tenant =
+        store.create_tenant(&NewTenant { name: "tester", tier: Tier::Standard, credits: 10 }).await.unwrap().id;
+    let key = store.create_key(tenant).await.unwrap().unwrap();
+    let request = SubmitRequest {
+        key: KeyHash::of(key.secret.expose_secret()),
+        username: "someone",
+        force_refresh: false,
+        idempotency: None,
+    };
+    let Admission::Accepted { job, .. } = store.submit(&request).await.unwrap() else { panic!("not accepted") };
+    let queue = Queue { kind: Kind::General, lane: job.lane };
+    announcer.announce(Effects { ready: vec![Pointer { job: job.id, queue }], events: vec![] });
+    let events = Hub::start(store.clone(), broker.clone()).watch(None, job.id, 0);
+    timeout(SOON, events.count()).await.expect("the analysis ends");
+
+    assert_eq!(store.any_job(job.id).await.unwrap().unwrap().state, JobState::Completed);
+    let (_, result) = store.latest_result(tenant, "someone").await.unwrap().expect("a result");
+    assert_eq!(result["model"]["fallback"], false);
+    let said: Vec<_> = result["posts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|post| (&post["language"], &post["sentiment"]["label"]))
+        .collect();
+    assert_eq!(
+        said,
+        [(&json!("en"), &json!("positive")), (&json!("und"), &json!("neutral")), (&json!("de"), &json!("negative")),]
+    );
+
+    for path in ["/livez", "/readyz"] {
+        let answer = get(port, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let metrics = get(port, "/metrics").await;
+    assert!(metrics.contains("switchyard_model_posts_total{by=\"model\"} 3"), "{metrics}");
+
+    let id = process.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(timeout(SOON, process.wait()).await.expect("it ends").unwrap().success());
+    stop.cancel();
+    timeout(SOON, running).await.expect("it drains").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_of_another_kind_is_told_which_image_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    mount(
+        folder.path(),
+        &config(Kind::Cdn),
+        [("database", "postgres://x@127.0.0.1/x"), ("broker", "amqp://127.0.0.1"), ("cache", "redis://127.0.0.1")],
+    );
+    let mut process = program(folder.path(), 0);
+    let mut said = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+    assert!(!process.wait().await.unwrap().success());
+    assert!(said.contains("switchyard-worker"), "{said}");
+}
