@@ -26,7 +26,7 @@ use crate::{
     http_metrics::WatcherGuard,
     input::{Path, Query},
     problem::Problem,
-    state::{App, Watch},
+    state::App,
 };
 
 /// How often a silent stream says that it is alive, so that nothing in between closes it.
@@ -111,15 +111,16 @@ pub async fn watch_job(
     if upgrade.is_err() && !wants_events {
         return Err(Problem::invalid("Accept", "must be text/event-stream, or the request a WebSocket handshake"));
     }
-    let watch = app.watch(caller.tenant, JobId(id), after).await?;
+    let events = app.watch(caller.tenant, JobId(id), after).await?;
     let stop = app.streams_end.clone();
     Ok(match upgrade {
         Ok(upgrade) => {
             let guard = app.metrics.watcher("websocket");
             let upgrade = upgrade.max_message_size(INBOUND_LIMIT).max_frame_size(INBOUND_LIMIT);
-            upgrade.on_upgrade(move |socket| speak(socket, watch, stop, guard))
+            let sockets = app.sockets.clone();
+            upgrade.on_upgrade(move |socket| sockets.track_future(speak(socket, events, stop, guard)))
         }
-        Err(_) => stream(watch.events, stop, app.metrics.watcher("sse")),
+        Err(_) => stream(events, stop, app.metrics.watcher("sse")),
     })
 }
 
@@ -162,9 +163,9 @@ enum End {
     ClientGone,
 }
 
-async fn speak(socket: WebSocket, watch: Watch, stop: CancellationToken, _guard: WatcherGuard) {
+async fn speak(socket: WebSocket, events: BoxStream<'static, Event>, stop: CancellationToken, _guard: WatcherGuard) {
     let (mut sink, mut inbound) = socket.split();
-    let end = converse(&mut sink, &mut inbound, watch, &stop).await;
+    let end = converse(&mut sink, &mut inbound, events, &stop).await;
     let (code, reason) = match end {
         End::Finished => (close_code::NORMAL, "the job has ended"),
         End::GoingAway => (close_code::AWAY, "connect again with ?after="),
@@ -183,14 +184,13 @@ async fn speak(socket: WebSocket, watch: Watch, stop: CancellationToken, _guard:
 async fn converse<S, E>(
     sink: &mut S,
     inbound: &mut (impl Stream<Item = Result<Message, E>> + Unpin),
-    Watch { mut events, ended }: Watch,
+    mut events: BoxStream<'static, Event>,
     stop: &CancellationToken,
 ) -> End
 where
     S: futures::Sink<Message> + Unpin,
 {
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
-    let mut finished = ended;
     loop {
         let message = tokio::select! {
             biased;
@@ -200,13 +200,8 @@ where
                 Some(Ok(_)) => continue,
             },
             event = events.next() => match event {
-                Some(event) => {
-                    finished = is_final(&event.state);
-                    Message::Text(EventView::from(event).json().into())
-                }
-                None if finished => return End::Finished,
-                // The source broke off before the job did; another server may do better.
-                None => return End::GoingAway,
+                Some(event) => Message::Text(EventView::from(event).json().into()),
+                None => return End::Finished,
             },
             _ = heartbeat.tick() => Message::Ping(Default::default()),
         };
@@ -215,10 +210,6 @@ where
             _ => return End::ClientGone,
         }
     }
-}
-
-fn is_final(state: &str) -> bool {
-    matches!(state, "completed" | "dead" | "cancelled")
 }
 
 #[cfg(test)]

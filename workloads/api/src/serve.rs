@@ -19,7 +19,7 @@ use switchyard_jobs::{
     store::Store,
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin_key::AdminKey,
@@ -32,6 +32,9 @@ use crate::{
 
 /// How often the admin key's file is looked at.
 const LOOK_AT_ADMIN_KEY: Duration = Duration::from_secs(5);
+
+/// How long WebSockets have to close after the last request was answered.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How to serve.
 #[derive(Debug, Parser)]
@@ -46,7 +49,7 @@ pub struct Options {
     #[arg(long, env = "SWITCHYARD_DRAIN_SECONDS", default_value_t = 5)]
     drain_seconds: u64,
     /// Seconds that open requests have to finish after that.
-    #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = 20)]
+    #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = 15)]
     grace_seconds: u64,
     /// Calls a second that one tenant may make in the long run.
     #[arg(long, env = "SWITCHYARD_RATE_PER_SECOND", default_value_t = Rate::default().per_second)]
@@ -107,7 +110,7 @@ pub async fn until(
 
     let announcer = Announcer::start(store.clone(), broker.clone());
     let hub = Hub::start(store.clone(), broker.clone());
-    let streams_end = CancellationToken::new();
+    let (streams_end, sockets) = (CancellationToken::new(), TaskTracker::new());
     let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
     let app = App::new(Parts {
         store: store.clone(),
@@ -119,6 +122,7 @@ pub async fn until(
         identities: Default::default(),
         metrics,
         streams_end: streams_end.clone(),
+        sockets: sockets.clone(),
         document: router::document().to_json()?.into(),
     });
 
@@ -162,6 +166,10 @@ pub async fn until(
     };
     let (served, ()) = tokio::join!(serving, drain);
     served?;
+    sockets.close();
+    if tokio::time::timeout(FAREWELL, sockets.wait()).await.is_err() {
+        tracing::warn!(open = sockets.len(), "some WebSockets did not close in time");
+    }
 
     announcer.flush().await;
     background.cancel();

@@ -3,10 +3,7 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
+use futures::{StreamExt, stream::BoxStream};
 use switchyard_jobs::{
     announce::Announcer,
     cache::Cache,
@@ -14,7 +11,7 @@ use switchyard_jobs::{
     model::{Effects, Event, JobId, TenantId},
     store::{Store, StoreError},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{admin_key::AdminKey, auth::Identities, http_metrics::HttpMetrics, problem::Problem, rate::RateLimiter};
 
@@ -34,6 +31,8 @@ pub struct Parts {
     pub metrics: HttpMetrics,
     /// Ends all event streams: the process goes away.
     pub streams_end: CancellationToken,
+    /// WebSockets that have not said their farewell yet; the process waits for them.
+    pub sockets: TaskTracker,
     /// The OpenAPI document as sent.
     pub document: Bytes,
 }
@@ -44,14 +43,6 @@ impl Deref for App {
     fn deref(&self) -> &Parts {
         &self.0
     }
-}
-
-/// A watched job.
-pub struct Watch {
-    /// Its events, in order, until its final one.
-    pub events: BoxStream<'static, Event>,
-    /// Whether it had ended before the watching began, so that there may be no event left to see.
-    pub ended: bool,
 }
 
 impl App {
@@ -65,16 +56,11 @@ impl App {
         self.announcer.announce(effects);
     }
 
-    /// The events of a tenant's job after `after`.
-    pub async fn watch(&self, tenant: TenantId, id: JobId, after: i64) -> Result<Watch, Problem> {
+    /// The events of a tenant's job after `after`, in order, until its final one.
+    pub async fn watch(&self, tenant: TenantId, id: JobId, after: i64) -> Result<BoxStream<'static, Event>, Problem> {
         let job = self.store.job(tenant, id).await.map_err(store_problem)?;
-        let job = job.ok_or_else(|| Problem::not_found("job"))?;
-        // Of an ended job nothing more comes, and a caller that has seen its last event already must not wait for one.
-        if job.state.is_terminal() {
-            let events = self.store.events_after(Some(tenant), id, after).await.map_err(store_problem)?;
-            return Ok(Watch { events: stream::iter(events).boxed(), ended: true });
-        }
-        Ok(Watch { events: self.hub.watch(Some(tenant), id, after).boxed(), ended: false })
+        job.ok_or_else(|| Problem::not_found("job"))?;
+        Ok(self.hub.watch(Some(tenant), id, after).boxed())
     }
 }
 

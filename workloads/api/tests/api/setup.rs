@@ -1,3 +1,4 @@
+use secrecy::ExposeSecret;
 use serde_json::json;
 use switchyard_api::setup;
 use switchyard_contract::{
@@ -66,7 +67,8 @@ async fn after_the_set_up_the_api_works_with_the_rights_of_its_role_alone() {
 async fn a_wrong_password_is_told_with_its_component_and_without_the_password() {
     let mount = bare().await;
     let uri = Mount::at(mount.path()).secret(DATABASE_URI).unwrap();
-    let wrong = secrecy::ExposeSecret::expose_secret(&uri).replace("for-tests", "mistyped-word");
+    let (_, server) = uri.expose_secret().split_once('@').unwrap();
+    let wrong = format!("postgres://stranger:mistyped-word@{server}");
     put_secret(mount.path(), DATABASE_ADMIN_URI, &wrong);
     let failure = set_up(&mount).await.unwrap_err();
     assert_eq!(failure.component, "database");
