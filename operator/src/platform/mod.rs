@@ -53,6 +53,17 @@ impl Component {
         }
     }
 
+    /// What is brought along for it, in words.
+    pub const fn bundled(self) -> &'static str {
+        match self {
+            Self::Database => "the bundled PostgreSQL",
+            Self::Broker => "the bundled RabbitMQ",
+            Self::Cache => "the bundled Redis",
+            Self::ObjectStore => "the bundled S3 server",
+            Self::ProfileSource | Self::Api => "nothing",
+        }
+    }
+
     /// The backing service that goes by this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::BACKING.into_iter().find(|component| component.as_str() == name)

@@ -165,10 +165,13 @@ impl Look<'_> {
                     .map(|component| {
                         let trouble =
                             self.facts.observed.servers.get(component).and_then(|server| server.trouble.as_ref());
-                        trouble.map_or_else(|| component.to_string(), |trouble| format!("{component} ({trouble})"))
+                        trouble.map_or_else(
+                            || component.bundled().to_owned(),
+                            |trouble| format!("{} ({trouble})", component.bundled()),
+                        )
                     })
                     .collect();
-                ("Starting", format!("waiting for the bundled {}", names.join(", ")))
+                ("Starting", format!("waiting for {}", names.join(", ")))
             }
             Stage::SettingUp { trouble } => {
                 let trouble = trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
@@ -206,13 +209,13 @@ impl Look<'_> {
                 .and_then(|server| server.trouble.as_ref())
                 .map(|trouble| format!(": {trouble}"))
                 .unwrap_or_default();
-            return state(kind, false, "Starting", sentence(&format!("the bundled {component} is starting{trouble}")));
+            return state(kind, false, "Starting", sentence(&format!("{} is starting{trouble}", component.bundled())));
         }
         let secret = secret_of(settings, component);
         match &self.plan.stage {
             Stage::Running => {
                 let words = if bundled {
-                    format!("the bundled {component} is ready")
+                    format!("{} is ready", component.bundled())
                 } else {
                     format!("{component} was reached as Secret {secret} says")
                 };
