@@ -82,34 +82,38 @@ pub fn conditions(
         .collect()
 }
 
-/// What a person should know about the way from the `previous` conditions to the `current` ones: one Event for each that has another status or
-/// reason, where it matters. `Reconciling` and `Stalled` repeat what others say.
+/// What a person should know about the way from the `previous` conditions to the `current` ones, one Event each: every other status or reason of
+/// `Ready`; of the rest what went wrong, and that it went away. `Reconciling` and `Stalled` repeat what others say.
 pub fn events(previous: &[Condition], current: &[Condition]) -> Vec<Event> {
     current
         .iter()
-        .filter(|condition| !matches!(condition.type_.as_str(), "Reconciling" | "Stalled"))
-        .filter(|condition| match find(previous, &condition.type_) {
-            // What starts well or has not been looked at is no news.
-            None => condition.status == "False",
-            Some(old) => old.status != condition.status || old.reason != condition.reason,
+        .filter(|condition| {
+            let old = find(previous, &condition.type_);
+            let changed = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
+            match condition.type_.as_str() {
+                "Reconciling" | "Stalled" => false,
+                "Ready" => changed,
+                _ => changed && (is_wrong(condition) || (condition.status == "True" && old.is_some_and(is_wrong))),
+            }
         })
-        .filter(|condition| condition.status != "Unknown")
         .map(|condition| Event {
-            type_: if condition.status == "True" || is_progress(&condition.reason) {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            },
+            type_: if is_wrong(condition) { EventType::Warning } else { EventType::Normal },
             reason: if condition.type_ == "Ready" && condition.status == "True" {
                 "Ready".into()
             } else {
                 condition.reason.clone()
             },
             note: Some(shortened(&format!("{}: {}", condition.type_, condition.message))),
-            action: "Reconcile".into(),
+            // Events of one reason and action are counted as one.
+            action: condition.type_.clone(),
             secondary: None,
         })
         .collect()
+}
+
+/// Whether something is wrong that does not pass by itself.
+fn is_wrong(condition: &Condition) -> bool {
+    condition.status == "False" && !is_progress(&condition.reason)
 }
 
 /// Reasons that pass by themselves.
@@ -154,5 +158,21 @@ mod tests {
         assert!(events(&first, &first).is_empty());
         let second = conditions(&first, vec![state("Ready", true, "Serving", "b")], Some(1), at(20));
         assert_eq!(events(&first, &second)[0].type_, EventType::Normal);
+    }
+
+    #[test]
+    fn of_the_parts_only_what_went_wrong_and_its_end_are_told() {
+        let say = |previous: &[Condition], truth: bool, reason: &str| {
+            conditions(previous, vec![state("DatabaseReady", truth, reason, "m")], Some(1), at(10))
+        };
+        let starting = say(&[], false, "Starting");
+        let ready = say(&starting, true, "SetUpSucceeded");
+        let failed = say(&ready, false, "SetUpFailed");
+        let mended = say(&failed, true, "SetUpSucceeded");
+        let count = |previous: &[Condition], current: &[Condition]| events(previous, current).len();
+        assert_eq!(
+            [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &mended)],
+            [0, 0, 1, 1]
+        );
     }
 }

@@ -133,7 +133,7 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
         write_status(&context.client, &*platform, &status).await?;
         context.metrics.status_written(KIND);
     }
-    let mut events: Vec<Event> = applied.created.iter().map(|name| generated(name)).collect();
+    let mut events: Vec<Event> = generated(&applied.created).into_iter().collect();
     events.extend(condition::events(&previous.conditions, &status.conditions));
     context.publish(&*platform, &events).await;
 
@@ -159,14 +159,14 @@ fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Duration {
     }
 }
 
-fn generated(name: &str) -> Event {
-    Event {
+fn generated(secrets: &[String]) -> Option<Event> {
+    (!secrets.is_empty()).then(|| Event {
         type_: EventType::Normal,
-        reason: "SecretGenerated".into(),
-        note: Some(format!("Secret {name} was made with random values; it is never overwritten")),
+        reason: "SecretsGenerated".into(),
+        note: Some(format!("made with random values, never to be overwritten: {}", secrets.join(", "))),
         action: "Create".into(),
         secondary: None,
-    }
+    })
 }
 
 fn after_error(platform: Arc<AnalyticsPlatform>, error: &Error, controlled: Arc<Controlled>) -> Action {

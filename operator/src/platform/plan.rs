@@ -177,6 +177,6 @@ pub fn not_ready(settings: &Settings, observed: &Observed) -> Vec<Component> {
     bundled_components(settings)
         .into_iter()
         .filter(|component| server_name(&settings.name, *component).is_some())
-        .filter(|component| !observed.servers.get(component).is_some_and(|server| server.ready > 0))
+        .filter(|component| observed.servers.get(component).is_none_or(|server| server.ready == 0))
         .collect()
 }

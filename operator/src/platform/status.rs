@@ -204,7 +204,7 @@ impl Look<'_> {
         }
         let bundled = bundled_components(settings).contains(&component);
         let server = self.facts.observed.servers.get(&component);
-        if bundled && !server.is_some_and(|server| server.ready > 0) {
+        if bundled && server.is_none_or(|server| server.ready == 0) {
             let trouble = server
                 .and_then(|server| server.trouble.as_ref())
                 .map(|trouble| format!(": {trouble}"))

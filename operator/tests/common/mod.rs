@@ -70,12 +70,15 @@ pub fn pool(name: &str, value: Value) -> WorkerPool {
     pool
 }
 
-pub fn secret(values: &[(&str, &str)]) -> Option<BTreeMap<String, Vec<u8>>> {
+/// A Secret that there is, or not.
+pub type MaybeSecret = Option<BTreeMap<String, Vec<u8>>>;
+
+pub fn secret(values: &[(&str, &str)]) -> MaybeSecret {
     Some(values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
 }
 
 /// What a platform that nobody has looked at yet is planned from: Secrets are about to be generated, the same at every call.
-pub fn fresh(settings: Settings, named: &[(&str, Option<BTreeMap<String, Vec<u8>>>)]) -> Facts {
+pub fn fresh(settings: Settings, named: &[(&str, MaybeSecret)]) -> Facts {
     let to_generate = generate(&settings, &mut StdRng::seed_from_u64(7));
     let mut secrets: BTreeMap<_, _> = named.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect();
     secrets.extend(to_generate.iter().map(|generated| (generated.name.clone(), Some(generated.values.clone()))));
@@ -109,7 +112,7 @@ pub fn own_services() -> Value {
     })
 }
 
-pub fn own_secrets() -> Vec<(&'static str, Option<BTreeMap<String, Vec<u8>>>)> {
+pub fn own_secrets() -> Vec<(&'static str, MaybeSecret)> {
     let uri = "postgres://app:hidden@db.example.org:6432/app";
     vec![
         (
