@@ -94,9 +94,11 @@ async fn a_second_request_is_a_cache_hit_and_another_tenant_sees_nothing(
     let jobs = client.get("/v1/jobs").await?.expect(200)?;
     let job = jobs["jobs"][0]["id"].as_str().with_context(|| format!("{jobs}"))?.to_owned();
     let (_, stranger) = admin.tenant("free", 10).await?;
-    for path in ["", "/result", "/events"] {
+    for path in ["", "/result"] {
         stranger.get(&format!("/v1/jobs/{job}{path}")).await?.expect(404)?;
     }
+    let watched = watch(&stranger, &job, None).await.err().context("a stranger may watch")?.to_string();
+    ensure!(watched.contains("404"), "{watched}");
     stranger.post(&format!("/v1/jobs/{job}/cancel"), json!({})).await?.expect(404)?;
     stranger.get("/v1/profiles/somebody").await?.expect(404)?;
     Ok(())
