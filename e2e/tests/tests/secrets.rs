@@ -29,9 +29,9 @@ async fn secrets_wrong_and_then_mended() -> Result<()> {
     let (reason, message) = wait_for(&namespace, "uri").await?;
     ensure!(message.contains("db"), "a Secret without the key: {reason}: {message}");
 
-    namespace.apply(secret(address("wrong", "database"))).await?;
+    namespace.apply(secret(address("not-the-one", "database"))).await?;
     let (reason, message) = wait_for(&namespace, "password").await?;
-    ensure!(!message.contains("wrong"), "the password is in the condition: {reason}: {message}");
+    ensure!(!message.contains("not-the-one"), "the password is in the condition: {reason}: {message}");
 
     namespace.apply(secret(address(PASSWORD, "no-such-host"))).await?;
     let (reason, message) = wait_for(&namespace, "no-such-host").await?;
