@@ -4,15 +4,34 @@
 # The list below images/base that an image stands on.
 base_of() { if is_program "$1"; then echo runtime; else echo "$1"; fi; }
 
-# compile NAME…: the programs of these images, in release mode, into $CARGO_TARGET_DIR.
+# compile NAME…: the programs of these images, in release mode, into a folder of the cache that is named after their sources and the
+# compiler: another checkout of the same sources compiles nothing.
 compile() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, or name --binaries FOLDER"
-  local name packages=()
-  for name; do packages+=(--package "switchyard-$name"); done
-  say "compiling $*"
-  (cd "$repository" && cargo build --release --locked "${packages[@]}" >&2) || die "cargo build failed"
-  binaries=$CARGO_TARGET_DIR/release
+  local name key missing=()
+  key=$({ rustc --version; sources; } | sha256sum | cut -c1-16)
+  binaries=$cache/programs/$key
+  for name; do [[ -x $binaries/switchyard-$name ]] || missing+=("$name"); done
+  if ((${#missing[@]})); then
+    say "compiling ${missing[*]}"
+    (cd "$repository" && cargo build --release --locked "${missing[@]/#/--package=switchyard-}" >&2) || die "cargo build failed"
+    mkdir -p "$binaries"
+    for name in "${missing[@]}"; do
+      install -m 0755 "$CARGO_TARGET_DIR/release/switchyard-$name" "$binaries/switchyard-$name.part"
+      strip "$binaries/switchyard-$name.part"
+      mv "$binaries/switchyard-$name.part" "$binaries/switchyard-$name"
+    done
+  fi
+  touch "$binaries"
+  ls -td "$cache/programs"/*/ | tail -n +4 | xargs -r rm -rf
 }
+
+# Path and content of whatever may end up in a program.
+sources() (
+  cd "$repository"
+  find Cargo.toml Cargo.lock operator workloads e2e/fixtures -type f -not -path '*/tests/*' -not -path '*/models/*.py' -not -name '*.md' \
+    -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+)
 
 # The path of the S3 server's static program.
 versitygw() {
