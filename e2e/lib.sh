@@ -40,7 +40,7 @@ step() {
 }
 
 cluster() { "$root/e2e/cluster/cluster" "$@"; }
-kubectl() { if [ -x "$SWITCHYARD_CACHE/bin/kubectl" ]; then "$SWITCHYARD_CACHE/bin/kubectl" "$@"; elif type -P kubectl >/dev/null; then command kubectl "$@"; else cluster kubectl "$@"; fi; }
+kubectl() { "$(cluster tool kubectl)" "$@"; }
 helm() { "$(cluster tool helm)" "$@"; }
 
 # Brings a cluster up and exports KUBECONFIG.
