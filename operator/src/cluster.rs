@@ -1,6 +1,6 @@
 //! Reading from and writing to the API server.
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -98,8 +98,37 @@ pub async fn create(client: &Client, manifest: &Manifest) -> Result<bool, Error>
     }
 }
 
-/// Applies an object server-side. Applying what is there already writes nothing.
+/// Why an object that is there must not be overwritten: somebody else's of the same name would lose its fields now, and itself with the platform.
+/// One without an owner is the operator's own when it carries the labels, as after an orphaning deletion.
+fn stranger(live: &ObjectMeta, wanted: &ObjectMeta) -> Option<String> {
+    let controller = |meta: &ObjectMeta| {
+        meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).cloned()
+    };
+    let label = |meta: &ObjectMeta, key| meta.labels.as_ref().and_then(|labels| labels.get(key).cloned());
+    let same = |key| label(live, key).is_some() && label(live, key) == label(wanted, key);
+    match controller(live) {
+        Some(owner) if controller(wanted).is_some_and(|ours| ours.uid == owner.uid) => None,
+        Some(owner) => Some(format!("it belongs to {} {}", owner.kind, owner.name)),
+        None if same(names::MANAGED_BY_LABEL) && same(names::PLATFORM_LABEL) => None,
+        None => Some("it was not made by this operator".into()),
+    }
+}
+
+/// Applies an object server-side. Applying what is there already writes nothing; somebody else's object is refused. A WorkerPool of the user's
+/// under the name of a default pool is a pool of the platform all the same.
 pub async fn apply(client: &Client, manifest: &Manifest) -> Result<(), Error> {
+    if manifest.resource.kind != "WorkerPool" {
+        let live = api_of(client, manifest).get_metadata_opt(manifest.name()).await;
+        let live = live.map_err(|error| Error::of(format!("cannot read {}", manifest.title()), error))?;
+        if let Some(why) = live.and_then(|live| stranger(&live.metadata, &manifest.object.metadata)) {
+            let words = format!("there is one already, and {why}: remove or rename one of the two");
+            return Err(Error::Refused {
+                what: format!("cannot apply {}", manifest.title()),
+                reason: "Refused",
+                words,
+            });
+        }
+    }
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     api_of(client, manifest)
         .patch(manifest.name(), &params, &Patch::Apply(&manifest.object))
@@ -114,7 +143,8 @@ pub async fn apply_scaled(client: &Client, manifest: &Manifest) -> Result<(), Er
     let what = || format!("cannot hand over the replicas of {}", manifest.title());
     if let Some(live) = api.get_opt(manifest.name()).await.map_err(|error| Error::of(what(), error))? {
         let replicas = live.data["spec"]["replicas"].clone();
-        if !held_by_another(&live) && !replicas.is_null() {
+        let ours = stranger(&live.metadata, &manifest.object.metadata).is_none();
+        if ours && !held_by_another(&live) && !replicas.is_null() {
             let keep = json!({
                 "apiVersion": manifest.resource.api_version,
                 "kind": manifest.resource.kind,
@@ -174,5 +204,39 @@ where
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::of(format!("cannot write the status of {} {name}", K::kind(&())), error)),
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    fn meta(platform: Option<&str>, controller: Option<&str>) -> ObjectMeta {
+        let owner = |uid: &str| OwnerReference {
+            controller: Some(true),
+            kind: "AnalyticsPlatform".into(),
+            name: "demo".into(),
+            uid: uid.into(),
+            ..OwnerReference::default()
+        };
+        ObjectMeta {
+            labels: platform.map(|platform| names::labels(platform, "cache")),
+            owner_references: controller.map(|uid| vec![owner(uid)]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_ours_or_nobodys_with_our_labels_is_taken() {
+        let wanted = meta(Some("demo"), Some("1"));
+        assert_eq!(stranger(&wanted, &wanted), None);
+        assert_eq!(stranger(&meta(Some("demo"), None), &wanted), None, "orphaned");
+        assert_eq!(stranger(&meta(None, Some("1")), &wanted), None, "labels removed by hand");
+        assert!(stranger(&meta(None, None), &wanted).is_some(), "made by hand or by helm");
+        assert!(stranger(&meta(Some("other"), None), &wanted).is_some(), "another platform's");
+        let other = stranger(&meta(Some("demo"), Some("2")), &wanted);
+        assert_eq!(other.as_deref(), Some("it belongs to AnalyticsPlatform demo"));
     }
 }

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 pub const FIELD_MANAGER: &str = "switchyard";
 /// Value of `app.kubernetes.io/managed-by` on everything that the operator makes.
 pub const MANAGED_BY: &str = "switchyard";
+/// Label with what made an object.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Selects what the operator made.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=switchyard";
 /// Label with the platform's name.
@@ -27,7 +29,7 @@ pub const SECRETS_DIGEST: &str = "switchyard.dev/secrets-digest";
 /// Labels of an object of `platform`.
 pub fn labels(platform: &str, component: &str) -> BTreeMap<String, String> {
     let mut labels = selector(platform, component);
-    labels.insert("app.kubernetes.io/managed-by".into(), MANAGED_BY.into());
+    labels.insert(MANAGED_BY_LABEL.into(), MANAGED_BY.into());
     labels
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Pod, Secret},
 };
-use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{
     credentials::{Secrets, Values, generate, named},
@@ -72,14 +72,10 @@ pub async fn facts(client: &Client, platform: &AnalyticsPlatform) -> Result<Fact
         list::<Pod>(client, namespace, name),
     )?;
     // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own.
-    let jobs: Vec<Job> = jobs.into_iter().filter(|job| owned(job, &owner)).collect();
-    let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owned(set, &owner)).collect();
+    let jobs: Vec<Job> = jobs.into_iter().filter(|job| owner.owns(job)).collect();
+    let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owner.owns(set)).collect();
     let observed = observed(&jobs, &sets, &deployments, &pods);
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
-}
-
-fn owned<K: Resource>(object: &K, owner: &Owner) -> bool {
-    object.owner_references().iter().any(|reference| reference.uid == owner.reference.uid)
 }
 
 async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Values>, Error> {

@@ -40,6 +40,11 @@ impl Owner {
         })
     }
 
+    /// Whether `object` belongs to this owner.
+    pub fn owns<K: Resource>(&self, object: &K) -> bool {
+        object.meta().owner_references.iter().flatten().any(|reference| reference.uid == self.reference.uid)
+    }
+
     /// Metadata of an object of this owner.
     pub fn meta(&self, name: impl Into<String>, component: &str) -> ObjectMeta {
         ObjectMeta {

@@ -35,7 +35,9 @@ pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
             })
         }
     };
-    let rollout = match get::<Deployment>(client, namespace, &name).await? {
+    // Somebody else's of the same name is neither counted nor scaled.
+    let deployment = get::<Deployment>(client, namespace, &name).await?;
+    let rollout = match deployment.filter(|deployment| owner.owns(deployment)) {
         None => None,
         Some(deployment) => {
             let pods: Vec<Pod> = list(client, namespace, platform_name).await?;
