@@ -226,10 +226,7 @@ impl Look<'_> {
                     kind,
                     false,
                     "SetUpFailed",
-                    sentence(&format!(
-                        "{}. Its address and login come from Secret {secret}",
-                        report.message.trim_end_matches('.')
-                    )),
+                    format!("{} Its address and login come from Secret {secret}.", sentence(&report.message)),
                 ),
                 // The set-up goes through them in order and stops at the first that fails.
                 Some(failed) if before(component, failed) => {
