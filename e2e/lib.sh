@@ -71,8 +71,10 @@ images_in() {
   printf 'images:\n' >"$work/values.yaml"
   while read -r image reference archive; do
     if [ -n "$REGISTRY" ]; then
-      buildah push --quiet "docker-archive:$archive" "docker://$REGISTRY/$image:${reference##*:}" 2>/dev/null ||
-        { buildah pull --quiet "docker-archive:$archive" && buildah push --quiet "$reference" "docker://$REGISTRY/$image:${reference##*:}"; }
+      # buildah pushes only what is in its store.
+      buildah pull --quiet "docker-archive:$archive"
+      buildah push --quiet "$reference" "docker://$REGISTRY/$image:${reference##*:}"
+      buildah rmi "$reference"
       reference=$REGISTRY/$image:${reference##*:}
     fi
     archives+=("$archive")
