@@ -1,0 +1,3 @@
+//! `switchyard-bench`: measures Switchyard beside what people use today.
+
+fn main() {}
