@@ -1,6 +1,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -20,6 +21,10 @@ const TEMPLATE: &str = "switchyard_template";
 /// A private PostgreSQL.
 pub struct Postgres {
     port: u16,
+    folder: PathBuf,
+    user: Option<(String, u32, u32)>,
+    /// `name=value`, of this server alone.
+    settings: Vec<String>,
     databases: AtomicU32,
 }
 
@@ -36,9 +41,29 @@ pub async fn postgres() -> &'static Postgres {
 }
 
 impl Postgres {
+    /// A server of the caller's own, to be killed and started at will, with these settings (`name=value`). It is durable: what it has committed survives
+    /// [`Postgres::kill`]. Only [`Postgres::bare_database`] works on it.
+    pub async fn own(settings: &[&str]) -> Self {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("postgres-own{}", SERVERS.fetch_add(1, Ordering::Relaxed));
+        let postgres = Self::make_cluster(&name, settings);
+        postgres.up().await;
+        postgres
+    }
+
     async fn start() -> Self {
-        let bin = binaries();
-        let folder = folder("postgres");
+        // Tests are about what is written, not about power cuts.
+        let postgres = Self::make_cluster("postgres", &["fsync=off", "full_page_writes=off"]);
+        postgres.up().await;
+        let client = connect(&postgres.uri("postgres")).await.expect("PostgreSQL takes connections");
+        client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be made");
+        let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template takes connections");
+        migrate(&mut template).await.expect("the schema can be made");
+        postgres
+    }
+
+    fn make_cluster(name: &str, settings: &[&str]) -> Self {
+        let folder = folder(name);
         let user = other_user(&["postgres", "nobody"]);
         let password = folder.join("password");
         fs::write(&password, PASSWORD).expect("the folder can be written");
@@ -47,7 +72,6 @@ impl Postgres {
             give(&password, *uid, *gid);
         }
         let data = folder.join("data");
-        let program = |name: &str| bin.join(name).to_string_lossy().into_owned();
         let made = tied(&program("initdb"), "KILL", user.as_ref())
             .current_dir(&folder)
             .arg(format!("--pgdata={}", data.display()))
@@ -63,44 +87,55 @@ impl Postgres {
             "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
         )
         .expect("the server's folder can be written");
-
-        let port = free_port();
-        let mut server = tied(&program("postgres"), "QUIT", user.as_ref());
-        server.current_dir(&folder).arg("-D").arg(&data).arg("-p").arg(port.to_string());
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "max_connections=400",
-            "shared_buffers=64MB",
-            // Tests are about what is written, not about power cuts.
-            "fsync=off",
-            "full_page_writes=off",
-        ] {
-            server.arg("-c").arg(setting);
-        }
-        let log = folder.join("log");
-        start(server, &log);
-        let postgres = Self { port, databases: AtomicU32::new(0) };
-        let client = postgres.ready(&log).await;
-        client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be made");
-        let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template takes connections");
-        migrate(&mut template).await.expect("the schema can be made");
-        postgres
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Self { port: free_port(), folder, user, settings, databases: AtomicU32::new(0) }
     }
 
-    async fn ready(&self, log: &Path) -> Client {
+    /// Starts the server and waits for it; after [`Postgres::kill`].
+    pub async fn up(&self) {
+        let mut server = tied(&program("postgres"), "QUIT", self.user.as_ref());
+        server.current_dir(&self.folder).arg("-D").arg(self.folder.join("data")).arg("-p").arg(self.port.to_string());
+        for setting in
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=400", "shared_buffers=64MB"]
+        {
+            server.arg("-c").arg(setting);
+        }
+        for setting in &self.settings {
+            server.arg("-c").arg(setting);
+        }
+        let log = self.folder.join("log");
+        start(server, &log);
         let began = Instant::now();
-        loop {
-            match connect(&self.uri("postgres")).await {
-                Ok(client) => return client,
-                Err(error) => assert!(
-                    began.elapsed() < Duration::from_secs(60),
-                    "PostgreSQL did not come up: {error}; {}",
-                    fs::read_to_string(log).unwrap_or_default()
-                ),
-            }
+        while let Err(error) = connect(&self.uri("postgres")).await {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "PostgreSQL did not come up: {error}; {}",
+                fs::read_to_string(log).unwrap_or_default()
+            );
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Kills the server with all its processes on the spot, as the end of its container would.
+    pub fn kill(&self) {
+        let file =
+            fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a running server writes its pid");
+        let first = file.lines().next().expect("the pid is on the first line").trim().to_owned();
+        let mut pids = children(&first);
+        pids.insert(0, first);
+        // A child may end by itself meanwhile.
+        let _ = Command::new("kill").arg("-KILL").args(&pids).stderr(Stdio::null()).status();
+        let began = Instant::now();
+        while pids.iter().any(|pid| Path::new("/proc").join(pid).exists()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "PostgreSQL does not die");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills the server and removes its folder.
+    pub fn end(self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 
     /// Port on loopback.
@@ -161,6 +196,25 @@ async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// Pids of a process' children.
+fn children(parent: &str) -> Vec<String> {
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str().map(ToOwned::to_owned))
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        // After the name, which is in brackets: state and parent.
+        .filter(|pid| of(pid).rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(parent))
+        .collect()
+}
+
+/// Path of one of the server's programs.
+fn program(name: &str) -> String {
+    binaries().join(name).to_string_lossy().into_owned()
 }
 
 /// Where the newest packaged PostgreSQL keeps its programs.

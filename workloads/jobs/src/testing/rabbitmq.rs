@@ -135,6 +135,12 @@ impl Rabbit {
         let _ = fs::remove_file(self.folder.join("pid"));
     }
 
+    /// Kills the server and removes its folder. Its name server ends with this process.
+    pub fn end(self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+
     fn node(&self) -> String {
         format!("test{}@localhost", self.port)
     }

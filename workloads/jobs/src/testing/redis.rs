@@ -1,4 +1,9 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use tokio::sync::OnceCell;
 
@@ -9,6 +14,7 @@ const DATABASES: u32 = 256;
 /// A private Redis.
 pub struct Redis {
     port: u16,
+    folder: PathBuf,
     databases: AtomicU32,
 }
 
@@ -19,29 +25,49 @@ pub async fn redis() -> &'static Redis {
 }
 
 impl Redis {
+    /// A server of the caller's own, to be killed and started at will. It keeps nothing on disk.
+    pub async fn own() -> Self {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        Self::begin(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed))).await
+    }
+
     async fn start() -> Self {
+        Self::begin("redis").await
+    }
+
+    async fn begin(name: &str) -> Self {
         assert!(
             std::path::Path::new("/usr/bin/redis-server").exists(),
             "Redis is not installed (package redis-server)"
         );
-        let folder = folder("redis");
-        let port = free_port();
+        let redis = Self { port: free_port(), folder: folder(name), databases: AtomicU32::new(0) };
+        redis.up().await;
+        redis
+    }
+
+    /// Starts the server and waits for it; after [`Redis::kill`].
+    pub async fn up(&self) {
         let mut server = tied("/usr/bin/redis-server", "KILL", None);
-        server.current_dir(&folder).args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
-        server.args(["--databases", &DATABASES.to_string()]);
-        let log = folder.join("log");
+        server.current_dir(&self.folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        server.args(["--port", &self.port.to_string(), "--databases", &DATABASES.to_string()]);
+        server.arg("--pidfile").arg(self.folder.join("pid"));
+        let log = self.folder.join("log");
         start(server, &log);
-        listening(port, &log).await;
-        Self { port, databases: AtomicU32::new(0) }
+        listening(self.port, &log).await;
+    }
+
+    /// Kills the server on the spot; all it knew is gone.
+    pub fn kill(&self) {
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
+        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");
+        assert!(killed.success());
+        let _ = fs::remove_file(self.folder.join("pid"));
+    }
+
+    /// Kills the server and removes its folder.
+    pub fn end(self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 
     /// Address of a database that no other test of this binary uses.
