@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service},
 };
 use switchyard_contract::{
-    API_PORT, Config, ConnectionPool, Database, ObjectStore, Platform, ProfileSource, Role, RoleGrant, Workload,
+    API_PORT, Config, ConnectionPool, Database, ObjectStore, Platform, ProfileSource, Role, RoleGrant, SourceLimits, Workload,
 };
 
 use super::{
@@ -66,7 +66,11 @@ pub fn config(
             .profile_source
             .as_ref()
             .filter(|_| credentials.profile_source.is_some())
-            .map(|source| ProfileSource { endpoint: source.endpoint.clone(), actor: source.actor.clone() }),
+            .map(|source| ProfileSource {
+                endpoint: source.endpoint.clone(),
+                actor: source.actor.clone(),
+                limits: SourceLimits::default(),
+            }),
     }
 }
 
@@ -96,7 +100,7 @@ pub fn set_up(
             statement_timeout_seconds: row.statement_timeout_seconds,
         })
         .collect();
-    let connections = ConnectionPool { size: 2, wait_timeout_seconds: 20, statement_timeout_seconds: 300 };
+    let connections = ConnectionPool { size: 2, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 300 };
     // The profile source is nothing to set up: a new token must not set everything up again.
     let config = Config {
         profile_source: None,

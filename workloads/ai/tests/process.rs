@@ -60,7 +60,7 @@ fn config(kind: Kind) -> Config {
         database: Database {
             role: kind.role(),
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 4, wait_timeout_seconds: 10, statement_timeout_seconds: 30 },
+            connections: ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 30 },
         },
         lanes: policy.lanes,
         tiers: policy.tiers,

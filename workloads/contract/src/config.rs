@@ -94,12 +94,27 @@ pub struct Database {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionPool {
-    /// Connections that this process may hold at once, overflow included; at least 1.
+    /// Connections that stay open once they are made; at least 1.
     pub size: u32,
+    /// Connections beyond them that are made when all are busy and closed when they are not needed any more. The most at once is `size` + `overflow`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overflow: u32,
     /// Seconds to wait for a free connection before the work is refused.
     pub wait_timeout_seconds: u64,
     /// Seconds after which PostgreSQL ends a statement.
     pub statement_timeout_seconds: u64,
+}
+
+impl ConnectionPool {
+    /// The most connections at once, overflow included.
+    pub const fn total(&self) -> u32 {
+        self.size.saturating_add(self.overflow)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What happens to a failed attempt.
@@ -160,6 +175,34 @@ pub struct ProfileSource {
     pub endpoint: String,
     /// For instance `apify~instagram-profile-scraper`.
     pub actor: String,
+    /// How fast it may be asked, by all workers together.
+    #[serde(default, skip_serializing_if = "SourceLimits::is_default")]
+    pub limits: SourceLimits,
+}
+
+/// How many runs of the actor may be started, by all workers of the platform together; each is at least 1.
+///
+/// What follows a start has resources of its own (the run, its data set), so that it needs no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SourceLimits {
+    /// In a minute, for all tenants; never more than 1.25 times a second's part of it in any one second.
+    pub runs_per_minute: u32,
+    /// In a minute, for one tenant.
+    pub tenant_runs_per_minute: u32,
+}
+
+impl SourceLimits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for SourceLimits {
+    /// 20 a second, 25 in the worst second, where Apify takes at least 30 calls a second for one actor; a quarter of it for one tenant.
+    fn default() -> Self {
+        Self { runs_per_minute: 1200, tenant_runs_per_minute: 300 }
+    }
 }
 
 impl Config {

@@ -55,7 +55,7 @@ pub fn config() -> Config {
         database: Database {
             role: Role::Api,
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 8, wait_timeout_seconds: 2, statement_timeout_seconds: 10 },
+            connections: ConnectionPool { size: 8, overflow: 0, wait_timeout_seconds: 2, statement_timeout_seconds: 10 },
         },
         lanes: Lanes::default(),
         tiers: Tiers::default(),
@@ -141,7 +141,7 @@ impl World {
         put_config(mount.path(), &config);
         let files = Mount::at(mount.path());
         let policy = Policy { tiers: config.tiers, lanes: config.lanes, retry: config.retry.clone() };
-        let connections = ConnectionPool { size: 4, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
+        let connections = ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
         let address = switchyard_jobs::store::Address::read(&files, files::DATABASE_URI).unwrap();
         let store = Store::open(&address, "test-worker", connections, policy);
         let broker = Broker::connect(&files.secret(files::BROKER_URI).unwrap(), "test-worker").unwrap();

@@ -7,18 +7,23 @@
 //! Rows are locked in one order everywhere: the analysis (root), then its descendants, then the tenant. Statements that touch many analyses at once
 //! take them in the order of their ids or skip what is locked.
 
+mod address;
 mod admin;
 mod admission;
 mod connect;
 mod error;
+pub mod failover;
+mod gather;
 mod maintenance;
 mod migrate;
 mod reads;
+mod server;
 mod work;
 
 pub use admin::{ApiKey, DeadJob, LaneStatus, NewTenant, ReplayOutcome, TenantReport};
 pub use admission::{Admission, Idempotency, KeyHash, SubmitRequest};
-pub use connect::{Address, AddressError, Policy, Store};
+pub use address::{Address, AddressError};
+pub use connect::{Policy, Store};
 pub use error::StoreError;
 pub use maintenance::{Kept, Removed};
 pub use migrate::{MigrateError, migrate};

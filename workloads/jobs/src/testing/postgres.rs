@@ -180,7 +180,7 @@ impl TestDatabase {
     /// A store of `size` connections.
     pub fn store_of(&self, size: u32, policy: Policy) -> Store {
         let address = Address::parse(&self.uri, "uri").expect("the test's own address is valid");
-        let connections = ConnectionPool { size, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
+        let connections = ConnectionPool { size, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
         Store::open(&address, "switchyard-test", connections, policy)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep};
 
+use super::deadline;
 use crate::store::StoreError;
 
 /// First and longest wait between attempts.
@@ -20,7 +21,8 @@ pub fn full_jitter(attempt: u32) -> Duration {
     rand::rng().random_range(Duration::ZERO..=end)
 }
 
-/// Calls the store up to three times within 10 s, as long as it is only away. For calls that may be repeated: reads, and writes that are the same twice.
+/// Calls the store up to three times within 10 s and the task's [`deadline`], as long as it is only away. For calls that may be repeated: reads, and
+/// writes that are the same twice.
 pub async fn repeat<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -30,7 +32,11 @@ where
     loop {
         match call().await {
             Err(error) if error.is_passing() && attempt + 1 < ATTEMPTS && began.elapsed() < WITHIN => {
-                sleep(full_jitter(attempt)).await;
+                let wait = full_jitter(attempt);
+                if deadline::remaining().is_some_and(|left| left <= wait) {
+                    return Err(error);
+                }
+                sleep(wait).await;
                 attempt += 1;
             }
             result => return result,
@@ -54,6 +60,21 @@ mod tests {
         .await;
         assert!(result.is_err());
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn past_the_deadline_nothing_is_repeated() {
+        let calls = AtomicU32::new(0);
+        let result = deadline::scope(
+            Instant::now(),
+            repeat(|| async {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Err::<(), _>(StoreError::Unavailable("away".to_owned()))
+            }),
+        )
+        .await;
+        assert!(result.is_err());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
