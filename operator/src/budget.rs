@@ -164,9 +164,13 @@ impl Row {
     }
 }
 
-const fn pool_of(share: Share, size: u32) -> ConnectionPool {
+/// A pod's part of `share`: `total` connections, of which as many last as in the share.
+fn pool_of(share: Share, total: u32) -> ConnectionPool {
+    let lasting = (u64::from(total) * u64::from(share.size)).div_ceil(u64::from(share.total().max(1)));
+    let size = u32::try_from(lasting).unwrap_or(total).clamp(1, total.max(1));
     ConnectionPool {
         size,
+        overflow: total.saturating_sub(size),
         wait_timeout_seconds: share.wait_timeout_seconds,
         statement_timeout_seconds: share.statement_timeout_seconds,
     }
@@ -286,9 +290,9 @@ mod tests {
             "{:?}",
             budget.verdict
         );
-        assert_eq!(budget.api.map(|grant| grant.size), Ok(13));
-        assert_eq!(budget.pools["general"].as_ref().map(|grant| grant.size), Ok(5));
-        assert_eq!(budget.pools["ai"].as_ref().map(|grant| grant.size), Ok(4));
+        assert_eq!(budget.api.map(|grant| (grant.size, grant.overflow)), Ok((9, 4)));
+        assert_eq!(budget.pools["general"].as_ref().map(|grant| (grant.size, grant.overflow)), Ok((4, 1)));
+        assert_eq!(budget.pools["ai"].as_ref().map(|grant| (grant.size, grant.overflow)), Ok((3, 1)));
         assert_eq!((budget.rows[1].pods_at_most, budget.rows[1].used_at_most), (4, 20));
     }
 
@@ -350,7 +354,7 @@ mod tests {
             let budget = divide(max, &api, &pools);
             for row in &budget.rows {
                 prop_assert!(row.used_at_most <= row.total(), "{row:?}");
-                let sum: u32 = pools.iter().filter(|p| p.role == row.role).filter_map(|p| Some(p.pods_at_most * budget.pools[&p.name].as_ref().ok()?.size)).sum();
+                let sum: u32 = pools.iter().filter(|p| p.role == row.role).filter_map(|p| Some(p.pods_at_most * budget.pools[&p.name].as_ref().ok()?.total())).sum();
                 prop_assert!(row.role == Role::Api || sum == row.used_at_most);
             }
             prop_assert!(budget.pools.values().flatten().chain(budget.api.iter()).all(|grant| grant.size >= 1));

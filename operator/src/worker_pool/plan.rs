@@ -118,7 +118,11 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
             (Replicas::Fixed(wanted), Some(rollout)) if rollout.desired != wanted => Some(wanted),
             _ => None,
         };
-        return Plan { only_replicas, connections: Some(connections.size), ..Plan::stopped(Stage::WaitingForPlatform) };
+        return Plan {
+            only_replicas,
+            connections: Some(connections.total()),
+            ..Plan::stopped(Stage::WaitingForPlatform)
+        };
     };
     match objects(facts, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
         Ok(apply) => Plan {
@@ -126,7 +130,7 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
             apply,
             scaled: matches!(replicas, Replicas::Scaled { .. }),
             only_replicas: None,
-            connections: Some(connections.size),
+            connections: Some(connections.total()),
         },
         Err(error) => Plan::stopped(Stage::Refused(format!("spec.podTemplate makes no pod template: {error}"))),
     }
@@ -137,6 +141,7 @@ fn with_timeouts(connections: ConnectionPool, spec: &WorkerPoolSpec) -> Connecti
     let own = spec.connections.clone().unwrap_or_default();
     ConnectionPool {
         size: connections.size,
+        overflow: connections.overflow,
         wait_timeout_seconds: own.wait_timeout.map_or(connections.wait_timeout_seconds, |wait| wait.0),
         statement_timeout_seconds: own.statement_timeout.map_or(connections.statement_timeout_seconds, |limit| limit.0),
     }
