@@ -1,39 +1,85 @@
 //! Circuit breakers as `/metrics` shows them.
 
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
 };
 
 use super::breaker::Breaker;
 
-/// Shows breakers as they are when they are asked for: for `Registry::register_collector`, once in a process, with all of its breakers.
-#[derive(Debug)]
-pub struct Breakers(pub Vec<Breaker>);
+/// The breakers of a process, shown as they are when they are asked for. Clones are the same list.
+#[derive(Debug, Clone)]
+pub struct Breakers(Arc<Mutex<Vec<Breaker>>>);
+
+impl Breakers {
+    /// An empty list that `registry` shows; one for each registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let breakers = Self(Arc::default());
+        registry.register_collector(Box::new(breakers.clone()));
+        breakers
+    }
+
+    /// Shows one more, which has a name of its own.
+    pub fn add(&self, breaker: Breaker) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(breaker);
+    }
+}
 
 impl Collector for Breakers {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut states = encoder.encode_descriptor(
-            "switchyard_circuit_breaker_state",
-            "What a circuit breaker does with calls: 0 closed, 1 half-open, 2 open",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        for breaker in &self.0 {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let breakers = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let help = "What a circuit breaker does with calls: 0 closed, 1 half-open, 2 open";
+        let mut states =
+            encoder.encode_descriptor("switchyard_circuit_breaker_state", help, None, MetricType::Gauge)?;
+        for breaker in &breakers {
             let state = ConstGauge::new(breaker.state().as_gauge());
             state.encode(states.encode_family(&[("breaker", breaker.name())])?)?;
         }
-        let mut openings = encoder.encode_descriptor(
-            "switchyard_circuit_breaker_openings",
-            "How often a circuit breaker has opened",
-            None,
-            prometheus_client::metrics::MetricType::Counter,
-        )?;
-        for breaker in &self.0 {
+        let help = "How often a circuit breaker has opened";
+        let mut openings =
+            encoder.encode_descriptor("switchyard_circuit_breaker_openings", help, None, MetricType::Counter)?;
+        for breaker in &breakers {
             let opened = ConstCounter::new(breaker.openings());
             opened.encode(openings.encode_family(&[("breaker", breaker.name())])?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::resilience::Policy;
+
+    #[tokio::test]
+    async fn every_breaker_is_shown_under_its_name_as_it_is_now() {
+        let mut registry = Registry::default();
+        let breakers = Breakers::register(&mut registry);
+        let one = || Policy { failures: 1, open_for: Duration::from_secs(60) };
+        let (first, second) = (Breaker::new("first", one()), Breaker::new("second", one()));
+        breakers.add(first.clone());
+        breakers.add(second);
+        first.missed();
+        let mut shown = String::new();
+        encode(&mut shown, &registry).expect("encodes");
+        for line in [
+            r#"switchyard_circuit_breaker_state{breaker="first"} 2"#,
+            r#"switchyard_circuit_breaker_state{breaker="second"} 0"#,
+            r#"switchyard_circuit_breaker_openings_total{breaker="first"} 1"#,
+            r#"switchyard_circuit_breaker_openings_total{breaker="second"} 0"#,
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
+        }
     }
 }

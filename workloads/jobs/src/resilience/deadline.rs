@@ -31,29 +31,36 @@ pub fn cut(limit: Duration) -> Duration {
     remaining().map_or(limit, |left| left.min(limit))
 }
 
+/// Waits for `future` no longer than the deadline allows; `None` when that was too short.
+pub async fn within<F: Future>(future: F) -> Option<F::Output> {
+    match current() {
+        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_inner_deadline_only_shortens() {
         let now = Instant::now();
-        let left = |seconds| async move {
-            scope(now + Duration::from_secs(5), async {
-                scope(now + Duration::from_secs(seconds), async { remaining() }).await
-            })
-            .await
-        };
-        assert_eq!(left(3).await, Some(Duration::from_secs(3)));
-        assert_eq!(left(9).await, Some(Duration::from_secs(5)));
-        assert_eq!(remaining(), None);
-        assert_eq!(cut(Duration::from_secs(7)), Duration::from_secs(7));
+        let (soon, late) = (now + Duration::from_secs(50), now + Duration::from_secs(90));
+        let inside = |outer, inner| scope(outer, scope(inner, async { current() }));
+        assert_eq!(inside(late, soon).await, Some(soon));
+        assert_eq!(inside(soon, late).await, Some(soon));
+        assert_eq!(current(), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn past_the_deadline_nothing_is_left() {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(scope(deadline, async { cut(Duration::from_secs(7)) }).await, Duration::ZERO);
+    #[tokio::test]
+    async fn a_limit_is_cut_to_what_is_left() {
+        let limit = Duration::from_secs(7);
+        assert_eq!(cut(limit), limit, "without a deadline nothing is cut");
+        let now = Instant::now();
+        assert_eq!(scope(now, async { cut(limit) }).await, Duration::ZERO);
+        assert_eq!(scope(now + Duration::from_secs(90), async { cut(limit) }).await, limit);
+        let left = scope(now + Duration::from_secs(5), async { cut(limit) }).await;
+        assert!(left <= Duration::from_secs(5) && left > Duration::from_secs(1), "{left:?}");
     }
 }

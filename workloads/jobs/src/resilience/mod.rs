@@ -1,6 +1,7 @@
 //! Staying useful while something else is not: trying again where that is safe, leaving alone what is down, and not working past the time of whoever waits.
 
 pub mod breaker;
+pub mod collector;
 pub mod deadline;
 mod retry;
 

@@ -1,6 +1,7 @@
 //! The job core on a real PostgreSQL, RabbitMQ and Redis.
 
 mod admission;
+mod breaker;
 mod broker;
 mod cache;
 mod children;
