@@ -28,8 +28,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How long a request to stop a statement may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection beyond the lasting ones may rest before it is closed, and how often that is looked at.
-const OVERFLOW_REST: Duration = Duration::from_secs(5);
-const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
+const OVERFLOW_REST: Duration = Duration::from_secs(2);
+const OVERFLOW_LOOK: Duration = Duration::from_millis(500);
 
 /// What a statement's parameters are given as.
 pub(super) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];

@@ -14,18 +14,18 @@ use super::server::{folder, free_port, give, other_user, start, tied};
 use crate::store::{Address, Policy, Store, migrate};
 
 /// Not a secret: the server listens on loopback for as long as a test runs.
-const PASSWORD: &str = "for-tests";
+pub(super) const PASSWORD: &str = "for-tests";
 /// A migrated database that others are copied from.
 const TEMPLATE: &str = "switchyard_template";
 
 /// A private PostgreSQL.
 pub struct Postgres {
-    port: u16,
-    folder: PathBuf,
-    user: Option<(String, u32, u32)>,
+    pub(super) port: u16,
+    pub(super) folder: PathBuf,
+    pub(super) user: Option<(String, u32, u32)>,
     /// `name=value`, of this server alone.
-    settings: Vec<String>,
-    databases: AtomicU32,
+    pub(super) settings: Vec<String>,
+    pub(super) databases: AtomicU32,
 }
 
 /// A migrated database of its own.
@@ -84,7 +84,7 @@ impl Postgres {
         // The superuser comes in without a password: proving one costs a tenth of a second in an unoptimised test, thousands of times.
         fs::write(
             data.join("pg_hba.conf"),
-            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+            "host all,replication postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
         )
         .expect("the server's folder can be written");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -190,7 +190,7 @@ impl TestDatabase {
     }
 }
 
-async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
+pub(super) async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(uri, NoTls).await?;
     tokio::spawn(async move {
         let _ = connection.await;
@@ -213,7 +213,7 @@ fn children(parent: &str) -> Vec<String> {
 }
 
 /// Path of one of the server's programs.
-fn program(name: &str) -> String {
+pub(super) fn program(name: &str) -> String {
     binaries().join(name).to_string_lossy().into_owned()
 }
 

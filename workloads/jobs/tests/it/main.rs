@@ -5,6 +5,7 @@ mod breaker;
 mod broker;
 mod cache;
 mod children;
+mod connections;
 mod events;
 mod ground;
 mod interleavings;

@@ -1,0 +1,59 @@
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    postgres::{Postgres, connect, program},
+    server::{folder, free_port, give, tied},
+};
+
+impl Postgres {
+    /// A hot standby that streams from this server, running. It can be killed and started like any server of one's own.
+    pub async fn replica(&self) -> Self {
+        static REPLICAS: AtomicU32 = AtomicU32::new(0);
+        let folder = folder(&format!("postgres-replica{}", REPLICAS.fetch_add(1, Ordering::Relaxed)));
+        if let Some((_, uid, gid)) = &self.user {
+            give(&folder, *uid, *gid);
+        }
+        let mut copy = tied(&program("pg_basebackup"), "KILL", self.user.as_ref());
+        copy.current_dir(&folder)
+            .args(["--host=127.0.0.1", "--username=postgres", "--no-password", "--write-recovery-conf"])
+            .args(["--wal-method=stream", "--checkpoint=fast", "--no-sync"])
+            .arg(format!("--port={}", self.port()))
+            .arg(format!("--pgdata={}", folder.join("data").display()));
+        let copied = tokio::task::spawn_blocking(move || copy.output())
+            .await
+            .expect("the copying ends")
+            .expect("setpriv is there (package util-linux)");
+        assert!(copied.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&copied.stderr));
+        let replica = Self {
+            port: free_port(),
+            folder,
+            user: self.user.clone(),
+            settings: self.settings.clone(),
+            databases: AtomicU32::new(0),
+        };
+        replica.up().await;
+        replica
+    }
+
+    /// Waits until `replica` shows all that has been committed here.
+    ///
+    /// # Panics
+    /// After 20 s.
+    pub async fn shown_by(&self, replica: &Self) {
+        let here = connect(&self.uri("postgres")).await.expect("PostgreSQL takes connections");
+        let there = connect(&replica.uri("postgres")).await.expect("the replica takes connections");
+        let end: String =
+            here.query_one("select pg_current_wal_lsn()::text", &[]).await.expect("the server answers").get(0);
+        let began = Instant::now();
+        let replayed = format!("select pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");
+        while !there.query_one(&replayed, &[]).await.expect("the replica answers").get::<_, bool>(0) {
+            assert!(began.elapsed() < Duration::from_secs(20), "the replica does not catch up");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A process' database connections: how many, for how long, and what becomes of one that falls silent.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use switchyard_contract::ConnectionPool;
+use switchyard_jobs::{
+    model::TenantId,
+    resilience::{breaker::State, deadline},
+    store::{Address, Store, StoreError},
+    testing::{Postgres, Proxy, TestDatabase, postgres},
+};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::ground::quick;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn store_at(uri: &str, size: u32, overflow: u32) -> Store {
+    let connections = ConnectionPool { size, overflow, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
+    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, quick())
+}
+
+/// A database on which asking for a tenant takes until the client's lock is given up.
+async fn slow(server: &Postgres) -> (TestDatabase, Client) {
+    let database = server.bare_database().await;
+    let blocker = database.client().await;
+    blocker
+        .batch_execute(
+            "create schema switchyard;
+             create function switchyard.tenant_report(uuid) returns jsonb language sql
+                 as 'select null::jsonb from (select pg_advisory_xact_lock_shared(1)) as waited';
+             select pg_advisory_lock(1)",
+        )
+        .await
+        .unwrap();
+    (database, blocker)
+}
+
+/// Waits until `count` statements wait for the lock.
+async fn waiting(blocker: &Client, count: i64) {
+    let wait = async {
+        loop {
+            let found = blocker
+                .query_one("select count(*) from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())", &[])
+                .await
+                .unwrap();
+            if found.get::<_, i64>(0) == count {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("there are never {count} statements that wait"));
+}
+
+async fn ask(store: Store) -> Result<(), StoreError> {
+    store.tenant(TenantId(Uuid::nil())).await.map(drop)
+}
+
+#[tokio::test]
+async fn overflow_connections_are_made_when_all_are_busy_and_go_when_they_have_rested() {
+    let (database, blocker) = slow(postgres().await).await;
+    let store = store_at(&database.uri, 1, 2);
+    let calls: Vec<_> = (0..5).map(|_| tokio::spawn(ask(store.clone()))).collect();
+    waiting(&blocker, 3).await;
+    assert_eq!(store.pool_status().size, 3, "one that lasts, two that overflow, and no more");
+    blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+    for call in join_all(calls).await {
+        call.unwrap().unwrap();
+    }
+    let trimmed = async {
+        while store.pool_status().size > 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, trimmed).await.expect("the overflow is never closed");
+    store.ping().await.unwrap();
+    assert_eq!(store.pool_status().size, 1, "the lasting one is still there");
+}
+
+#[tokio::test]
+async fn past_the_deadline_the_statement_is_stopped_and_the_next_call_works() {
+    let (database, blocker) = slow(postgres().await).await;
+    let store = store_at(&database.uri, 1, 0);
+    let began = Instant::now();
+    let late = deadline::scope(began + Duration::from_millis(200), ask(store.clone())).await;
+    assert!(matches!(late, Err(StoreError::Interrupted(_))), "{late:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    // The server's own limit is 20 s away.
+    timeout(Duration::from_secs(5), waiting(&blocker, 0)).await.expect("the statement still runs");
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn past_the_deadline_nothing_is_sent_any_more() {
+    let store = store_at(&postgres().await.bare_database().await.uri, 1, 0);
+    let late = deadline::scope(Instant::now(), store.now()).await;
+    assert!(matches!(&late, Err(StoreError::Unavailable(why)) if why.contains("deadline")), "{late:?}");
+    assert_eq!(store.pool_status().size, 0);
+}
+
+#[tokio::test]
+async fn a_pooler_that_never_answers_costs_the_deadline_and_a_connection() {
+    let server = postgres().await;
+    let proxy = Proxy::to(server.port()).await;
+    let database = server.bare_database().await;
+    let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 1, 0);
+    store.now().await.unwrap();
+    proxy.holding(1).await;
+    proxy.silence();
+    let began = Instant::now();
+    let silent = deadline::scope(began + Duration::from_millis(200), store.now()).await;
+    assert!(matches!(silent, Err(StoreError::Interrupted(_))), "{silent:?}");
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    timeout(PATIENCE, proxy.holding(0)).await.expect("the silent connection is kept");
+    proxy.speak();
+    store.now().await.expect("a new connection is made");
+}
+
+#[tokio::test]
+async fn silence_opens_the_breaker_and_impatience_does_not() {
+    let server = postgres().await;
+    let proxy = Proxy::to(server.port()).await;
+    let database = server.bare_database().await;
+    let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 4, 0);
+    for answer in join_all((0..4).map(|_| store.ping())).await {
+        answer.unwrap();
+    }
+    proxy.silence();
+    let within = |time| {
+        let store = &store;
+        join_all((0..4).map(move |_| deadline::scope(Instant::now() + time, store.now())))
+    };
+    assert!(within(Duration::from_millis(50)).await.iter().all(Result::is_err));
+    assert_eq!(store.breaker().state(), State::Closed, "50 ms are no time");
+    assert!(within(Duration::from_millis(2500)).await.iter().all(Result::is_err));
+    assert_eq!(store.breaker().state(), State::Open);
+}
