@@ -1,0 +1,9 @@
+-- The events of an analysis are numbered from 1 without gaps, and the last one tells its end.
+select j.id::text as subject,
+    format('is %s with %s events; the last of %s kept is number %s and says %s', j.state, j.seq, count(e.seq), max(e.seq),
+        (array_agg(e.state order by e.seq desc))[1]) as detail
+from switchyard.jobs j left join switchyard.events e on e.job_id = j.id
+where j.parent_id is null
+group by j.id
+having count(e.seq) <> j.seq or max(e.seq) <> j.seq or min(e.seq) <> 1
+    or (j.finished_at is not null and (array_agg(e.state order by e.seq desc))[1] is distinct from j.state)

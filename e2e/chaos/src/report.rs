@@ -1,0 +1,56 @@
+//! What a run came to, for people.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use crate::{
+    checks::{self, Broken},
+    faults::Done,
+};
+
+/// One run.
+pub struct Report {
+    pub seed: u64,
+    /// How long load and faults lasted.
+    pub load: Duration,
+    /// How long it took until everything had come to rest.
+    pub rest: Duration,
+    pub faults: Done,
+    /// What callers did and were told.
+    pub calls: BTreeMap<String, u32>,
+    /// Jobs by sort and state, from the database.
+    pub jobs: Vec<(String, i64)>,
+    pub broken: Vec<Broken>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, load, rest, .. } = self;
+        writeln!(
+            f,
+            "seed {seed}: {:.0} s of load and faults, at rest {:.1} s later",
+            load.as_secs_f64(),
+            rest.as_secs_f64()
+        )?;
+        writeln!(f, "  faults")?;
+        for (name, count) in &self.faults {
+            writeln!(f, "    {count:>6}  {name}")?;
+        }
+        writeln!(f, "  callers")?;
+        for (name, count) in &self.calls {
+            writeln!(f, "    {count:>6}  {name}")?;
+        }
+        writeln!(f, "  jobs")?;
+        for (name, count) in &self.jobs {
+            writeln!(f, "    {count:>6}  {name}")?;
+        }
+        if self.broken.is_empty() {
+            let names: Vec<String> = checks::ALL.iter().map(|check| check.name.replace('_', " ")).collect();
+            return write!(f, "  held, each of {}: {}", names.len(), names.join(", "));
+        }
+        writeln!(f, "  BROKEN, in {} places; run it again with --seed {seed}", self.broken.len())?;
+        for broken in self.broken.iter().take(50) {
+            writeln!(f, "    {broken}")?;
+        }
+        Ok(())
+    }
+}
