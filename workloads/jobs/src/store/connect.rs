@@ -1,24 +1,19 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use serde::de::DeserializeOwned;
 use switchyard_contract::{Config, ConnectionPool, Lanes, Mount, Retry, Tiers};
-use tokio_postgres::{
-    Row,
-    types::Json,
-};
+use tokio_postgres::{Row, types::Json};
 
 use super::{
     StoreError,
-    admission::{Submissions, submissions},
-    work::{Completions, completions},
     address::{Address, AddressError},
+    admission::{Submissions, submissions},
     failover,
     server::{Guard, Params, Server, primary_breaker, replica_breaker},
+    work::{Completions, completions},
 };
 use crate::resilience::Breaker;
 
@@ -77,10 +72,8 @@ impl Store {
 
     /// The same store with read replicas. Each is a server of its own, so `connections` holds for each.
     pub fn with_replicas(mut self, replicas: &[Address], application: &str, connections: ConnectionPool) -> Self {
-        self.replicas = replicas
-            .iter()
-            .map(|address| Server::new(address, application, connections, replica_breaker()))
-            .collect();
+        self.replicas =
+            replicas.iter().map(|address| Server::new(address, application, connections, replica_breaker())).collect();
         self
     }
 
@@ -102,6 +95,11 @@ impl Store {
     /// The replicas' circuit breakers, in the order of their addresses.
     pub fn replica_breakers(&self) -> impl Iterator<Item = &Breaker> {
         self.replicas.iter().map(Server::breaker)
+    }
+
+    /// Whether there are replicas: without them [`Store::relaxed`] asks the primary.
+    pub(super) fn replicated(&self) -> bool {
+        !self.replicas.is_empty()
     }
 
     /// One trip to the primary and back, for readiness; made whatever the breaker says, which hears how it went.

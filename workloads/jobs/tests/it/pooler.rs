@@ -1,0 +1,145 @@
+//! Behind a real PgBouncer in transaction mode: every statement may land on another server connection, and few of them serve many clients.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::future::join_all;
+use serde_json::json;
+use switchyard_contract::{ConnectionPool, Kind, Role, RoleGrant, Tier};
+use switchyard_jobs::{
+    model::{JobState, Queue},
+    store::{Address, Admission, Idempotency, Lease, ProgressReport, ResultOutcome, Store, SubmitRequest},
+    testing::{PgBouncer, Postgres, TestDatabase, postgres},
+};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+use crate::ground::{quick, request, tenant};
+
+/// Server connections that PgBouncer may hold for a user on a database.
+const FEW: u32 = 3;
+
+async fn behind(server: &Postgres, database: &TestDatabase, logins: &[(&str, &str)]) -> (PgBouncer, String) {
+    let pooler = PgBouncer::before(server, FEW, logins).await;
+    let uri = pooler.uri(database.uri.rsplit_once('/').unwrap().1);
+    (pooler, uri)
+}
+
+fn store_at(uri: &str, size: u32) -> Store {
+    let connections = ConnectionPool { size, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
+    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, quick())
+}
+
+async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(uri, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn lease() -> Lease<'static> {
+    Lease { worker: "test", duration: Duration::from_secs(30), call: Uuid::new_v4(), again: false }
+}
+
+#[tokio::test]
+async fn a_job_lives_its_life_through_a_pooler_that_hands_out_connections_by_transaction() {
+    let server = postgres().await;
+    let database = server.database().await;
+    let (_pooler, uri) = behind(server, &database, &[]).await;
+    // Each process with connections of its own, so that hardly two calls share one.
+    let (api, worker, relay) = (store_at(&uri, 4), store_at(&uri, 4), store_at(&uri, 4));
+    let (tenant, key) = tenant(&api, Tier::Standard, 100).await;
+    let Admission::Accepted { job, .. } = api.submit(&request(key, "someone")).await.unwrap() else {
+        panic!("it was refused")
+    };
+    let queue = Queue { kind: Kind::General, lane: job.lane };
+    let claims = worker.claim(queue, 8, &lease()).await.unwrap();
+    let [claim] = claims.as_slice() else { panic!("one job was put in, {} came out", claims.len()) };
+    assert_eq!(claim.job.id, job.id);
+    for percent in [20, 40, 60] {
+        assert_eq!(worker.heartbeat(&[claim.held()], Duration::from_secs(30)).await.unwrap(), [job.id]);
+        let report = ProgressReport { held: claim.held(), percent, stage: "analysing".to_owned() };
+        worker.progress(&[report]).await.unwrap();
+        assert_eq!(api.job(tenant, job.id).await.unwrap().unwrap().progress, i16::from(percent));
+    }
+    assert!(relay.expired(10).await.unwrap().is_empty());
+    worker.complete(claim.held(), &json!({ "followers": 3 })).await.unwrap().expect("the claim holds");
+    let finished = api.result(tenant, job.id).await.unwrap();
+    let ResultOutcome::Finished { job, result } = finished else { panic!("{finished:?}") };
+    assert_eq!((job.state, result), (JobState::Completed, json!({ "followers": 3 })));
+}
+
+#[tokio::test]
+async fn sixty_four_submissions_at_once_share_three_server_connections_and_none_is_lost_or_doubled() {
+    let server = postgres().await;
+    let database = server.database().await;
+    let (_pooler, uri) = behind(server, &database, &[]).await;
+    // As many processes as there may be pods.
+    let stores: Vec<Store> = (0..8).map(|_| store_at(&uri, 8)).collect();
+    let (tenant, key) = tenant(&stores[0], Tier::Enterprise, 10_000).await;
+    let submit = |n: usize| {
+        // Each of them twice, from two processes.
+        let (store, username) = (&stores[n % stores.len()], format!("profile{}", n % 32));
+        async move {
+            let idempotency = Idempotency::of(username.as_str(), username.as_bytes());
+            let request = SubmitRequest { idempotency: Some(&idempotency), ..request(key, &username) };
+            store.submit(&request).await.unwrap()
+        }
+    };
+    let limit = quick().tiers.enterprise.concurrent;
+    let (mut accepted, mut replayed) = (HashSet::new(), HashSet::new());
+    for admission in join_all((0..64).map(submit)).await {
+        match admission {
+            Admission::Accepted { job, .. } => assert!(accepted.insert(job.id), "accepted twice"),
+            Admission::Replayed { job, .. } => assert!(replayed.insert(job.id), "sent twice, answered thrice"),
+            Admission::ConcurrentLimit { limit: told, .. } => assert_eq!(told, limit),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(accepted.len(), limit as usize);
+    assert_eq!(accepted, replayed, "the second of each pair got the first one's answer");
+    let report = stores[1].tenant(tenant).await.unwrap().unwrap();
+    assert_eq!((report.running, report.credits), (limit, report.ledger_sum));
+    let sessions = database.client().await;
+    let held: i64 = sessions
+        .query_one(
+            "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert!(held <= i64::from(FEW), "{held} server connections for {FEW}");
+}
+
+#[tokio::test]
+async fn what_postgresql_allows_a_role_holds_behind_the_pooler() {
+    // Roles belong to the whole server, so that this needs one of its own.
+    let server = Postgres::own(&["fsync=off"]).await;
+    let database = server.bare_database().await;
+    let admin = database.client().await;
+    let grant = RoleGrant { role: Role::Discovery, connections: 2, statement_timeout_seconds: 1 };
+    let role = grant.role.as_str();
+    admin
+        .batch_execute(&format!(
+            "create role {role} login password 'hunter2' connection limit {};
+             alter role {role} set statement_timeout = '{}s'",
+            grant.connections, grant.statement_timeout_seconds
+        ))
+        .await
+        .unwrap();
+    let (_pooler, uri) = behind(&server, &database, &[(role, "hunter2")]).await;
+    let uri = uri.replace("postgres:for-tests", &format!("{role}:hunter2"));
+    let clients: Vec<Client> = join_all((0..6).map(|_| connect(&uri))).await.into_iter().map(Result::unwrap).collect();
+
+    let long = clients[0].query("select pg_sleep(60)", &[]).await.unwrap_err();
+    assert_eq!(long.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{long}");
+
+    // PgBouncer would use three; PostgreSQL grants two, and everyone has their turn.
+    let asked =
+        join_all(clients.iter().map(|client| client.query_typed("select pg_backend_pid() from pg_sleep(0.1)", &[])))
+            .await;
+    let pids: HashSet<i32> = asked.into_iter().map(|rows| rows.unwrap()[0].get(0)).collect();
+    assert!(pids.len() <= 2, "{pids:?}");
+    let held = admin.query_one("select count(*) from pg_stat_activity where usename = $1", &[&role]).await.unwrap();
+    assert!(held.get::<_, i64>(0) <= 2);
+    server.end();
+}

@@ -1,0 +1,181 @@
+//! Reads from a real hot standby: which come from it, and which do when the primary is away.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use switchyard_contract::{ConnectionPool, Tier};
+use switchyard_jobs::{
+    model::{Job, TenantId},
+    resilience::{breaker::State, deadline},
+    store::{Address, Admission, JobFilter, KeyHash, NewTenant, Store, StoreError, failover, migrate},
+    testing::{Postgres, Proxy},
+};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use crate::ground::{quick, request};
+
+/// A primary and a replica that a store reads from.
+struct Pair {
+    primary: Postgres,
+    replica: Postgres,
+    database: String,
+    store: Store,
+    tenant: TenantId,
+    key: KeyHash,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let primary = Postgres::own(&["fsync=off"]).await;
+        let database = primary.bare_database().await;
+        migrate(&mut database.client().await).await.unwrap();
+        let replica = primary.replica().await;
+        let database = database.uri.rsplit_once('/').unwrap().1.to_owned();
+        let store = store_at(&primary.uri(&database), &[replica.uri(&database)]);
+        let tenant =
+            store.create_tenant(&NewTenant { name: "tester", tier: Tier::Premium, credits: 100 }).await.unwrap().id;
+        let key = KeyHash::of(store.create_key(tenant).await.unwrap().unwrap().secret.expose_secret());
+        Self { primary, replica, database, store, tenant, key }
+    }
+
+    async fn submit(&self, username: &str) -> Job {
+        match self.store.submit(&request(self.key, username)).await.unwrap() {
+            Admission::Accepted { job, .. } => job,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    async fn on_replica(&self) -> Client {
+        let (client, connection) =
+            tokio_postgres::connect(&self.replica.uri(&self.database), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// How many jobs an admin sees, which may be a little old.
+    async fn seen_by_admin(&self) -> usize {
+        let filter = JobFilter { limit: 10, ..JobFilter::default() };
+        self.store.all_jobs(&filter).await.unwrap().jobs.len()
+    }
+
+    /// How many jobs the tenant sees on the first page, which must be all.
+    async fn seen_by_tenant(&self) -> Result<usize, StoreError> {
+        let filter = JobFilter { limit: 10, ..JobFilter::default() };
+        self.store.jobs(self.tenant, &filter).await.map(|page| page.jobs.len())
+    }
+
+    fn end(self) {
+        self.replica.end();
+        self.primary.end();
+    }
+}
+
+fn store_at(primary: &str, replicas: &[String]) -> Store {
+    let connections = ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 10 };
+    let replicas: Vec<Address> = replicas.iter().map(|uri| Address::parse(uri, "replica-uris").unwrap()).collect();
+    let primary = Address::parse(primary, "uri").unwrap();
+    Store::open(&primary, "switchyard-test", connections, quick()).with_replicas(
+        &replicas,
+        "switchyard-test",
+        connections,
+    )
+}
+
+#[tokio::test]
+async fn what_may_be_old_comes_from_the_replica_and_what_must_be_fresh_does_not() {
+    let pair = Pair::new().await;
+    pair.submit("first").await;
+    pair.primary.shown_by(&pair.replica).await;
+    assert_eq!(pair.seen_by_admin().await, 1);
+    // From here on the replica falls behind.
+    let replica = pair.on_replica().await;
+    replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    let second = pair.submit("second").await;
+    assert_eq!(pair.seen_by_admin().await, 1, "the replica does not know of it");
+    let (own, stood_in) = failover::noticed(pair.store.job(pair.tenant, second.id)).await;
+    assert_eq!(own.unwrap().map(|job| job.id), Some(second.id), "whoever submits sees it at once");
+    assert_eq!(pair.seen_by_tenant().await.unwrap(), 2);
+    assert!(!stood_in, "nothing stood in for the primary");
+    replica.batch_execute("select pg_wal_replay_resume()").await.unwrap();
+    pair.end();
+}
+
+#[tokio::test]
+async fn a_replica_that_is_away_costs_nobody_an_answer_and_is_asked_again_later() {
+    let pair = Pair::new().await;
+    pair.submit("someone").await;
+    pair.primary.shown_by(&pair.replica).await;
+    assert_eq!(pair.seen_by_admin().await, 1);
+    pair.replica.kill();
+    assert_eq!(pair.seen_by_admin().await, 1, "the primary answers");
+    let breaker = || pair.store.replica_breakers().next().unwrap();
+    assert_eq!(breaker().state(), State::Open, "it is left alone");
+    assert_eq!(pair.seen_by_admin().await, 1);
+    assert_eq!(pair.store.breaker().state(), State::Closed);
+
+    pair.replica.up().await;
+    breaker().heard();
+    let replica = pair.on_replica().await;
+    replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    pair.submit("another").await;
+    assert_eq!(pair.seen_by_admin().await, 1, "it is asked again");
+    replica.batch_execute("select pg_wal_replay_resume()").await.unwrap();
+    pair.end();
+}
+
+#[tokio::test]
+async fn while_the_primary_is_away_a_replica_answers_reads_and_says_so_and_nothing_is_written() {
+    let pair = Pair::new().await;
+    let job = pair.submit("someone").await;
+    pair.primary.shown_by(&pair.replica).await;
+    pair.primary.kill();
+    for _ in 0..5 {
+        let (read, stood_in) = failover::noticed(pair.store.job(pair.tenant, job.id)).await;
+        assert_eq!(read.unwrap().map(|job| job.id), Some(job.id));
+        assert!(stood_in, "what it says may be old");
+    }
+    assert_eq!(pair.store.breaker().state(), State::Open, "the primary is asked no more");
+    assert_eq!(pair.seen_by_tenant().await.unwrap(), 1);
+    let written = pair.store.submit(&request(pair.key, "another")).await;
+    assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
+
+    pair.primary.up().await;
+    pair.store.ping().await.unwrap();
+    let (read, stood_in) = failover::noticed(pair.store.job(pair.tenant, job.id)).await;
+    assert_eq!(read.unwrap().map(|job| job.id), Some(job.id));
+    assert!(!stood_in, "the primary is back");
+    pair.submit("another").await;
+    pair.end();
+}
+
+#[tokio::test]
+async fn a_primary_that_is_silent_leaves_a_read_time_enough_for_the_replica() {
+    let pair = Pair::new().await;
+    let job = pair.submit("someone").await;
+    pair.primary.shown_by(&pair.replica).await;
+    let proxy = Proxy::to(pair.primary.port()).await;
+    let through = pair.primary.uri(&pair.database).replace(&pair.primary.port().to_string(), &proxy.port().to_string());
+    let store = store_at(&through, &[pair.replica.uri(&pair.database)]);
+    store.ping().await.unwrap();
+    proxy.silence();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let (read, stood_in) = failover::noticed(deadline::scope(deadline, store.job(pair.tenant, job.id))).await;
+    assert_eq!(read.unwrap().map(|job| job.id), Some(job.id));
+    assert!(stood_in && Instant::now() < deadline);
+    pair.end();
+}
+
+#[tokio::test]
+async fn with_all_servers_away_the_answer_is_an_error_and_not_a_wait() {
+    let pair = Pair::new().await;
+    pair.seen_by_tenant().await.unwrap();
+    pair.replica.kill();
+    pair.primary.kill();
+    let began = Instant::now();
+    let error = pair.seen_by_tenant().await.unwrap_err();
+    assert!(error.is_passing() && began.elapsed() < Duration::from_secs(2), "{error} after {:?}", began.elapsed());
+    pair.primary.up().await;
+    pair.replica.up().await;
+    pair.end();
+}
