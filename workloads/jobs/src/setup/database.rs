@@ -1,14 +1,23 @@
 use std::{error::Error as _, io};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{
     Mount, RoleGrant,
     files::{DATABASE_ADMIN_URI, DATABASE_URI},
 };
 use tokio_postgres::{Client, NoTls, error::SqlState};
 
-use super::{Attempt, Component, SetupError, reach, roles};
-use crate::store::{Address, AddressError, MigrateError, migrate};
+use super::{
+    Attempt, Component, SetupError, reach,
+    roles::{self, RoleError},
+};
+use crate::{
+    resilience::full_jitter,
+    store::{Address, AddressError, MigrateError, migrate},
+};
+
+/// How often the roles are made again when another set-up on the same server got in between.
+const ROLE_ATTEMPTS: u32 = 10;
 
 /// Brings the schema up to date, and makes the roles whose passwords are mounted.
 pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), SetupError> {
@@ -26,7 +35,7 @@ pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), S
     if logins.is_empty() {
         return Ok(());
     }
-    roles::make(&mut client, &logins)
+    make_roles(&mut client, &logins)
         .await
         .map_err(|error| failed(format!("cannot make the database roles as user '{}': {error}", admin.user())))?;
     for (grant, _) in &logins {
@@ -34,6 +43,30 @@ pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), S
         reach(Component::Database, || connect(&login)).await?;
     }
     Ok(())
+}
+
+/// Makes the roles, again when another platform's set-up on the same server was at them: roles belong to the whole server, and no lock that any user may
+/// take does.
+async fn make_roles(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
+    let mut attempt = 0;
+    loop {
+        match roles::make(client, logins).await {
+            Err(RoleError::Database(error)) if attempt < ROLE_ATTEMPTS && was_overtaken(&error) => {
+                tokio::time::sleep(full_jitter(attempt)).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether another transaction changed the same role in between, which PostgreSQL tells in more than one way.
+fn was_overtaken(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        let known = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::T_R_DEADLOCK_DETECTED]
+            .contains(db.code());
+        known || (*db.code() == SqlState::INTERNAL_ERROR && db.message().contains("concurrently"))
+    })
 }
 
 fn admin_address(mount: &Mount) -> Result<Address, AddressError> {

@@ -4,7 +4,7 @@ use switchyard_contract::{Config, ConnectionPool, Database, Mount, Platform, Poo
 use switchyard_jobs::{
     setup::{self, Component},
     store::{Admission, KeyHash, Store, StoreError, SubmitRequest},
-    testing::{postgres, rabbitmq, redis},
+    testing::{Postgres, postgres, rabbitmq, redis},
 };
 
 /// A mounted folder, gone with the test.
@@ -39,7 +39,7 @@ fn config(workload: Workload, role: Role) -> Config {
         database: Database {
             role,
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 3, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
+            connections: ConnectionPool { size: 3, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
         },
         lanes: Default::default(),
         tiers: Default::default(),
@@ -93,6 +93,34 @@ async fn it_makes_schema_queues_and_roles_that_may_do_their_work_and_no_more_and
     let both = futures::join!(sleep(&crowd), sleep(&crowd), sleep(&crowd));
     let refused = [both.0, both.1, both.2].into_iter().filter(|r| matches!(r, Err(StoreError::Unavailable(_)))).count();
     assert_eq!(refused, 1, "two connections, and no third");
+}
+
+#[tokio::test]
+async fn platforms_that_share_a_server_may_be_set_up_at_the_same_moment() {
+    // A server of its own, since other tests make roles with other passwords.
+    let server = Postgres::own(&["fsync=off"]).await;
+    let mut folders = Vec::new();
+    for n in 0..4 {
+        let folder = Folder::new(&format!("together{n}"));
+        folder.secret("database", "uri", &server.bare_database().await.uri);
+        folder.secret("broker", "uri", &rabbitmq().await.vhost());
+        folder.secret("cache", "uri", &redis().await.database());
+        for role in Role::ALL {
+            folder.secret("database-roles", role.as_str(), &format!("password-of-{role}"));
+        }
+        folders.push(folder);
+    }
+    for _ in 0..3 {
+        let mut runs = tokio::task::JoinSet::new();
+        for folder in &folders {
+            let mount = folder.mount();
+            runs.spawn(async move { setup::run(&setup_config(), &mount).await });
+        }
+        for result in runs.join_all().await {
+            result.unwrap();
+        }
+    }
+    server.end();
 }
 
 /// Something that keeps a connection busy for a moment.
