@@ -12,7 +12,7 @@ mod tier;
 
 pub use config::{
     Analysis, Config, ConnectionPool, Database, ObjectStore, Platform, Pooler, ProfileSource, Retry, RoleGrant,
-    Workload,
+    SourceLimits, Workload,
 };
 pub use files::Mount;
 pub use kind::Kind;
