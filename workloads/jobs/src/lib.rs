@@ -10,6 +10,7 @@ pub mod handler;
 pub mod maintenance;
 pub mod model;
 pub mod ops;
+pub mod process;
 pub mod resilience;
 pub mod runner;
 pub mod setup;
