@@ -1,21 +1,13 @@
 //! Tells the world what a change in the store has led to, after the commit and off the caller's path.
 
-use std::time::Duration;
-
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    broker::Broker,
-    model::{Effects, JobId},
-    store::Store,
-};
+use crate::{broker::Broker, model::Effects};
 
 /// Effects that may wait; beyond them the relay and the watchers' own looks at the store have to do.
 const BACKLOG: usize = 8192;
 /// Effects that go out together.
 const BATCH: usize = 256;
-/// How long a published pointer may lead to nothing before it is published again, at first.
-pub const PUBLISH_AGAIN: Duration = Duration::from_secs(60);
 
 enum Order {
     Announce(Effects),
@@ -28,7 +20,7 @@ pub struct Announcer(mpsc::Sender<Order>);
 
 impl Announcer {
     /// Begins to work; ends with its last clone. Needs a running tokio runtime.
-    pub fn start(store: Store, broker: Broker) -> Self {
+    pub fn start(broker: Broker) -> Self {
         let (sender, mut receiver) = mpsc::channel(BACKLOG);
         tokio::spawn(async move {
             let mut orders = Vec::new();
@@ -44,7 +36,7 @@ impl Announcer {
                         Order::Flush(done) => flushed.push(done),
                     }
                 }
-                publish(&store, &broker, &effects).await;
+                publish(&broker, &effects).await;
                 for done in flushed {
                     // Whoever asked may have stopped waiting.
                     let _ = done.send(());
@@ -71,7 +63,7 @@ impl Announcer {
     }
 }
 
-async fn publish(store: &Store, broker: &Broker, effects: &Effects) {
+async fn publish(broker: &Broker, effects: &Effects) {
     if effects.is_empty() || !broker.is_connected() {
         return;
     }
@@ -79,20 +71,7 @@ async fn publish(store: &Store, broker: &Broker, effects: &Effects) {
     if let Err(error) = events {
         tracing::debug!(%error, "events not published; watchers will find them in the store");
     }
-    if !published.out.is_empty()
-        && let Err(error) = store.mark_published(&published.out, PUBLISH_AGAIN).await
-    {
-        tracing::debug!(%error, "published jobs not marked; they will be published once more");
-    }
-    unpublished(store, &published.failed, published.error.as_deref()).await;
-}
-
-pub(crate) async fn unpublished(store: &Store, jobs: &[JobId], error: Option<&str>) {
-    if jobs.is_empty() {
-        return;
-    }
-    tracing::warn!(jobs = jobs.len(), error, "jobs not published; the relay will try again");
-    if let Err(error) = store.mark_unpublished(jobs).await {
-        tracing::debug!(%error, "unpublished jobs not marked; they come later");
+    if let Some(error) = published.error {
+        tracing::warn!(jobs = published.failed.len(), error, "jobs not published; the relay will try again");
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps the job core going: publishing what is due, ending attempts of silent workers, removing what is old.
+//! What keeps the job core going: publishing what lies unclaimed, ending attempts of silent workers, removing what is old.
 //!
 //! Any number of processes may run it at once; each finds what the others have not taken.
 
@@ -8,8 +8,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    announce::{Announcer, PUBLISH_AGAIN, unpublished},
-    broker::Broker,
+    announce::Announcer,
+    broker::{Broker, BrokerError},
     store::{FailOutcome, Kept, Store, StoreError},
 };
 
@@ -18,8 +18,8 @@ use crate::{
 pub struct Policy {
     /// Between two looks for jobs to publish.
     pub relay_every: Duration,
-    /// How long a published pointer may lead to nothing before it is published again, at first; doubled each time, up to 15 min.
-    pub publish_again: Duration,
+    /// How long a job may be claimable before the relay looks whether there is a ticket for it.
+    pub owed_after: Duration,
     /// Between two looks for expired leases.
     pub reap_every: Duration,
     /// Between two rounds of retention.
@@ -31,7 +31,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             relay_every: Duration::from_secs(1),
-            publish_again: PUBLISH_AGAIN,
+            owed_after: Duration::from_secs(1),
             reap_every: Duration::from_secs(2),
             retain_every: Duration::from_secs(300),
             kept: Kept::default(),
@@ -39,7 +39,20 @@ impl Default for Policy {
     }
 }
 
-/// Jobs that one statement hands out.
+/// Why the relay could not do all of its work. It is always worth trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("{jobs} jobs not published: {error}")]
+    Unpublished { jobs: usize, error: String },
+}
+
+/// Tickets of one queue that one round of the relay publishes. With so many, workers are busy until the next round.
+const TICKETS_AT_ONCE: u32 = 10_000;
+/// Leases that one round ends.
 const BATCH: u32 = 500;
 /// Rows that one round of retention removes of each sort.
 const REMOVED_AT_ONCE: u32 = 1000;
@@ -55,9 +68,8 @@ pub async fn run(store: Store, broker: Broker, announcer: Announcer, policy: Pol
         let mut ticks = every(policy.relay_every);
         loop {
             ticks.tick().await;
-            // Without a broker there is nothing to hand out to, and handing out puts off.
             if broker.is_connected() {
-                told("publishing due jobs", publish_due(&store, &broker, policy.publish_again).await);
+                told("publishing claimable jobs", publish_owed(&store, &broker, policy.owed_after).await);
             }
         }
     };
@@ -83,17 +95,19 @@ pub async fn run(store: Store, broker: Broker, announcer: Announcer, policy: Pol
     }
 }
 
-/// Publishes all that is due now. Answers how many it was.
-pub async fn publish_due(store: &Store, broker: &Broker, again: Duration) -> Result<usize, StoreError> {
-    let mut count = 0;
-    loop {
-        let due = store.due(BATCH, again).await?;
-        count += due.len();
-        let published = broker.publish(&due).await;
-        unpublished(store, &published.failed, published.error.as_deref()).await;
-        if due.len() < BATCH as usize || !published.failed.is_empty() {
-            return Ok(count);
+/// Publishes tickets for the jobs that could have been claimed for `min_age`, where the broker has none left: they were lost, or were used up while a pause or
+/// a limit forbade to claim. Answers how many it published.
+pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> Result<usize, RelayError> {
+    let mut tickets = Vec::new();
+    for (queue, jobs) in store.owed(min_age).await? {
+        if broker.depth(queue).await? == 0 {
+            tickets.extend((0..jobs.min(TICKETS_AT_ONCE)).map(|_| queue));
         }
+    }
+    let published = broker.publish(&tickets).await;
+    match published.error {
+        Some(error) => Err(RelayError::Unpublished { jobs: published.failed.len(), error }),
+        None => Ok(published.out),
     }
 }
 
@@ -120,7 +134,7 @@ async fn retain(store: &Store, kept: &Kept) -> Result<usize, StoreError> {
     }
 }
 
-fn told(what: &str, result: Result<usize, StoreError>) {
+fn told<E: std::fmt::Display>(what: &str, result: Result<usize, E>) {
     if let Err(error) = result {
         tracing::warn!(%error, "{what} failed; trying again soon");
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lapin::{
     Channel, Consumer,
     message::Delivery,
@@ -16,27 +16,34 @@ use tokio::time::timeout;
 use super::{
     Broker, BrokerError,
     link::{ANSWER, Link},
+    publish::JOBS_A_MESSAGE,
 };
-use crate::model::{JobId, Queue};
+use crate::model::Queue;
 
 /// How long an open consumer may hear nothing before the queue is asked whether there is something in it.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// Pointers from one queue, at most one at a time in this process' hands: the next one comes only after the last was acknowledged.
+/// Most messages that lie in this process' hands at once.
+pub const WIDEST: u16 = 16;
+
+/// The tickets of one queue, as they are delivered.
 ///
-/// While it is shut nothing is delivered, so no message waits beside a busy worker. Shut it *before* acknowledging the last message to be sure of that.
+/// While it is shut nothing is delivered, so no ticket waits beside a busy worker. Shut it *before* settling the last message to be sure of that.
 pub struct Intake {
     queue: Queue,
     link: Link,
     channel: Channel,
     consumer: Option<Consumer>,
+    /// Messages that the broker delivers ahead while the intake is open.
+    width: u16,
 }
 
-/// A delivered pointer. Dropping it unacknowledged leaves it with the broker until the intake ends.
+/// One delivered message, or several in the order of their delivery. Dropping it unsettled leaves it with the broker until the intake ends. Settling it
+/// settles what the same intake delivered before it as well.
 pub struct Message {
-    /// The job to look at; `None` when the message makes no sense.
-    pub job: Option<JobId>,
-    delivery: Delivery,
+    /// How many jobs it says can be claimed.
+    pub tickets: u32,
+    last: Delivery,
 }
 
 impl Broker {
@@ -44,8 +51,7 @@ impl Broker {
     pub async fn intake(&self, queue: Queue) -> Result<Intake, BrokerError> {
         let link = self.link()?;
         let channel = answered(link.connection.create_channel()).await?;
-        answered(channel.basic_qos(1, BasicQosOptions::default())).await?;
-        Ok(Intake { queue, link, channel, consumer: None })
+        Ok(Intake { queue, link, channel, consumer: None, width: 0 })
     }
 
     /// Messages that lie in `queue`, ready to be delivered.
@@ -55,9 +61,19 @@ impl Broker {
 }
 
 impl Intake {
-    /// Lets messages come.
-    pub async fn open(&mut self) -> Result<(), BrokerError> {
+    /// Lets messages come, up to `ahead` of them (at most [`WIDEST`]) before the first is settled. An intake that is open already stays as it is, unless it
+    /// has become far too narrow.
+    pub async fn open(&mut self, ahead: u32) -> Result<(), BrokerError> {
+        let width = u16::try_from(ahead).unwrap_or(WIDEST).clamp(1, WIDEST);
+        if self.consumer.is_some() && width >= self.width.saturating_mul(4) {
+            self.shut().await?;
+        }
         if self.consumer.is_none() {
+            if width != self.width {
+                // Holds for consumers that begin after it.
+                answered(self.channel.basic_qos(width, BasicQosOptions::default())).await?;
+                self.width = width;
+            }
             let name = self.queue.to_string();
             let consuming = self.channel.basic_consume(
                 name.as_str().into(),
@@ -70,7 +86,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Stops messages from coming; one that was on its way goes back.
+    /// Stops messages from coming; those that were delivered and not handed out go back.
     pub async fn shut(&mut self) -> Result<(), BrokerError> {
         let Some(mut consumer) = self.consumer.take() else { return Ok(()) };
         answered(self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await?;
@@ -105,6 +121,24 @@ impl Intake {
         }
     }
 
+    /// Adds what has been delivered already to `message`, as long as it has fewer than `enough` tickets.
+    pub fn gather(&mut self, message: &mut Message, enough: u32) {
+        while message.tickets < enough
+            && let Some(consumer) = &mut self.consumer
+        {
+            match consumer.next().now_or_never() {
+                None => return,
+                Some(Some(Ok(delivery))) => {
+                    let next = Message::new(delivery);
+                    message.tickets = message.tickets.saturating_add(next.tickets);
+                    message.last = next.last;
+                }
+                // Ended by the broker: to open it again shows whether the rest still works.
+                Some(Some(Err(_)) | None) => self.consumer = None,
+            }
+        }
+    }
+
     /// Closes the channel; what was not acknowledged goes back to the queue.
     pub async fn close(self) {
         let _ = timeout(ANSWER, self.channel.close(200, "done".into())).await;
@@ -113,25 +147,29 @@ impl Intake {
 
 impl Message {
     fn new(delivery: Delivery) -> Self {
-        #[derive(Deserialize)]
-        struct Body {
-            job: JobId,
-        }
-        let job = serde_json::from_slice::<Body>(&delivery.data).ok().map(|body| body.job);
-        Self { job, delivery }
+        Self { tickets: tickets(&delivery.data), last: delivery }
     }
 
     /// The message has done its duty.
     pub async fn acknowledge(self) -> Result<(), BrokerError> {
-        self.delivery.ack(BasicAckOptions::default()).await?;
+        self.last.ack(BasicAckOptions { multiple: true }).await?;
         Ok(())
     }
 
     /// Somebody else is to have it.
     pub async fn give_back(self) -> Result<(), BrokerError> {
-        self.delivery.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+        self.last.nack(BasicNackOptions { multiple: true, requeue: true }).await?;
         Ok(())
     }
+}
+
+/// What a message says. One that makes no sense, or names a job as older versions did, is one ticket: to look costs little.
+fn tickets(body: &[u8]) -> u32 {
+    #[derive(Deserialize)]
+    struct Body {
+        jobs: u32,
+    }
+    serde_json::from_slice::<Body>(body).map_or(1, |body| body.jobs.clamp(1, JOBS_A_MESSAGE))
 }
 
 async fn depth(link: &Link, queue: Queue) -> Result<u32, BrokerError> {
@@ -145,5 +183,19 @@ async fn answered<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T,
     match timeout(ANSWER, asked).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(BrokerError::Silent(ANSWER.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_worth_what_it_says_within_reason_and_one_ticket_when_it_says_nothing() {
+        assert_eq!(tickets(br#"{"jobs":7}"#), 7);
+        assert_eq!(tickets(br#"{"jobs":4000000000}"#), JOBS_A_MESSAGE);
+        for odd in [&b""[..], b"nonsense", br#"{"jobs":0}"#, br#"{"jobs":-3}"#, br#"{"job":"0190"}"#] {
+            assert_eq!(tickets(odd), 1, "{}", String::from_utf8_lossy(odd));
+        }
     }
 }

@@ -36,7 +36,7 @@ pub struct BrokerAddressError(pub(crate) String);
 pub(super) struct Link {
     pub connection: Arc<Connection>,
     /// With publisher confirms.
-    pub pointers: Channel,
+    pub tickets: Channel,
     pub events: Channel,
     pub probe: Channel,
     /// Fires when this connection is given up.
@@ -160,12 +160,12 @@ async fn open(uri: &AMQPUri, name: &str) -> Result<Link, BrokerError> {
     let opening = async {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connection = Connection::connect_uri(uri.clone(), properties).await?;
-        let pointers = connection.create_channel().await?;
-        topology::declare(&pointers).await?;
-        pointers.confirm_select(ConfirmSelectOptions::default()).await?;
+        let tickets = connection.create_channel().await?;
+        topology::declare(&tickets).await?;
+        tickets.confirm_select(ConfirmSelectOptions::default()).await?;
         let events = connection.create_channel().await?;
         let probe = connection.create_channel().await?;
-        Ok(Link { connection: Arc::new(connection), pointers, events, probe, lost: CancellationToken::new() })
+        Ok(Link { connection: Arc::new(connection), tickets, events, probe, lost: CancellationToken::new() })
     };
     timeout(CONNECT, opening).await.unwrap_or(Err(BrokerError::Silent(CONNECT.as_secs())))
 }
@@ -185,7 +185,7 @@ async fn failure(link: &Link) -> String {
             },
             () = link.lost.cancelled() => return "given up by a user of it".to_owned(),
             _ = probe.tick() => {
-                if [&link.pointers, &link.events, &link.probe].iter().any(|channel| !channel.status().connected()) {
+                if [&link.tickets, &link.events, &link.probe].iter().any(|channel| !channel.status().connected()) {
                     return "a channel was closed".to_owned();
                 }
                 let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };

@@ -1,6 +1,7 @@
 //! RabbitMQ, which tells workers where to look and watchers what happened.
 //!
-//! Nothing is kept here that the store does not know: a message that is lost is sent again by the relay, a message that comes twice leads to nothing.
+//! A message is a *ticket*: so many jobs of this queue can be claimed. It names none; which ones they are, and whose turn it is, the store says. So nothing is
+//! kept here that the store does not know: a ticket that is lost is sent again by the relay, one that comes twice leads to nothing.
 //! One [`Broker`] holds one supervised connection, made anew whenever it breaks or falls silent.
 
 mod consume;
@@ -9,10 +10,10 @@ mod publish;
 mod subscribe;
 mod topology;
 
-pub use consume::{Intake, Message};
+pub use consume::{Intake, Message, WIDEST};
 pub use link::{Broker, BrokerAddressError};
 pub(crate) use link::{host, try_once};
-pub use publish::Published;
+pub use publish::{JOBS_A_MESSAGE, Published};
 pub use subscribe::EventFeed;
 pub use topology::{DELIVERY_LIMIT, EVENTS_EXCHANGE, JOBS_EXCHANGE};
 

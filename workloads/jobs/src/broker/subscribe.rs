@@ -1,9 +1,13 @@
+use std::collections::VecDeque;
+
 use futures::StreamExt as _;
 use lapin::{
     Channel, Consumer,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
+
+use serde::Deserialize;
 
 use super::{Broker, BrokerError, EVENTS_EXCHANGE, link::Link};
 use crate::model::Event;
@@ -14,6 +18,8 @@ pub struct EventFeed {
     /// Closing it would end the consumer.
     _channel: Channel,
     consumer: Consumer,
+    /// Received and not handed out yet.
+    here: VecDeque<Event>,
 }
 
 impl Broker {
@@ -36,7 +42,7 @@ impl Broker {
             .await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
-        Ok(EventFeed { link, _channel: channel, consumer })
+        Ok(EventFeed { link, _channel: channel, consumer, here: VecDeque::new() })
     }
 }
 
@@ -44,6 +50,9 @@ impl EventFeed {
     /// The next event; an error means that this feed has ended.
     pub async fn next(&mut self) -> Result<Event, BrokerError> {
         loop {
+            if let Some(event) = self.here.pop_front() {
+                return Ok(event);
+            }
             let next = tokio::select! {
                 next = self.consumer.next() => next,
                 () = self.link.lost.cancelled() => None,
@@ -51,13 +60,47 @@ impl EventFeed {
             match next {
                 None => return Err(BrokerError::Away),
                 Some(Err(error)) => return Err(error.into()),
-                // What this version cannot read it cannot forward either; watchers find it in the store.
-                Some(Ok(delivery)) => {
-                    if let Ok(event) = serde_json::from_slice(&delivery.data) {
-                        return Ok(event);
-                    }
-                }
+                Some(Ok(delivery)) => self.here = events(&delivery.data),
             }
         }
+    }
+}
+
+/// The events of a message: an array, or the single one of older versions. What this version cannot read it cannot forward either; watchers find it in
+/// the store.
+fn events(body: &[u8]) -> VecDeque<Event> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Body {
+        Many(VecDeque<Event>),
+        One(Event),
+    }
+    match serde_json::from_slice(body) {
+        Ok(Body::Many(events)) => events,
+        Ok(Body::One(event)) => VecDeque::from([event]),
+        Err(_) => VecDeque::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::JobId;
+
+    #[test]
+    fn events_are_read_in_arrays_and_alone_as_older_versions_sent_them() {
+        let event = Event {
+            seq: 3,
+            job: JobId::fresh(),
+            state: "running".to_owned(),
+            progress: 40,
+            stage: "images".to_owned(),
+            at: chrono::Utc::now(),
+        };
+        assert_eq!(events(json!([event, event]).to_string().as_bytes()), [event.clone(), event.clone()]);
+        assert_eq!(events(json!(event).to_string().as_bytes()), [event]);
+        assert!(events(b"nonsense").is_empty());
     }
 }

@@ -9,12 +9,12 @@ use switchyard_contract::{Kind, Lane};
 
 use crate::model::Queue;
 
-/// Pointers to claimable jobs go here; the routing key is the queue's name.
+/// Tickets for claimable jobs go here; the routing key is the queue's name.
 pub const JOBS_EXCHANGE: &str = "switchyard.jobs";
-/// Events go here; the routing key is the analysis' id.
+/// Events go here, many in a message.
 pub const EVENTS_EXCHANGE: &str = "switchyard.events";
-/// Deliveries of one message before the broker drops it. Said explicitly, since RabbitMQ 4 has a default and 3 has none. A dropped pointer is published
-/// again by the relay.
+/// Deliveries of one message before the broker drops it. Said explicitly, since RabbitMQ 4 has a default and 3 has none. What a dropped
+/// message stood for is published again by the relay.
 pub const DELIVERY_LIMIT: i32 = 100;
 
 /// Every queue there is.

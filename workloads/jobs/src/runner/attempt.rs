@@ -16,7 +16,7 @@ use crate::{
     cache::Cache,
     handler::{Handler, Outcome, RunContext},
     model::{Effects, JobError},
-    resilience::full_jitter,
+    resilience::{deadline, full_jitter},
     store::{Claim, FailOutcome, Store, StoreError},
 };
 
@@ -39,10 +39,11 @@ impl Bench {
     /// Runs a claimed job and writes what came of it.
     pub(super) async fn run(&self, claim: &Claim, seat: &Seat, limit: Duration) -> Ending {
         let job = &claim.job;
-        let deadline = Instant::now() + limit;
+        let until = Instant::now() + limit;
         let cancelled = seat.lost.child_token();
-        let context = RunContext { progress: seat.reporter(), cancelled: cancelled.clone(), deadline };
-        let work = AssertUnwindSafe(self.handler.run(job, &context)).catch_unwind();
+        let context = RunContext { progress: seat.reporter(), cancelled: cancelled.clone(), deadline: until };
+        let work = deadline::scope(until.into(), self.handler.run(job, &context));
+        let work = AssertUnwindSafe(work).catch_unwind();
         let result = tokio::select! {
             biased;
             () = seat.lost.cancelled() => return "lost",
@@ -50,7 +51,7 @@ impl Bench {
                 cancelled.cancel();
                 return self.write(claim, "given_back", || async { self.store.give_back(claim.held()).await }).await;
             }
-            result = timeout_at(deadline.into(), work) => result,
+            result = timeout_at(until.into(), work) => result,
         };
         cancelled.cancel();
         let outcome = match result {
@@ -77,11 +78,18 @@ impl Bench {
     }
 
     async fn complete(&self, claim: &Claim, output: serde_json::Value, found: Vec<String>) -> Ending {
-        let (value, found) = (&output, &found);
+        let (value, found) = (&output, found.as_slice());
+        let is_analysis = claim.job.id == claim.job.root;
         let ending = self
-            .write(claim, "completed", || async { self.store.complete_and_discover(claim.held(), value, found).await })
+            .write(claim, "completed", || async {
+                if is_analysis && found.is_empty() {
+                    self.store.complete_analysis(claim.held(), value).await
+                } else {
+                    self.store.complete_and_discover(claim.held(), value, found).await
+                }
+            })
             .await;
-        if ending == "completed" && claim.job.id == claim.job.root {
+        if ending == "completed" && is_analysis {
             self.cache.put_result(&claim.job.username, value).await;
         }
         ending

@@ -1,7 +1,7 @@
 //! The claims in this process' hands: kept alive by one heartbeat for all, their progress written in one statement.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,6 +73,7 @@ impl Claims {
             }
             match store.heartbeat(&held, lease).await {
                 Ok(alive) => {
+                    let alive: HashSet<JobId> = alive.into_iter().collect();
                     let jobs = locked(&self.0.jobs);
                     for held in held.iter().filter(|held| !alive.contains(&held.job)) {
                         // Only the claim that was asked about: the same job may have been claimed anew meanwhile.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use super::{
     Metrics,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, BrokerError, Intake, Message},
-    model::{JobId, Queue},
+    model::{Effects, Queue},
     resilience::full_jitter,
     store::{Claim, Lease},
 };
@@ -63,7 +64,7 @@ impl LaneRunner {
                 () = self.slots.until(lane, true) => {}
                 () = self.stop.cancelled() => break,
             }
-            intake.open().await?;
+            intake.open(self.slots.room(lane)).await?;
             let message = tokio::select! {
                 message = intake.next() => message?,
                 () = self.slots.until(lane, false) => {
@@ -79,62 +80,98 @@ impl LaneRunner {
         Ok(())
     }
 
-    /// Slot, claim, acknowledgement, in this order; then the job runs on its own.
-    async fn take(&self, intake: &mut Intake, message: Message) -> Result<(), BrokerError> {
-        let Some(job) = message.job else {
-            tracing::warn!(queue = %self.queue, "a message that makes no sense was dropped");
-            return message.acknowledge().await;
-        };
-        let Some(slot) = self.slots.take(self.queue.lane) else {
-            // Another lane was quicker. Shut first: the message must not come back here.
+    /// Slots, claims, acknowledgement, in this order; then the jobs run on their own.
+    async fn take(&self, intake: &mut Intake, mut message: Message) -> Result<(), BrokerError> {
+        let lane = self.queue.lane;
+        intake.gather(&mut message, self.slots.room(lane));
+        let mut slots = self.slots.take(lane, message.tickets);
+        let (wanted, rest) = (slots.len(), message.tickets as usize - slots.len());
+        if wanted == 0 {
+            // Another lane was quicker. Shut first: the tickets must not come back here.
             intake.shut().await?;
             return message.give_back().await;
-        };
-        let claim = self.claim(job).await;
-        match claim {
-            Some(claim) => self.begin(claim, slot),
-            None => self.metrics.stale(),
         }
-        if !self.slots.admits(self.queue.lane) {
-            intake.shut().await?;
+        let (claims, shut) = self.claim(intake, wanted).await;
+        let Some(claims) = claims else {
+            shut?;
+            return message.give_back().await;
+        };
+        let claimed = claims.len();
+        self.begin(claims, &mut slots);
+        drop(slots);
+        self.metrics.stale(wanted.saturating_sub(claimed));
+        shut?;
+        // Fewer claims than slots mean that nothing more is there to be claimed: what tickets are left are worth nothing.
+        if rest > 0 && claimed == wanted {
+            let published = self.broker.publish(&vec![self.queue; rest]).await;
+            if let Some(error) = published.error {
+                tracing::debug!(queue = %self.queue, error, "tickets not passed on; giving them back");
+                return message.give_back().await;
+            }
         }
         message.acknowledge().await
     }
 
-    /// Tries while the database is away: the message waits meanwhile, and so does nobody else, since the slot is taken.
-    async fn claim(&self, job: JobId) -> Option<Claim> {
-        let lease = Lease { worker: &self.worker, kind: self.queue.kind, duration: self.bench.lease };
+    /// Claims `most` jobs, and shuts the intake meanwhile when the lane has no more slots: what this process cannot run is for others, at once.
+    /// Tries while the database is away: the tickets in hand wait, those that are not are for whoever reaches it. No claims when told to stop; the second
+    /// answer is how the shutting went.
+    async fn claim(&self, intake: &mut Intake, most: usize) -> (Option<Vec<Claim>>, Result<(), BrokerError>) {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        // One name for all attempts: a claim whose answer was lost is answered again, and not made twice.
+        let mut lease = Lease { worker: &self.worker, duration: self.bench.lease, call: Uuid::now_v7(), again: false };
+        let store = &self.bench.store;
+        let full = self.slots.room(self.queue.lane) == 0;
+        let shutting = async { if full { intake.shut().await } else { Ok(()) } };
+        let (mut answer, mut shut) = tokio::join!(store.claim(self.queue, most, &lease), shutting);
         let mut attempt = 0;
         loop {
-            match self.bench.store.claim(job, &lease).await {
-                Ok(claim) => return claim,
-                // After an interruption the claim may stand without anyone to know; then its lease runs out.
-                Err(error) if error.is_passing() && !self.stop.is_cancelled() => {
-                    tracing::warn!(%job, %error, "claim failed; trying again");
-                    sleep(full_jitter(attempt)).await;
-                    attempt += 1;
-                }
+            let error = match answer {
+                Ok(claims) => return (Some(claims), shut),
+                Err(error) if error.is_passing() => error,
                 Err(error) => {
-                    tracing::error!(%job, %error, "claim failed; the relay will send the job again");
-                    return None;
+                    tracing::error!(queue = %self.queue, %error, "claim failed; the relay will tell of the jobs again");
+                    return (Some(Vec::new()), shut);
                 }
+            };
+            if self.stop.is_cancelled() {
+                return (None, shut);
             }
+            tracing::warn!(queue = %self.queue, %error, "claim failed; trying again");
+            shut = shut.and(intake.shut().await);
+            lease.again |= !error.is_unsent();
+            tokio::select! {
+                () = sleep(full_jitter(attempt)) => {}
+                () = self.stop.cancelled() => {}
+            }
+            attempt += 1;
+            answer = store.claim(self.queue, most, &lease).await;
         }
     }
 
-    fn begin(&self, claim: Claim, slot: Slot) {
-        let seat = self.claims.add(&claim);
-        let (bench, metrics, limit) = (self.bench.clone(), self.metrics.clone(), self.limit);
-        bench.announcer.announce(claim.effects.clone());
-        self.running.spawn(async move {
-            let (kind, lane) = (claim.job.kind, claim.job.lane);
-            let began = std::time::Instant::now();
-            metrics.began(kind, lane);
-            let ending = bench.run(&claim, &seat, limit).await;
-            metrics.ended(kind, lane, ending, began.elapsed().as_secs_f64());
-            tracing::info!(job = %claim.job.id, root = %claim.job.root, %kind, %lane, attempt = claim.job.attempt, ending,
-                seconds = began.elapsed().as_secs_f64(), "attempt ended");
-            drop(slot);
-        });
+    /// Runs each claim in a slot; slots that none needs are left.
+    fn begin(&self, mut claims: Vec<Claim>, slots: &mut Vec<Slot>) {
+        let mut effects = Effects::default();
+        for claim in &mut claims {
+            let one = std::mem::take(&mut claim.effects);
+            effects.ready.extend(one.ready);
+            effects.events.extend(one.events);
+        }
+        self.bench.announcer.announce(effects);
+        for claim in claims {
+            // Never more claims than slots were asked for; if there were, they would be run nevertheless, since nobody else can.
+            let slot = slots.pop();
+            let seat = self.claims.add(&claim);
+            let (bench, metrics, limit) = (self.bench.clone(), self.metrics.clone(), self.limit);
+            self.running.spawn(async move {
+                let (kind, lane) = (claim.job.kind, claim.job.lane);
+                let began = std::time::Instant::now();
+                metrics.began(kind, lane);
+                let ending = bench.run(&claim, &seat, limit).await;
+                metrics.ended(kind, lane, ending, began.elapsed().as_secs_f64());
+                tracing::info!(job = %claim.job.id, root = %claim.job.root, %kind, %lane, attempt = claim.job.attempt, ending,
+                    seconds = began.elapsed().as_secs_f64(), "attempt ended");
+                drop(slot);
+            });
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Metrics {
         registry.register("attempts", "Attempts that ended, by outcome", metrics.attempts.clone());
         registry.register("attempt_seconds", "How long attempts ran", metrics.seconds.clone());
         registry.register("running", "Jobs that run now", metrics.running.clone());
-        registry.register("stale_messages", "Messages that led to no claim", metrics.stale.clone());
+        registry.register("stale_messages", "Tickets that led to no claim", metrics.stale.clone());
         metrics
     }
 
@@ -59,7 +59,7 @@ impl Metrics {
         self.attempts.get_or_create(&Attempt { kind, lane, outcome }).inc();
     }
 
-    pub(super) fn stale(&self) {
-        self.stale.inc();
+    pub(super) fn stale(&self, tickets: usize) {
+        self.stale.inc_by(tickets as u64);
     }
 }

@@ -1,6 +1,6 @@
 //! What every worker process runs: takes jobs from its lanes, hands them to its [`Handler`], and writes what comes of them.
 //!
-//! For each job, in this order: a local slot, the message, the claim, the acknowledgement. From there the lease is the safety net, not the message.
+//! In this order: local slots, tickets, the claim of as many jobs, the acknowledgement. From there the lease is the safety net, not the message.
 
 mod attempt;
 mod held;
@@ -58,7 +58,7 @@ impl Runner {
             return Err(RunnerError::NotAPool);
         };
         let worker = std::env::var("HOSTNAME").unwrap_or_else(|_| format!("{name}-{}", std::process::id()));
-        let announcer = Announcer::start(self.store.clone(), self.broker.clone());
+        let announcer = Announcer::start(self.broker.clone());
         let give_up = CancellationToken::new();
         let bench = Arc::new(Bench {
             store: self.store.clone(),
@@ -68,7 +68,7 @@ impl Runner {
             lease: self.timing.lease,
             give_up: give_up.clone(),
         });
-        let slots = Slots::new(slots::Plan::new(*concurrency, lanes, &self.config.lanes));
+        let slots = Slots::new(slots::Plan::new(*concurrency, lanes));
         let claims = Claims::default();
         let running = TaskTracker::new();
 

@@ -1,20 +1,19 @@
 //! How many jobs a process runs at once, and of which lanes.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use switchyard_contract::{Lane, Lanes};
-use tokio::sync::Notify;
+use switchyard_contract::Lane;
+use tokio::sync::watch;
 
-/// The rule, apart from any waiting: a lane may hold at most its own limit, and must leave a slot free for every better lane that holds none, as far as
-/// there are slots at all.
+/// The rule, apart from any waiting: a lane must leave a slot free for every better lane that holds none, as far as there are slots at all. How many jobs of
+/// a lane run on the whole platform is not a process' to know: the store sees to it when they are claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     total: u32,
-    /// From best to worst, with each lane's own limit.
-    lanes: BTreeMap<Lane, u32>,
+    lanes: BTreeSet<Lane>,
 }
 
 /// Jobs that each lane holds.
@@ -22,28 +21,38 @@ pub(super) type Held = BTreeMap<Lane, u32>;
 
 impl Plan {
     /// `total` slots, at least one, for `served` lanes.
-    pub(super) fn new(total: u32, served: &[Lane], limits: &Lanes) -> Self {
-        let lanes = served.iter().map(|lane| (*lane, limits.get(*lane).concurrency.max(1))).collect();
-        Self { total: total.max(1), lanes }
+    pub(super) fn new(total: u32, served: &[Lane]) -> Self {
+        Self { total: total.max(1), lanes: served.iter().copied().collect() }
     }
 
-    /// Whether `lane` may begin another job.
-    pub(super) fn admits(&self, lane: Lane, held: &Held) -> bool {
+    /// How many more jobs `lane` may begin.
+    pub(super) fn room(&self, lane: Lane, held: &Held) -> u32 {
+        if !self.lanes.contains(&lane) {
+            return 0;
+        }
         let holds = |lane: &Lane| held.get(lane).copied().unwrap_or(0);
-        let Some(limit) = self.lanes.get(&lane) else { return false };
         let free = self.total.saturating_sub(held.values().sum());
-        let idle_betters = self.lanes.range(..lane).filter(|(better, _)| holds(better) == 0).count();
+        let idle_betters = self.lanes.range(..lane).filter(|better| holds(better) == 0).count();
         let reserved = u32::try_from(idle_betters).unwrap_or(u32::MAX).min(self.total - 1);
-        free > reserved && holds(&lane) < *limit
+        free.saturating_sub(reserved)
+    }
+
+    /// The lanes that may begin another job.
+    fn admitted(&self, held: &Held) -> Vec<Lane> {
+        self.lanes.iter().copied().filter(|lane| self.room(*lane, held) > 0).collect()
     }
 }
 
 /// The slots of a process.
 pub(super) struct Slots {
     plan: Plan,
-    held: Mutex<Held>,
-    /// Rings whenever a slot is taken or given back.
-    changed: Notify,
+    /// Who waits is woken only when a lane becomes admitted or ceases to be so, not by every job that begins or ends.
+    state: watch::Sender<State>,
+}
+
+struct State {
+    held: Held,
+    admitted: Vec<Lane>,
 }
 
 /// A slot, given back when dropped.
@@ -54,106 +63,133 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(plan: Plan) -> Arc<Self> {
-        Arc::new(Self { plan, held: Mutex::default(), changed: Notify::new() })
+        let held = Held::new();
+        let admitted = plan.admitted(&held);
+        Arc::new(Self { plan, state: watch::Sender::new(State { held, admitted }) })
     }
 
-    pub(super) fn admits(&self, lane: Lane) -> bool {
-        self.plan.admits(lane, &self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How many more jobs `lane` may begin now.
+    pub(super) fn room(&self, lane: Lane) -> u32 {
+        self.plan.room(lane, &self.state.borrow().held)
     }
 
-    pub(super) fn take(self: &Arc<Self>, lane: Lane) -> Option<Slot> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.plan.admits(lane, &held) {
-            return None;
-        }
-        *held.entry(lane).or_default() += 1;
-        drop(held);
-        self.changed.notify_waiters();
-        Some(Slot { lane, slots: self.clone() })
+    /// Takes slots for `lane`: as many as it may have, at most `most`.
+    pub(super) fn take(self: &Arc<Self>, lane: Lane, most: u32) -> Vec<Slot> {
+        let mut taken = 0;
+        self.change(|held| {
+            taken = self.plan.room(lane, held).min(most);
+            *held.entry(lane).or_default() += taken;
+        });
+        (0..taken).map(|_| Slot { lane, slots: self.clone() }).collect()
     }
 
     /// Waits until `lane` may begin a job, or may not, as asked. Takes nothing.
     pub(super) async fn until(&self, lane: Lane, admitted: bool) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before the look, so that a change between the two is heard.
-            changed.as_mut().enable();
-            if self.admits(lane) == admitted {
-                return;
-            }
-            changed.await;
-        }
+        // An error would mean that the slots are gone, and they are here.
+        let _ = self.state.subscribe().wait_for(|state| state.admitted.contains(&lane) == admitted).await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        self.state.send_if_modified(|state| {
+            change(&mut state.held);
+            let admitted = self.plan.admitted(&state.held);
+            let differs = admitted != state.admitted;
+            state.admitted = admitted;
+            differs
+        });
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut held = self.slots.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.lane) {
-            *count = count.saturating_sub(1);
-        }
-        drop(held);
-        self.slots.changed.notify_waiters();
+        self.slots.change(|held| {
+            if let Some(count) = held.get_mut(&self.lane) {
+                *count = count.saturating_sub(1);
+            }
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
     use proptest::prelude::*;
+    use tokio::time::timeout;
+
+    use super::*;
 
     fn plan(total: u32) -> Plan {
-        Plan::new(total, Lane::ALL, &Lanes::default())
+        Plan::new(total, Lane::ALL)
     }
 
     #[test]
     fn low_jobs_never_take_the_slots_that_better_lanes_need() {
-        let plan = plan(8);
-        let mut held = Held::new();
-        let mut low = 0;
-        while plan.admits(Lane::Low, &held) {
-            low += 1;
-            held.insert(Lane::Low, low);
-        }
-        assert_eq!(low, 4, "low's own limit");
+        let slots = Slots::new(plan(8));
+        let low = slots.take(Lane::Low, 100);
+        assert_eq!(low.len(), 5);
         for lane in [Lane::Normal, Lane::High, Lane::Critical] {
-            assert!(plan.admits(lane, &held), "{lane} has a slot although low took all it could");
+            assert_eq!(slots.room(lane), lane_s_part(lane), "{lane} has a slot although low took all it could");
+        }
+    }
+
+    /// Of three free slots, what is not kept for better lanes.
+    fn lane_s_part(lane: Lane) -> u32 {
+        match lane {
+            Lane::Critical => 3,
+            Lane::High => 2,
+            Lane::Normal => 1,
+            Lane::Low => 0,
         }
     }
 
     #[test]
     fn a_process_with_one_slot_serves_every_lane() {
         for lane in Lane::ALL {
-            assert!(plan(1).admits(*lane, &Held::new()), "{lane}");
+            assert_eq!(plan(1).room(*lane, &Held::new()), 1, "{lane}");
         }
     }
 
     #[test]
     fn a_lane_that_is_not_served_gets_nothing() {
-        assert!(!Plan::new(4, &[Lane::Low], &Lanes::default()).admits(Lane::High, &Held::new()));
+        assert_eq!(Plan::new(4, &[Lane::Low]).room(Lane::High, &Held::new()), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_slot_wakes_when_one_is_given_back() {
+        let slots = Slots::new(plan(4));
+        let mut all = slots.take(Lane::Critical, 100);
+        assert_eq!(all.len(), 4);
+        slots.until(Lane::Low, false).await;
+        let waiting = tokio::spawn({
+            let slots = slots.clone();
+            async move { slots.until(Lane::Critical, true).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        all.pop();
+        timeout(Duration::from_secs(10), waiting).await.expect("woken").unwrap();
+        assert_eq!((slots.room(Lane::Critical), slots.room(Lane::High), slots.room(Lane::Normal)), (1, 1, 0));
     }
 
     proptest! {
-        /// However jobs begin and end: never more than there are slots, never more of a lane than its limit, and critical finds a free slot as long as it
-        /// holds none and there are two slots or more.
+        /// However jobs begin and end, alone or many at once: never more than there are slots, and critical finds a free slot as long as it holds none and
+        /// there are two slots or more.
         #[test]
-        fn critical_never_waits_for_others(total in 2_u32..20, steps in prop::collection::vec((0_usize..4, any::<bool>()), 0..200)) {
-            let plan = plan(total);
-            let mut held = Held::new();
-            for (lane, begins) in steps {
+        fn critical_never_waits_for_others(total in 2_u32..20, steps in prop::collection::vec((0_usize..4, 0_u32..8, any::<bool>()), 0..200)) {
+            let slots = Slots::new(plan(total));
+            let mut held = BTreeMap::<Lane, Vec<Slot>>::new();
+            for (lane, many, begins) in steps {
                 let lane = Lane::ALL[lane];
-                if begins && plan.admits(lane, &held) {
-                    *held.entry(lane).or_default() += 1;
-                } else if !begins && held.get(&lane).copied().unwrap_or(0) > 0 {
-                    *held.entry(lane).or_default() -= 1;
+                let of = held.entry(lane).or_default();
+                if begins {
+                    of.extend(slots.take(lane, many));
+                } else {
+                    of.truncate(of.len().saturating_sub(many as usize));
                 }
-                prop_assert!(held.values().sum::<u32>() <= total);
-                for (lane, count) in &held {
-                    prop_assert!(*count <= Lanes::default().get(*lane).concurrency);
-                }
-                let holds = held.get(&Lane::Critical).copied().unwrap_or(0);
-                prop_assert!(holds > 0 || plan.admits(Lane::Critical, &held));
+                let count = |lane| held.get(&lane).map_or(0, Vec::len);
+                prop_assert!(Lane::ALL.iter().map(|lane| count(*lane)).sum::<usize>() <= total as usize);
+                prop_assert!(count(Lane::Critical) > 0 || slots.room(Lane::Critical) > 0);
             }
         }
     }

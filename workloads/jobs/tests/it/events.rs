@@ -17,7 +17,7 @@ async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     broker.connected().await;
     let hub = Hub::start(g.store.clone(), broker.clone());
-    let announcer = Announcer::start(g.store.clone(), broker);
+    let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;
     let watch = tokio::spawn(timeout(SOON, hub.watch(Some(g.tenant), job.id, 0).collect::<Vec<_>>()));
 

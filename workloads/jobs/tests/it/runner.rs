@@ -6,42 +6,79 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use serde_json::json;
 use switchyard_contract::{Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Role, Tier, Workload};
 use switchyard_jobs::{
     announce::Announcer,
-    broker::Broker,
+    broker::{Broker, JOBS_EXCHANGE},
     cache::Cache,
+    events::Hub,
     handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
     maintenance,
-    model::{Effects, JobError, JobId, JobState, Pointer, Queue},
+    model::{Effects, JobError, JobId, JobState, Queue},
     runner::{Metrics, Runner, RunnerError, Timing},
-    store::Policy,
+    store::{Admission, KeyHash, Policy},
     testing::{rabbitmq, redis},
 };
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::{Ground, ground, ground_with, quick};
+use crate::ground::{Ground, ground, ground_with, quick, request, tenant};
 
 const SOON: Duration = Duration::from_secs(60);
+const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
-/// Does what the profile's name says.
-#[derive(Default)]
+/// Does what the first word of the profile's name says.
 struct Script {
     runs: AtomicU32,
-    began: Notify,
-    go_on: Notify,
+    /// Attempts that are under way.
+    busy: watch::Sender<usize>,
+    /// Lets patient jobs end, each one with a permit.
+    go_on: Semaphore,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { runs: AtomicU32::new(0), busy: watch::Sender::new(0), go_on: Semaphore::new(0) }
+    }
+}
+
+/// An attempt that is under way, until its future ends or is dropped.
+struct Busy<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|busy| *busy -= 1);
+    }
+}
+
+impl Script {
+    fn runs(&self) -> u32 {
+        self.runs.load(Ordering::SeqCst)
+    }
+
+    async fn busy(&self, count: usize) {
+        let wait = async { self.busy.subscribe().wait_for(|busy| *busy == count).await.map(drop) };
+        let waited = timeout(SOON, wait).await;
+        assert!(waited.is_ok(), "{} attempts are under way, not {count}", *self.busy.borrow());
+    }
 }
 
 #[async_trait::async_trait]
 impl Handler for Script {
     async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        self.began.notify_one();
-        match (job.kind, job.username.as_str(), &job.step) {
+        self.busy.send_modify(|busy| *busy += 1);
+        let _busy = Busy(&self.busy);
+        let does = job.username.split('.').next().unwrap_or_default();
+        match (job.kind, does, &job.step) {
             (Kind::General, "family", Step::Start) => Ok(Outcome::Spawn {
                 kept: json!("kept"),
                 children: vec![Child { kind: Kind::Ai, input: json!(1), required: true }],
@@ -57,7 +94,7 @@ impl Handler for Script {
             (_, "endless", _) => std::future::pending().await,
             (_, "patient", _) => {
                 context.progress.report(40, "waiting");
-                self.go_on.notified().await;
+                self.go_on.acquire().await.unwrap().forget();
                 Ok(Outcome::Complete(json!("patient")))
             }
             _ => Ok(Outcome::Complete(json!({ "kind": job.kind }))),
@@ -65,26 +102,32 @@ impl Handler for Script {
     }
 }
 
-/// A platform in one process: workers of every kind that is asked for, and the upkeep.
-struct Platform1 {
+/// A worker process.
+struct Worker {
+    script: Arc<Script>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), RunnerError>>,
+}
+
+/// What workers work on.
+struct Yard {
     g: Ground,
+    uri: String,
     broker: Broker,
     announcer: Announcer,
     cache: Cache,
-    script: Arc<Script>,
-    stop: CancellationToken,
+    timing: Timing,
     upkeep: CancellationToken,
-    runners: Vec<JoinHandle<Result<(), RunnerError>>>,
 }
 
-fn config(kind: Kind, policy: &Policy) -> Config {
+fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Config {
     Config {
         platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
-        workload: Workload::Pool { name: kind.to_string(), kind, lanes: Lane::ALL.to_vec(), concurrency: 4 },
+        workload: Workload::Pool { name: kind.to_string(), kind, lanes: lanes.to_vec(), concurrency },
         database: Database {
             role: Role::Workers,
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 4, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
+            connections: ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
         },
         lanes: policy.lanes,
         tiers: policy.tiers,
@@ -95,185 +138,352 @@ fn config(kind: Kind, policy: &Policy) -> Config {
     }
 }
 
-async fn platform(g: Ground, kinds: &[Kind], timing: Timing) -> Platform1 {
-    let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
-    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_secs(60)).unwrap();
-    let (stop, upkeep) = (CancellationToken::new(), CancellationToken::new());
-    let announcer = Announcer::start(g.store.clone(), broker.clone());
-    let script = Arc::new(Script::default());
+/// With upkeep, which publishes what nobody has told of.
+async fn yard(g: Ground, timing: Timing) -> Yard {
+    let yard = untended(g, timing).await;
     let policy = maintenance::Policy {
         relay_every: Duration::from_millis(100),
+        owed_after: Duration::from_millis(200),
         reap_every: Duration::from_millis(100),
         ..maintenance::Policy::default()
     };
-    tokio::spawn(maintenance::run(g.store.clone(), broker.clone(), announcer.clone(), policy, upkeep.clone()));
-    let mut runners = Vec::new();
-    for kind in kinds {
-        let runner = Runner {
-            config: Arc::new(config(*kind, g.store.policy())),
-            store: g.store.clone(),
-            broker: broker.clone(),
-            cache: cache.clone(),
-            metrics: Metrics::register(&mut Registry::default()),
-            timing,
-        };
-        runners.push(tokio::spawn(runner.run(script.clone(), stop.clone())));
-    }
-    timeout(SOON, broker.connected()).await.expect("the broker is there");
-    Platform1 { g, broker, announcer, cache, script, stop, upkeep, runners }
+    let (store, broker, announcer) = (yard.g.store.clone(), yard.broker.clone(), yard.announcer.clone());
+    tokio::spawn(maintenance::run(store, broker, announcer, policy, yard.upkeep.clone()));
+    yard
 }
 
-impl Platform1 {
+/// Without upkeep: what nobody tells of is not found.
+async fn untended(g: Ground, timing: Timing) -> Yard {
+    let uri = rabbitmq().await.vhost();
+    let broker = Broker::connect(&SecretString::from(uri.clone()), "test").unwrap();
+    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_secs(60)).unwrap();
+    timeout(SOON, broker.connected()).await.expect("the broker is there");
+    let announcer = Announcer::start(broker.clone());
+    Yard { g, uri, broker, announcer, cache, timing, upkeep: CancellationToken::new() }
+}
+
+impl Yard {
+    fn worker(&self, kind: Kind, lanes: &[Lane], concurrency: u32) -> Worker {
+        let runner = Runner {
+            config: Arc::new(config(kind, lanes, concurrency, self.g.store.policy())),
+            store: self.g.store.clone(),
+            broker: self.broker.clone(),
+            cache: self.cache.clone(),
+            metrics: Metrics::register(&mut Registry::default()),
+            timing: self.timing,
+        };
+        let (script, stop) = (Arc::new(Script::default()), CancellationToken::new());
+        let running = tokio::spawn(runner.run(script.clone(), stop.clone()));
+        Worker { script, stop, running }
+    }
+
+    /// A worker of analyses, four at once.
+    fn general(&self) -> Worker {
+        self.worker(Kind::General, Lane::ALL, 4)
+    }
+
+    /// Submits as the API does, and tells of it.
     async fn submit(&self, username: &str) -> JobId {
         let job = self.g.submit(username).await;
-        self.point_at(job.id, job.lane);
+        self.tell(Queue { kind: Kind::General, lane: job.lane }, 1);
         job.id
     }
 
-    fn point_at(&self, job: JobId, lane: Lane) {
-        let pointer = Pointer { job, queue: Queue { kind: Kind::General, lane } };
-        self.announcer.announce(Effects { ready: vec![pointer], events: vec![] });
+    fn tell(&self, queue: Queue, jobs: usize) {
+        self.announcer.announce(Effects { ready: vec![queue; jobs], events: vec![] });
+    }
+
+    /// Publishes a message to the letter.
+    async fn publish(&self, queue: Queue, body: &str) {
+        let connection = lapin::Connection::connect(&self.uri, lapin::ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(Default::default()).await.unwrap();
+        let (exchange, key) = (JOBS_EXCHANGE.into(), queue.to_string());
+        let confirm = channel
+            .basic_publish(exchange, key.as_str().into(), Default::default(), body.as_bytes(), Default::default())
+            .await
+            .unwrap();
+        confirm.await.unwrap();
+        connection.close(200, "done".into()).await.unwrap();
     }
 
     async fn ends(&self, job: JobId, state: JobState) {
-        let hub = switchyard_jobs::events::Hub::start(self.g.store.clone(), self.broker.clone());
+        let hub = Hub::start(self.g.store.clone(), self.broker.clone());
         let events = hub.watch(None, job, 0);
-        timeout(SOON, futures::StreamExt::count(events)).await.expect("the analysis ends");
+        timeout(SOON, events.count()).await.expect("the analysis ends");
         assert_eq!(self.g.job(job).await.state, state);
     }
 
-    /// Stops as a pod does.
-    async fn drain(&mut self) {
-        self.stop.cancel();
-        for runner in self.runners.drain(..) {
-            timeout(SOON, runner).await.expect("it drains").unwrap().unwrap();
+    /// Waits until so many jobs have been completed in all.
+    async fn completed(&self, count: i64) {
+        let client = self.g.database.client().await;
+        let looking = async {
+            let statement = "select count(*) from switchyard.jobs where state = 'completed'";
+            while client.query_one(statement, &[]).await.unwrap().get::<_, i64>(0) < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, looking).await.expect("they are completed");
+    }
+
+    /// Stops workers as a pod does, and the upkeep; looks whether everything adds up.
+    async fn drain<const N: usize>(&self, workers: [Worker; N]) {
+        for worker in &workers {
+            worker.stop.cancel();
+        }
+        for worker in workers {
+            timeout(SOON, worker.running).await.expect("it drains").unwrap().unwrap();
         }
         self.upkeep.cancel();
         self.g.balanced().await;
     }
 }
 
+/// Room for many analyses of one tenant at once.
+fn wide() -> Policy {
+    let mut policy = quick();
+    for limits in [&mut policy.lanes.normal, &mut policy.lanes.low] {
+        (limits.capacity, limits.concurrency) = (10_000, 1000);
+    }
+    (policy.tiers.standard.concurrent, policy.tiers.standard.daily) = (10_000, None);
+    policy
+}
+
 #[tokio::test]
 async fn an_analysis_runs_through_its_children_to_its_result_and_the_cache() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General, Kind::Ai], Timing::default()).await;
-    let job = p.submit("family").await;
-    p.ends(job, JobState::Completed).await;
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let workers = [y.general(), y.worker(Kind::Ai, Lane::ALL, 4)];
+    let job = y.submit("family").await;
+    y.ends(job, JobState::Completed).await;
     let (cached, _) = loop {
         // The cache is written just after the database.
-        if let Some(found) = p.cache.result("family").await {
+        if let Some(found) = y.cache.result("family").await {
             break found;
         }
         tokio::task::yield_now().await;
     };
     assert_eq!(cached, json!({ "kept": "kept", "child": { "kind": "ai" } }));
-    p.drain().await;
+    y.drain(workers).await;
 }
 
 #[tokio::test]
 async fn failed_attempts_are_tried_again_and_a_panic_is_one() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let (flaky, panics) = (p.submit("flaky").await, p.submit("panics").await);
-    p.ends(flaky, JobState::Completed).await;
-    p.ends(panics, JobState::Dead).await;
-    assert_eq!(p.g.job(panics).await.error.unwrap().code, "panic");
-    assert_eq!(p.g.balance().await, 8);
-    p.drain().await;
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    let (flaky, panics) = (y.submit("flaky").await, y.submit("panics").await);
+    y.ends(flaky, JobState::Completed).await;
+    y.ends(panics, JobState::Dead).await;
+    assert_eq!(y.g.job(panics).await.error.unwrap().code, "panic");
+    assert_eq!(y.g.balance().await, 8);
+    y.drain([worker]).await;
 }
 
 #[tokio::test]
 async fn an_outcome_that_the_database_cannot_take_is_made_fit_or_told_and_not_tried_for_ever() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let (hostile, greedy) = (p.submit("hostile").await, p.submit("greedy").await);
-    p.ends(hostile, JobState::Completed).await;
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    let (hostile, greedy) = (y.submit("hostile").await, y.submit("greedy").await);
+    y.ends(hostile, JobState::Completed).await;
     // It spawns again out of its join, which no job may.
-    p.ends(greedy, JobState::Dead).await;
-    assert_eq!(p.g.job(greedy).await.error.unwrap().code, "outcome-refused");
-    p.drain().await;
+    y.ends(greedy, JobState::Dead).await;
+    assert_eq!(y.g.job(greedy).await.error.unwrap().code, "outcome-refused");
+    y.drain([worker]).await;
 }
 
 #[tokio::test]
-async fn an_attempt_over_its_lane_s_time_is_stopped() {
+async fn an_attempt_over_its_lane_s_time_is_stopped_and_not_just_marked() {
     let mut policy = quick();
     policy.lanes.normal.timeout_seconds = 1;
-    let g = ground_with(Tier::Standard, 10, policy).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let job = p.submit("endless").await;
-    p.ends(job, JobState::Dead).await;
-    assert_eq!(p.g.job(job).await.error.unwrap().code, "timeout");
-    p.drain().await;
+    let y = yard(ground_with(Tier::Standard, 10, policy).await, Timing::default()).await;
+    let worker = y.general();
+    let job = y.submit("endless").await;
+    y.ends(job, JobState::Dead).await;
+    assert_eq!(y.g.job(job).await.error.unwrap().code, "timeout");
+    assert_eq!(worker.script.runs(), 3);
+    worker.script.busy(0).await;
+    y.drain([worker]).await;
 }
 
 #[tokio::test]
-async fn a_repeated_message_leads_to_one_run() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let job = p.submit("plain").await;
-    for _ in 0..20 {
-        p.point_at(job, Lane::Normal);
+async fn tickets_that_come_twice_or_for_nothing_lead_to_one_run() {
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    let job = y.submit("plain").await;
+    y.tell(NORMAL, 40);
+    y.announcer.flush().await;
+    y.ends(job, JobState::Completed).await;
+    let script = worker.script.clone();
+    y.drain([worker]).await;
+    assert_eq!(script.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_ticket_is_sent_again() {
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    let job = y.g.submit("plain").await;
+    y.ends(job.id, JobState::Completed).await;
+    y.drain([worker]).await;
+}
+
+#[tokio::test]
+async fn a_message_that_makes_no_sense_or_names_a_job_is_a_ticket() {
+    let y = untended(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    for (username, body) in [("a", "nonsense"), ("b", r#"{"job":"0190b3c0-0000-7000-8000-000000000000"}"#)] {
+        let job = y.g.submit(username).await;
+        y.publish(NORMAL, body).await;
+        y.ends(job.id, JobState::Completed).await;
     }
-    p.announcer.flush().await;
-    p.ends(job, JobState::Completed).await;
-    p.drain().await;
-    assert_eq!(p.script.runs.load(Ordering::SeqCst), 1);
+    y.drain([worker]).await;
 }
 
 #[tokio::test]
-async fn a_lost_message_is_sent_again() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let job = p.g.submit("plain").await;
-    p.ends(job.id, JobState::Completed).await;
-    p.drain().await;
+async fn the_tickets_of_one_message_are_shared_by_all_who_have_slots_and_none_is_lost() {
+    let y = untended(ground_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
+    for i in 0..32 {
+        y.g.submit(&format!("patient.{i}")).await;
+    }
+    let workers = [y.worker(Kind::General, &[Lane::Normal], 4), y.worker(Kind::General, &[Lane::Normal], 4)];
+    y.publish(NORMAL, r#"{"jobs":32}"#).await;
+    for worker in &workers {
+        worker.script.busy(4).await;
+    }
+    for worker in &workers {
+        worker.script.go_on.add_permits(100);
+    }
+    // Nobody but the two hands tickets on.
+    y.completed(32).await;
+    let runs = workers.iter().map(|worker| worker.script.runs());
+    assert_eq!(runs.sum::<u32>(), 32);
+    y.drain(workers).await;
+}
+
+#[tokio::test]
+async fn what_a_busy_worker_cannot_run_an_idle_one_gets_at_once() {
+    let y = untended(ground_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
+    let busy = y.worker(Kind::General, &[Lane::Normal], 1);
+    for i in 0..3 {
+        y.g.submit(&format!("patient.{i}")).await;
+    }
+    y.publish(NORMAL, r#"{"jobs":3}"#).await;
+    busy.script.busy(1).await;
+    let idle = y.worker(Kind::General, &[Lane::Normal], 4);
+    idle.script.busy(2).await;
+    // And what is published later does not lie with the busy one either.
+    for i in 3..5 {
+        y.submit(&format!("patient.{i}")).await;
+    }
+    idle.script.busy(4).await;
+    for worker in [&busy, &idle] {
+        worker.script.go_on.add_permits(100);
+    }
+    for worker in [&busy, &idle] {
+        worker.script.busy(0).await;
+    }
+    let runs = (busy.script.runs(), idle.script.runs());
+    y.drain([busy, idle]).await;
+    assert_eq!(runs, (1, 4));
+}
+
+#[tokio::test]
+async fn a_critical_job_begins_at_once_however_many_low_ones_there_are() {
+    let mut policy = wide();
+    policy.tiers.standard.lane = Lane::Low;
+    let y = untended(ground_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
+    let worker = y.general();
+    for i in 0..10 {
+        y.submit(&format!("patient.{i}")).await;
+    }
+    // The other three slots are kept for the better lanes.
+    worker.script.busy(1).await;
+    let (_, key) = tenant(&y.g.store, Tier::Enterprise, 10).await;
+    let critical = accepted(&y, key, "plain").await;
+    y.tell(Queue { kind: Kind::General, lane: Lane::Critical }, 1);
+    y.ends(critical, JobState::Completed).await;
+    assert_eq!(worker.script.runs(), 2, "one low job and the critical one");
+    worker.script.go_on.add_permits(100);
+    worker.script.busy(0).await;
+    y.drain([worker]).await;
+}
+
+async fn accepted(y: &Yard, key: KeyHash, username: &str) -> JobId {
+    match y.g.store.submit(&request(key, username)).await.unwrap() {
+        Admission::Accepted { job, .. } => job.id,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_jobs_all_finish_once() {
+    const JOBS: u32 = 5000;
+    let y = yard(ground_with(Tier::Standard, 100_000, wide()).await, Timing::default()).await;
+    let submits = stream::iter(0..JOBS).map(|i| {
+        let y = &y;
+        async move { y.submit(&format!("plain.{i}")).await }
+    });
+    let began = std::time::Instant::now();
+    submits.buffer_unordered(64).collect::<Vec<_>>().await;
+    eprintln!("submitted {:.0}/s", f64::from(JOBS) / began.elapsed().as_secs_f64());
+    let began = std::time::Instant::now();
+    let workers = [y.worker(Kind::General, &[Lane::Normal], 500), y.worker(Kind::General, Lane::ALL, 500)];
+    y.completed(JOBS.into()).await;
+    eprintln!("finished {:.0}/s", f64::from(JOBS) / began.elapsed().as_secs_f64());
+    let runs = workers.iter().map(|worker| worker.script.runs());
+    assert_eq!(runs.sum::<u32>(), JOBS);
+    y.drain(workers).await;
 }
 
 #[tokio::test]
 async fn draining_lets_a_running_job_finish() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing::default()).await;
-    let job = p.submit("patient").await;
-    timeout(SOON, p.script.began.notified()).await.unwrap();
-    p.stop.cancel();
-    p.script.go_on.notify_one();
-    p.drain().await;
-    assert_eq!(p.g.job(job).await.state, JobState::Completed);
+    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let worker = y.general();
+    let job = y.submit("patient").await;
+    worker.script.busy(1).await;
+    worker.stop.cancel();
+    worker.script.go_on.add_permits(1);
+    y.drain([worker]).await;
+    assert_eq!(y.g.job(job).await.state, JobState::Completed);
 }
 
 #[tokio::test]
 async fn draining_hands_back_what_does_not_finish() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing { grace: Duration::from_millis(200), ..Timing::default() }).await;
-    let job = p.submit("endless").await;
-    timeout(SOON, p.script.began.notified()).await.unwrap();
-    p.drain().await;
-    let job = p.g.job(job).await;
+    let y =
+        untended(ground(Tier::Standard, 10).await, Timing { grace: Duration::from_millis(200), ..Timing::default() })
+            .await;
+    let worker = y.general();
+    let job = y.submit("endless").await;
+    worker.script.busy(1).await;
+    y.drain([worker]).await;
+    let job = y.g.job(job).await;
     assert_eq!((job.state, job.attempt), (JobState::Queued, 0), "for another worker, and the attempt does not count");
+    assert_eq!(y.broker.depth(NORMAL).await.unwrap(), 1, "and another worker is told");
 }
 
 #[tokio::test]
 async fn a_cancelled_job_is_stopped_by_the_next_heartbeat() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing { lease: Duration::from_millis(900), grace: SOON }).await;
-    let job = p.submit("endless").await;
-    timeout(SOON, p.script.began.notified()).await.unwrap();
-    p.g.store.cancel(p.g.tenant, job).await.unwrap();
-    // It would never end by itself: draining waits for it.
-    p.drain().await;
-    assert_eq!(p.g.job(job).await.state, JobState::Cancelled);
+    let timing = Timing { lease: Duration::from_millis(900), grace: SOON };
+    let y = yard(ground(Tier::Standard, 10).await, timing).await;
+    let worker = y.general();
+    let job = y.submit("endless").await;
+    worker.script.busy(1).await;
+    y.g.store.cancel(y.g.tenant, job).await.unwrap();
+    worker.script.busy(0).await;
+    y.drain([worker]).await;
+    assert_eq!(y.g.job(job).await.state, JobState::Cancelled);
 }
 
 #[tokio::test]
 async fn heartbeats_keep_a_long_job_and_progress_is_seen() {
-    let g = ground(Tier::Standard, 10).await;
-    let mut p = platform(g, &[Kind::General], Timing { lease: Duration::from_millis(900), ..Timing::default() }).await;
-    let job = p.submit("patient").await;
-    timeout(SOON, p.script.began.notified()).await.unwrap();
+    let timing = Timing { lease: Duration::from_millis(900), ..Timing::default() };
+    let y = yard(ground(Tier::Standard, 10).await, timing).await;
+    let worker = y.general();
+    let job = y.submit("patient").await;
+    worker.script.busy(1).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let seen = p.g.job(job).await;
+    let seen = y.g.job(job).await;
     assert_eq!((seen.state, seen.attempt, seen.progress, seen.stage.as_str()), (JobState::Running, 1, 40, "waiting"));
-    p.script.go_on.notify_one();
-    p.ends(job, JobState::Completed).await;
-    p.drain().await;
+    worker.script.go_on.add_permits(1);
+    y.ends(job, JobState::Completed).await;
+    y.drain([worker]).await;
 }
