@@ -35,6 +35,9 @@ create table chaos.transitions (
     before text,
     -- Null when the job was removed.
     after text,
+    -- Whose pipeline it shared before and shares after the change.
+    followed uuid,
+    follows uuid,
     run_token bigint
 );
 create index on chaos.transitions (job_id);
@@ -64,10 +67,10 @@ language sql immutable as $$
     select state is not null and not chaos.ended(state)
 $$;
 
--- Whether an analysis in this state takes one of its lane's places.
-create function chaos.busy(state text) returns boolean
+-- Whether an analysis in this state takes one of its lane's places: those that share another one's pipeline take none.
+create function chaos.busy(state text, leader uuid) returns boolean
 language sql immutable as $$
-    select coalesce(state in ('running', 'waiting'), false)
+    select coalesce(state in ('running', 'waiting') and leader is null, false)
 $$;
 
 create function chaos.note_transition() returns trigger
@@ -75,9 +78,10 @@ language plpgsql security definer as $$
 declare
     j switchyard.jobs := case when tg_op = 'DELETE' then old else new end;
 begin
-    insert into chaos.transitions (job_id, root_id, parent_id, tenant_id, origin, lane, round, before, after, run_token)
+    insert into chaos.transitions (job_id, root_id, parent_id, tenant_id, origin, lane, round, before, after, followed, follows, run_token)
     values (j.id, j.root_id, j.parent_id, j.tenant_id, j.origin, j.lane, j.round,
         case when tg_op <> 'INSERT' then old.state end, case when tg_op <> 'DELETE' then new.state end,
+        case when tg_op <> 'INSERT' then old.leader_id end, case when tg_op <> 'DELETE' then new.leader_id end,
         case when tg_op = 'UPDATE' then coalesce(new.run_token, old.run_token) else j.run_token end);
     return null;
 end $$;
@@ -85,7 +89,8 @@ end $$;
 create trigger chaos_appears after insert or delete on switchyard.jobs
     for each row execute function chaos.note_transition();
 create trigger chaos_changes after update on switchyard.jobs
-    for each row when (old.state <> new.state or old.round <> new.round) execute function chaos.note_transition();
+    for each row when (old.state <> new.state or old.round <> new.round or old.leader_id is distinct from new.leader_id)
+    execute function chaos.note_transition();
 
 create function chaos.note_result() returns trigger
 language plpgsql security definer as $$

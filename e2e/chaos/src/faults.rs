@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_millis(2500);
 /// How often what happened.
 pub type Done = BTreeMap<&'static str, u32>;
 
-/// Makes each planned fault happen at its moment and waits until everything is whole again. A fault whose victim is down already does not happen.
+/// Makes each planned fault happen at its moment, or as soon as its victim is whole after another one, and waits until everything is whole again.
 pub async fn carry_out(ground: &Arc<Ground>, fleet: &Arc<Fleet>, planned: &[(Duration, Fault)], seed: u64) -> Done {
     let began = Instant::now();
     let mut under_way = JoinSet::new();
@@ -54,21 +54,21 @@ async fn happen(ground: &Ground, fleet: &Fleet, fault: Fault, seed: u64) -> bool
         Fault::EndWorker(n) => ended(&fleet.workers[n]).await,
         Fault::PauseWorker(n) => paused(&fleet.workers[n]).await,
         Fault::KillDatabase => {
-            let Some((server, _turn)) = ground.database.mine() else { return false };
+            let (server, _turn) = ground.database.mine().await;
             server.kill();
             sleep(DOWN).await;
             server.up().await;
             true
         }
         Fault::KillBroker => {
-            let Some((server, _turn)) = ground.broker.mine() else { return false };
+            let (server, _turn) = ground.broker.mine().await;
             server.kill();
             sleep(DOWN).await;
             server.up().await;
             true
         }
         Fault::KillCache => {
-            let Some((server, _turn)) = ground.cache.mine() else { return false };
+            let (server, _turn) = ground.cache.mine().await;
             server.kill();
             sleep(DOWN).await;
             server.up().await;
@@ -86,20 +86,20 @@ async fn happen(ground: &Ground, fleet: &Fleet, fault: Fault, seed: u64) -> bool
 }
 
 async fn killed(member: &Member) -> bool {
-    let Ok(_turn) = member.turn.try_lock() else { return false };
+    let _turn = member.turn.lock().await;
     member.kill();
     sleep(DOWN).await;
     member.start().is_ok()
 }
 
 async fn ended(member: &Member) -> bool {
-    let Ok(_turn) = member.turn.try_lock() else { return false };
+    let _turn = member.turn.lock().await;
     member.end().await;
     member.start().is_ok()
 }
 
 async fn paused(member: &Member) -> bool {
-    let Ok(_turn) = member.turn.try_lock() else { return false };
+    let _turn = member.turn.lock().await;
     member.signal(Signal::Stop);
     // Long enough for the reaper to have come by.
     sleep(LEASE + Duration::from_millis(2500)).await;
@@ -113,8 +113,8 @@ fn cut(wire: &Proxy) -> bool {
 }
 
 async fn disturbed<T>(server: &Server<T>, wire: Wire, time: Duration) -> bool {
-    // A server that is down is silent enough, and two disturbances would end each other.
-    let Some((_, _turn)) = server.mine() else { return false };
+    // Two disturbances at once would end each other.
+    let (_, _turn) = server.mine().await;
     server.wire.set(wire);
     sleep(time).await;
     server.wire.set(Wire::Sound);
@@ -122,11 +122,13 @@ async fn disturbed<T>(server: &Server<T>, wire: Wire, time: Duration) -> bool {
 }
 
 async fn sessions_ended(ground: &Ground) -> anyhow::Result<i64> {
+    let (_, _turn) = ground.database.mine().await;
     let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename like 'analytics%'";
     Ok(ground.client().await?.query_one(ended, &[]).await?.get(0))
 }
 
 async fn duplicated(ground: &Ground, count: u32, seed: u64) -> anyhow::Result<()> {
+    let (_, _turn) = ground.broker.mine().await;
     let mut dice = StdRng::seed_from_u64(seed ^ u64::from(count));
     let connection = lapin::Connection::connect(&ground.broker_uri, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;

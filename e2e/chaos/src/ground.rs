@@ -36,9 +36,9 @@ impl<T> Server<T> {
         Ok(Self { server, turn: Mutex::new(()), wire: Proxy::start(port).await? })
     }
 
-    /// The server to be killed; `None` while somebody else has it down.
-    pub fn mine(&self) -> Option<(&T, MutexGuard<'_, ()>)> {
-        Some((&self.server, self.turn.try_lock().ok()?))
+    /// The server to be killed or disturbed, as soon as nobody else does that.
+    pub async fn mine(&self) -> (&T, MutexGuard<'_, ()>) {
+        (&self.server, self.turn.lock().await)
     }
 
     /// Waits until nobody has it down.

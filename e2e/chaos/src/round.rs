@@ -82,7 +82,7 @@ async fn on(ground: &Arc<Ground>, settings: &Settings) -> anyhow::Result<Report>
         )
         .await?;
     let mut jobs: Vec<(String, i64)> = jobs.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let shared = "select count(distinct job_id) from chaos.transitions where after = 'following'";
+    let shared = "select count(distinct job_id) from chaos.transitions where follows is not null";
     jobs.push(("that shared another one's pipeline".to_owned(), client.query_one(shared, &[]).await?.get(0)));
     let changes = "select count(*) from chaos.transitions";
     jobs.push(("changes of state, each checked".to_owned(), client.query_one(changes, &[]).await?.get(0)));

@@ -1,6 +1,6 @@
 -- At no moment had a lane more analyses running or waiting for their parts than the platform allows it.
 with steps as (
-    select lane, transaction, at, sum(chaos.busy(after)::int - chaos.busy(before)::int) as step
+    select lane, transaction, at, sum(chaos.busy(after, follows)::int - chaos.busy(before, followed)::int) as step
     from chaos.history
     where parent_id is null
     group by lane, transaction, at
