@@ -1,18 +1,18 @@
--- Takes one token out of a bucket. ARGV: tokens a second, tokens at most. Answers 0, or the milliseconds until there is one.
+-- Takes tokens out of a bucket: as many as are asked for, or as many as there are, at least one.
+-- ARGV: tokens asked for, tokens gained a second, tokens at most. Answers the tokens taken, or, negative, the milliseconds until there is one.
 -- Time is Redis' own, so that all callers agree on it.
-local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local asked, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = tonumber(bucket[1]) or burst
 local at = tonumber(bucket[2]) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate / 1000)
-local wait = 0
-if tokens >= 1 then
-  tokens = tokens - 1
-else
-  wait = math.max(1, math.ceil((1 - tokens) * 1000 / rate))
+if tokens < 1 then
+  -- Nothing is written: what the bucket gains is a matter of its last change and the clock.
+  return -math.max(1, math.ceil((1 - tokens) * 1000 / rate))
 end
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.3f', now))
+local taken = math.min(asked, math.floor(tokens))
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens - taken), 'at', string.format('%.3f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(burst * 1000 / rate) + 1000)
-return wait
+return taken

@@ -1,30 +1,44 @@
-//! Redis: results that were just made, and rate limits. Everything in it can be lost; trouble with it is a miss.
+//! Redis: results that were just made, token buckets, and the word that a key was revoked. Everything in it can be lost; trouble with it is a miss.
 //!
 //! One platform has one Redis database to itself. Results are of public profiles, so all tenants share them.
+
+mod bucket;
+mod profiles;
+mod results;
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use redis::{AsyncCommands as _, Client, Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
+use redis::{AsyncCommands as _, Client, RedisError, Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::timeout;
+
+use crate::resilience::{Breaker, Policy};
+
+pub use bucket::Taken;
+pub use results::{CachedResult, Epoch, Look};
 
 /// What a look-up may cost; past it, it is a miss.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// What a write may cost; nobody waits for it but its own task.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+/// A Redis that is away costs nobody any patience for long.
+const LEFT_ALONE: Policy = Policy { failures: 5, open_for: Duration::from_secs(1) };
 
 /// The cache Secret's `uri` is no address. Never holds the address, which may carry a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the cache Secret's 'uri' is not a Redis address: {0}; write redis://:password@host:6379/0")]
 pub struct CacheAddressError(String);
+
+/// Redis did not answer, in time or at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cache does not answer")]
+pub struct CacheAway;
 
 /// Counts of what the cache did.
 #[derive(Debug, Default)]
@@ -39,7 +53,7 @@ struct Counts {
 pub struct CacheCounts {
     pub hits: u64,
     pub misses: u64,
-    /// Calls that Redis did not answer, in time or at all.
+    /// Calls that Redis did not answer, in time or at all, or that were not made because it had not answered before.
     pub failures: u64,
 }
 
@@ -50,19 +64,13 @@ pub struct Cache {
     ttl: Duration,
     counts: Arc<Counts>,
     take: Arc<Script>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    /// Seconds since 1970.
-    at: u64,
-    result: Value,
+    breaker: Breaker,
 }
 
 impl Cache {
     /// A cache that keeps results for `ttl`. Connects when it is needed. Needs a running tokio runtime.
     pub fn connect(uri: &SecretString, ttl: Duration) -> Result<Self, CacheAddressError> {
-        let invalid = |error: redis::RedisError| CacheAddressError(error.to_string());
+        let invalid = |error: RedisError| CacheAddressError(error.to_string());
         let client = Client::open(uri.expose_secret()).map_err(invalid)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
@@ -74,56 +82,9 @@ impl Cache {
             connection,
             ttl,
             counts: Arc::default(),
-            take: Arc::new(Script::new(include_str!("../lua/take.lua"))),
+            take: Arc::new(bucket::script()),
+            breaker: Breaker::new("cache", LEFT_ALONE),
         })
-    }
-
-    /// The newest result of a profile and its age.
-    pub async fn result(&self, username: &str) -> Option<(Value, Duration)> {
-        let mut connection = self.connection.clone();
-        let found = timeout(PATIENCE, connection.get::<_, Option<Vec<u8>>>(key(username))).await;
-        let bytes = match found {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) | Err(_) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-        };
-        // An entry of another version's making is a miss.
-        let entry = bytes.and_then(|bytes| serde_json::from_slice::<Entry>(&bytes).ok());
-        let count = if entry.is_some() { &self.counts.hits } else { &self.counts.misses };
-        count.fetch_add(1, Ordering::Relaxed);
-        entry.map(|entry| (entry.result, Duration::from_secs(now().saturating_sub(entry.at))))
-    }
-
-    /// Keeps a result for the cache's time.
-    pub async fn put_result(&self, username: &str, result: &Value) {
-        if self.ttl.is_zero() {
-            return;
-        }
-        let Ok(bytes) = serde_json::to_vec(&serde_json::json!({ "at": now(), "result": result })) else { return };
-        let mut connection = self.connection.clone();
-        let put = connection.set_ex::<_, _, ()>(key(username), bytes, self.ttl.as_secs().max(1));
-        if !matches!(timeout(WRITE_PATIENCE, put).await, Ok(Ok(()))) {
-            self.counts.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!("a result was not cached");
-        }
-    }
-
-    /// Takes one token out of a bucket that holds `burst` and gains `rate_per_second`. An error is the time until there is one.
-    /// Without Redis there is always one.
-    pub async fn take(&self, bucket: &str, rate_per_second: f64, burst: u32) -> Result<(), Duration> {
-        let mut connection = self.connection.clone();
-        let mut call = self.take.key(format!("switchyard:bucket:{bucket}"));
-        call.arg(rate_per_second).arg(burst);
-        match timeout(PATIENCE, call.invoke_async::<i64>(&mut connection)).await {
-            Ok(Ok(0)) => Ok(()),
-            Ok(Ok(wait)) => Err(Duration::from_millis(u64::try_from(wait).unwrap_or(0))),
-            Ok(Err(_)) | Err(_) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-        }
     }
 
     /// Whether Redis answers.
@@ -136,6 +97,11 @@ impl Cache {
         }
     }
 
+    /// Its circuit breaker, which guards what somebody waits for.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
     /// What the cache did since the process started.
     pub fn counts(&self) -> CacheCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -145,12 +111,39 @@ impl Cache {
             failures: read(&self.counts.failures),
         }
     }
-}
 
-fn key(username: &str) -> String {
-    format!("switchyard:result:{username}")
-}
+    /// Asks Redis something that somebody waits for: 50 ms at most, and no time at all while it is known to be away.
+    async fn ask<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, CacheAway> {
+        let answer = match self.breaker.admit() {
+            Err(_) => None,
+            Ok(permit) => match timeout(PATIENCE, call).await {
+                Ok(Ok(value)) => {
+                    permit.succeeded();
+                    Some(value)
+                }
+                Ok(Err(_)) | Err(_) => {
+                    permit.failed();
+                    None
+                }
+            },
+        };
+        self.counted(answer)
+    }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    /// Tells Redis something that is tried whatever came of calls before.
+    async fn tell<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, CacheAway> {
+        let answer = timeout(WRITE_PATIENCE, call).await.ok().and_then(Result::ok);
+        match &answer {
+            Some(_) => self.breaker.heard(),
+            None => self.breaker.missed(),
+        }
+        self.counted(answer)
+    }
+
+    fn counted<T>(&self, answer: Option<T>) -> Result<T, CacheAway> {
+        answer.ok_or_else(|| {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+            CacheAway
+        })
+    }
 }
