@@ -1,1 +1,1 @@
-select switchyard.claim($1, $2, $3, $4)
+select switchyard.claim($1, $2, $3, $4, $5, $6, $7, $8)

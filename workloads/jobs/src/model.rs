@@ -44,11 +44,11 @@ pub struct RunToken(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Accepted, never claimed.
+    /// Accepted, never claimed; for whoever shares a pipeline, that pipeline.
     Queued,
     /// Claimed by a worker that holds a lease.
     Running,
-    /// Waiting for its children; claimable again when none is left.
+    /// Waiting for its children, claimable again when none is left; or for the result of a pipeline that it shares and that has begun.
     Waiting,
     /// Failed, to be tried again at `run_at`.
     Retrying,
@@ -63,7 +63,7 @@ impl JobState {
         matches!(self, Self::Completed | Self::Dead | Self::Cancelled)
     }
 
-    /// The state as callers of the API see it: waiting for children is a way of running.
+    /// The state as callers of the API see it: waiting, for children or for the result of a shared pipeline, is a way of running.
     pub const fn public(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -138,20 +138,12 @@ pub struct Event {
     pub at: DateTime<Utc>,
 }
 
-/// What a message says: look at this job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Pointer {
-    pub job: JobId,
-    #[serde(flatten)]
-    pub queue: Queue,
-}
-
-/// What a change in the store leaves to be told: to workers by pointers, to watchers by events. Both are only hints; the store remembers.
+/// What a change in the store leaves to be told: to workers by tickets, to watchers by events. Both are only hints; the store remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Effects {
-    /// Jobs that a worker can claim now.
-    pub ready: Vec<Pointer>,
+    /// A queue for each job that a worker can claim from it now.
+    pub ready: Vec<Queue>,
     /// Changes that watchers of an analysis see.
     pub events: Vec<Event>,
 }

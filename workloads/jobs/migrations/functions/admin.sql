@@ -54,7 +54,6 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j switchyard.jobs;
     v_balance bigint;
-    v_event jsonb;
 begin
     select * into j from switchyard.jobs where id = p_job and parent_id is null for update;
     if not found then
@@ -72,8 +71,7 @@ begin
     delete from switchyard.jobs where root_id = j.id and parent_id is not null;
     update switchyard.jobs
     set state = 'queued', round = round + 1, attempt = 0, failures = 0, error = null, progress = 0, stage = 'queued', kept = null, children = 0,
-        open_children = 0, run_at = null, publish_at = clock_timestamp() + interval '5 seconds', publishes = 0, started_at = null,
-        finished_at = null
+        open_children = 0, run_at = null, turn = clock_timestamp(), leader_id = null, started_at = null, finished_at = null, seq = seq + 1
     where id = j.id returning * into j;
     update switchyard.tenants
     set credits = credits - j.price, running = running + case when j.origin = 'api' then 1 else 0 end
@@ -82,9 +80,8 @@ begin
         insert into switchyard.ledger (tenant_id, job_id, round, kind, amount, reason)
         values (j.tenant_id, j.id, j.round, 'charge', -j.price, 'replay');
     end if;
-    v_event := switchyard.record_event(j.id);
     return jsonb_build_object('outcome', 'replayed', 'job', switchyard.job_document(j), 'charged', j.price, 'balance', v_balance,
-        'effects', jsonb_build_object('ready', jsonb_build_array(switchyard.pointer(j)), 'events', jsonb_build_array(v_event)));
+        'effects', switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.recorded(j)));
 end $$;
 
 create or replace function switchyard.discard(p_job uuid) returns boolean
@@ -95,29 +92,20 @@ begin
     return found;
 end $$;
 
--- Stops claims from a queue or lets them go on; answers pointers to what may be claimed by that.
+-- Stops claims from a queue or lets them go on; answers the queue, once for each job (of a few hundred) that may be claimed by that.
 create or replace function switchyard.pause(p_kind text, p_lane text, p_paused boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    v_ready jsonb := '[]';
 begin
     if p_paused then
         insert into switchyard.paused_lanes (kind, lane) values (p_kind, p_lane) on conflict do nothing;
-        return v_ready;
+        return '[]';
     end if;
     delete from switchyard.paused_lanes where kind = p_kind and lane = p_lane;
     if not found then
-        return v_ready;
+        return '[]';
     end if;
-    -- Messages that came meanwhile were dropped; the relay sends the rest after the first few hundred.
-    with due as (
-        select id from switchyard.jobs
-        where kind = p_kind and lane = p_lane and finished_at is null and publish_at is not null and (run_at is null or run_at <= clock_timestamp())
-        order by id for update skip locked
-    ), woken as (
-        update switchyard.jobs j set publish_at = clock_timestamp(), publishes = 0 from due where j.id = due.id returning j.id
-    )
-    select coalesce(jsonb_agg(jsonb_build_object('job', id, 'kind', p_kind, 'lane', p_lane)), '[]') into v_ready
-    from (select id from woken limit 500) first;
-    return v_ready;
+    -- What came meanwhile led to nothing; the relay tells of the rest.
+    return (
+        select coalesce(jsonb_agg(jsonb_build_object('kind', p_kind, 'lane', p_lane)), '[]')
+        from generate_series(1, switchyard.claimable(p_kind, p_lane, 500, interval '0')));
 end $$;

@@ -1,4 +1,5 @@
--- Cancels an analysis with everything below it. Credits go back when no worker had claimed it.
+-- Cancels an analysis with everything below it. Credits go back when no worker had claimed it;
+-- those who share its pipeline go on without it.
 create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -6,7 +7,7 @@ declare
     v_untouched boolean;
     v_refunded bigint := 0;
     v_balance bigint;
-    v_event jsonb;
+    v_effects jsonb;
 begin
     select * into j from switchyard.jobs where id = p_job and tenant_id = p_tenant and parent_id is null for update;
     if not found then
@@ -17,17 +18,16 @@ begin
     end if;
     v_untouched := j.started_at is null;
     update switchyard.jobs
-    set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null, publish_at = null,
-        open_children = 0, stage = 'cancelled'
+    set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null,
+        open_children = 0, stage = 'cancelled', seq = seq + 1
     where id = j.id returning * into j;
     perform switchyard.cancel_below(j.id);
-    v_event := switchyard.record_event(j.id);
+    v_effects := switchyard.joined(switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j)), switchyard.promote(j.id));
     perform switchyard.release(j);
     if v_untouched then
         v_refunded := switchyard.refund(j, 'cancelled before it ran');
     end if;
     select credits into v_balance from switchyard.tenants where id = j.tenant_id;
-    select * into j from switchyard.jobs where id = j.id;
     return jsonb_build_object('outcome', 'cancelled', 'job', switchyard.job_document(j), 'refunded', v_refunded, 'balance', v_balance,
-        'effects', jsonb_build_object('ready', '[]'::jsonb, 'events', jsonb_build_array(v_event)));
+        'effects', v_effects);
 end $$;

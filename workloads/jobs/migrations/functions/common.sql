@@ -10,9 +10,10 @@ language sql stable as $$
         'created_at', j.created_at, 'started_at', j.started_at, 'finished_at', j.finished_at)
 $$;
 
-create or replace function switchyard.pointer(j switchyard.jobs) returns jsonb
+-- The queue that a job is claimed from.
+create or replace function switchyard.queue(j switchyard.jobs) returns jsonb
 language sql immutable as $$
-    select jsonb_build_object('job', j.id, 'kind', j.kind, 'lane', j.lane)
+    select jsonb_build_object('kind', j.kind, 'lane', j.lane)
 $$;
 
 -- The state as callers know it.
@@ -21,19 +22,62 @@ language sql immutable as $$
     select case state when 'waiting' then 'running' else state end
 $$;
 
--- Records an analysis' present state as its next event and answers the event. The caller holds the row's lock.
-create or replace function switchyard.record_event(p_root uuid) returns jsonb
+-- Lanes from best to worst.
+create or replace function switchyard.lane_rank(lane text) returns int
+language sql immutable as $$
+    select case lane when 'critical' then 0 when 'high' then 1 when 'normal' then 2 else 3 end
+$$;
+
+create or replace function switchyard.event(p_job uuid, p_seq bigint, p_state text, p_progress smallint, p_stage text, p_at timestamptz) returns jsonb
+language sql immutable as $$
+    select jsonb_build_object('seq', p_seq, 'job', p_job, 'state', switchyard.public_state(p_state), 'progress', p_progress, 'stage', p_stage, 'at', p_at)
+$$;
+
+-- Records what has just become of an analysis, whose seq was raised with the change, and of those that share its pipeline while it goes on. Answers the
+-- events. The caller holds the row's lock.
+create or replace function switchyard.recorded(j switchyard.jobs) returns jsonb
 language plpgsql as $$
 declare
-    j switchyard.jobs;
     v_at timestamptz := clock_timestamp();
+    v_events jsonb;
 begin
-    update switchyard.jobs set seq = seq + 1 where id = p_root returning * into j;
-    insert into switchyard.events (job_id, seq, state, progress, stage, at)
-    values (j.id, j.seq, switchyard.public_state(j.state), j.progress, j.stage, v_at);
-    return jsonb_build_object('seq', j.seq, 'job', j.id, 'state', switchyard.public_state(j.state),
-        'progress', j.progress, 'stage', j.stage, 'at', v_at);
+    with mirrored as (
+        update switchyard.jobs
+        set state = case when j.started_at is null then state else 'waiting' end, started_at = coalesce(started_at, j.started_at),
+            progress = greatest(progress, j.progress), stage = j.stage, seq = seq + 1
+        where leader_id = j.id and finished_at is null and j.finished_at is null
+        returning id, seq, state, progress, stage
+    ), told as (
+        select j.id, j.seq, j.state, j.progress, j.stage
+        union all
+        select * from mirrored
+    ), kept as (
+        insert into switchyard.events (job_id, seq, state, progress, stage, at)
+        select id, seq, switchyard.public_state(state), progress, stage, v_at from told
+    )
+    select jsonb_agg(switchyard.event(id, seq, state, progress, stage, v_at)) into v_events from told;
+    return v_events;
 end $$;
+
+-- The queue of a lane's analyses when one of them could be claimed: whoever frees a place tells of it.
+create or replace function switchyard.next_in(p_lane text) returns jsonb
+language sql stable as $$
+    select coalesce((
+        select jsonb_build_array(switchyard.queue(j)) from switchyard.jobs j
+        where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') and leader_id is null and (run_at is null or run_at <= clock_timestamp())
+        limit 1), '[]')
+$$;
+
+create or replace function switchyard.effects(p_ready jsonb, p_events jsonb) returns jsonb
+language sql immutable as $$
+    select jsonb_build_object('ready', p_ready, 'events', p_events)
+$$;
+
+-- Both together.
+create or replace function switchyard.joined(a jsonb, b jsonb) returns jsonb
+language sql immutable as $$
+    select jsonb_build_object('ready', (a -> 'ready') || (b -> 'ready'), 'events', (a -> 'events') || (b -> 'events'))
+$$;
 
 -- What effects are empty.
 create or replace function switchyard.no_effects() returns jsonb
@@ -111,6 +155,24 @@ language sql as $$
             join switchyard.jobs c on c.root_id = p.root_id and c.parent_id = p.id
     )
     update switchyard.jobs j
-    set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, publish_at = null, open_children = 0
+    set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, open_children = 0
     from below where j.id = below.id and j.finished_at is null
 $$;
+
+-- Lets those who shared the pipeline of an analysis that ended without a result go on: one of them, of the best lane, begins anew, and the others share
+-- its pipeline. The caller holds the lock of the one that ended.
+create or replace function switchyard.promote(p_leader uuid) returns jsonb
+language plpgsql as $$
+declare
+    j switchyard.jobs;
+begin
+    select * into j from switchyard.jobs where leader_id = p_leader and finished_at is null
+    order by switchyard.lane_rank(lane), id limit 1 for update;
+    if not found then
+        return switchyard.no_effects();
+    end if;
+    update switchyard.jobs set state = 'queued', leader_id = null, progress = 0, stage = 'queued', seq = seq + 1 where id = j.id returning * into j;
+    perform 1 from switchyard.jobs where leader_id = p_leader and finished_at is null order by id for update;
+    update switchyard.jobs set leader_id = j.id where leader_id = p_leader and finished_at is null;
+    return switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.recorded(j));
+end $$;

@@ -5,27 +5,67 @@
 create or replace function switchyard.child_ended(p_parent uuid) returns jsonb
 language plpgsql as $$
 declare
-    v_now timestamptz := clock_timestamp();
     p switchyard.jobs;
-    v_ready jsonb := '[]';
-    v_events jsonb := '[]';
 begin
     update switchyard.jobs
     set open_children = open_children - 1,
-        publish_at = case when open_children = 1 then v_now + interval '5 seconds' end,
-        progress = case when parent_id is null then greatest(progress, 10 + 80 * (children - open_children + 1) / children) else progress end
+        progress = case when parent_id is null then greatest(progress, 10 + 80 * (children - open_children + 1) / children) else progress end,
+        seq = seq + case when parent_id is null then 1 else 0 end
     where id = p_parent and state = 'waiting' and open_children > 0
     returning * into p;
     if not found then
         return switchyard.no_effects();
     end if;
-    if p.open_children = 0 then
-        v_ready := jsonb_build_array(switchyard.pointer(p));
+    return switchyard.effects(
+        case when p.open_children = 0 then jsonb_build_array(switchyard.queue(p)) else '[]' end,
+        case when p.parent_id is null then switchyard.recorded(p) else '[]' end);
+end $$;
+
+-- Ends analyses well, with those that share their pipelines; what is not held by its token any more is passed over. Answers {job, effects} of each that
+-- was.
+create or replace function switchyard.complete_many(p_jobs uuid[], p_tokens bigint[], p_outputs jsonb[]) returns setof jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_now timestamptz;
+    v_held uuid[];
+    v_followers uuid[];
+begin
+    select array_agg(id) into v_held from (
+        select j.id from unnest(p_jobs, p_tokens) as held (id, token)
+        join switchyard.jobs j on j.id = held.id and j.run_token = held.token and j.parent_id is null
+        order by j.id for update of j) held;
+    if v_held is null then
+        return;
     end if;
-    if p.parent_id is null then
-        v_events := jsonb_build_array(switchyard.record_event(p.id));
-    end if;
-    return jsonb_build_object('ready', v_ready, 'events', v_events);
+    select array_agg(id) into v_followers from (
+        select id from switchyard.jobs where leader_id = any(v_held) and finished_at is null order by id for update) followers;
+    perform 1 from switchyard.tenants
+    where id in (select tenant_id from switchyard.jobs where id = any(v_held || v_followers) and origin = 'api')
+    order by id for no key update;
+    v_now := clock_timestamp();
+
+    return query
+    with ended as (
+        update switchyard.jobs
+        set state = 'completed', finished_at = v_now, run_token = null, lease_until = null, progress = 100, error = null, seq = seq + 1,
+            stage = 'completed'
+        where id = any(v_held || v_followers)
+        returning id, leader_id, seq, tenant_id, origin, lane, case when id = any(v_held) then id else leader_id end as leader
+    ), kept as (
+        insert into switchyard.outputs (job_id, output)
+        select e.id, o.output from ended e join unnest(p_jobs, p_outputs) as o (id, output) on o.id = e.leader
+    ), recorded as (
+        insert into switchyard.events (job_id, seq, state, progress, stage, at) select id, seq, 'completed', 100, 'completed', v_now from ended
+    ), counted as (
+        update switchyard.tenants t set running = running - e.n
+        from (select tenant_id, count(*)::int as n from ended where origin = 'api' group by tenant_id) e where t.id = e.tenant_id
+    ), freed as (
+        select lane, switchyard.next_in(lane) as ready from (select distinct lane from ended where id = leader) lanes
+    )
+    select jsonb_build_object('job', e.leader, 'effects', switchyard.effects(
+        (select ready from freed f where f.lane = max(e.lane) filter (where e.id = e.leader)),
+        jsonb_agg(switchyard.event(e.id, e.seq, 'completed', 100::smallint, 'completed', v_now))))
+    from ended e group by e.leader;
 end $$;
 
 -- Ends a job well.
@@ -40,15 +80,14 @@ begin
     if j.id is null then
         return null;
     end if;
-    insert into switchyard.outputs (job_id, output) values (j.id, p_output);
-    update switchyard.jobs
-    set state = 'completed', finished_at = clock_timestamp(), run_token = null, lease_until = null, progress = 100, error = null,
-        stage = case when parent_id is null then 'completed' else stage end
-    where id = j.id returning * into j;
     if j.parent_id is null then
-        v_effects := jsonb_build_object('ready', '[]'::jsonb, 'events', jsonb_build_array(switchyard.record_event(j.id)));
-        perform switchyard.release(j);
+        select document -> 'effects' into v_effects
+        from switchyard.complete_many(array[p_job], array[p_token], array[p_output]) as ended (document);
     else
+        insert into switchyard.outputs (job_id, output) values (j.id, p_output);
+        update switchyard.jobs
+        set state = 'completed', finished_at = clock_timestamp(), run_token = null, lease_until = null, progress = 100, error = null
+        where id = j.id;
         v_effects := switchyard.child_ended(j.parent_id);
     end if;
     -- The tenant comes last, as everywhere; what was found belongs to the analysis.
@@ -58,30 +97,43 @@ begin
 end $$;
 
 -- Ends a job for good because of p_error: its descendants are cancelled; an analysis gives its credits back; a part takes its parent along when it is
--- required, else its parent goes on without it. The caller holds the root's lock.
+-- required, else its parent goes on without it. Those who share an analysis' pipeline share an error that no other attempt can mend, and go on after any
+-- other. The caller holds the root's lock.
 create or replace function switchyard.die(p_job uuid, p_error jsonb) returns jsonb
 language plpgsql as $$
 declare
     j switchyard.jobs;
+    v_follower uuid;
+    v_effects jsonb;
 begin
     update switchyard.jobs
-    set state = 'dead', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null, publish_at = null,
-        error = p_error, stage = case when parent_id is null then 'dead' else stage end
+    set state = 'dead', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null,
+        error = p_error, stage = case when parent_id is null then 'dead' else stage end,
+        seq = seq + case when parent_id is null then 1 else 0 end
     where id = p_job and finished_at is null
     returning * into j;
     if not found then
         return switchyard.no_effects();
     end if;
     perform switchyard.cancel_below(j.id);
-    if j.parent_id is null then
-        perform switchyard.release(j);
-        perform switchyard.refund(j, 'analysis failed: ' || coalesce(p_error ->> 'code', 'unknown'));
-        return jsonb_build_object('ready', '[]'::jsonb, 'events', jsonb_build_array(switchyard.record_event(j.id)));
-    elsif j.required then
-        return switchyard.die(j.parent_id, p_error);
-    else
-        return switchyard.child_ended(j.parent_id);
+    if j.parent_id is not null then
+        return case when j.required then switchyard.die(j.parent_id, p_error) else switchyard.child_ended(j.parent_id) end;
     end if;
+    v_effects := switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j));
+    if (p_error ->> 'permanent')::boolean then
+        perform 1 from switchyard.jobs where leader_id = j.id and finished_at is null order by id for update;
+        -- All tenants at once, in the order that everyone keeps who locks several.
+        perform 1 from switchyard.tenants
+        where id in (select tenant_id from switchyard.jobs where id = j.id or (leader_id = j.id and finished_at is null)) order by id for no key update;
+        for v_follower in select id from switchyard.jobs where leader_id = j.id and finished_at is null order by id loop
+            v_effects := switchyard.joined(v_effects, switchyard.die(v_follower, p_error));
+        end loop;
+    else
+        v_effects := switchyard.joined(v_effects, switchyard.promote(j.id));
+    end if;
+    perform switchyard.release(j);
+    perform switchyard.refund(j, 'analysis failed: ' || coalesce(p_error ->> 'code', 'unknown'));
+    return v_effects;
 end $$;
 
 -- Ends the attempt of a job that the caller has locked.
@@ -89,8 +141,7 @@ create or replace function switchyard.attempt_failed(j switchyard.jobs, p_error 
 language plpgsql as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_delay double precision;
-    v_events jsonb := '[]';
+    v_run_at timestamptz;
 begin
     update switchyard.jobs
     set failures = failures + 1,
@@ -100,17 +151,16 @@ begin
         return jsonb_build_object('outcome', 'dead', 'effects', switchyard.die(j.id, p_error));
     end if;
     -- Whoever asks for more than a day's patience gets a day.
-    v_delay := greatest(coalesce(p_delays[j.failures], 0), least(coalesce((p_error ->> 'retry_after_seconds')::double precision, 0), 86400));
+    v_run_at := v_now + make_interval(secs =>
+        greatest(coalesce(p_delays[j.failures], 0), least(coalesce((p_error ->> 'retry_after_seconds')::double precision, 0), 86400)));
     update switchyard.jobs
-    set state = 'retrying', run_at = v_now + make_interval(secs => v_delay), publish_at = v_now + make_interval(secs => v_delay), publishes = 0,
-        run_token = null, lease_until = null, worker = null, error = p_error,
-        stage = case when parent_id is null then 'retrying' else stage end
+    set state = 'retrying', run_at = v_run_at, turn = greatest(turn, v_run_at), run_token = null, lease_until = null, worker = null, error = p_error,
+        stage = case when parent_id is null then 'retrying' else stage end,
+        seq = seq + case when parent_id is null then 1 else 0 end
     where id = j.id returning * into j;
-    if j.parent_id is null then
-        v_events := jsonb_build_array(switchyard.record_event(j.id));
-    end if;
-    return jsonb_build_object('outcome', 'retrying', 'run_at', j.run_at,
-        'effects', jsonb_build_object('ready', '[]'::jsonb, 'events', v_events));
+    return jsonb_build_object('outcome', 'retrying', 'run_at', j.run_at, 'effects', case
+        when j.parent_id is null then switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j))
+        else switchyard.no_effects() end);
 end $$;
 
 -- Ends an attempt badly, as its worker tells.
@@ -141,21 +191,18 @@ end $$;
 create or replace function switchyard.give_back(p_job uuid, p_token bigint) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_now timestamptz := clock_timestamp();
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
-    v_events jsonb := '[]';
 begin
     if j.id is null then
         return null;
     end if;
     update switchyard.jobs
     set state = case when kept is not null then 'waiting' when failures > 0 then 'retrying' else 'queued' end,
-        attempt = failures, run_at = case when failures > 0 then v_now end, publish_at = v_now + interval '5 seconds', publishes = 0,
+        attempt = failures, run_at = case when kept is null and failures > 0 then clock_timestamp() end,
         run_token = null, lease_until = null, worker = null,
-        stage = case when parent_id is null and kept is null then 'queued' else stage end
+        stage = case when parent_id is null and kept is null then 'queued' else stage end,
+        seq = seq + case when parent_id is null then 1 else 0 end
     where id = j.id returning * into j;
-    if j.parent_id is null then
-        v_events := jsonb_build_array(switchyard.record_event(j.id));
-    end if;
-    return jsonb_build_object('ready', jsonb_build_array(switchyard.pointer(j)), 'events', v_events);
+    return switchyard.effects(jsonb_build_array(switchyard.queue(j)),
+        case when j.parent_id is null then switchyard.recorded(j) else '[]' end);
 end $$;

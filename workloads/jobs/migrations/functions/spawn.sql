@@ -1,12 +1,12 @@
--- Makes a job's children and lets it wait for them. p_children is [{id, kind, input, required}].
-create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text) returns jsonb
+-- Makes a job's children and lets it wait for them. p_children is [{id, kind, input, required}]. The
+-- children of different jobs take turns in their queue.
+create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text, p_lanes jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_now timestamptz := clock_timestamp();
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
     v_count int := jsonb_array_length(p_children);
     v_ready jsonb;
-    v_events jsonb := '[]';
 begin
     if j.id is null then
         return null;
@@ -16,23 +16,20 @@ begin
     end if;
     with made as (
         insert into switchyard.jobs (id, tenant_id, root_id, parent_id, ordinal, required, origin, kind, lane, state, username, input,
-            publish_at, created_at)
+            turn, created_at)
         select (c ->> 'id')::uuid, j.tenant_id, j.root_id, j.id, n::int, (c ->> 'required')::boolean, 'child', c ->> 'kind', j.lane, 'queued',
-            j.username, c -> 'input', v_now + interval '5 seconds', v_now
+            j.username, c -> 'input', v_now + make_interval(secs => (row_number() over (partition by c ->> 'kind' order by n) - 1)
+                * (p_lanes -> j.lane ->> 'timeoutSeconds')::double precision), v_now
         from jsonb_array_elements(p_children) with ordinality as spawned (c, n)
         returning *
     )
-    select coalesce(jsonb_agg(jsonb_build_object('job', id, 'kind', kind, 'lane', lane) order by ordinal), '[]') into v_ready from made;
+    select coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'lane', lane) order by ordinal), '[]') into v_ready from made;
     update switchyard.jobs
     set state = 'waiting', kept = p_kept, children = v_count, open_children = v_count, run_token = null, lease_until = null, worker = null,
-        publish_at = case when v_count = 0 then v_now + interval '5 seconds' end,
-        stage = case when parent_id is null then p_stage else stage end
+        stage = case when parent_id is null then p_stage else stage end, seq = seq + case when parent_id is null then 1 else 0 end
     where id = j.id returning * into j;
     if v_count = 0 then
-        v_ready := jsonb_build_array(switchyard.pointer(j));
+        v_ready := jsonb_build_array(switchyard.queue(j));
     end if;
-    if j.parent_id is null then
-        v_events := jsonb_build_array(switchyard.record_event(j.id));
-    end if;
-    return jsonb_build_object('ready', v_ready, 'events', v_events);
+    return switchyard.effects(v_ready, case when j.parent_id is null then switchyard.recorded(j) else '[]' end);
 end $$;

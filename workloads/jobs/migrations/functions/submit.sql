@@ -1,114 +1,161 @@
--- Admits an analysis. Locks the tenant's row and no other, so tenants never wait for each other.
+-- Admits analyses, as many as come together, in one round trip. Locks the rows of their tenants and no others, so tenants never wait for each other:
+-- what belongs to a tenant whose row somebody else holds is answered 'busy', unless p_wait, and may come again. Of one tenant's requests the
+-- earlier come first. Answers one row a request, in their order: what was accepted in columns, since there are thousands a second of them, and whatever
+-- else in a document.
 create or replace function switchyard.submit(
-    p_job uuid, p_key_hash bytea, p_username text, p_input jsonb, p_idem_key text, p_idem_hash bytea, p_tiers jsonb, p_lanes jsonb
-) returns jsonb
+    p_jobs uuid[], p_keys bytea[], p_usernames text[], p_forced boolean[], p_idem_keys text[], p_idem_hashes bytea[],
+    p_tiers jsonb, p_lanes jsonb, p_wait boolean
+) returns table (outcome text, tenant uuid, lane text, at timestamptz, charged bigint, balance bigint, coalesced boolean, document jsonb)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
 declare
-    v_now timestamptz := clock_timestamp();
-    v_day date := (v_now at time zone 'utc')::date;
-    t switchyard.tenants;
-    j switchyard.jobs;
-    v_idem switchyard.idempotency;
-    v_tier jsonb;
-    v_limit int;
-    v_price bigint;
+    v_now timestamptz;
+    v_day date;
+    v_tenants switchyard.tenants[];
     v_lane text;
-    v_answer jsonb;
-    v_event jsonb;
+    v_room jsonb := '{}';
 begin
-    select tenants.* into t from switchyard.api_keys k join switchyard.tenants on tenants.id = k.tenant_id
-    where k.hash = p_key_hash and k.revoked_at is null
-    for update of tenants;
-    if not found then
-        return '{"outcome": "unauthenticated"}';
+    if p_wait then
+        select array_agg(t) into v_tenants from (
+            select * from switchyard.tenants
+            where id in (select tenant_id from switchyard.api_keys where hash = any(p_keys) and revoked_at is null)
+            order by id for no key update) t;
+    else
+        select array_agg(t) into v_tenants from (
+            select * from switchyard.tenants
+            where id in (select tenant_id from switchyard.api_keys where hash = any(p_keys) and revoked_at is null)
+            order by id for no key update skip locked) t;
     end if;
+    for v_lane in select distinct p_tiers -> t.tier ->> 'lane' as lane from unnest(v_tenants) t order by lane loop
+        v_room := v_room || jsonb_build_object(v_lane, switchyard.lane_room(v_lane, (p_lanes -> v_lane ->> 'capacity')::int));
+    end loop;
+    -- Only now: nobody else decides about these tenants and lanes until this is over.
+    v_now := clock_timestamp();
+    v_day := (v_now at time zone 'utc')::date;
 
-    if p_idem_key is not null then
-        select * into v_idem from switchyard.idempotency where tenant_id = t.id and key = p_idem_key;
-        if found and v_idem.created_at > v_now - interval '24 hours' then
-            if v_idem.request_hash <> p_idem_hash then
-                return '{"outcome": "idempotency_conflict"}';
-            end if;
-            return v_idem.answer || '{"outcome": "replayed"}';
-        elsif found then
-            delete from switchyard.idempotency where tenant_id = t.id and key = p_idem_key;
-        end if;
-    end if;
-
-    v_tier := p_tiers -> t.tier;
-    v_limit := (v_tier ->> 'concurrent')::int;
-    if t.running >= v_limit then
-        return jsonb_build_object('outcome', 'concurrent_limit', 'limit', v_limit);
-    end if;
-
-    if t.day <> v_day then
-        t.day := v_day;
-        t.today := 0;
-        t.discovered_today := 0;
-    end if;
-    v_limit := (v_tier ->> 'daily')::int;
-    if t.today >= v_limit then -- null, no limit, is not true
-        return jsonb_build_object('outcome', 'daily_limit', 'limit', v_limit, 'resets_at', (v_day + 1)::timestamp at time zone 'utc');
-    end if;
-
-    v_lane := v_tier ->> 'lane';
-    if not switchyard.lane_has_room(v_lane, (p_lanes -> v_lane ->> 'capacity')::int) then
-        return jsonb_build_object('outcome', 'lane_full', 'lane', v_lane, 'retry_after', switchyard.lane_retry_after(v_lane));
-    end if;
-
-    v_price := (v_tier ->> 'price')::bigint;
-    if t.credits < v_price then
-        return jsonb_build_object('outcome', 'insufficient_credits', 'balance', t.credits, 'price', v_price);
-    end if;
-
-    update switchyard.tenants
-    set credits = credits - v_price, running = running + 1, day = t.day, today = t.today + 1, discovered_today = t.discovered_today
-    where id = t.id returning * into t;
-    -- The submitter publishes right after this commit; the relay looks a little later.
-    insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, price, stage, seq, publish_at, created_at)
-    values (p_job, t.id, p_job, 'api', 'general', v_lane, 'queued', p_username, p_input, v_price, 'queued', 1, v_now + interval '5 seconds', v_now)
-    returning * into j;
-    insert into switchyard.ledger (tenant_id, job_id, round, kind, amount, reason) values (t.id, p_job, 0, 'charge', -v_price, 'analysis');
-    insert into switchyard.events (job_id, seq, state, progress, stage, at) values (p_job, 1, 'queued', 0, 'queued', v_now);
-    v_event := jsonb_build_object('seq', 1, 'job', p_job, 'state', 'queued', 'progress', 0, 'stage', 'queued', 'at', v_now);
-
-    v_answer := jsonb_build_object('job', switchyard.job_document(j), 'charged', v_price, 'balance', t.credits);
-    if p_idem_key is not null then
-        insert into switchyard.idempotency (tenant_id, key, request_hash, job_id, answer) values (t.id, p_idem_key, p_idem_hash, p_job, v_answer);
-    end if;
-    return v_answer || jsonb_build_object('outcome', 'accepted',
-        'effects', jsonb_build_object('ready', jsonb_build_array(switchyard.pointer(j)), 'events', jsonb_build_array(v_event)));
+    return query
+    with asked as (
+        select a.*, k.tenant_id
+        from unnest(p_jobs, p_keys, p_usernames, p_forced, p_idem_keys, p_idem_hashes) with ordinality
+            as a (job, hash, username, forced, idem_key, idem_hash, place)
+        left join switchyard.api_keys k on k.hash = a.hash and k.revoked_at is null
+    ), known as (
+        select a.*, t.tier, t.credits, t.running, case when t.day = v_day then t.today else 0 end as today,
+            (l.rules ->> 'concurrent')::int as concurrent, (l.rules ->> 'daily')::int as daily, (l.rules ->> 'price')::bigint as price,
+            l.rules ->> 'lane' as lane, switchyard.lane_rank(l.rules ->> 'lane') as rank,
+            i.answer as before, i.request_hash is distinct from a.idem_hash as differs,
+            case
+                when a.tenant_id is null then 'unauthenticated'
+                when t.id is null then 'busy'
+                when i.job_id is not null then 'before'
+                -- A key twice in one go: the second finds the first one's answer when it comes again.
+                when a.idem_key is not null and row_number() over (partition by a.tenant_id, a.idem_key order by a.place) > 1 then 'busy'
+            end as outcome
+        from asked a
+        left join unnest(v_tenants) t on t.id = a.tenant_id
+        left join lateral (select p_tiers -> t.tier as rules) l on true
+        left join switchyard.idempotency i
+            on i.tenant_id = a.tenant_id and i.key = a.idem_key and i.created_at > v_now - interval '24 hours'
+    ), numbered as (
+        select *, row_number() over (partition by tenant_id order by place) as n from known where outcome is null
+    ), judged as (
+        select *, case
+            when running + n > concurrent then 'concurrent_limit'
+            when today + n > daily then 'daily_limit' -- null, no limit, is not true
+            when credits < price * n then 'insufficient_credits'
+        end as refusal from numbered
+    ), placed as (
+        select *, row_number() over (partition by lane order by place) <= (v_room ->> lane)::int as fits from judged where refusal is null
+    ), found as (
+        select p.*, leader.id as found from placed p
+        -- Only what runs already, or waits in a lane as good: nobody's turn comes later because of it. Skipped when somebody is changing it.
+        left join lateral (
+            select id from switchyard.jobs j
+            where not p.forced and j.username = p.username and parent_id is null and leader_id is null and finished_at is null
+              and state <> 'retrying' and (started_at is not null or switchyard.lane_rank(j.lane) <= p.rank)
+            limit 1 for key share skip locked
+        ) leader on true
+        where p.fits
+    ), led as (
+        select *, coalesce(found, case
+            when not forced and row_number() over same > 1 and first_value(rank) over same <= rank
+            then coalesce(first_value(found) over same, first_value(job) over same)
+        end) as leader
+        from found window same as (partition by username order by place)
+    ), made as (
+        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, price, stage, seq, turn, leader_id, created_at)
+        select job, tenant_id, job, 'api', 'general', lane, 'queued', username,
+            jsonb_build_object('username', username, 'force_refresh', forced, 'origin', 'api', 'depth', 0), price, 'queued', 1,
+            v_now + make_interval(secs => (running + n - 1) * (p_lanes -> lane ->> 'timeoutSeconds')::double precision), leader, v_now
+        from led
+    ), charges as (
+        insert into switchyard.ledger (tenant_id, job_id, round, kind, amount, reason)
+        select tenant_id, job, 0, 'charge', -price, 'analysis' from led
+    ), taken as (
+        update switchyard.tenants t
+        set credits = t.credits - m.price, running = t.running + m.n, today = case when t.day = v_day then t.today else 0 end + m.n,
+            discovered_today = case when t.day = v_day then t.discovered_today else 0 end, day = v_day
+        from (select tenant_id, sum(price) as price, count(*)::int as n from led group by tenant_id) m
+        where t.id = m.tenant_id
+    ), remembered as (
+        insert into switchyard.idempotency (tenant_id, key, request_hash, job_id, answer)
+        select tenant_id, idem_key, idem_hash, job, jsonb_build_object('job', job, 'tenant', tenant_id, 'username', username, 'lane', lane, 'at', v_now,
+            'charged', price, 'balance', credits - price * n, 'coalesced', leader is not null)
+        from led where idem_key is not null
+        on conflict (tenant_id, key) do update
+        set request_hash = excluded.request_hash, job_id = excluded.job_id, answer = excluded.answer, created_at = v_now
+    ), told (place, outcome, tenant, lane, charged, balance, coalesced, document) as (
+        select place, 'accepted', tenant_id, lane, price, credits - price * n, leader is not null, null::jsonb from led
+        union all
+        select place, case when outcome = 'before' then case when differs then 'idempotency_conflict' else 'replayed' end else outcome end,
+            tenant_id, lane, null, null, null, before
+        from known where outcome is not null
+        union all
+        select place, refusal, tenant_id, lane, null, null, null, case refusal
+            when 'concurrent_limit' then jsonb_build_object('limit', concurrent, 'retry_after', switchyard.lane_retry_after(lane))
+            when 'daily_limit' then jsonb_build_object('limit', daily, 'resets_at', (v_day + 1)::timestamp at time zone 'utc')
+            else jsonb_build_object('balance', greatest(0, credits - price * (n - 1)), 'price', price)
+        end from judged where refusal is not null
+        union all
+        select place, 'lane_full', tenant_id, lane, null, null, null,
+            jsonb_build_object('lane', lane, 'retry_after', switchyard.lane_retry_after(lane))
+        from placed where not fits
+    )
+    select told.outcome, told.tenant, told.lane, v_now, told.charged, told.balance, told.coalesced, told.document from told order by place;
 end $$;
 
--- Whether another analysis may queue in a lane. Far from the limit nobody waits for anybody; near it submitters take turns, so that it is not overrun.
-create or replace function switchyard.lane_has_room(p_lane text, p_capacity int) returns boolean
+-- How many more analyses may queue in a lane. Far from the limit nobody waits for anybody; near it submitters take turns, so that it is not overrun. Far
+-- means: further than all processes together could admit at the same time, each with one batch of 256 on its way.
+create or replace function switchyard.lane_room(p_lane text, p_capacity int) returns int
 language plpgsql as $$
 declare
     v_queued int;
 begin
     select count(*) into v_queued from (
-        select from switchyard.jobs where parent_id is null and state = 'queued' and lane = p_lane limit p_capacity
+        select from switchyard.jobs where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') limit p_capacity
     ) queued;
-    if v_queued + 32 < p_capacity then
-        return true;
+    if v_queued + 25600 < p_capacity then
+        return p_capacity - v_queued;
     end if;
     perform pg_advisory_xact_lock(hashtextextended('switchyard lane ' || p_lane, 0));
     select count(*) into v_queued from (
-        select from switchyard.jobs where parent_id is null and state = 'queued' and lane = p_lane limit p_capacity
+        select from switchyard.jobs where kind = 'general' and lane = p_lane and state = 'queued' limit p_capacity
     ) queued;
-    return v_queued < p_capacity;
+    return p_capacity - v_queued;
 end $$;
 
--- Seconds until a place in a full lane is likely: the time that its last analyses took to leave the queue one after the other, within 1..60.
+-- Seconds until a place in a lane is likely: the time that its last analyses took to end one after the other, within 1..60.
 create or replace function switchyard.lane_retry_after(p_lane text) returns bigint
 language sql stable as $$
-    select coalesce(least(60, greatest(1, ceil(60.0 / nullif(count(*), 0)))), 60)::bigint
-    from switchyard.jobs
-    where parent_id is null and lane = p_lane and finished_at > now() - interval '1 minute'
+    select coalesce(ceil(60.0 / nullif(count(*), 0)), 60)::bigint
+    from (
+        select from switchyard.jobs
+        where finished_at > now() - interval '1 minute' and parent_id is null and lane = p_lane limit 60
+    ) ended
 $$;
 
 -- Queues analyses of found profiles, on the low lane, as far as the tenant's daily and concurrent limits and the lane's capacity go.
--- p_found is [{id, username}]. Answers pointers to what was queued.
+-- p_found is [{id, username}]. Answers a queue for each that was queued.
 create or replace function switchyard.discover(j switchyard.jobs, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -129,27 +176,32 @@ begin
         update switchyard.tenants set day = v_day, today = 0, discovered_today = 0 where id = t.id returning * into t;
     end if;
     v_tier := p_tiers -> t.tier;
-    select count(*) into v_open from switchyard.jobs
-    where tenant_id = t.id and parent_id is null and origin = 'discovery' and finished_at is null;
+    select count(*) into v_open from (
+        select tenant_id, origin from switchyard.jobs where kind = 'general' and lane = 'low' and state in ('queued', 'retrying')
+        union all
+        select tenant_id, origin from switchyard.jobs where kind = 'general' and lane = 'low' and state in ('running', 'waiting')
+    ) open where tenant_id = t.id and origin = 'discovery';
     for v_found in select * from jsonb_array_elements(p_found) loop
         exit when v_open >= (v_tier ->> 'concurrent')::int;
         exit when t.today + t.discovered_today >= (v_tier ->> 'daily')::int;
-        exit when not switchyard.lane_has_room('low', (p_lanes -> 'low' ->> 'capacity')::int);
+        exit when switchyard.lane_room('low', (p_lanes -> 'low' ->> 'capacity')::int) < 1;
         continue when exists (
             select from switchyard.jobs
-            where tenant_id = t.id and parent_id is null and username = v_found ->> 'username'
-              and (finished_at is null or finished_at > v_now - interval '1 day')
+            where username = v_found ->> 'username' and parent_id is null and leader_id is null and finished_at is null and tenant_id = t.id
+        ) or exists (
+            select from switchyard.jobs
+            where tenant_id = t.id and username = v_found ->> 'username' and parent_id is null and finished_at > v_now - interval '1 day'
         );
-        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, stage, seq, publish_at, created_at)
+        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, stage, seq, turn, created_at)
         values ((v_found ->> 'id')::uuid, t.id, (v_found ->> 'id')::uuid, 'discovery', 'general', 'low', 'queued', v_found ->> 'username',
             jsonb_build_object('username', v_found ->> 'username', 'force_refresh', false, 'origin', 'discovery',
                 'depth', coalesce((j.input ->> 'depth')::int, 0) + 1),
-            'queued', 1, v_now + interval '5 seconds', v_now)
+            'queued', 1,
+            v_now + make_interval(secs => v_open * (p_lanes -> 'low' ->> 'timeoutSeconds')::double precision), v_now)
         returning * into n;
-        insert into switchyard.events (job_id, seq, state, progress, stage, at) values (n.id, 1, 'queued', 0, 'queued', v_now);
         update switchyard.tenants set discovered_today = discovered_today + 1 where id = t.id returning * into t;
         v_open := v_open + 1;
-        v_ready := v_ready || switchyard.pointer(n);
+        v_ready := v_ready || switchyard.queue(n);
     end loop;
     return v_ready;
 end $$;

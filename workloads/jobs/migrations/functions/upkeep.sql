@@ -1,45 +1,40 @@
--- Hands out jobs whose pointer is to be published (again), each to one caller. The next time is p_again later, doubled with every time, within 15 min.
--- Those of paused queues are put off and not handed out.
-create or replace function switchyard.due(p_limit bigint, p_again double precision) returns setof jsonb
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-    with due as (
-        select id from switchyard.jobs where publish_at <= clock_timestamp() order by publish_at limit p_limit for update skip locked
-    ), taken as (
-        update switchyard.jobs j
-        set publishes = publishes + 1,
-            publish_at = clock_timestamp() + make_interval(secs => least(900, p_again * power(2, least(publishes, 10))))
-        from due where j.id = due.id
-        returning j.id, j.kind, j.lane
-    )
-    select jsonb_build_object('job', t.id, 'kind', t.kind, 'lane', t.lane) from taken t
-    where not exists (select from switchyard.paused_lanes p where p.kind = t.kind and p.lane = t.lane)
+-- How many jobs of a queue could be claimed now and have been there for p_age, counted up to p_limit.
+create or replace function switchyard.claimable(p_kind text, p_lane text, p_limit int, p_age interval) returns int
+language sql stable as $$
+    select count(*)::int from (
+        (select from switchyard.jobs
+         where kind = p_kind and lane = p_lane and state in ('queued', 'retrying') and leader_id is null and (run_at is null or run_at <= now())
+           and created_at <= now() - p_age
+         limit p_limit)
+        union all
+        (select from switchyard.jobs where kind = p_kind and lane = p_lane and state = 'waiting' and open_children = 0 and leader_id is null limit p_limit)
+        limit p_limit
+    ) ready
 $$;
 
-create or replace function switchyard.mark_published(p_jobs uuid[], p_again double precision) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-    with out as (
-        select id from switchyard.jobs where id = any(p_jobs) and publish_at is not null for update skip locked
-    )
-    update switchyard.jobs j
-    set publishes = publishes + 1,
-        publish_at = greatest(publish_at, clock_timestamp() + make_interval(secs => least(900, p_again * power(2, least(publishes, 10)))))
-    from out where j.id = out.id
-$$;
-
-create or replace function switchyard.mark_unpublished(p_jobs uuid[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-    with out as (
-        select id from switchyard.jobs where id = any(p_jobs) and publish_at is not null for update skip locked
-    )
-    update switchyard.jobs j
-    set publishes = greatest(0, publishes - 1), publish_at = greatest(coalesce(run_at, clock_timestamp()), clock_timestamp() + interval '1 second')
-    from out where j.id = out.id
+-- Queues whose jobs could be claimed, with how many could; for whoever finds the broker empty. Places that are not free are not offered.
+create or replace function switchyard.owed(p_lanes jsonb, p_age double precision) returns setof jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select jsonb_build_array(jsonb_build_object('kind', k.name, 'lane', l.name), least(ready.n, places.n))
+    from unnest(array['general', 'cdn', 'discovery', 'ai']) as k (name)
+    cross join unnest(array['critical', 'high', 'normal', 'low']) as l (name)
+    cross join lateral (select switchyard.claimable(k.name, l.name, 1000, make_interval(secs => p_age)) as n) ready
+    cross join lateral (
+        select case when k.name = 'general' then
+            greatest(0, (p_lanes -> l.name ->> 'concurrency')::int - count(*) filter (where parent_id is null))
+                -- Those that only join have their place already.
+                + count(*) filter (where state = 'waiting' and open_children = 0)
+            else 1000 end::int as n
+        from switchyard.jobs where kind = k.name and lane = l.name and state in ('running', 'waiting') and leader_id is null
+    ) places
+    where ready.n > 0 and places.n > 0
+      and not exists (select from switchyard.paused_lanes p where p.kind = k.name and p.lane = l.name)
 $$;
 
 create or replace function switchyard.expired(p_limit bigint) returns setof jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select jsonb_build_object('job', id, 'token', run_token) from switchyard.jobs
-    where lease_until < clock_timestamp() order by lease_until limit p_limit
+    where state = 'running' and lease_until < clock_timestamp() order by lease_until limit p_limit
 $$;
 
 -- Removes what has been kept long enough, p_limit of each at most.
@@ -71,29 +66,37 @@ begin
     return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', v_jobs);
 end $$;
 
+-- The smallest id that a job made at that moment can have: ids are of version 7, which begins with milliseconds since 1970.
+create or replace function switchyard.first_id(p_at timestamptz) returns uuid
+language sql immutable as $$
+    select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+$$;
+
 -- Every queue's state.
 create or replace function switchyard.lane_report() returns setof jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    with open as (
-        select kind, lane,
-            count(*) filter (where publish_at is not null and coalesce(run_at, '-infinity') <= now()) as depth,
-            min(coalesce(run_at, created_at)) filter (where publish_at is not null and coalesce(run_at, '-infinity') <= now()) as oldest,
-            count(*) filter (where state = 'running') as running,
-            count(*) filter (where state = 'retrying' and run_at > now()) as retrying,
-            count(*) filter (where state = 'waiting') as waiting
-        from switchyard.jobs where finished_at is null group by kind, lane
+    with waiting as (
+        select kind, lane, count(*) filter (where run_at is null or run_at <= now()) as depth,
+            min(coalesce(run_at, created_at)) filter (where run_at is null or run_at <= now()) as oldest,
+            count(*) filter (where run_at > now()) as retrying
+        from switchyard.jobs where state in ('queued', 'retrying') and leader_id is null group by kind, lane
+    ), busy as (
+        select kind, lane, count(*) filter (where state = 'running') as running,
+            count(*) filter (where state = 'waiting') as waiting, count(*) filter (where state = 'waiting' and open_children = 0) as joining
+        from switchyard.jobs where state in ('running', 'waiting') and leader_id is null group by kind, lane
     ), made as (
-        select kind, lane, count(*) as n from switchyard.jobs where created_at > now() - interval '5 minutes' group by kind, lane
+        select kind, lane, count(*) as n from switchyard.jobs where id > switchyard.first_id(now() - interval '5 minutes') group by kind, lane
     ), ended as (
         select kind, lane, count(*) as n from switchyard.jobs where finished_at > now() - interval '5 minutes' group by kind, lane
     )
     select jsonb_build_object('kind', k.name, 'lane', l.name, 'paused', p.kind is not null,
-        'depth', coalesce(o.depth, 0), 'oldest_age_seconds', coalesce(extract(epoch from now() - o.oldest), 0),
-        'running', coalesce(o.running, 0), 'retrying', coalesce(o.retrying, 0), 'waiting', coalesce(o.waiting, 0),
+        'depth', coalesce(o.depth, 0) + coalesce(b.joining, 0), 'oldest_age_seconds', coalesce(extract(epoch from now() - o.oldest), 0),
+        'running', coalesce(b.running, 0), 'retrying', coalesce(o.retrying, 0), 'waiting', coalesce(b.waiting, 0),
         'arrival_rate', coalesce(m.n, 0) / 300.0, 'completion_rate', coalesce(e.n, 0) / 300.0)
     from unnest(array['general', 'cdn', 'discovery', 'ai']) with ordinality as k (name, n)
     cross join unnest(array['critical', 'high', 'normal', 'low']) with ordinality as l (name, n)
-    left join open o on o.kind = k.name and o.lane = l.name
+    left join waiting o on o.kind = k.name and o.lane = l.name
+    left join busy b on b.kind = k.name and b.lane = l.name
     left join made m on m.kind = k.name and m.lane = l.name
     left join ended e on e.kind = k.name and e.lane = l.name
     left join switchyard.paused_lanes p on p.kind = k.name and p.lane = l.name

@@ -3,16 +3,20 @@ use std::{str::FromStr, time::Duration};
 use secrecy::ExposeSecret;
 use switchyard_contract::{
     Mount, Role,
-    files::{DATABASE_REPLICA_URIS, DATABASE_URI, FileError, SecretFile},
+    files::{DATABASE_CA, DATABASE_REPLICA_URIS, DATABASE_URI, FileError, SecretFile},
 };
-use tokio_postgres::config::SslMode;
+
+use super::tls::{Tls, TlsMode};
 
 /// How long making a connection may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where PostgreSQL is and as whom to log in.
+/// Where PostgreSQL is, as whom to log in, and how the connection is protected.
 #[derive(Debug, Clone)]
-pub struct Address(tokio_postgres::Config);
+pub struct Address {
+    config: tokio_postgres::Config,
+    tls: Tls,
+}
 
 /// Why an address cannot be used. Never holds the address, which may carry a password.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +28,19 @@ pub enum AddressError {
     )]
     Invalid { key: &'static str, reason: String },
     #[error(
-        "the database Secret's '{key}' asks for sslmode={mode}, which this version cannot do; use sslmode=prefer or disable"
+        "the database Secret's '{key}' asks for sslmode={mode}, which does not exist: write disable, prefer, require, verify-ca or verify-full"
     )]
-    Tls { key: &'static str, mode: &'static str },
+    SslMode { key: &'static str, mode: String },
+    #[error(
+        "the database Secret's 'ca.crt' cannot be used: {0}; put the certificate in PEM that the server's certificate is signed with"
+    )]
+    Roots(String),
 }
 
 impl Address {
     /// Reads the address in `file` as it is.
     pub fn read(mount: &Mount, file: SecretFile) -> Result<Self, AddressError> {
-        Self::parse(mount.secret(file)?.expose_secret(), file.key)
+        Self::trusting(mount.secret(file)?.expose_secret(), file.key, mount)
     }
 
     /// The address in `database/uri`, logging in as `role` where its password is mounted, else as the address says.
@@ -47,50 +55,118 @@ impl Address {
             .split([',', '\n'])
             .map(str::trim)
             .filter(|uri| !uri.is_empty())
-            .map(|uri| Self::parse(uri, DATABASE_REPLICA_URIS.key)?.logging_in(mount, role))
+            .map(|uri| Self::trusting(uri, DATABASE_REPLICA_URIS.key, mount)?.logging_in(mount, role))
             .collect()
     }
 
-    /// Parses `uri`; `key` names it in errors.
+    /// Parses `uri`; `key` names it in errors. Without an `sslmode` the connection is encrypted when the server can. Certificates are checked against the
+    /// roots that browsers trust.
     pub fn parse(uri: &str, key: &'static str) -> Result<Self, AddressError> {
-        let mut config = tokio_postgres::Config::from_str(uri)
+        Self::parse_with(uri, key, None)
+    }
+
+    /// As [`Address::parse`], with the roots in `database/ca.crt` where they are mounted.
+    pub(crate) fn trusting(uri: &str, key: &'static str, mount: &Mount) -> Result<Self, AddressError> {
+        let roots = mount.optional_secret(DATABASE_CA)?;
+        Self::parse_with(uri, key, roots.as_ref().map(ExposeSecret::expose_secret))
+    }
+
+    fn parse_with(uri: &str, key: &'static str, roots: Option<&str>) -> Result<Self, AddressError> {
+        let (uri, mode) = split_mode(uri);
+        let mode = match mode {
+            None => TlsMode::Prefer,
+            Some(name) => TlsMode::named(&name).ok_or(AddressError::SslMode { key, mode: name })?,
+        };
+        let mut config = tokio_postgres::Config::from_str(&uri)
             .map_err(|error| AddressError::Invalid { key, reason: error.to_string() })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(AddressError::Tls { key, mode: "require" });
-        }
-        config.ssl_mode(SslMode::Disable).connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
-        Ok(Self(config))
+        config.ssl_mode(mode.for_client()).connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
+        let tls = Tls::new(mode, roots).map_err(AddressError::Roots)?;
+        Ok(Self { config, tls })
     }
 
     fn logging_in(mut self, mount: &Mount, role: Role) -> Result<Self, AddressError> {
         if let Some(password) = mount.role_password(role)? {
-            self.0.user(role.as_str()).password(password.expose_secret());
+            self.config.user(role.as_str()).password(password.expose_secret());
         }
         Ok(self)
     }
 
     /// `host:port`, for messages.
     pub fn host(&self) -> String {
-        let host = match self.0.get_hosts().first() {
+        let host = match self.config.get_hosts().first() {
             Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
             Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
             None => "localhost".to_owned(),
         };
-        format!("{host}:{}", self.0.get_ports().first().copied().unwrap_or(5432))
+        format!("{host}:{}", self.config.get_ports().first().copied().unwrap_or(5432))
     }
 
     /// The user that logs in, for messages.
     pub fn user(&self) -> &str {
-        self.0.get_user().unwrap_or("postgres")
+        self.config.get_user().unwrap_or("postgres")
     }
 
     /// The database's name.
     pub fn database(&self) -> &str {
-        self.0.get_dbname().unwrap_or_else(|| self.user())
+        self.config.get_dbname().unwrap_or_else(|| self.user())
     }
 
     pub(crate) fn config(&self) -> &tokio_postgres::Config {
-        &self.0
+        &self.config
+    }
+
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+}
+
+/// Takes the `sslmode` out of an address of either form (`postgres://…?a=b&c=d`, `a=b c=d`): the client library knows fewer of them than there are.
+fn split_mode(uri: &str) -> (String, Option<String>) {
+    let mut mode = None;
+    let mut is_other = |setting: &&str| match setting.strip_prefix("sslmode=") {
+        Some(name) => {
+            mode = Some(name.trim_matches('\'').to_owned());
+            false
+        }
+        None => true,
+    };
+    let rest = if uri.starts_with("postgres://") || uri.starts_with("postgresql://") {
+        match uri.split_once('?') {
+            None => uri.to_owned(),
+            Some((address, settings)) => {
+                let others: Vec<&str> = settings.split('&').filter(&mut is_other).collect();
+                if others.is_empty() { address.to_owned() } else { format!("{address}?{}", others.join("&")) }
+            }
+        }
+    } else {
+        uri.split(' ').filter(&mut is_other).collect::<Vec<_>>().join(" ")
+    };
+    (rest, mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sslmode_is_found_wherever_it_stands_and_nothing_else_is_lost() {
+        for (given, rest, mode) in [
+            ("postgres://a:b@c/d", "postgres://a:b@c/d", None),
+            ("postgres://a:b@c/d?sslmode=verify-full", "postgres://a:b@c/d", Some("verify-full")),
+            ("postgresql://c/d?x=1&sslmode=require&y=2", "postgresql://c/d?x=1&y=2", Some("require")),
+            ("host=c sslmode='verify-ca' user=a", "host=c user=a", Some("verify-ca")),
+            ("postgres://a:sslmode=x@c/d", "postgres://a:sslmode=x@c/d", None),
+        ] {
+            assert_eq!(split_mode(given), (rest.to_owned(), mode.map(ToOwned::to_owned)), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_refused_without_its_password() {
+        for uri in ["postgres://a:hunter2@c/d?sslmode=perhaps", "postgres://a:hunter2@c/d?nonsense=1", "hunter2"] {
+            let error = Address::parse(uri, "uri").unwrap_err().to_string();
+            assert!(error.contains("'uri'") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

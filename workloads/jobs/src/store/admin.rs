@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{JobFilter, JobPage, KeyHash, Store, StoreError};
-use crate::model::{Effects, FailedAttempt, Job, JobId, Pointer, Queue, TenantId};
+use crate::model::{Effects, FailedAttempt, Job, JobId, Queue, TenantId};
 
 /// A tenant to be made.
 #[derive(Debug, Clone)]
@@ -181,8 +181,8 @@ impl Store {
         self.many(include_str!("../../sql/lanes.sql"), &[]).await
     }
 
-    /// Stops claims from a queue, or lets them go on. Running jobs are left alone. Answers what has become claimable by it.
-    pub async fn pause(&self, kind: Kind, lane: Lane, paused: bool) -> Result<Vec<Pointer>, StoreError> {
+    /// Stops claims from a queue, or lets them go on. Running jobs are left alone. Answers the queue, once for each job that has become claimable by it.
+    pub async fn pause(&self, kind: Kind, lane: Lane, paused: bool) -> Result<Vec<Queue>, StoreError> {
         self.one(
             include_str!("../../sql/pause.sql"),
             &[(&kind.as_str(), Type::TEXT), (&lane.as_str(), Type::TEXT), (&paused, Type::BOOL)],

@@ -3,7 +3,7 @@ use std::error::Error as _;
 use tokio_postgres::error::SqlState;
 
 /// Why the store could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No connection came free, or could be made, in time. The statement was not sent.
     #[error("no database connection: {0}")]
@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The connection broke or the deadline passed after the statement was sent: it may have taken effect.
     #[error("the database did not answer: {0}")]
     Interrupted(String),
+    /// More callers wait than can be answered in time. Nothing was sent.
+    #[error("more calls wait for the database than it can answer in time")]
+    Overloaded,
     /// PostgreSQL refused the statement.
     #[error("the database refused the statement ({code}): {message}")]
     Refused { code: String, message: String },
@@ -22,12 +25,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed a little later.
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Interrupted(_))
+        matches!(self, Self::Unavailable(_) | Self::Interrupted(_) | Self::Overloaded)
     }
 
     /// Whether nothing can have been written, so that the call may be repeated whatever it does.
     pub const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Overloaded)
     }
 }
 

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio_postgres::types::Type;
-use uuid::Uuid;
+use tokio_postgres::types::{Json, Type};
 
 use super::{FailOutcome, Held, Store, StoreError};
-use crate::model::{JobError, JobId, Pointer, RunToken};
+use crate::model::{JobError, JobId, Queue, RunToken};
 
 /// How long ended things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -35,31 +34,15 @@ pub struct Removed {
 }
 
 impl Store {
-    /// Claimable jobs whose message was never published, or was and has led to nothing for a while; the caller publishes them. They come again after
-    /// `again`, doubled with every time up to 15 min. Jobs of paused queues are put off silently. Several callers never get the same job at once.
-    pub async fn due(&self, limit: u32, again: Duration) -> Result<Vec<Pointer>, StoreError> {
-        self.many(
-            include_str!("../../sql/due.sql"),
-            &[(&i64::from(limit), Type::INT8), (&again.as_secs_f64(), Type::FLOAT8)],
-        )
-        .await
-    }
-
-    /// Tells that messages of these jobs are out; they are due again only after `again`.
-    pub async fn mark_published(&self, jobs: &[JobId], again: Duration) -> Result<(), StoreError> {
-        let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
-        self.rows(
-            include_str!("../../sql/mark_published.sql"),
-            &[(&jobs, Type::UUID_ARRAY), (&again.as_secs_f64(), Type::FLOAT8)],
-        )
-        .await
-        .map(drop)
-    }
-
-    /// Tells that publishing these jobs failed; they are due again in a second.
-    pub async fn mark_unpublished(&self, jobs: &[JobId]) -> Result<(), StoreError> {
-        let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
-        self.rows(include_str!("../../sql/mark_unpublished.sql"), &[(&jobs, Type::UUID_ARRAY)]).await.map(drop)
+    /// Queues with jobs that could be claimed and have been there for `min_age`, each with how many there are: a thousand at most, and no more than the lane
+    /// has places for. Whoever finds no ticket of such a queue in the broker publishes some.
+    pub async fn owed(&self, min_age: Duration) -> Result<Vec<(Queue, u32)>, StoreError> {
+        self.essential()
+            .many(
+                include_str!("../../sql/owed.sql"),
+                &[(&Json(&self.policy.lanes), Type::JSONB), (&min_age.as_secs_f64(), Type::FLOAT8)],
+            )
+            .await
     }
 
     /// Running jobs whose lease has run out, `limit` at most.
@@ -70,7 +53,7 @@ impl Store {
             token: RunToken,
         }
         let rows: Vec<Row> =
-            self.many(include_str!("../../sql/expired.sql"), &[(&i64::from(limit), Type::INT8)]).await?;
+            self.essential().many(include_str!("../../sql/expired.sql"), &[(&i64::from(limit), Type::INT8)]).await?;
         Ok(rows.into_iter().map(|row| Held { job: row.job, token: row.token }).collect())
     }
 
@@ -78,30 +61,32 @@ impl Store {
     pub async fn reap(&self, held: Held) -> Result<FailOutcome, StoreError> {
         let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
         let error = JobError::transient("lease-expired", "the worker that ran this attempt went silent");
-        self.one(
-            include_str!("../../sql/reap.sql"),
-            &[
-                (&held.job.0, Type::UUID),
-                (&held.token.0, Type::INT8),
-                (&tokio_postgres::types::Json(error), Type::JSONB),
-                (&delays, Type::FLOAT8_ARRAY),
-                (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
-            ],
-        )
-        .await
+        self.essential()
+            .one(
+                include_str!("../../sql/reap.sql"),
+                &[
+                    (&held.job.0, Type::UUID),
+                    (&held.token.0, Type::INT8),
+                    (&Json(error), Type::JSONB),
+                    (&delays, Type::FLOAT8_ARRAY),
+                    (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
+                ],
+            )
+            .await
     }
 
     /// Removes what has been kept long enough, some at a time; a round that removes nothing is done.
     pub async fn retain(&self, kept: &Kept, limit: u32) -> Result<Removed, StoreError> {
-        self.one(
-            include_str!("../../sql/retain.sql"),
-            &[
-                (&kept.events.as_secs_f64(), Type::FLOAT8),
-                (&kept.idempotency.as_secs_f64(), Type::FLOAT8),
-                (&kept.jobs.as_secs_f64(), Type::FLOAT8),
-                (&i64::from(limit), Type::INT8),
-            ],
-        )
-        .await
+        self.essential()
+            .one(
+                include_str!("../../sql/retain.sql"),
+                &[
+                    (&kept.events.as_secs_f64(), Type::FLOAT8),
+                    (&kept.idempotency.as_secs_f64(), Type::FLOAT8),
+                    (&kept.jobs.as_secs_f64(), Type::FLOAT8),
+                    (&i64::from(limit), Type::INT8),
+                ],
+            )
+            .await
     }
 }

@@ -1,7 +1,11 @@
 use tokio_postgres::{Client, Transaction, types::Type};
 
 /// Numbered changes, applied once each and in order. Never edited after they have been published.
-const MIGRATIONS: &[(i32, &str, &str)] = &[(1, "schema", include_str!("../../migrations/0001_schema.sql"))];
+const MIGRATIONS: &[(i32, &str, &str)] = &[
+    (1, "schema", include_str!("../../migrations/0001_schema.sql")),
+    (2, "turns", include_str!("../../migrations/0002_turns.sql")),
+    (3, "row level security", include_str!("../../migrations/0003_row_level_security.sql")),
+];
 
 /// The functions, made anew at every run: they hold no data. A function keeps its signature while two versions of the workloads may run side by side.
 const FUNCTIONS: &[&str] = &[
@@ -13,6 +17,7 @@ const FUNCTIONS: &[&str] = &[
     include_str!("../../migrations/functions/cancel.sql"),
     include_str!("../../migrations/functions/admin.sql"),
     include_str!("../../migrations/functions/upkeep.sql"),
+    include_str!("../../migrations/functions/reads.sql"),
 ];
 
 /// Any number will do, as long as nobody else uses it on this database.

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchyard_contract::{Lane, Tier};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{Store, StoreError};
 use crate::model::{Effects, Event, Job, JobId, JobState, TenantId};
@@ -90,8 +90,14 @@ impl Store {
 
     /// As [`Store::job`]; without a tenant it is anyone's job, children included.
     pub(crate) async fn job_of(&self, tenant: Option<TenantId>, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.optional(include_str!("../../sql/job.sql"), &[(&tenant.map(|t| t.0), Type::UUID), (&id.0, Type::UUID)])
-            .await
+        match tenant {
+            Some(tenant) => {
+                self.fresh()
+                    .optional(include_str!("../../sql/job.sql"), &[(&tenant.0, Type::UUID), (&id.0, Type::UUID)])
+                    .await
+            }
+            None => self.fresh().optional(include_str!("../../sql/any_job.sql"), &[(&id.0, Type::UUID)]).await,
+        }
     }
 
     /// A tenant's analyses.
@@ -99,21 +105,28 @@ impl Store {
         self.list(Some(tenant), filter).await
     }
 
+    /// As [`Store::jobs`]; without a tenant they are everyone's.
     pub(super) async fn list(&self, tenant: Option<TenantId>, filter: &JobFilter) -> Result<JobPage, StoreError> {
         let limit = filter.limit.clamp(1, 200);
-        let mut jobs: Vec<Job> = self
-            .many(
-                include_str!("../../sql/jobs.sql"),
-                &[
-                    (&tenant.map(|t| t.0), Type::UUID),
-                    (&filter.state.map(JobState::public), Type::TEXT),
-                    (&filter.lane.map(Lane::as_str), Type::TEXT),
-                    (&filter.discovered, Type::BOOL),
-                    (&filter.cursor.map(|c| c.0), Type::UUID),
-                    (&i64::from(limit + 1), Type::INT8),
-                ],
-            )
-            .await?;
+        let (state, lane) = (filter.state.map(JobState::public), filter.lane.map(Lane::as_str));
+        let (cursor, rows) = (filter.cursor.map(|c| c.0), i64::from(limit + 1));
+        let conditions: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&state, Type::TEXT),
+            (&lane, Type::TEXT),
+            (&filter.discovered, Type::BOOL),
+            (&cursor, Type::UUID),
+            (&rows, Type::INT8),
+        ];
+        // What is on a page further back was written a while ago.
+        let via = if tenant.is_some() && cursor.is_none() { self.fresh() } else { self.relaxed() };
+        let mut jobs: Vec<Job> = match tenant {
+            Some(tenant) => {
+                let [state, lane, discovered, cursor, rows] = conditions;
+                let of_tenant = [(&tenant.0 as &(dyn ToSql + Sync), Type::UUID), state, lane, discovered, cursor, rows];
+                via.many(include_str!("../../sql/jobs.sql"), &of_tenant).await?
+            }
+            None => via.many(include_str!("../../sql/all_jobs.sql"), &conditions).await?,
+        };
         let more = jobs.len() > limit as usize;
         jobs.truncate(limit as usize);
         let next = if more { jobs.last().map(|job| job.id) } else { None };
@@ -122,27 +135,46 @@ impl Store {
 
     /// The result of an analysis.
     pub async fn result(&self, tenant: TenantId, id: JobId) -> Result<ResultOutcome, StoreError> {
-        self.one(include_str!("../../sql/result.sql"), &[(&tenant.0, Type::UUID), (&id.0, Type::UUID)]).await
+        let sql = include_str!("../../sql/result.sql");
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&tenant.0, Type::UUID), (&id.0, Type::UUID)];
+        // A result never changes, so wherever it is found it is right; that there is none is only certain where it is written.
+        if self.replicated()
+            && let Ok(finished @ ResultOutcome::Finished { .. }) = self.relaxed().one(sql, &params).await
+        {
+            return Ok(finished);
+        }
+        self.fresh().one(sql, &params).await
     }
 
-    /// The newest completed analysis of a profile that `tenant` has, with its result.
+    /// The newest completed analysis of a profile that `tenant` has, with its result; one that ended a moment ago may not be seen yet.
     pub async fn latest_result(&self, tenant: TenantId, username: &str) -> Result<Option<(Job, Value)>, StoreError> {
-        self.optional(include_str!("../../sql/latest_result.sql"), &[(&tenant.0, Type::UUID), (&username, Type::TEXT)])
+        self.relaxed()
+            .optional(include_str!("../../sql/latest_result.sql"), &[(&tenant.0, Type::UUID), (&username, Type::TEXT)])
             .await
     }
 
-    /// What happened to an analysis after event `seq`, oldest first; empty for an unknown job or another tenant's.
+    /// What happened to an analysis after event `seq`, oldest first; empty for an unknown job or another tenant's. Without a tenant it is anyone's.
     pub async fn events_after(&self, tenant: Option<TenantId>, job: JobId, seq: i64) -> Result<Vec<Event>, StoreError> {
-        self.many(
-            include_str!("../../sql/events_after.sql"),
-            &[(&tenant.map(|t| t.0), Type::UUID), (&job.0, Type::UUID), (&seq, Type::INT8)],
-        )
-        .await
+        match tenant {
+            Some(tenant) => {
+                self.fresh()
+                    .many(
+                        include_str!("../../sql/events_after.sql"),
+                        &[(&tenant.0, Type::UUID), (&job.0, Type::UUID), (&seq, Type::INT8)],
+                    )
+                    .await
+            }
+            None => {
+                self.fresh()
+                    .many(include_str!("../../sql/any_events_after.sql"), &[(&job.0, Type::UUID), (&seq, Type::INT8)])
+                    .await
+            }
+        }
     }
 
     /// Where a tenant stands.
     pub async fn usage(&self, tenant: TenantId) -> Result<Option<Usage>, StoreError> {
-        self.optional(include_str!("../../sql/usage.sql"), &[(&tenant.0, Type::UUID)]).await
+        self.fresh().optional(include_str!("../../sql/usage.sql"), &[(&tenant.0, Type::UUID)]).await
     }
 
     /// Cancels an analysis with all its children. Safe to repeat.

@@ -13,12 +13,16 @@ use deadpool_postgres::{
 use switchyard_contract::ConnectionPool;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{
-    NoTls, Row,
+    Row,
     error::SqlState,
     types::{ToSql, Type},
 };
 
-use super::{StoreError, address::Address, address::CONNECT_TIMEOUT};
+use super::{
+    StoreError,
+    address::{Address, CONNECT_TIMEOUT},
+    tls::Tls,
+};
 use crate::resilience::{Breaker, Policy as BreakerPolicy, deadline};
 
 /// What a client waits beyond the server's own limit, before it gives the connection up.
@@ -38,6 +42,7 @@ pub(super) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 #[derive(Clone)]
 pub(super) struct Server {
     pool: Pool,
+    tls: Tls,
     breaker: Breaker,
     /// Connections that stay.
     lasting: usize,
@@ -67,7 +72,11 @@ impl Server {
         let mut config = address.config().clone();
         // PostgreSQL cuts names at 63 bytes, and with a notice at that.
         config.application_name(application.chars().take(63).collect::<String>());
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_config(
+            config,
+            address.tls().clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
         let lasting = connections.size.max(1) as usize;
         let mut sizes = PoolConfig::new(lasting + connections.overflow as usize);
         // The connection used last goes out first, so that those which are too many fall idle.
@@ -79,6 +88,7 @@ impl Server {
             .expect("a runtime is given, which is all that building a pool can miss");
         Self {
             pool,
+            tls: address.tls().clone(),
             breaker,
             lasting,
             wait: Duration::from_secs(connections.wait_timeout_seconds.max(1)),
@@ -137,7 +147,7 @@ impl Server {
     async fn ask(&self, sql: &str, params: Params<'_>, until: Option<Instant>) -> Result<Vec<Row>, Failure> {
         let client = self.connection(until).await?;
         let limit = cut(self.answer, until);
-        let mut flight = Flight { client: Some(client), began: Instant::now() };
+        let mut flight = Flight { client: Some(client), tls: &self.tls, began: Instant::now() };
         match timeout(limit, flight.client().query_typed(sql, params)).await {
             Ok(Ok(rows)) => {
                 flight.landed();
@@ -221,12 +231,13 @@ fn speaks_against(error: &tokio_postgres::Error) -> bool {
 
 /// A connection with a statement on its way. Dropped after a short while, for instance with a caller that went away, it goes back to the pool: the answer
 /// is read and dropped in order, and the connection stays sound. Dropped in longer silence, or abandoned, it is closed: it may never answer again.
-struct Flight {
+struct Flight<'a> {
     client: Option<Object>,
+    tls: &'a Tls,
     began: Instant,
 }
 
-impl Flight {
+impl Flight<'_> {
     fn client(&self) -> &Object {
         self.client.as_ref().expect("the connection is there until it lands or is abandoned")
     }
@@ -240,15 +251,16 @@ impl Flight {
         let Some(client) = self.client.take() else { return };
         // Without a runtime there is nothing to ask with, and the connection is as good as gone.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let tls = self.tls.clone();
         runtime.spawn(async move {
             // Not every pooler passes it on; then the server's own limit ends the statement.
-            let _ = timeout(CANCEL_TIMEOUT, client.cancel_token().cancel_query(NoTls)).await;
+            let _ = timeout(CANCEL_TIMEOUT, client.cancel_token().cancel_query(tls)).await;
             drop(Object::take(client));
         });
     }
 }
 
-impl Drop for Flight {
+impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if self.began.elapsed() >= SILENCE {
             self.abandon();

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,13 @@ use switchyard_contract::{Kind, Lane};
 use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    gather::{Gather, Limits, Waiting},
+};
 use crate::{
     handler::{Child, ChildResult, Claimed, Step},
-    model::{Effects, JobError, JobId, RunToken, TenantId},
+    model::{Effects, JobError, JobId, Queue, RunToken, TenantId},
 };
 
 /// What a worker holds of a job: no write counts without it.
@@ -25,10 +28,12 @@ pub struct Held {
 pub struct Lease<'a> {
     /// Names the process, for people.
     pub worker: &'a str,
-    /// Only jobs of this kind are claimed.
-    pub kind: Kind,
     /// How long the claim holds without a heartbeat.
     pub duration: Duration,
+    /// Names this call, to ask what came of it when its answer was lost.
+    pub call: Uuid,
+    /// Whether the call was made before: then it answers what it took at that time, as far as that is still held, and takes more only when it took nothing.
+    pub again: bool,
 }
 
 /// A claim that succeeded.
@@ -70,6 +75,16 @@ pub enum FailOutcome {
     },
 }
 
+/// Completions in one batch. Two batches may be on their way: they lock different analyses, and their tenants only for a moment.
+const COMPLETIONS: Limits = Limits { batch: 256, under_way: 2, waiting: usize::MAX };
+
+/// Completions of this process, gathered.
+pub(super) type Completions = Gather<(Held, Value), Option<Effects>>;
+
+pub(super) fn completions() -> Completions {
+    Gather::new(COMPLETIONS)
+}
+
 /// A claim as the database tells it.
 #[derive(Deserialize)]
 struct ClaimRow {
@@ -85,6 +100,12 @@ struct ClaimRow {
     kept: Option<Value>,
     children: Vec<ChildRow>,
     token: RunToken,
+    effects: Effects,
+}
+
+#[derive(Deserialize)]
+struct Ended {
+    job: JobId,
     effects: Effects,
 }
 
@@ -130,31 +151,40 @@ impl From<ClaimRow> for Claim {
 }
 
 impl Store {
-    /// Takes a job if it can be taken: queued, due for another attempt, or joined by its last child; and its queue is not paused. `None` otherwise,
-    /// which is how repeated and outdated messages end.
-    pub async fn claim(&self, job: JobId, lease: &Lease<'_>) -> Result<Option<Claim>, StoreError> {
-        let row: Option<ClaimRow> = self
-            .optional(
+    /// Takes the jobs of a queue whose turn it is, `most` at most: queued, due for another attempt, or joined by their last child. Fewer, or none, when
+    /// there are no more, when the queue is paused, or when as many analyses of the lane run as may run at once in the platform.
+    pub async fn claim(&self, queue: Queue, most: u32, lease: &Lease<'_>) -> Result<Vec<Claim>, StoreError> {
+        // Parts of an analysis run at the expense of its place.
+        let places = (queue.kind == Kind::General)
+            .then(|| i32::try_from(self.policy.lanes.get(queue.lane).concurrency).unwrap_or(i32::MAX));
+        let rows: Vec<ClaimRow> = self
+            .essential()
+            .one(
                 include_str!("../../sql/claim.sql"),
                 &[
-                    (&job.0, Type::UUID),
-                    (&lease.kind.as_str(), Type::TEXT),
+                    (&queue.kind.as_str(), Type::TEXT),
+                    (&queue.lane.as_str(), Type::TEXT),
+                    (&i32::try_from(most).unwrap_or(i32::MAX), Type::INT4),
+                    (&places, Type::INT4),
                     (&lease.worker, Type::TEXT),
                     (&lease.duration.as_secs_f64(), Type::FLOAT8),
+                    (&lease.call, Type::UUID),
+                    (&lease.again, Type::BOOL),
                 ],
             )
             .await?;
-        Ok(row.map(Claim::from))
+        Ok(rows.into_iter().map(Claim::from).collect())
     }
 
     /// Extends leases, and answers those that are still held. Safe to repeat.
     pub async fn heartbeat(&self, held: &[Held], lease: Duration) -> Result<Vec<JobId>, StoreError> {
         let (jobs, tokens) = columns(held);
-        self.one(
-            include_str!("../../sql/heartbeat.sql"),
-            &[(&jobs, Type::UUID_ARRAY), (&tokens, Type::INT8_ARRAY), (&lease.as_secs_f64(), Type::FLOAT8)],
-        )
-        .await
+        self.essential()
+            .one(
+                include_str!("../../sql/heartbeat.sql"),
+                &[(&jobs, Type::UUID_ARRAY), (&tokens, Type::INT8_ARRAY), (&lease.as_secs_f64(), Type::FLOAT8)],
+            )
+            .await
     }
 
     /// Writes the progress of analyses; a part's own progress shows through its analysis when it ends. Reports of jobs that are no longer held write
@@ -163,16 +193,17 @@ impl Store {
         let (jobs, tokens) = columns(reports.iter().map(|r| &r.held));
         let percents: Vec<i16> = reports.iter().map(|r| i16::from(r.percent.min(99))).collect();
         let stages: Vec<String> = reports.iter().map(|r| r.stage.replace('\0', "\u{FFFD}")).collect();
-        self.one(
-            include_str!("../../sql/progress.sql"),
-            &[
-                (&jobs, Type::UUID_ARRAY),
-                (&tokens, Type::INT8_ARRAY),
-                (&percents, Type::INT2_ARRAY),
-                (&stages, Type::TEXT_ARRAY),
-            ],
-        )
-        .await
+        self.essential()
+            .one(
+                include_str!("../../sql/progress.sql"),
+                &[
+                    (&jobs, Type::UUID_ARRAY),
+                    (&tokens, Type::INT8_ARRAY),
+                    (&percents, Type::INT2_ARRAY),
+                    (&stages, Type::TEXT_ARRAY),
+                ],
+            )
+            .await
     }
 
     /// Makes `children` and lets the job wait for them; without any it is claimable again at once. `None` when the token is stale.
@@ -187,20 +218,71 @@ impl Store {
             .iter()
             .map(|child| json!({ "id": JobId::fresh(), "kind": child.kind, "input": storable(&child.input), "required": child.required }))
             .collect();
-        self.optional(
-            include_str!("../../sql/spawn.sql"),
-            &[
-                (&held.job.0, Type::UUID),
-                (&held.token.0, Type::INT8),
-                (&Json(storable(kept)), Type::JSONB),
-                (&Json(children), Type::JSONB),
-                (&stage, Type::TEXT),
-            ],
-        )
-        .await
+        self.essential()
+            .optional(
+                include_str!("../../sql/spawn.sql"),
+                &[
+                    (&held.job.0, Type::UUID),
+                    (&held.token.0, Type::INT8),
+                    (&Json(storable(kept)), Type::JSONB),
+                    (&Json(children), Type::JSONB),
+                    (&stage, Type::TEXT),
+                    (&Json(&self.policy.lanes), Type::JSONB),
+                ],
+            )
+            .await
     }
 
-    /// Ends a job well. `None` when the token is stale.
+    /// Ends an analysis well, in one round trip with those that end at the same time. `None` when the token is stale.
+    pub async fn complete_analysis(&self, held: Held, output: &Value) -> Result<Option<Effects>, StoreError> {
+        let store = self.clone();
+        self.completions
+            .call((held, storable(output)), move |batch| {
+                let store = store.clone();
+                async move {
+                    store.complete_batch(batch).await;
+                    Vec::new()
+                }
+            })
+            .await
+    }
+
+    async fn complete_batch(&self, batch: Vec<Waiting<(Held, Value), Option<Effects>>>) {
+        let (jobs, tokens) = columns(batch.iter().map(|w| &w.request.0));
+        let outputs: Vec<Json<&Value>> = batch.iter().map(|w| Json(&w.request.1)).collect();
+        let ended: Result<Vec<Ended>, StoreError> = self
+            .essential()
+            .many(
+                include_str!("../../sql/complete_many.sql"),
+                &[(&jobs, Type::UUID_ARRAY), (&tokens, Type::INT8_ARRAY), (&outputs, Type::JSONB_ARRAY)],
+            )
+            .await;
+        drop(outputs);
+        match ended {
+            Ok(ended) => {
+                let mut effects: HashMap<JobId, Effects> = ended.into_iter().map(|e| (e.job, e.effects)).collect();
+                for waiting in batch {
+                    // Whoever asked may have stopped waiting.
+                    let _ = waiting.answer.send(Ok(effects.remove(&waiting.request.0.job)));
+                }
+            }
+            // One of them may be to blame: each for itself.
+            Err(StoreError::Refused { .. }) if batch.len() > 1 => {
+                for waiting in batch {
+                    let (held, output) = &waiting.request;
+                    let answer = self.complete(*held, output).await;
+                    let _ = waiting.answer.send(answer);
+                }
+            }
+            Err(error) => {
+                for waiting in batch {
+                    let _ = waiting.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Ends a job of any sort well, on its own. `None` when the token is stale.
     pub async fn complete(&self, held: Held, output: &Value) -> Result<Option<Effects>, StoreError> {
         self.complete_and_discover(held, output, &[]).await
     }
@@ -215,43 +297,46 @@ impl Store {
     ) -> Result<Option<Effects>, StoreError> {
         let found: Vec<Value> =
             usernames.iter().map(|username| json!({ "id": JobId::fresh(), "username": username })).collect();
-        self.optional(
-            include_str!("../../sql/complete.sql"),
-            &[
-                (&held.job.0, Type::UUID),
-                (&held.token.0, Type::INT8),
-                (&Json(storable(output)), Type::JSONB),
-                (&Json(found), Type::JSONB),
-                (&Json(&self.policy.tiers), Type::JSONB),
-                (&Json(&self.policy.lanes), Type::JSONB),
-            ],
-        )
-        .await
+        self.essential()
+            .optional(
+                include_str!("../../sql/complete.sql"),
+                &[
+                    (&held.job.0, Type::UUID),
+                    (&held.token.0, Type::INT8),
+                    (&Json(storable(output)), Type::JSONB),
+                    (&Json(found), Type::JSONB),
+                    (&Json(&self.policy.tiers), Type::JSONB),
+                    (&Json(&self.policy.lanes), Type::JSONB),
+                ],
+            )
+            .await
     }
 
     /// Ends an attempt badly: another one at a later time, or death with its consequences (credits back, children cancelled, parent told).
     pub async fn fail(&self, held: Held, error: &JobError) -> Result<FailOutcome, StoreError> {
         let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
-        self.one(
-            include_str!("../../sql/fail.sql"),
-            &[
-                (&held.job.0, Type::UUID),
-                (&held.token.0, Type::INT8),
-                (&Json(storable(&json!(error))), Type::JSONB),
-                (&delays, Type::FLOAT8_ARRAY),
-                (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
-            ],
-        )
-        .await
+        self.essential()
+            .one(
+                include_str!("../../sql/fail.sql"),
+                &[
+                    (&held.job.0, Type::UUID),
+                    (&held.token.0, Type::INT8),
+                    (&Json(storable(&json!(error))), Type::JSONB),
+                    (&delays, Type::FLOAT8_ARRAY),
+                    (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
+                ],
+            )
+            .await
     }
 
     /// Hands a job back unharmed, for another worker; the attempt does not count. `None` when the token is stale.
     pub async fn give_back(&self, held: Held) -> Result<Option<Effects>, StoreError> {
-        self.optional(
-            include_str!("../../sql/give_back.sql"),
-            &[(&held.job.0, Type::UUID), (&held.token.0, Type::INT8)],
-        )
-        .await
+        self.essential()
+            .optional(
+                include_str!("../../sql/give_back.sql"),
+                &[(&held.job.0, Type::UUID), (&held.token.0, Type::INT8)],
+            )
+            .await
     }
 }
 

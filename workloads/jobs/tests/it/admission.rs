@@ -1,26 +1,37 @@
+use std::time::Duration;
+
 use futures::future::join_all;
-use switchyard_contract::{Lane, Tier};
+use serde_json::json;
+use switchyard_contract::{Kind, Lane, Tier};
 use switchyard_jobs::{
-    model::JobState,
-    store::{Admission, Idempotency, KeyHash, Policy, SubmitRequest},
+    handler::Child,
+    model::{JobError, JobState, Queue},
+    store::{
+        Admission, CancelOutcome, Claim, Idempotency, KeyHash, Lease, Policy, ProgressReport, ResultOutcome,
+        SubmitRequest,
+    },
     testing::postgres,
 };
 
-use crate::ground::{ground, ground_with, quick, request, tenant};
+use crate::ground::{ground, ground_with, lease, quick, request, tenant, trouble};
+
+const CRITICAL: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 
 #[tokio::test]
 async fn an_accepted_analysis_is_stored_paid_for_and_told() {
     let g = ground(Tier::Standard, 10).await;
-    let Admission::Accepted { job, charged, balance, effects } = g.store.submit(&request(g.key, "ada")).await.unwrap()
+    let Admission::Accepted { job, charged, balance, effects, coalesced: false } =
+        g.store.submit(&request(g.key, "ada")).await.unwrap()
     else {
         panic!("not accepted");
     };
     assert_eq!((charged, balance, g.balance().await), (2, 8, 8));
     assert_eq!((job.state, job.lane, job.attempt, job.username.as_str()), (JobState::Queued, Lane::Normal, 0, "ada"));
     assert_eq!(g.store.job(g.tenant, job.id).await.unwrap(), Some(job.clone()));
-    assert_eq!(effects.ready.len(), 1);
-    assert_eq!(effects.ready[0].job, job.id);
-    assert_eq!(effects.events, g.store.events_after(Some(g.tenant), job.id, 0).await.unwrap());
+    assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
+    assert!(effects.events.is_empty(), "nobody can be watching yet");
+    let events = g.store.events_after(Some(g.tenant), job.id, 0).await.unwrap();
+    assert_eq!(events.iter().map(|e| (e.seq, e.state.as_str())).collect::<Vec<_>>(), [(1, "queued")]);
     let usage = g.store.usage(g.tenant).await.unwrap().unwrap();
     assert_eq!((usage.running, usage.today, usage.credits), (1, 1, 8));
 }
@@ -66,7 +77,7 @@ async fn sixty_four_submits_at_once_get_exactly_the_concurrent_limit() {
         answers
             .iter()
             .filter(|a| !matches!(a, Admission::Accepted { .. }))
-            .all(|a| *a == Admission::ConcurrentLimit { limit: 20 })
+            .all(|a| matches!(a, Admission::ConcurrentLimit { limit: 20, retry_after: 1..=60 }))
     );
     assert_eq!(g.balance().await, 1000 - 20 * 5);
 }
@@ -181,4 +192,173 @@ async fn each_tier_pays_its_price_into_its_lane() {
         let job = g.submit("ada").await;
         assert_eq!((job.lane, g.balance().await), (lane, 100 - price), "{tier}");
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyone_gets_the_result_and_pays() {
+    let g = ground(Tier::Standard, 10).await;
+    let (friend, friends_key) = tenant(&g.store, Tier::Free, 10).await;
+    let leader = g.submit("ada").await;
+    let Admission::Accepted { job: mine, charged: 2, coalesced: true, effects, .. } =
+        g.store.submit(&request(g.key, "ada")).await.unwrap()
+    else {
+        panic!("not shared")
+    };
+    assert!(effects.ready.is_empty(), "there is nothing more to claim");
+    let claim = g.take(leader.id).await;
+    assert_eq!(claim.effects.events.len(), 2, "both are told");
+    // It runs already, so a free tenant may share it although its own lane is worse.
+    let Admission::Accepted { job: theirs, charged: 1, coalesced: true, .. } =
+        g.store.submit(&request(friends_key, "ada")).await.unwrap()
+    else {
+        panic!("not shared")
+    };
+    assert_eq!((g.job(mine.id).await.state, g.job(theirs.id).await.state), (JobState::Waiting, JobState::Queued));
+    let report = ProgressReport { held: claim.held(), percent: 40, stage: "fetching".to_owned() };
+    assert_eq!(g.store.progress(&[report]).await.unwrap().events.len(), 3);
+    assert_eq!(g.job(theirs.id).await.progress, 40);
+    let effects = g.store.complete_analysis(claim.held(), &json!({"n": 1})).await.unwrap().expect("held");
+    assert_eq!(effects.events.len(), 3);
+    for (tenant, job) in [(g.tenant, leader.id), (g.tenant, mine.id), (friend, theirs.id)] {
+        let ResultOutcome::Finished { result, .. } = g.store.result(tenant, job).await.unwrap() else {
+            panic!("no result")
+        };
+        assert_eq!(result, json!({"n": 1}));
+        let events = g.store.events_after(Some(tenant), job, 0).await.unwrap();
+        assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), (1..=events.len() as i64).collect::<Vec<_>>());
+        assert_eq!(events.last().unwrap().state, "completed");
+    }
+    assert_eq!(g.balance().await, 6);
+    assert_eq!(g.store.tenant(friend).await.unwrap().unwrap().credits, 9);
+}
+
+#[tokio::test]
+async fn a_shared_pipeline_s_end_is_only_its_own_unless_nobody_could_do_better() {
+    let g = ground(Tier::Enterprise, 100).await;
+    let shared = |name: &'static str| async {
+        match g.store.submit(&request(g.key, name)).await.unwrap() {
+            Admission::Accepted { job, coalesced: true, .. } => job.id,
+            other => panic!("not shared: {other:?}"),
+        }
+    };
+    // Cancelled: the next one takes over, and the one after it follows that.
+    let leader = g.submit("ada").await.id;
+    let (second, third) = (shared("ada").await, shared("ada").await);
+    assert!(g.claim(second, Kind::General).await.is_none(), "it has nothing of its own to run");
+    let CancelOutcome::Cancelled { refunded: 5, effects, .. } = g.store.cancel(g.tenant, leader).await.unwrap() else {
+        panic!("not cancelled")
+    };
+    assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Critical }]);
+    // A passing error until death: the same again.
+    for _ in 0..3 {
+        let claim = g.take(second).await;
+        g.fail(&claim, &trouble()).await;
+    }
+    assert_eq!((g.job(second).await.state, g.job(third).await.state), (JobState::Dead, JobState::Queued));
+    // One that nobody could mend: all of them.
+    let (fourth, fifth) = (shared("ada").await, shared("ada").await);
+    let CancelOutcome::Cancelled { refunded: 5, .. } = g.store.cancel(g.tenant, fifth).await.unwrap() else {
+        panic!("not cancelled")
+    };
+    let claim = g.take(third).await;
+    g.fail(&claim, &JobError::permanent("profile-not-found", "no such profile")).await;
+    assert_eq!((g.job(third).await.state, g.job(fourth).await.state), (JobState::Dead, JobState::Dead));
+    assert_eq!(g.balance().await, 100, "all is given back");
+}
+
+#[tokio::test]
+async fn whoever_wants_it_fresh_or_would_have_to_wait_longer_gets_a_pipeline_of_its_own() {
+    let g = ground(Tier::Standard, 10).await;
+    let (_, premium) = tenant(&g.store, Tier::Premium, 10).await;
+    g.submit("ada").await;
+    let own = |answer| matches!(answer, Admission::Accepted { coalesced: false, .. });
+    let fresh = SubmitRequest { force_refresh: true, ..request(g.key, "ada") };
+    assert!(own(g.store.submit(&fresh).await.unwrap()));
+    assert!(own(g.store.submit(&request(premium, "ada")).await.unwrap()), "the other waits in a worse lane");
+}
+
+#[tokio::test]
+async fn tenants_take_turns_inside_a_lane_however_much_one_of_them_asks_for() {
+    let g = ground(Tier::Enterprise, 1000).await;
+    let (other, key) = tenant(&g.store, Tier::Enterprise, 1000).await;
+    for n in 0..20 {
+        g.submit(&format!("flood{n}")).await;
+    }
+    for n in 0..3 {
+        let Admission::Accepted { .. } = g.store.submit(&request(key, &format!("drop{n}"))).await.unwrap() else {
+            panic!("not accepted")
+        };
+    }
+    let mut turns = Vec::new();
+    for _ in 0..7 {
+        let claim = g.store.claim(CRITICAL, 1, &lease()).await.unwrap().pop().expect("there is more");
+        g.store.complete_analysis(claim.held(), &json!({})).await.unwrap().expect("held");
+        turns.push(if claim.job.tenant == other { 'd' } else { 'f' });
+    }
+    assert_eq!(turns.iter().collect::<String>(), "fdfdfdf");
+}
+
+#[tokio::test]
+async fn a_lane_never_runs_more_than_its_share_in_the_whole_platform() {
+    let g = ground(Tier::Enterprise, 1000).await;
+    for n in 0..8 {
+        g.submit(&format!("user{n}")).await;
+    }
+    let store = g.database.store_of(8, quick());
+    let claims = join_all((0..8).map(|_| async { store.claim(CRITICAL, 2, &lease()).await.unwrap() })).await;
+    let mut held: Vec<_> = claims.into_iter().flatten().collect();
+    assert_eq!(held.len(), 3, "as the critical lane allows");
+    // Waiting for its parts it keeps its place; ending, it gives the place up and says so.
+    let claim = held.pop().unwrap();
+    let parts = [Child { kind: Kind::Ai, input: json!({}), required: true }];
+    g.store.spawn(claim.held(), &json!({}), &parts, "analysing").await.unwrap().expect("held");
+    assert!(store.claim(CRITICAL, 2, &lease()).await.unwrap().is_empty());
+    assert!(
+        store.owed(Duration::ZERO).await.unwrap().iter().all(|(queue, _)| *queue != CRITICAL),
+        "no place, no ticket"
+    );
+    let ended = g.store.complete_analysis(held.pop().unwrap().held(), &json!({})).await.unwrap().expect("held");
+    assert_eq!(ended.ready, [CRITICAL]);
+    assert_eq!(
+        store.owed(Duration::ZERO).await.unwrap().iter().find(|(queue, _)| *queue == CRITICAL),
+        Some(&(CRITICAL, 1))
+    );
+    assert_eq!(store.claim(CRITICAL, 2, &lease()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_answered_again() {
+    let g = ground(Tier::Enterprise, 1000).await;
+    g.submit("ada").await;
+    g.submit("bob").await;
+    let lease = lease();
+    let lost = g.store.claim(CRITICAL, 1, &lease).await.unwrap();
+    let again = g.store.claim(CRITICAL, 1, &Lease { again: true, ..lease }).await.unwrap();
+    assert_eq!(again.iter().map(Claim::held).collect::<Vec<_>>(), lost.iter().map(Claim::held).collect::<Vec<_>>());
+    assert_eq!(again[0].job.attempt, 1);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_row_is_held_keeps_nobody_else_waiting() {
+    let g = ground(Tier::Standard, 10).await;
+    let (_, key) = tenant(&g.store, Tier::Standard, 10).await;
+    let mut client = g.database.client().await;
+    let holder = client.transaction().await.unwrap();
+    holder.query("select from switchyard.tenants where id = $1 for update", &[&g.tenant.0]).await.unwrap();
+    let (one, two) = (request(g.key, "held"), request(g.key, "held too"));
+    let held = join_all([g.store.submit(&one), g.store.submit(&two)]);
+    tokio::pin!(held);
+    let others = async {
+        for n in 0..20 {
+            let answer = g.store.submit(&request(key, &format!("free{n}"))).await.unwrap();
+            assert!(matches!(answer, Admission::Accepted { .. } | Admission::ConcurrentLimit { .. }));
+        }
+    };
+    tokio::select! {
+        _ = &mut held => panic!("answered although the row is held"),
+        () = others => {}
+    }
+    holder.rollback().await.unwrap();
+    assert!(held.await.into_iter().all(|answer| matches!(answer, Ok(Admission::Accepted { .. }))));
+    g.balanced().await;
 }

@@ -2,7 +2,7 @@ use serde_json::json;
 use switchyard_contract::{Kind, Lane, Tier};
 use switchyard_jobs::{
     handler::{Child, Step},
-    model::{JobError, JobId, JobState, Origin},
+    model::{JobError, JobId, JobState, Origin, Queue},
     store::{Claim, JobFilter},
 };
 
@@ -19,11 +19,12 @@ async fn waiting(g: &Ground) -> (JobId, JobId, JobId) {
     let children = [child(Kind::Ai, true), child(Kind::Cdn, false)];
     let effects =
         g.store.spawn(claim.held(), &json!({"kept": 1}), &children, "analysing").await.unwrap().expect("held");
-    assert_eq!(effects.ready.iter().map(|p| p.queue.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
-    assert!(effects.ready.iter().all(|p| p.queue.lane == Lane::Normal), "children run in their parent's lane");
+    assert_eq!(effects.ready.iter().map(|queue| queue.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
+    assert!(effects.ready.iter().all(|queue| queue.lane == Lane::Normal), "children run in their parent's lane");
     assert_eq!((effects.events[0].state.as_str(), effects.events[0].stage.as_str()), ("running", "analysing"));
     assert!(g.claim(job.id, Kind::General).await.is_none(), "it waits");
-    (job.id, effects.ready[0].job, effects.ready[1].job)
+    let children = g.children(job.id).await;
+    (job.id, children[0], children[1])
 }
 
 async fn complete(g: &Ground, id: JobId, kind: Kind) -> switchyard_jobs::model::Effects {
@@ -47,7 +48,7 @@ async fn the_last_child_wakes_its_parent_which_sees_all_results_in_order() {
     assert_eq!(effects.events[0].job, root);
     let halfway = effects.events[0].progress;
     let effects = complete(&g, ai, Kind::Ai).await;
-    assert_eq!(effects.ready[0].job, root);
+    assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
     assert!(effects.events[0].progress > halfway, "the analysis moves on as its parts end");
 
     let claim = g.take(root).await;
@@ -125,7 +126,7 @@ async fn a_job_without_children_to_spawn_joins_at_once() {
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     let effects = g.store.spawn(claim.held(), &json!(7), &[], "joining").await.unwrap().expect("held");
-    assert_eq!(effects.ready[0].job, job.id);
+    assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
     let claim = g.take(job.id).await;
     let (kept, children) = join(&claim);
     assert_eq!((kept, children.len()), (&json!(7), 0));
@@ -141,9 +142,14 @@ async fn discovered_profiles_are_free_uncounted_and_within_the_tenant_s_limits()
     let claim = g.take(job.id).await;
     let found: Vec<String> = ["known", "bob", "eve", "mallory"].map(str::to_owned).to_vec();
     let effects = g.store.complete_and_discover(claim.held(), &json!({}), &found).await.unwrap().expect("held");
-    assert_eq!(effects.ready.len(), 2, "'known' is in hand, and the day has room for two");
-    assert!(effects.ready.iter().all(|p| p.queue.lane == Lane::Low));
-    let found = g.job(effects.ready[0].job).await;
+    let low = Queue { kind: Kind::General, lane: Lane::Low };
+    assert_eq!(
+        effects.ready.iter().filter(|queue| **queue == low).count(),
+        2,
+        "'known' is in hand, and the day has room for two"
+    );
+    let discovered = JobFilter { lane: Some(Lane::Low), limit: 50, discovered: true, ..JobFilter::default() };
+    let found = g.store.jobs(g.tenant, &discovered).await.unwrap().jobs.pop().expect("two were found");
     assert_eq!((found.origin, found.username.as_str()), (Origin::Discovery, "bob"));
     let usage = g.store.usage(g.tenant).await.unwrap().unwrap();
     assert_eq!((usage.running, usage.today, g.balance().await), (1, 2, 6));

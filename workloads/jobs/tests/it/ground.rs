@@ -5,10 +5,11 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use switchyard_contract::{Kind, Retry, Tier};
 use switchyard_jobs::{
-    model::{Effects, Job, JobError, JobId, TenantId},
+    model::{Effects, Job, JobError, JobId, Queue, TenantId},
     store::{Admission, Claim, FailOutcome, KeyHash, Lease, NewTenant, Policy, Store, SubmitRequest},
     testing::{TestDatabase, postgres},
 };
+use uuid::Uuid;
 
 /// A tenant on a database of its own.
 pub struct Ground {
@@ -40,6 +41,11 @@ pub async fn tenant(store: &Store, tier: Tier, credits: i64) -> (TenantId, KeyHa
     (tenant, KeyHash::of(key.secret.expose_secret()))
 }
 
+/// For a claim that lasts as long as a test.
+pub fn lease() -> Lease<'static> {
+    Lease { worker: "test", duration: Duration::from_secs(30), call: Uuid::now_v7(), again: false }
+}
+
 pub const fn request(key: KeyHash, username: &str) -> SubmitRequest<'_> {
     SubmitRequest { key, username, force_refresh: false, idempotency: None }
 }
@@ -52,9 +58,27 @@ impl Ground {
         }
     }
 
+    /// Claims this very job, if it can be claimed: all others are held for the moment, and claims pass over what is held.
     pub async fn claim(&self, job: JobId, kind: Kind) -> Option<Claim> {
-        let lease = Lease { worker: "test", kind, duration: Duration::from_secs(30) };
-        self.store.claim(job, &lease).await.unwrap()
+        let mut client = self.database.client().await;
+        let others = client.transaction().await.unwrap();
+        let lane = others.query_one("select lane from switchyard.jobs where id = $1", &[&job.0]).await.unwrap();
+        others
+            .query("select from switchyard.jobs where id <> $1 and finished_at is null for no key update", &[&job.0])
+            .await
+            .unwrap();
+        let queue = Queue { kind, lane: lane.get::<_, String>(0).parse().unwrap() };
+        let mut claims = self.store.claim(queue, 1, &lease()).await.unwrap();
+        others.rollback().await.unwrap();
+        claims.pop()
+    }
+
+    /// The parts of a job, in the order in which they were made.
+    pub async fn children(&self, job: JobId) -> Vec<JobId> {
+        let client = self.database.client().await;
+        let rows =
+            client.query("select id from switchyard.jobs where parent_id = $1 order by ordinal", &[&job.0]).await;
+        rows.unwrap().iter().map(|row| JobId(row.get(0))).collect()
     }
 
     /// Claims an analysis that must be claimable.

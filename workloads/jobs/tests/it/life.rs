@@ -4,11 +4,14 @@ use serde_json::json;
 use switchyard_contract::{Kind, Lane, Retry, Tier};
 use switchyard_jobs::{
     handler::Step,
-    model::{JobError, JobState},
-    store::{CancelOutcome, FailOutcome, Held, Lease, ProgressReport, ReplayOutcome, ResultOutcome},
+    model::{JobError, JobState, Queue},
+    store::{CancelOutcome, FailOutcome, Held, ProgressReport, ReplayOutcome, ResultOutcome},
 };
 
-use crate::ground::{ground, ground_with, quick, told, trouble};
+use crate::ground::{ground, ground_with, lease, quick, told, trouble};
+
+/// Where a standard tenant's analyses wait.
+const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 #[tokio::test]
 async fn a_job_is_claimed_once_run_and_completed() {
@@ -159,7 +162,7 @@ async fn a_job_that_was_given_back_is_claimable_and_the_attempt_did_not_count() 
         let claim = g.take(job.id).await;
         assert_eq!(claim.job.attempt, 1);
         let effects = g.store.give_back(claim.held()).await.unwrap().expect("still held");
-        assert_eq!(effects.ready[0].job, job.id);
+        assert_eq!(effects.ready, [NORMAL]);
         assert_eq!(g.job(job.id).await.state, JobState::Queued);
     }
     // After a failure it goes back to where that left it.
@@ -224,7 +227,7 @@ async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
         panic!()
     };
     assert_eq!((charged, balance), (2, 1));
-    assert_eq!(effects.ready[0].job, job.id);
+    assert_eq!(effects.ready, [NORMAL]);
     assert!(g.store.dead(10).await.unwrap().is_empty());
     let claim = g.take(job.id).await;
     assert_eq!(claim.job.attempt, 1);
@@ -251,7 +254,7 @@ async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
     assert!(lane.paused);
     assert_eq!((lane.depth, lane.running), (1, 0));
     let woken = g.store.pause(Kind::General, Lane::Normal, false).await.unwrap();
-    assert_eq!(woken.iter().map(|p| p.job).collect::<Vec<_>>(), [job.id]);
+    assert_eq!(woken, [NORMAL]);
     g.take(job.id).await;
 }
 
@@ -260,8 +263,8 @@ async fn of_many_claims_at_once_one_succeeds() {
     let g = ground(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let store = g.database.store_of(16, quick());
-    let lease = Lease { worker: "test", kind: Kind::General, duration: Duration::from_secs(30) };
-    let claims = futures::future::join_all((0..32).map(|_| async { store.claim(job.id, &lease).await.unwrap() })).await;
+    let claims =
+        futures::future::join_all((0..32).map(|_| async { store.claim(NORMAL, 4, &lease()).await.unwrap() })).await;
     let held: Vec<Held> = claims.iter().flatten().map(|c| c.held()).collect();
-    assert_eq!(held.len(), 1);
+    assert_eq!(held.iter().map(|held| held.job).collect::<Vec<_>>(), [job.id]);
 }

@@ -2,56 +2,50 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use switchyard_contract::{Kind, Lane, Tier};
-use switchyard_jobs::{announce::Announcer, broker::Broker, maintenance, model::Queue, testing::rabbitmq};
+use switchyard_jobs::{
+    announce::Announcer,
+    broker::Broker,
+    maintenance,
+    model::{JobError, Queue},
+    testing::rabbitmq,
+};
 
-use crate::ground::ground;
+use crate::ground::{ground, trouble};
 
-const AGAIN: Duration = Duration::from_secs(60);
+const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 #[tokio::test]
-async fn an_unpublished_job_is_due_soon_once_and_again_after_a_while() {
+async fn what_could_be_claimed_is_owed_until_it_is_and_not_at_once() {
     let g = ground(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    assert!(g.store.due(10, AGAIN).await.unwrap().is_empty(), "the submitter is about to publish it");
-    let client = g.database.client().await;
-    let hurry =
-        "update switchyard.jobs set publish_at = publish_at - interval '10 minutes' where publish_at is not null";
-    client.batch_execute(hurry).await.unwrap();
-    assert_eq!(g.store.due(10, AGAIN).await.unwrap()[0].job, job.id);
-    assert!(g.store.due(10, AGAIN).await.unwrap().is_empty());
-    client.batch_execute(hurry).await.unwrap();
-    assert_eq!(g.store.due(10, AGAIN).await.unwrap().len(), 1, "the message led to nothing");
-    g.take(job.id).await;
-    client.batch_execute(hurry).await.unwrap();
-    assert!(g.store.due(10, AGAIN).await.unwrap().is_empty(), "it was claimed");
-}
-
-#[tokio::test]
-async fn jobs_of_a_paused_lane_are_not_due() {
-    let g = ground(Tier::Standard, 10).await;
-    g.submit("ada").await;
+    g.submit("bob").await;
+    assert!(g.store.owed(Duration::from_secs(60)).await.unwrap().is_empty(), "the submitter is about to tell");
+    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 2)]);
+    let claim = g.take(job.id).await;
+    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 1)]);
+    let later = JobError { retry_after_seconds: Some(600), ..trouble() };
+    g.fail(&claim, &later).await;
+    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 1)], "its next attempt is not due");
     g.store.pause(Kind::General, Lane::Normal, true).await.unwrap();
-    let client = g.database.client().await;
-    client.batch_execute("update switchyard.jobs set publish_at = now()").await.unwrap();
-    assert!(g.store.due(10, AGAIN).await.unwrap().is_empty());
+    assert!(g.store.owed(Duration::ZERO).await.unwrap().is_empty(), "nobody may claim from a paused lane");
 }
 
 #[tokio::test]
-async fn what_a_crash_left_unpublished_reaches_the_queue() {
+async fn what_a_crash_left_unpublished_reaches_the_queue_once() {
     let g = ground(Tier::Standard, 10).await;
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     broker.connected().await;
     g.submit("ada").await;
-    g.database.client().await.batch_execute("update switchyard.jobs set publish_at = now()").await.unwrap();
-    assert_eq!(maintenance::publish_due(&g.store, &broker, AGAIN).await.unwrap(), 1);
-    assert_eq!(broker.depth(Queue { kind: Kind::General, lane: Lane::Normal }).await.unwrap(), 1);
+    assert_eq!(maintenance::publish_owed(&g.store, &broker, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(broker.depth(NORMAL).await.unwrap(), 1);
+    assert_eq!(maintenance::publish_owed(&g.store, &broker, Duration::ZERO).await.unwrap(), 0, "a ticket lies there");
 }
 
 #[tokio::test]
 async fn the_reaper_ends_attempts_of_silent_workers() {
     let g = ground(Tier::Standard, 10).await;
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
-    let announcer = Announcer::start(g.store.clone(), broker);
+    let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;
     g.take(job.id).await;
     assert_eq!(maintenance::reap(&g.store, &announcer).await.unwrap(), 0);

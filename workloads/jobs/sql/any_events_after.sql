@@ -1,0 +1,1 @@
+select switchyard.any_events_after($1, $2)

@@ -1,0 +1,1 @@
+select switchyard.complete_many($1, $2, $3)

@@ -1,1 +1,0 @@
-select switchyard.due($1, $2)

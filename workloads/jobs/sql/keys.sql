@@ -1,0 +1,1 @@
+select switchyard.keys_of($1)

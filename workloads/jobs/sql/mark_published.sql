@@ -1,1 +1,0 @@
-select switchyard.mark_published($1, $2)

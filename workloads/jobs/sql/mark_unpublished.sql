@@ -1,1 +1,0 @@
-select switchyard.mark_unpublished($1)

@@ -1,0 +1,1 @@
+select switchyard.owed($1, $2)
