@@ -12,23 +12,26 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde_json::json;
 use switchyard_jobs::{
+    cache::{CachedResult, Epoch},
     model::Job,
     store::{Admission, Idempotency, SubmitRequest},
 };
 use utoipa::ToSchema;
 
 use crate::{
-    auth::{Caller, PresentedKey, unknown_key},
+    auth::{PresentedKey, unknown_key},
     input::JsonBody,
     problem::{Problem, ProblemType},
-    state::{App, store_problem},
+    state::App,
     username,
     views::{Accepted, Cached, Credits, JobView},
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// `hit` on answers from the cache.
+pub const CACHE: HeaderName = HeaderName::from_static("x-cache");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request for an analysis.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -83,7 +86,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 )]
 pub async fn submit_analysis(
     State(app): State<App>,
-    PresentedKey(key): PresentedKey,
+    key: PresentedKey,
     IdempotencyKey(idempotency): IdempotencyKey,
     JsonBody(request): JsonBody<AnalysisRequest>,
 ) -> Result<Response, Problem> {
@@ -93,50 +96,91 @@ pub async fn submit_analysis(
         let canonical = json!([username, request.force_refresh]).to_string();
         Idempotency::of(key, canonical.as_bytes())
     });
-    let answer = async {
-        if !request.force_refresh
-            && let Some((result, age)) = app.cache.result(&username).await
-        {
-            let caller = Caller::of(&app, key).await?;
-            let before = match &idempotency {
-                Some(idempotency) => app.store.answered(caller.tenant, idempotency).await.map_err(store_problem)?,
-                None => None,
-            };
-            return match before {
-                Some(admission) => admitted(&app, admission),
-                None => Ok(cached(&app, Cached { result, age_seconds: age.as_secs() })),
-            };
-        }
-        let submit = SubmitRequest {
-            key,
-            username: &username,
-            force_refresh: request.force_refresh,
-            idempotency: idempotency.as_ref(),
-        };
-        let admission = app.store.submit(&submit).await.map_err(store_problem)?;
-        if let Admission::Accepted { job, .. } = &admission {
-            app.identities.remember(key, job.tenant);
-        }
-        admitted(&app, admission)
-    };
-    let answer = answer.await;
+    let request = Wish { key, username, force_refresh: request.force_refresh, idempotency };
+    let answer = request.answer(&app).await;
     if let Err(problem) = &answer {
         app.metrics.submission(problem.kind.slug());
     }
     answer
 }
 
-fn cached(app: &App, answer: Cached) -> Response {
-    app.metrics.submission("cached");
-    ([(CACHE, HeaderValue::from_static("hit"))], Json(answer)).into_response()
+/// A request that is well-formed.
+struct Wish {
+    key: PresentedKey,
+    username: String,
+    force_refresh: bool,
+    idempotency: Option<Idempotency>,
+}
+
+impl Wish {
+    async fn answer(&self, app: &App) -> Result<Response, Problem> {
+        if !self.force_refresh
+            && let Ok(look) = app.cache.look(&self.username).await
+        {
+            app.identities.read_epoch(look.epoch);
+            if let Some(result) = look.result {
+                return self.from_cache(app, &result, look.epoch).await;
+            }
+        }
+        self.from_store(app).await
+    }
+
+    /// The caller's key and an earlier use of its idempotency key come before the cached result.
+    async fn from_cache(&self, app: &App, result: &CachedResult, epoch: Option<Epoch>) -> Result<Response, Problem> {
+        let tenant = self.key.trusted_tenant(app, epoch).await?;
+        let before = match &self.idempotency {
+            Some(idempotency) => {
+                app.store.answered(tenant, idempotency).await.map_err(|error| app.store_problem(error))?
+            }
+            None => None,
+        };
+        match before {
+            Some(admission) => admitted(app, admission),
+            None => {
+                app.metrics.submission("cached");
+                Ok(cached(result))
+            }
+        }
+    }
+
+    async fn from_store(&self, app: &App) -> Result<Response, Problem> {
+        let submit = SubmitRequest {
+            key: self.key.hash,
+            username: &self.username,
+            force_refresh: self.force_refresh,
+            idempotency: self.idempotency.as_ref(),
+        };
+        let epoch = app.identities.epoch();
+        let admission = app.store.submit(&submit).await;
+        if let Ok(Admission::Unauthenticated) = admission {
+            return Err(self.key.refused(app));
+        }
+        self.key.passed(app);
+        let admission = admission.map_err(|error| app.store_problem(error))?;
+        if let Admission::Accepted { job, .. } | Admission::Replayed { job, .. } = &admission {
+            app.identities.confirm(self.key.hash, job.tenant, epoch);
+        }
+        admitted(app, admission)
+    }
+}
+
+/// As [`Cached`], around the result as it lies in the cache: it may be large, and nobody needs it taken apart.
+fn cached(result: &CachedResult) -> Response {
+    let json = result.json();
+    let mut body = Vec::with_capacity(json.len() + 48);
+    body.extend_from_slice(b"{\"result\":");
+    body.extend_from_slice(json);
+    body.extend_from_slice(format!(",\"age_seconds\":{}}}", result.age.as_secs()).as_bytes());
+    let headers = [(CACHE, HeaderValue::from_static("hit")), (header::CONTENT_TYPE, JSON)];
+    (headers, body).into_response()
 }
 
 fn admitted(app: &App, admission: Admission) -> Result<Response, Problem> {
     match admission {
-        Admission::Accepted { job, charged, balance, effects } => {
+        Admission::Accepted { job, charged, balance, coalesced, effects } => {
             // The relay finds what this does not get out, so the answer need not wait for it.
             app.announce(effects);
-            app.metrics.submission("accepted");
+            app.metrics.submission(if coalesced { "coalesced" } else { "accepted" });
             Ok(accepted(job, charged, balance))
         }
         Admission::Replayed { job, charged, balance } => {
@@ -166,13 +210,14 @@ fn refused(admission: Admission) -> Problem {
         )
         .figure("balance", balance)
         .figure("price", price),
-        Admission::ConcurrentLimit { limit } => Problem::new(
+        Admission::ConcurrentLimit { limit, retry_after } => Problem::new(
             ProblemType::ConcurrentLimit,
             format!(
                 "{limit} analyses are unfinished, as many as the tier allows at once; wait for one, or cancel one."
             ),
         )
-        .figure("limit", limit),
+        .figure("limit", limit)
+        .retry_after(Duration::from_secs(retry_after)),
         Admission::DailyLimit { limit, resets_at } => Problem::new(
             ProblemType::DailyLimit,
             format!("{limit} analyses were accepted today, as many as the tier allows in a UTC day."),

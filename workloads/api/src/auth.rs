@@ -1,19 +1,19 @@
 //! Who is calling.
 
-use std::{
-    collections::HashMap,
-    sync::{PoisonError, RwLock},
-};
-
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use switchyard_jobs::{model::TenantId, store::KeyHash};
+use switchyard_jobs::{
+    cache::Epoch,
+    model::TenantId,
+    store::{KeyHash, failover::noticed},
+};
 
 use crate::{
+    identities::{FRESH, STALE, Seen},
     problem::{Problem, ProblemType},
-    state::{App, store_problem},
+    state::App,
 };
 
 /// Longer than any key that was ever given out.
@@ -44,15 +44,85 @@ pub fn unknown_key() -> Problem {
 }
 
 /// The hash of the key that the caller sent, not looked up yet; rate-limited.
-pub struct PresentedKey(pub KeyHash);
+pub struct PresentedKey {
+    pub hash: KeyHash,
+    /// Whether this process did not know it when it came in.
+    stranger: bool,
+}
 
 impl FromRequestParts<App> for PresentedKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let hash = KeyHash::of(bearer(&parts.headers)?);
-        app.limiter.take(&app.identities.bucket(&hash)).await?;
-        Ok(Self(hash))
+        let seen = app.identities.seen(&hash);
+        app.limiter.take(seen.bucket(&hash)).await?;
+        match seen {
+            Seen::Wrong => Err(unknown_key()),
+            Seen::Known(_) => Ok(Self { hash, stranger: false }),
+            Seen::Unknown => match app.strangers.admit() {
+                Ok(()) => Ok(Self { hash, stranger: true }),
+                Err(wait) => {
+                    let detail = "Too many calls come with keys that are not known here yet; try again.";
+                    Err(Problem::new(ProblemType::RateLimited, detail).retry_after(wait))
+                }
+            },
+        }
+    }
+}
+
+impl PresentedKey {
+    /// The database was asked about the key and knows it, or could not say.
+    pub fn passed(&self, app: &App) {
+        if self.stranger {
+            app.strangers.give_back();
+        }
+    }
+
+    /// The database was asked about the key and does not know it; answers the refusal.
+    pub fn refused(&self, app: &App) -> Problem {
+        app.identities.refuse(self.hash);
+        unknown_key()
+    }
+
+    /// Whose key this is, by the database.
+    pub async fn tenant(&self, app: &App) -> Result<TenantId, Problem> {
+        let epoch = app.identities.epoch();
+        let (found, by_replica) = noticed(app.store.authenticate(self.hash)).await;
+        match found {
+            Ok(Some(tenant)) => {
+                self.passed(app);
+                // A replica may not have heard yet that a key was revoked.
+                app.identities.confirm(self.hash, tenant.id, epoch.filter(|_| !by_replica));
+                Ok(tenant.id)
+            }
+            // Nor that it was made.
+            Ok(None) if by_replica => {
+                self.passed(app);
+                Err(Problem::unavailable(
+                    "The database is away, and what stands in for it does not know the key. Try again.",
+                ))
+            }
+            Ok(None) => Err(self.refused(app)),
+            Err(error) => {
+                self.passed(app);
+                Err(app.store_problem(error))
+            }
+        }
+    }
+
+    /// Whose key this is, for answers that come from the cache, which `epoch` was read from just now: without the database when it has said so lately,
+    /// and for longer while it is away.
+    pub async fn trusted_tenant(&self, app: &App, epoch: Option<Epoch>) -> Result<TenantId, Problem> {
+        if let Some(tenant) = app.identities.trusted(&self.hash, epoch, FRESH) {
+            return Ok(tenant);
+        }
+        match self.tenant(app).await {
+            Err(problem) if problem.kind == ProblemType::Unavailable => {
+                app.identities.trusted(&self.hash, epoch, STALE).ok_or(problem)
+            }
+            answer => answer,
+        }
     }
 }
 
@@ -61,21 +131,12 @@ pub struct Caller {
     pub tenant: TenantId,
 }
 
-impl Caller {
-    /// Looks a key up.
-    pub async fn of(app: &App, key: KeyHash) -> Result<Self, Problem> {
-        let tenant = app.store.authenticate(key).await.map_err(store_problem)?.ok_or_else(unknown_key)?;
-        app.identities.remember(key, tenant.id);
-        Ok(Self { tenant: tenant.id })
-    }
-}
-
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let PresentedKey(hash) = PresentedKey::from_request_parts(parts, app).await?;
-        Self::of(app, hash).await
+        let key = PresentedKey::from_request_parts(parts, app).await?;
+        Ok(Self { tenant: key.tenant(app).await? })
     }
 }
 
@@ -89,36 +150,6 @@ impl FromRequestParts<App> for Admin {
         match app.admin_key.matches(bearer(&parts.headers)?) {
             true => Ok(Self),
             false => Err(unauthenticated("This needs the platform's admin key.")),
-        }
-    }
-}
-
-/// Which tenant a key belonged to when it was last seen. Not a proof of anything (keys are revoked): it only lets all keys of a tenant share one
-/// rate before the key has been looked up.
-#[derive(Default)]
-pub struct Identities(RwLock<HashMap<KeyHash, TenantId>>);
-
-impl Identities {
-    const MOST: usize = 10_000;
-
-    /// Remembers whose key this is.
-    pub fn remember(&self, key: KeyHash, tenant: TenantId) {
-        if self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(&key) {
-            return;
-        }
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::MOST {
-            known.clear();
-        }
-        known.insert(key, tenant);
-    }
-
-    /// Under which name the key's calls are counted.
-    pub fn bucket(&self, key: &KeyHash) -> String {
-        match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            Some(tenant) => format!("tenant:{tenant}"),
-            // Part of the hash, so that the store of counters holds nothing that opens anything.
-            None => format!("key:{}", hex::encode(&key.0[..8])),
         }
     }
 }
@@ -142,15 +173,5 @@ mod tests {
         assert_eq!(key_in("Bearer"), None);
         assert_eq!(key_in("Bearer "), None);
         assert_eq!(key_in(&format!("Bearer {}", "x".repeat(257))), None);
-    }
-
-    #[test]
-    fn keys_of_one_tenant_share_a_bucket_once_they_are_known() {
-        let (identities, tenant) = (Identities::default(), TenantId(uuid::Uuid::nil()));
-        let (one, other) = (KeyHash::of("one"), KeyHash::of("other"));
-        assert_ne!(identities.bucket(&one), identities.bucket(&other));
-        identities.remember(one, tenant);
-        identities.remember(other, tenant);
-        assert_eq!(identities.bucket(&one), identities.bucket(&other));
     }
 }

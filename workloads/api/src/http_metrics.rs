@@ -1,22 +1,54 @@
 //! What the API counts about its answers. Labels are bounded: routes by template, methods and status classes by name.
 
-use std::time::Instant;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::Method,
-    middleware::Next,
-    response::Response,
+    extract::MatchedPath,
+    http::{Method, StatusCode},
 };
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
+/// A route by its template; the router's own copy of it.
+#[derive(Debug, Clone)]
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
-    route: String,
+    route: Route,
     method: &'static str,
     status: &'static str,
 }
@@ -65,7 +97,14 @@ impl HttpMetrics {
         metrics
     }
 
-    /// Counts what a request for an analysis came to: `accepted`, `cached`, `replayed` or a problem's name.
+    /// Counts one answer and the time to its head.
+    pub fn answered(&self, route: Option<MatchedPath>, method: &Method, status: StatusCode, took: Duration) {
+        let labels = Labels { route: Route(route), method: method_label(method), status: class(status.as_u16()) };
+        self.requests.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts what a request for an analysis came to: `accepted`, `coalesced`, `cached`, `replayed` or a problem's name.
     pub fn submission(&self, outcome: &'static str) {
         self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
@@ -85,18 +124,6 @@ impl Drop for WatcherGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Counts one request.
-pub async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let method = method_label(request.method());
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let labels = Labels { route, method, status: class(response.status().as_u16()) };
-    metrics.requests.get_or_create(&labels).inc();
-    metrics.seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
-    response
 }
 
 fn method_label(method: &Method) -> &'static str {

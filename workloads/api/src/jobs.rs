@@ -15,7 +15,7 @@ use crate::{
     auth::Caller,
     input::{Path, Query},
     problem::{Problem, ProblemType},
-    state::{App, store_problem},
+    state::App,
     views::{JobPage, JobView},
 };
 
@@ -84,7 +84,7 @@ fn parse_lane(name: &str) -> Result<Lane, Problem> {
     responses((status = 200, description = "The job", body = JobView)),
 )]
 pub async fn get_job(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<JobView>, Problem> {
-    let job = app.store.job(caller.tenant, JobId(id)).await.map_err(store_problem)?;
+    let job = app.store.job(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?;
     job.map(|job| Json(job.into())).ok_or_else(|| Problem::not_found("job"))
 }
 
@@ -102,7 +102,7 @@ pub async fn list_jobs(
     caller: Caller,
     Query(listing): Query<Listing>,
 ) -> Result<Json<JobPage>, Problem> {
-    let page = app.store.jobs(caller.tenant, &listing.filter()?).await.map_err(store_problem)?;
+    let page = app.store.jobs(caller.tenant, &listing.filter()?).await.map_err(|error| app.store_problem(error))?;
     Ok(Json(page.into()))
 }
 
@@ -120,7 +120,7 @@ pub async fn get_job_result(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Value>, Problem> {
-    match app.store.result(caller.tenant, JobId(id)).await.map_err(store_problem)? {
+    match app.store.result(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))? {
         ResultOutcome::Finished { result, .. } => Ok(Json(result)),
         ResultOutcome::NotFound => Err(Problem::not_found("job")),
         ResultOutcome::NotFinished { job } if job.state.is_terminal() => {
@@ -169,10 +169,10 @@ pub async fn cancel_job(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Cancelled>, Problem> {
-    match app.store.cancel(caller.tenant, JobId(id)).await.map_err(store_problem)? {
+    match app.store.cancel(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))? {
         CancelOutcome::NotFound => Err(Problem::not_found("job")),
         CancelOutcome::AlreadyEnded { job } if job.state == JobState::Cancelled => {
-            let usage = app.store.usage(caller.tenant).await.map_err(store_problem)?;
+            let usage = app.store.usage(caller.tenant).await.map_err(|error| app.store_problem(error))?;
             let balance = usage.map_or(0, |usage| usage.credits);
             Ok(Json(Cancelled { job: job.into(), credits: Refund { refunded: 0, balance } }))
         }

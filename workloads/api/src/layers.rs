@@ -1,51 +1,130 @@
-//! What every request passes: an id, a deadline, a log line when something broke.
+//! What every request passes, in one go: an id, a log line when something broke, a count, a place among the requests in flight, a deadline.
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderName, HeaderValue},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
+use switchyard_jobs::{resilience::deadline, store::failover};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
-use uuid::Uuid;
 
-use crate::problem::Problem;
+use crate::{gate::Gate, http_metrics::HttpMetrics, problem::Problem, state::App};
 
 /// Names one request in answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long the caller will wait, in seconds.
+pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+/// On answers that may be a little old, because a replica stood in for the database.
+pub const STALE: HeaderName = HeaderName::from_static("x-stale");
 
-/// Gives each request an id (the caller's, when it is short and plain) and each answer the same.
-pub async fn identify(request: Request, next: Next) -> Response {
-    let given = request.headers().get(REQUEST_ID).filter(|value| is_plain(value)).cloned();
-    let id =
-        given.unwrap_or_else(|| HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value"));
-    let text = id.to_str().unwrap_or_default();
-    let span = tracing::info_span!("request", id = text, method = %request.method(), path = request.uri().path());
-    let mut response = next.run(request).instrument(span).await;
+/// The longest that one request may take to its answer's head; what a caller gets who asks for nothing less.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Time to give a database connection up in good order before nobody waits any more; less of a short request.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// What passing needs of the state.
+#[derive(Clone)]
+pub struct Passage(App);
+
+impl Passage {
+    /// The passage to `app`.
+    pub fn to(app: App) -> Self {
+        Self(app)
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    fn metrics(&self) -> &HttpMetrics {
+        &self.0.metrics
+    }
+}
+
+/// Gives each request an id (the caller's, when it is short and plain) and each answer the same, counts it, and ends it with its deadline or its panic.
+pub async fn pass(State(passage): State<Passage>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request.headers().get(REQUEST_ID).filter(|value| is_plain(value)).cloned().unwrap_or_else(fresh_id);
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = %request.method(),
+        path = request.uri().path(),
+    );
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let mut response = answer(passage.gate(), begun, request, next).instrument(span).await;
+    passage.metrics().answered(route, &method, response.status(), begun.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-fn is_plain(value: &HeaderValue) -> bool {
-    value.len() <= 128 && !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_graphic)
-}
-
-/// Ends a request that takes too long. Streams count only until their first byte.
-pub async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
+async fn answer(gate: &Gate, begun: Instant, request: Request, next: Next) -> Response {
+    let limit = match time_limit(request.headers()) {
+        Ok(limit) => limit,
+        Err(problem) => return problem.into_response(),
+    };
+    // Given back with the answer's head: a stream of events has a place of another kind.
+    let _place = match gate.enter(limit).await {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    let end = begun + limit;
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let work = deadline::scope(end - SLACK.min(limit / 10), failover::noticed(work));
+    match timeout_at(end, work).await {
+        Ok((Ok(response), false)) => response,
+        Ok((Ok(response), true)) => by_replica(response),
+        Ok((Err(panic), _)) => panicked(&*panic),
         Err(_) => {
-            tracing::warn!(seconds = limit.as_secs(), "a request ran into its deadline");
+            tracing::warn!(seconds = limit.as_secs_f64(), "a request ran into its deadline");
             Problem::unavailable("The answer took too long; nothing is known about its effect. Ask again.")
                 .into_response()
         }
     }
 }
 
+/// The time that the caller gives the request; cut to the longest.
+fn time_limit(headers: &HeaderMap) -> Result<Duration, Problem> {
+    let Some(given) = headers.get(REQUEST_TIMEOUT) else { return Ok(LONGEST) };
+    let seconds = given.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if seconds > 0.0 => Ok(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)),
+        _ => Err(Problem::invalid("Request-Timeout", "must be a number of seconds above 0")),
+    }
+}
+
+/// A random UUID; from the thread's own generator, which costs no system call.
+fn fresh_id() -> HeaderValue {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).expect("a UUID is a header value")
+}
+
+fn is_plain(value: &HeaderValue) -> bool {
+    value.len() <= 128 && !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// Says that a replica stood in. What it does not have may still be on its way to it.
+fn by_replica(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return Problem::unavailable(
+            "The database is away, and what stands in for it does not have this, perhaps not yet. Try again.",
+        )
+        .into_response();
+    }
+    response.headers_mut().insert(STALE, HeaderValue::from_static("replica"));
+    response
+}
+
 /// A panic's answer.
-pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let words = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -53,49 +132,4 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .unwrap_or("no words");
     tracing::error!(panic = words, "a handler panicked");
     Problem::internal().into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
-    use tower::ServiceExt;
-    use tower_http::catch_panic::CatchPanicLayer;
-
-    use super::*;
-
-    async fn ask(router: Router, id: &str) -> Response {
-        let request = Request::builder().uri("/").header(REQUEST_ID, id).body(Body::empty()).unwrap();
-        router.oneshot(request).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_a_problem() {
-        let router = Router::new()
-            .route("/", get(async || -> &'static str { panic!("the words of a bug") }))
-            .layer(CatchPanicLayer::custom(panicked));
-        let response = ask(router, "1").await;
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        assert!(!String::from_utf8_lossy(&body).contains("words of a bug"));
-    }
-
-    #[tokio::test]
-    async fn a_request_that_takes_too_long_is_ended() {
-        let router = Router::new()
-            .route("/", get(async || std::future::pending::<()>().await))
-            .layer(middleware::from_fn_with_state(Duration::from_millis(10), deadline));
-        assert_eq!(ask(router, "1").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[tokio::test]
-    async fn an_answer_carries_the_callers_id_or_one_of_its_own() {
-        let router = Router::new().route("/", get(async || "")).layer(middleware::from_fn(identify));
-        assert_eq!(ask(router.clone(), "call-7").await.headers()[REQUEST_ID], "call-7");
-        for odd in ["", "a b", &"x".repeat(129)] {
-            let response = ask(router.clone(), odd).await;
-            let id = response.headers()[REQUEST_ID].to_str().unwrap();
-            assert!(Uuid::parse_str(id).is_ok(), "{id}");
-        }
-    }
 }

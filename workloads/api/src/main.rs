@@ -25,20 +25,19 @@ enum Command {
     Openapi,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let command = Arguments::parse().command;
-    if let Some(Command::Openapi) = command {
-        println!("{}", router::document().to_pretty_json().expect("the document is JSON"));
-        return ExitCode::SUCCESS;
-    }
+fn main() -> ExitCode {
+    // Options also come from the environment.
+    let serve = || Command::Serve(serve::Options::parse_from(["switchyard-api"]));
+    let command = Arguments::parse().command.unwrap_or_else(serve);
     telemetry::init();
     let mount = Mount::from_env();
     let outcome = match command {
-        Some(Command::Setup) => setup::run(&mount).await,
-        Some(Command::Serve(options)) => served(options, &mount).await,
-        // Options also come from the environment.
-        _ => served(serve::Options::parse_from(["switchyard-api"]), &mount).await,
+        Command::Openapi => {
+            println!("{}", router::document().to_pretty_json().expect("the document is JSON"));
+            Ok(())
+        }
+        Command::Setup => on_threads(1, setup::run(&mount)),
+        Command::Serve(options) => on_threads(options.threads, served(options, &mount)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +46,13 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs `work` on a tokio runtime of so many threads.
+fn on_threads(threads: u16, work: impl Future<Output = Result<(), setup::Failure>>) -> Result<(), setup::Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.into()).enable_all().build();
+    let failed = |error| setup::Failure { component: "api", message: format!("threads cannot be started: {error}") };
+    runtime.map_err(failed)?.block_on(work)
 }
 
 async fn served(options: serve::Options, mount: &Mount) -> Result<(), setup::Failure> {

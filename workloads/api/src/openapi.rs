@@ -6,9 +6,9 @@ use serde_json::json;
 use utoipa::{
     OpenApi,
     openapi::{
-        Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, ResponseBuilder,
+        Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder,
         example::ExampleBuilder,
-        path::Operation,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::Type,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
@@ -44,17 +44,12 @@ const ADMIN_BEARER: &str = "admin_key";
 fn own_problems(operation: &str) -> &'static [ProblemType] {
     use ProblemType::*;
     match operation {
-        "submit_analysis" => {
-            &[InvalidRequest, InsufficientCredits, IdempotencyConflict, ConcurrentLimit, DailyLimit, LaneFull]
-        }
-        "list_jobs" | "admin_list_jobs" | "admin_list_dead" => &[InvalidRequest],
-        "get_job" => &[NotFound],
+        "submit_analysis" => &[InsufficientCredits, IdempotencyConflict, ConcurrentLimit, DailyLimit, LaneFull],
+        "get_job" | "watch_job" | "get_profile" => &[NotFound],
         "get_job_result" => &[NotFound, NotFinished, NoResult],
         "cancel_job" => &[NotFound, AlreadyFinished],
-        "watch_job" | "get_profile" => &[NotFound, InvalidRequest],
-        "admin_create_tenant" => &[InvalidRequest],
-        "admin_get_tenant" | "admin_create_key" | "admin_revoke_key" => &[NotFound],
-        "admin_grant_credits" => &[NotFound, InvalidRequest, InsufficientCredits],
+        "admin_get_tenant" | "admin_create_key" | "admin_list_keys" | "admin_revoke_key" => &[NotFound],
+        "admin_grant_credits" => &[NotFound, InsufficientCredits],
         "admin_replay_dead" => &[NotFound, NotDead, InsufficientCredits],
         "admin_discard_dead" | "admin_pause_lane" | "admin_resume_lane" => &[NotFound],
         _ => &[],
@@ -64,9 +59,9 @@ fn own_problems(operation: &str) -> &'static [ProblemType] {
 fn problems(path: &str, operation: &str) -> Vec<ProblemType> {
     use ProblemType::*;
     let shared: &[ProblemType] = if path.starts_with("/v1/") {
-        &[Unauthenticated, RateLimited, Internal, Unavailable]
+        &[Unauthenticated, InvalidRequest, RateLimited, Internal, Unavailable]
     } else if path.starts_with("/admin/") {
-        &[Unauthenticated, Internal, Unavailable]
+        &[Unauthenticated, InvalidRequest, Internal, Unavailable]
     } else {
         &[]
     };
@@ -83,26 +78,58 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme(BEARER, scheme("A key of a tenant"));
     components.add_security_scheme(ADMIN_BEARER, scheme("The admin key of the platform"));
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.delete, &mut item.put, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
+        if let Some(operation) = &mut item.get {
+            complete_operation(path, operation);
+            tell_of_replicas(path, operation);
+        }
+        for operation in [&mut item.post, &mut item.delete, &mut item.put, &mut item.patch].into_iter().flatten() {
             complete_operation(path, operation);
         }
     }
 }
 
-fn complete_operation(path: &str, operation: &mut Operation) {
-    let scheme = match path {
+/// The kind of key that a path opens to.
+fn scheme_of(path: &str) -> Option<&'static str> {
+    match path {
         path if path.starts_with("/v1/") => Some(BEARER),
         path if path.starts_with("/admin/") => Some(ADMIN_BEARER),
         _ => None,
-    };
-    operation.security = scheme.map(|scheme| vec![SecurityRequirement::new::<_, _, String>(scheme, [])]);
+    }
+}
+
+fn request_timeout() -> Parameter {
+    let seconds = ObjectBuilder::new().schema_type(Type::Number).default(Some(json!(15))).build();
+    ParameterBuilder::new()
+        .name("Request-Timeout")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Seconds that the caller will wait, at most 15; past them the answer is `unavailable`"))
+        .schema(Some(seconds))
+        .build()
+}
+
+fn complete_operation(path: &str, operation: &mut Operation) {
+    operation.security = scheme_of(path).map(|scheme| vec![SecurityRequirement::new::<_, _, String>(scheme, [])]);
     let mut by_status: BTreeMap<u16, Vec<ProblemType>> = BTreeMap::new();
     for kind in problems(path, operation.operation_id.as_deref().unwrap_or_default()) {
         by_status.entry(kind.status().as_u16()).or_default().push(kind);
     }
+    if scheme_of(path).is_some() {
+        operation.parameters.get_or_insert_default().push(request_timeout());
+    }
     for (status, kinds) in by_status {
         operation.responses.responses.insert(status.to_string(), problem_response(&kinds).into());
+    }
+}
+
+/// Reads of tenants are answered by a replica while the database is away.
+fn tell_of_replicas(path: &str, operation: &mut Operation) {
+    if path.starts_with("/v1/")
+        && let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200")
+    {
+        let what = "`replica` when the answer may be a little old, because the database is away";
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        answer.headers.insert("X-Stale".to_owned(), HeaderBuilder::new().schema(text).description(Some(what)).build());
     }
 }
 

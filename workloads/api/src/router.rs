@@ -1,7 +1,5 @@
 //! Every route, with its documentation.
 
-use std::time::Duration;
-
 use axum::{
     Json, Router,
     extract::State,
@@ -10,20 +8,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, analyses, events, http_metrics, jobs, layers, openapi,
+    admin, analyses, events, jobs,
+    layers::{self, Passage},
+    openapi,
     problem::{Problem, ProblemType},
     profiles,
     state::App,
     usage,
 };
-
-/// Seconds that one request may take to its answer's head.
-const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The routes and the document that describes them.
 pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
@@ -40,7 +36,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(usage::get_usage))
         .routes(routes!(admin::tenants::admin_create_tenant))
         .routes(routes!(admin::tenants::admin_get_tenant))
-        .routes(routes!(admin::tenants::admin_create_key))
+        .routes(routes!(admin::tenants::admin_create_key, admin::tenants::admin_list_keys))
         .routes(routes!(admin::tenants::admin_revoke_key))
         .routes(routes!(admin::tenants::admin_grant_credits))
         .routes(routes!(admin::dead::admin_list_dead))
@@ -65,16 +61,12 @@ pub fn service(app: App) -> Router {
     with_layers(routes().0, app)
 }
 
-/// `routes` with what every request passes, outermost last.
+/// `routes` with what every request passes.
 fn with_layers(routes: Router<App>, app: App) -> Router {
-    let metrics = app.metrics.clone();
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(DEADLINE, layers::deadline))
-        .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(middleware::from_fn_with_state(metrics, http_metrics::count))
-        .layer(middleware::from_fn(layers::identify))
+        .layer(middleware::from_fn_with_state(Passage::to(app.clone()), layers::pass))
         .with_state(app)
 }
 

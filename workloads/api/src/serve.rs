@@ -15,6 +15,7 @@ use switchyard_jobs::{
     events::Hub,
     maintenance,
     ops::{self, Readiness},
+    resilience::collector::Breakers,
     shutdown,
     store::Store,
 };
@@ -23,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin_key::AdminKey,
+    gate::{Gate, Watches},
     http_metrics::HttpMetrics,
+    identities::Strangers,
     process_metrics::Connections,
     rate::{Rate, RateLimiter},
     router, server,
@@ -32,6 +35,9 @@ use crate::{
 
 /// How often the admin key's file is looked at.
 const LOOK_AT_ADMIN_KEY: Duration = Duration::from_secs(5);
+
+/// How long a request waits for a place among those that are worked on.
+const PLACE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long WebSockets have to close after the last request was answered.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -57,6 +63,21 @@ pub struct Options {
     /// Calls that one tenant may make at once.
     #[arg(long, env = "SWITCHYARD_RATE_BURST", default_value_t = Rate::default().burst)]
     rate_burst: u32,
+    /// Calls a second with keys that turn out to be wrong, for which the database is asked; past them unknown keys are asked to come back.
+    #[arg(long, env = "SWITCHYARD_UNKNOWN_KEYS_PER_SECOND", default_value_t = 100)]
+    unknown_keys_per_second: u32,
+    /// Requests that are worked on at once; others wait a second for a place and are then asked to come back.
+    #[arg(long, env = "SWITCHYARD_IN_FLIGHT", default_value_t = 512)]
+    in_flight: usize,
+    /// Jobs that are watched at once.
+    #[arg(long, env = "SWITCHYARD_WATCHES", default_value_t = 10_000)]
+    watches: usize,
+    /// Jobs that one tenant watches at once.
+    #[arg(long, env = "SWITCHYARD_WATCHES_PER_TENANT", default_value_t = 1_000)]
+    watches_per_tenant: usize,
+    /// Threads that answer.
+    #[arg(long, env = "SWITCHYARD_THREADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
 }
 
 /// The sockets that the process answers on.
@@ -102,13 +123,16 @@ pub async fn until(
 
     let mut registry = Registry::default();
     let metrics = HttpMetrics::register(&mut registry);
+    let breakers = Breakers::register(&mut registry);
+    let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
+    stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
     registry.register_collector(Box::new(Connections {
         store: store.clone(),
         broker: broker.clone(),
         cache: cache.clone(),
     }));
 
-    let announcer = Announcer::start(store.clone(), broker.clone());
+    let announcer = Announcer::start(broker.clone());
     let hub = Hub::start(store.clone(), broker.clone());
     let (streams_end, sockets) = (CancellationToken::new(), TaskTracker::new());
     let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
@@ -120,6 +144,9 @@ pub async fn until(
         admin_key: admin_key.clone(),
         limiter: RateLimiter::new(cache, rate),
         identities: Default::default(),
+        strangers: Strangers::new(options.unknown_keys_per_second),
+        gate: Gate::new(options.in_flight, PLACE_PATIENCE),
+        watches: Watches::new(options.watches, options.watches_per_tenant),
         metrics,
         streams_end: streams_end.clone(),
         sockets: sockets.clone(),

@@ -13,7 +13,14 @@ use switchyard_jobs::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{admin_key::AdminKey, auth::Identities, http_metrics::HttpMetrics, problem::Problem, rate::RateLimiter};
+use crate::{
+    admin_key::AdminKey,
+    gate::{Gate, Watches},
+    http_metrics::HttpMetrics,
+    identities::{Identities, Strangers},
+    problem::Problem,
+    rate::RateLimiter,
+};
 
 /// The API's state. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +35,9 @@ pub struct Parts {
     pub admin_key: AdminKey,
     pub limiter: RateLimiter,
     pub identities: Identities,
+    pub strangers: Strangers,
+    pub gate: Gate,
+    pub watches: Arc<Watches>,
     pub metrics: HttpMetrics,
     /// Ends all event streams: the process goes away.
     pub streams_end: CancellationToken,
@@ -58,30 +68,35 @@ impl App {
 
     /// The events of a tenant's job after `after`, in order, until its final one.
     pub async fn watch(&self, tenant: TenantId, id: JobId, after: i64) -> Result<BoxStream<'static, Event>, Problem> {
-        let job = self.store.job(tenant, id).await.map_err(store_problem)?;
+        let job = self.store.job(tenant, id).await.map_err(|error| self.store_problem(error))?;
         job.ok_or_else(|| Problem::not_found("job"))?;
         Ok(self.hub.watch(Some(tenant), id, after).boxed())
     }
-}
 
-/// What a caller is told when the store did not answer.
-pub fn store_problem(error: StoreError) -> Problem {
-    let wait = Duration::from_secs(2);
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(%error, "no database connection");
-            Problem::unavailable("The database is away or busy; nothing was done. Try again.").retry_after(wait)
-        }
-        StoreError::Interrupted(_) => {
-            tracing::warn!(%error, "the database broke off");
-            Problem::unavailable(
-                "The database broke off; the request may have taken effect. Try again, with the same Idempotency-Key if it had one.",
-            )
-            .retry_after(wait)
-        }
-        StoreError::Refused { .. } | StoreError::Unexpected(_) => {
-            tracing::error!(%error, "the database's answer is not what this version expects");
-            Problem::internal()
+    /// What a caller is told when the store did not answer.
+    pub fn store_problem(&self, error: StoreError) -> Problem {
+        let wait = Duration::from_secs(2);
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "no database connection");
+                Problem::unavailable("The database is away or busy; nothing was done. Try again.").retry_after(wait)
+            }
+            StoreError::Overloaded => {
+                tracing::warn!(%error, "the database is too slow for what is asked");
+                Problem::unavailable("More is asked than the database can take; nothing was done. Try again.")
+                    .retry_after(Duration::from_secs(1))
+            }
+            StoreError::Interrupted(_) => {
+                tracing::warn!(%error, "the database broke off");
+                Problem::unavailable(
+                    "The database broke off; the request may have taken effect. Try again, with the same Idempotency-Key if it had one.",
+                )
+                .retry_after(wait)
+            }
+            StoreError::Refused { .. } | StoreError::Unexpected(_) => {
+                tracing::error!(%error, "the database's answer is not what this version expects");
+                Problem::internal()
+            }
         }
     }
 }

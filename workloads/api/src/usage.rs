@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::{Caller, unknown_key},
     problem::Problem,
-    state::{App, store_problem},
+    state::App,
 };
 
 /// Limits and credits.
@@ -38,7 +38,8 @@ pub struct UsageView {
     responses((status = 200, description = "Where the tenant stands", body = UsageView)),
 )]
 pub async fn get_usage(State(app): State<App>, caller: Caller) -> Result<Json<UsageView>, Problem> {
-    let usage = app.store.usage(caller.tenant).await.map_err(store_problem)?.ok_or_else(unknown_key)?;
+    let usage =
+        app.store.usage(caller.tenant).await.map_err(|error| app.store_problem(error))?.ok_or_else(unknown_key)?;
     let limits = app.store.policy().tiers.get(usage.tier);
     Ok(Json(UsageView {
         tier: usage.tier,

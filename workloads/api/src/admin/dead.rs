@@ -14,7 +14,7 @@ use crate::{
     auth::Admin,
     input::{Path, Query},
     problem::{Problem, ProblemType},
-    state::{App, store_problem},
+    state::App,
     views::{Accepted, Credits, FailureView, JobView},
 };
 
@@ -92,7 +92,7 @@ pub async fn admin_list_dead(
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be between 1 and {MOST}")));
     }
-    let dead = app.store.dead(limit).await.map_err(store_problem)?;
+    let dead = app.store.dead(limit).await.map_err(|error| app.store_problem(error))?;
     Ok(Json(DeadList { dead: dead.into_iter().map(DeadView::from).collect() }))
 }
 
@@ -110,7 +110,7 @@ pub async fn admin_replay_dead(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Accepted>, Problem> {
-    match app.store.replay(JobId(id)).await.map_err(store_problem)? {
+    match app.store.replay(JobId(id)).await.map_err(|error| app.store_problem(error))? {
         ReplayOutcome::Replayed { job, charged, balance, effects } => {
             app.announce(effects);
             Ok(Json(Accepted { job: JobView::for_admin(job), credits: Credits { charged, balance } }))
@@ -151,7 +151,7 @@ pub async fn admin_discard_dead(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Discarded>, Problem> {
-    match app.store.discard(JobId(id)).await.map_err(store_problem)? {
+    match app.store.discard(JobId(id)).await.map_err(|error| app.store_problem(error))? {
         true => Ok(Json(Discarded { id, discarded: true })),
         false => Err(Problem::not_found("dead job")),
     }

@@ -8,7 +8,7 @@ use crate::{
     input::Query,
     jobs::Listing,
     problem::Problem,
-    state::{App, store_problem},
+    state::App,
     views::{JobPage, JobView},
 };
 
@@ -26,7 +26,8 @@ pub async fn admin_list_jobs(
     _: Admin,
     Query(listing): Query<Listing>,
 ) -> Result<Json<JobPage>, Problem> {
-    let store::JobPage { jobs, next } = app.store.all_jobs(&listing.filter()?).await.map_err(store_problem)?;
+    let store::JobPage { jobs, next } =
+        app.store.all_jobs(&listing.filter()?).await.map_err(|error| app.store_problem(error))?;
     Ok(Json(JobPage {
         jobs: jobs.into_iter().map(JobView::for_admin).collect(),
         next_cursor: next.map(|id| id.to_string()),

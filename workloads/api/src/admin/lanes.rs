@@ -6,12 +6,7 @@ use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{model::Effects, store::LaneStatus};
 use utoipa::ToSchema;
 
-use crate::{
-    auth::Admin,
-    input::Path,
-    problem::Problem,
-    state::{App, store_problem},
-};
+use crate::{auth::Admin, input::Path, problem::Problem, state::App};
 
 /// Every lane of every worker kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,7 +65,7 @@ impl From<LaneStatus> for LaneView {
     responses((status = 200, description = "Every lane of every worker kind", body = LaneList)),
 )]
 pub async fn admin_list_lanes(State(app): State<App>, _: Admin) -> Result<Json<LaneList>, Problem> {
-    let lanes = app.store.lanes().await.map_err(store_problem)?;
+    let lanes = app.store.lanes().await.map_err(|error| app.store_problem(error))?;
     Ok(Json(LaneList { lanes: lanes.into_iter().map(LaneView::from).collect() }))
 }
 
@@ -121,7 +116,7 @@ pub async fn admin_resume_lane(
 async fn set(app: &App, kind: &str, lane: &str, paused: bool) -> Result<Json<LanePause>, Problem> {
     let kind: Kind = kind.parse().map_err(|_| Problem::not_found("worker kind"))?;
     let lane: Lane = lane.parse().map_err(|_| Problem::not_found("lane"))?;
-    let ready = app.store.pause(kind, lane, paused).await.map_err(store_problem)?;
+    let ready = app.store.pause(kind, lane, paused).await.map_err(|error| app.store_problem(error))?;
     app.announce(Effects { ready, events: Vec::new() });
     Ok(Json(LanePause { kind, lane, paused }))
 }

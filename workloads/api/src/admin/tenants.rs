@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_contract::Tier;
 use switchyard_jobs::{
     model::TenantId,
-    store::{NewTenant, TenantReport},
+    store::{KeyReport, NewTenant, TenantReport},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::{
     auth::Admin,
     input::{JsonBody, Path},
     problem::{Problem, ProblemType},
-    state::{App, store_problem},
+    state::App,
 };
 
 /// Characters that a tenant's name and a grant's reason may have.
@@ -100,7 +100,7 @@ pub async fn admin_create_tenant(
         return Err(Problem::invalid("credits", format!("must be between 0 and {MOST_CREDITS}")));
     }
     let tenant = NewTenant { name: request.name.trim(), tier: request.tier, credits: request.credits };
-    let report = app.store.create_tenant(&tenant).await.map_err(store_problem)?;
+    let report = app.store.create_tenant(&tenant).await.map_err(|error| app.store_problem(error))?;
     let location = format!("/admin/v1/tenants/{}", report.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Tenant::from(report))).into_response())
 }
@@ -115,7 +115,8 @@ pub async fn admin_create_tenant(
     responses((status = 200, description = "The tenant", body = Tenant)),
 )]
 pub async fn admin_get_tenant(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<Tenant>, Problem> {
-    let report = app.store.tenant(TenantId(id)).await.map_err(store_problem)?.ok_or_else(no_tenant)?;
+    let report =
+        app.store.tenant(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
     Ok(Json(report.into()))
 }
 
@@ -137,12 +138,48 @@ pub struct NewKey {
     responses((status = 201, description = "The key, shown this once", body = NewKey)),
 )]
 pub async fn admin_create_key(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Response, Problem> {
-    let key = app.store.create_key(TenantId(id)).await.map_err(store_problem)?.ok_or_else(no_tenant)?;
+    let key =
+        app.store.create_key(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
     let body = NewKey { id: key.id, key: key.secret.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
+/// A key, without what opens anything.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyView {
+    pub id: Uuid,
+    pub created_at: DateTime<Utc>,
+    /// Since when it opens nothing; absent while it is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A tenant's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Keys {
+    pub keys: Vec<KeyView>,
+}
+
+/// List a tenant's keys, revoked ones among them.
+///
+/// To rotate a key, make another one, hand it out, and revoke the old one: a tenant may have several.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/tenants/{id}/keys",
+    operation_id = "admin_list_keys",
+    tag = "admin",
+    params(("id" = Uuid, Path, description = "The tenant")),
+    responses((status = 200, description = "The keys; what opens anything is shown to nobody again", body = Keys)),
+)]
+pub async fn admin_list_keys(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<Keys>, Problem> {
+    let keys = app.store.keys(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
+    let keys = keys.into_iter().map(|KeyReport { id, created_at, revoked_at }| KeyView { id, created_at, revoked_at });
+    Ok(Json(Keys { keys: keys.collect() }))
+}
+
 /// Revoke a key at once.
+///
+/// Safe to repeat: after a 503 the key opens nothing that the database is asked for, but may still be answered from the cache for a while.
 #[utoipa::path(
     delete,
     path = "/admin/v1/tenants/{id}/keys/{key_id}",
@@ -156,8 +193,14 @@ pub async fn admin_revoke_key(
     _: Admin,
     Path((id, key)): Path<(Uuid, Uuid)>,
 ) -> Result<StatusCode, Problem> {
-    match app.store.revoke_key(TenantId(id), key).await.map_err(store_problem)? {
-        true => Ok(StatusCode::NO_CONTENT),
+    match app.store.revoke_key(TenantId(id), key).await.map_err(|error| app.store_problem(error))? {
+        // Every process that trusts the key without a look hears of it before the caller does.
+        true => match app.cache.end_epoch().await {
+            Ok(()) => Ok(StatusCode::NO_CONTENT),
+            Err(_) => Err(Problem::unavailable(
+                "The key is revoked, but the cache could not be told: results in it may still be answered to the key for some minutes. Ask again.",
+            )),
+        },
         false => Err(Problem::not_found("key")),
     }
 }
@@ -202,7 +245,7 @@ pub async fn admin_grant_credits(
         return Err(Problem::invalid("amount", format!("must not be 0 and at most {MOST_CREDITS} either way")));
     }
     let granted = app.store.grant_credits(TenantId(id), grant.amount, grant.reason.trim()).await;
-    match granted.map_err(store_problem)?.ok_or_else(no_tenant)? {
+    match granted.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)? {
         Ok(credits) => Ok(Json(Balance { credits })),
         Err(balance) => Err(Problem::new(
             ProblemType::InsufficientCredits,

@@ -10,6 +10,7 @@ async fn the_admin_api_opens_to_the_admin_key_alone() {
     let calls = [
         (Method::POST, "/admin/v1/tenants".to_owned()),
         (Method::GET, format!("/admin/v1/tenants/{}", tenant.id)),
+        (Method::GET, format!("/admin/v1/tenants/{}/keys", tenant.id)),
         (Method::POST, format!("/admin/v1/tenants/{}/keys", tenant.id)),
         (Method::DELETE, format!("/admin/v1/tenants/{}/keys/{}", tenant.id, tenant.id)),
         (Method::POST, format!("/admin/v1/tenants/{}/credits", tenant.id)),
@@ -60,11 +61,42 @@ async fn a_tenant_is_made_given_keys_and_credits() {
     let nobody = "/admin/v1/tenants/0198c2b0-0000-7000-8000-000000000000";
     admin.get(nobody).await.refusal(404, "not-found");
     admin.post(&format!("{nobody}/keys"), json!({})).await.refusal(404, "not-found");
+    admin.get(&format!("{nobody}/keys")).await.refusal(404, "not-found");
     admin.post(&format!("{nobody}/credits"), json!({"amount": 1, "reason": "x"})).await.refusal(404, "not-found");
     admin
         .raw(Method::DELETE, &format!("{nobody}/keys/{}", key["id"].as_str().unwrap()), "", "")
         .await
         .refusal(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_by_a_second_one_and_no_key_is_ever_shown_again() {
+    let world = World::start().await;
+    let (admin, old) = (world.admin(), world.tenant("standard", 10).await);
+    let path = format!("/admin/v1/tenants/{}/keys", old.id);
+    let old_id = world.only_key_of(&old).await;
+    let made = admin.post(&path, json!({})).await.expect(201);
+    let new = world.with_key(made["key"].as_str().unwrap());
+    let name = world.name("kept");
+    world.cache(&name).await;
+    for caller in [&old, &new] {
+        caller.get("/v1/usage").await.expect(200);
+        caller.post("/v1/analyses", json!({"username": name})).await.expect(200);
+    }
+
+    admin.raw(Method::DELETE, &format!("{path}/{old_id}"), "", "").await.expect(204);
+    old.get("/v1/usage").await.refusal(401, "unauthenticated");
+    old.post("/v1/analyses", json!({"username": name})).await.refusal(401, "unauthenticated");
+    new.get("/v1/usage").await.expect(200);
+    new.post("/v1/analyses", json!({"username": name})).await.expect(200);
+
+    let listed = admin.get(&path).await.expect(200);
+    let keys = listed["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        assert_eq!(key["revoked_at"].is_string(), key["id"] == *old_id, "{key}");
+    }
+    assert!(!listed.to_string().contains(&old.key) && !listed.to_string().contains(&new.key));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const PROMISED: &[&str] = &[
     "GET /v1/usage",
     "POST /admin/v1/tenants",
     "GET /admin/v1/tenants/{id}",
+    "GET /admin/v1/tenants/{id}/keys",
     "POST /admin/v1/tenants/{id}/keys",
     "DELETE /admin/v1/tenants/{id}/keys/{key_id}",
     "POST /admin/v1/tenants/{id}/credits",

@@ -4,6 +4,7 @@ mod admin;
 mod conform;
 mod document;
 mod jobs;
+mod outage;
 mod process;
 mod setup;
 mod submit;

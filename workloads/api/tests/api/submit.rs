@@ -31,10 +31,10 @@ async fn a_request_is_accepted_charged_and_followed() {
 
 #[tokio::test]
 async fn a_request_reaches_the_queue_of_its_lane() {
-    let world = World::start().await;
+    let world = World::alone().await;
     let tenant = world.tenant("premium", 10).await;
-    let id = tenant.submit("queued-one").await;
-    world.message_of("general", "high", &id).await;
+    tenant.submit("queued-one").await;
+    world.message_in("general", "high").await;
 }
 
 #[tokio::test]
@@ -197,4 +197,54 @@ async fn a_client_gone_wild_is_slowed_down_and_others_are_not() {
     refused.refusal(429, "rate-limited");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
     calm.get("/v1/usage").await.expect(200);
+}
+
+#[tokio::test]
+async fn requests_for_a_profile_in_flight_share_its_analysis_and_look_like_any_other() {
+    let world = World::start().await;
+    let (one, other) = (world.tenant("standard", 10).await, world.tenant("standard", 10).await);
+    let name = world.name("wanted");
+    let first = one.submit(&name).await;
+    let second = other.submit(&name).await;
+    assert_ne!(first, second);
+    assert_eq!(other.get("/v1/usage").await.expect(200)["credits"], 8);
+    let (_, metrics) = world.operations("/metrics").await;
+    assert!(metrics.contains(r#"switchyard_api_submissions_total{outcome="coalesced"} 1"#), "{metrics}");
+
+    world.complete(&first).await;
+    for (tenant, id) in [(&one, &first), (&other, &second)] {
+        assert_eq!(tenant.get(&format!("/v1/jobs/{id}")).await.expect(200)["state"], "completed");
+        let result = tenant.get(&format!("/v1/jobs/{id}/result")).await.expect(200);
+        assert_eq!(result["profile"]["username"], *name);
+    }
+    one.get(&format!("/v1/jobs/{second}")).await.refusal(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_caller_may_give_a_request_less_time() {
+    let world = World::start().await;
+    let tenant = world.tenant("standard", 10).await;
+    tenant.get_with("/v1/usage", &[("request-timeout", "2.5")]).await.expect(200);
+    for wrong in ["0", "-1", "soon", "NaN", ""] {
+        let refused = tenant.get_with("/v1/usage", &[("request-timeout", wrong)]).await;
+        assert_eq!(refused.refusal(422, "invalid-request")["errors"][0]["field"], "Request-Timeout");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_keys_is_held_back_before_the_database() {
+    let world = World::with_options(|_| {}, &["--unknown-keys-per-second=1"]).await;
+    let tenant = world.tenant("standard", 10).await;
+    tenant.get("/v1/usage").await.expect(200);
+    let mut held_back = None;
+    for number in 0..1000 {
+        let answer = world.with_key(&format!("sk_wrong_{number}")).get("/v1/usage").await;
+        if answer.status == 429 {
+            held_back = Some(answer);
+            break;
+        }
+        answer.refusal(401, "unauthenticated");
+    }
+    held_back.expect("1000 wrong keys were looked up").refusal(429, "rate-limited");
+    tenant.get("/v1/usage").await.expect(200);
 }

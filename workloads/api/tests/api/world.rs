@@ -8,6 +8,7 @@ use std::{
 
 use clap::Parser;
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use switchyard_api::serve::{self, Listeners, Options};
 use switchyard_contract::{
@@ -55,7 +56,12 @@ pub fn config() -> Config {
         database: Database {
             role: Role::Api,
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 8, overflow: 0, wait_timeout_seconds: 2, statement_timeout_seconds: 10 },
+            connections: ConnectionPool {
+                size: 8,
+                overflow: 0,
+                wait_timeout_seconds: 2,
+                statement_timeout_seconds: 10,
+            },
         },
         lanes: Lanes::default(),
         tiers: Tiers::default(),
@@ -108,7 +114,7 @@ pub struct World {
     broker: Broker,
     cache: Cache,
     /// Read again while the process runs.
-    _mount: tempfile::TempDir,
+    mount: tempfile::TempDir,
 }
 
 impl World {
@@ -127,6 +133,14 @@ impl World {
         Self::over(mounted(&database.uri).await, change, options).await
     }
 
+    /// As `start`, with a broker that tells nobody else anything.
+    pub async fn alone() -> Self {
+        let database = testing::postgres().await.database().await;
+        let mount = mounted(&database.uri).await;
+        put_secret(mount.path(), files::BROKER_URI, &testing::rabbitmq().await.vhost());
+        Self::over(mount, |_| {}, &[]).await
+    }
+
     /// An API whose database does not answer.
     pub async fn without_database() -> Self {
         // A port that was just free; nobody listens on it.
@@ -141,7 +155,8 @@ impl World {
         put_config(mount.path(), &config);
         let files = Mount::at(mount.path());
         let policy = Policy { tiers: config.tiers, lanes: config.lanes, retry: config.retry.clone() };
-        let connections = ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
+        let connections =
+            ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
         let address = switchyard_jobs::store::Address::read(&files, files::DATABASE_URI).unwrap();
         let store = Store::open(&address, "test-worker", connections, policy);
         let broker = Broker::connect(&files.secret(files::BROKER_URI).unwrap(), "test-worker").unwrap();
@@ -160,17 +175,17 @@ impl World {
         let served = tokio::spawn(async move { serve::until(asked, &options, &files, listeners).await });
         let document = Arc::new(serde_json::to_value(switchyard_api::router::document()).unwrap());
         broker.connected().await;
-        Self {
-            url,
-            operations_url,
-            stop,
-            served: Mutex::new(Some(served)),
-            document,
-            store,
-            broker,
-            cache,
-            _mount: mount,
+        Self { url, operations_url, stop, served: Mutex::new(Some(served)), document, store, broker, cache, mount }
+    }
+
+    /// Another process of the same platform.
+    pub async fn twin(&self) -> Self {
+        let mount = tempfile::tempdir().unwrap();
+        let files = Mount::at(self.mount.path());
+        for file in [files::DATABASE_URI, files::BROKER_URI, files::CACHE_URI, files::ADMIN_KEY] {
+            put_secret(mount.path(), file, files.secret(file).unwrap().expose_secret());
         }
+        Self::over(mount, |_| {}, &[]).await
     }
 
     /// Asks the process to stop, as SIGTERM would.
@@ -214,6 +229,14 @@ impl World {
         Client { id: id.to_owned(), ..self.with_key(key["key"].as_str().unwrap()) }
     }
 
+    /// Id of the one key that a tenant has.
+    pub async fn only_key_of(&self, tenant: &Client) -> String {
+        let listed = self.admin().get(&format!("/admin/v1/tenants/{}/keys", tenant.id)).await.expect(200);
+        let keys = listed["keys"].as_array().unwrap();
+        assert_eq!(keys.len(), 1, "{listed}");
+        keys[0]["id"].as_str().unwrap().to_owned()
+    }
+
     /// What the operations port says.
     pub async fn operations(&self, path: &str) -> (u16, String) {
         let response = reqwest::get(format!("{}{path}", self.operations_url)).await.unwrap();
@@ -228,32 +251,33 @@ impl World {
         result
     }
 
-    /// Waits for the message that tells workers of a job.
-    pub async fn message_of(&self, kind: &str, lane: &str, job: &str) {
+    /// Waits for a message that tells workers to look into a queue. Every world of the binary hears the same ones, but for [`World::alone`].
+    pub async fn message_in(&self, kind: &str, lane: &str) {
         let queue = Queue { kind: kind.parse().unwrap(), lane: lane.parse::<Lane>().unwrap() };
-        let job = JobId(job.parse().unwrap());
         let looking = async {
             let mut intake = self.broker.intake(queue).await.unwrap();
-            intake.open().await.unwrap();
-            loop {
-                let message = intake.next().await.unwrap();
-                let found = message.job == Some(job);
-                message.acknowledge().await.unwrap();
-                if found {
-                    return;
-                }
-            }
+            intake.open(1).await.unwrap();
+            let message = intake.next().await.unwrap();
+            assert!(message.tickets >= 1);
+            message.acknowledge().await.unwrap();
         };
         tokio::time::timeout(PATIENCE, looking).await.expect("no message came");
     }
 
-    /// A worker's claim.
+    /// A worker's claim of a job, and of what comes before it.
     pub async fn claim(&self, job: &str) -> Claim {
-        let lease = Lease { worker: "test", kind: Kind::General, duration: Duration::from_secs(60) };
-        let claim = self.store.claim(JobId(job.parse().unwrap()), &lease).await.unwrap();
-        let claim = claim.expect("the job can be claimed");
-        self.tell(&claim.effects).await;
-        claim
+        let id = JobId(job.parse().unwrap());
+        for lane in Lane::ALL {
+            let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::new_v4(), again: false };
+            let queue = Queue { kind: Kind::General, lane: *lane };
+            for claim in self.store.claim(queue, 32, &lease).await.unwrap() {
+                self.tell(&claim.effects).await;
+                if claim.job.id == id {
+                    return claim;
+                }
+            }
+        }
+        panic!("{job} cannot be claimed");
     }
 
     async fn tell(&self, effects: &Effects) {
@@ -266,7 +290,7 @@ impl World {
         let held: Held = claim.held();
         let report = switchyard_jobs::store::ProgressReport { held, percent: 40, stage: "images".to_owned() };
         self.tell(&self.store.progress(&[report]).await.unwrap()).await;
-        let effects = self.store.complete(held, &result_of(&claim.job.username)).await.unwrap();
+        let effects = self.store.complete_analysis(held, &result_of(&claim.job.username)).await.unwrap();
         self.tell(&effects.expect("the claim holds")).await;
     }
 
