@@ -18,6 +18,8 @@ struct Outcome {
 pub struct Metrics {
     source_calls: Family<Outcome, Counter>,
     source_seconds: Histogram,
+    source_wait_seconds: Histogram,
+    source_stand_ins: Counter,
     images: Family<Outcome, Counter>,
     image_bytes: Counter,
     image_seconds: Histogram,
@@ -28,6 +30,8 @@ impl Default for Metrics {
         Self {
             source_calls: Family::default(),
             source_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0]),
+            source_wait_seconds: Histogram::new([0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]),
+            source_stand_ins: Counter::default(),
             images: Family::default(),
             image_bytes: Counter::default(),
             image_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
@@ -48,6 +52,16 @@ impl Metrics {
             "Time until the profile source gave a profile or failed to",
             self.source_seconds.clone(),
         );
+        registry.register(
+            "switchyard_profile_source_wait_seconds",
+            "Time that a run of the profile source was held back, so that it is not asked more often than it may be",
+            self.source_wait_seconds.clone(),
+        );
+        registry.register(
+            "switchyard_profile_source_stand_ins",
+            "Profiles that were taken from the cache because the profile source was away",
+            self.source_stand_ins.clone(),
+        );
         registry.register("switchyard_images", "Images handled, by what came of it", self.images.clone());
         registry.register("switchyard_image_bytes", "Bytes of images fetched", self.image_bytes.clone());
         registry.register(
@@ -61,6 +75,16 @@ impl Metrics {
     pub(crate) fn source_call(&self, outcome: &'static str, took: Duration) {
         self.source_calls.get_or_create(&Outcome { outcome }).inc();
         self.source_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A run was let through, or not, after so long.
+    pub(crate) fn source_waited(&self, took: Duration) {
+        self.source_wait_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A profile that was kept stood in for a fresh one.
+    pub(crate) fn source_stood_in(&self) {
+        self.source_stand_ins.inc();
     }
 
     /// One image handled; `outcome` is `stored`, `known`, `described` or an error's code.

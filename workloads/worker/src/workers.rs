@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use prometheus_client::registry::Registry;
 use switchyard_contract::{
     Config, Kind, Mount, Workload,
     files::{OBJECT_STORE_ACCESS_KEY, OBJECT_STORE_SECRET_KEY, PROFILE_SOURCE_TOKEN},
 };
-use switchyard_jobs::handler::Handler;
+use switchyard_jobs::{
+    cache::Cache,
+    handler::Handler,
+    resilience::{Breaker, Policy, collector::Breakers},
+};
 
 use crate::{
     analysis::{Analyse, Source},
     apify::{self, Apify},
     discovery::Discover,
+    gate::Gate,
     images::{
         StoreImages,
         fetch::{self, Fetcher},
@@ -20,15 +26,29 @@ use crate::{
         storage::{Keys, Storage},
     },
     metrics::Metrics,
+    profiles::Profiles,
+    throttle::Throttle,
 };
 
-/// The handler of the pool that `config` describes. Fails when the pool is not for this program or its configuration cannot work.
-pub fn handler(config: &Config, mount: &Mount, metrics: Arc<Metrics>) -> anyhow::Result<Arc<dyn Handler>> {
+/// The handler of the pool that `config` describes; what it counts is shown by `registry`. Fails when the pool is not for this program or its configuration
+/// cannot work.
+pub fn handler(
+    config: &Config,
+    mount: &Mount,
+    cache: Cache,
+    registry: &mut Registry,
+    breakers: &Breakers,
+) -> anyhow::Result<Arc<dyn Handler>> {
     let Workload::Pool { name, kind, .. } = &config.workload else {
         bail!("the configuration is not that of a worker pool: the operator starts this program for pools alone");
     };
+    let metrics = Arc::new(Metrics::default());
+    metrics.register(registry);
     Ok(match kind {
-        Kind::General => Arc::new(Analyse::new(source(config, mount, metrics)?, config.analysis.clone())),
+        Kind::General => {
+            let source = source(config, mount, cache, metrics, breakers)?;
+            Arc::new(Analyse::new(source, config.analysis.clone(), config.retry.attempts()))
+        }
         Kind::Cdn => {
             let endpoint = config.profile_source.as_ref().map(|source| source.endpoint.as_str());
             let fetcher = Fetcher::new(Guard::new(endpoint), fetch::Limits::default())?;
@@ -39,11 +59,21 @@ pub fn handler(config: &Config, mount: &Mount, metrics: Arc<Metrics>) -> anyhow:
     })
 }
 
-fn source(config: &Config, mount: &Mount, metrics: Arc<Metrics>) -> anyhow::Result<Source> {
+fn source(
+    config: &Config,
+    mount: &Mount,
+    cache: Cache,
+    metrics: Arc<Metrics>,
+    breakers: &Breakers,
+) -> anyhow::Result<Source> {
     let Some(source) = &config.profile_source else { return Ok(Source::Missing) };
     // Without a token analyses fail one by one and say why, rather than the worker not starting at all.
     let Some(token) = mount.optional_secret(PROFILE_SOURCE_TOKEN)? else { return Ok(Source::WithoutToken) };
-    Ok(Source::Apify(Arc::new(Apify::new(source, token, apify::Limits::default(), metrics)?)))
+    let breaker = Breaker::new("profile-source", Policy::EXTERNAL);
+    breakers.add(breaker.clone());
+    let apify = Apify::new(source, token, apify::Limits::default(), breaker.clone(), metrics.clone())?;
+    let gate = Gate { breaker, throttle: Throttle::new(cache.clone(), source.limits, metrics.clone()) };
+    Ok(Source::Apify(Arc::new(Profiles::new(apify, gate, cache, metrics))))
 }
 
 fn storage(config: &Config, mount: &Mount) -> anyhow::Result<Option<Storage>> {
@@ -54,6 +84,8 @@ fn storage(config: &Config, mount: &Mount) -> anyhow::Result<Option<Storage>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -84,16 +116,23 @@ mod tests {
         config(json!({"type": "pool", "name": "main", "kind": kind, "lanes": ["low"], "concurrency": 1}))
     }
 
-    fn refusal(config: &Config, mount: &Mount) -> String {
-        handler(config, mount, Arc::default()).err().expect("refused").to_string()
+    fn made(config: &Config, mount: &Mount) -> anyhow::Result<Arc<dyn Handler>> {
+        let cache = Cache::connect(&"redis://127.0.0.1:9".into(), Duration::ZERO).expect("an address");
+        let mut registry = Registry::default();
+        let breakers = Breakers::register(&mut registry);
+        handler(config, mount, cache, &mut registry, &breakers)
     }
 
-    #[test]
-    fn a_pool_gets_what_its_kind_needs_and_needs_no_more() {
+    fn refusal(config: &Config, mount: &Mount) -> String {
+        made(config, mount).err().expect("refused").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_pool_gets_what_its_kind_needs_and_needs_no_more() {
         let folder = tempfile::tempdir().expect("a folder");
         let mount = Mount::at(folder.path());
         for kind in ["general", "discovery"] {
-            assert!(handler(&pool(kind), &mount, Arc::default()).is_ok(), "{kind}");
+            assert!(made(&pool(kind), &mount).is_ok(), "{kind}");
         }
         assert!(refusal(&pool("cdn"), &mount).contains("access-key"));
         let secrets = folder.path().join("secrets/object-store");
@@ -101,18 +140,18 @@ mod tests {
         for key in ["access-key", "secret-key"] {
             std::fs::write(secrets.join(key), "x").expect("a file");
         }
-        assert!(handler(&pool("cdn"), &mount, Arc::default()).is_ok());
+        assert!(made(&pool("cdn"), &mount).is_ok());
     }
 
-    #[test]
-    fn what_this_program_does_not_run_is_named() {
+    #[tokio::test]
+    async fn what_this_program_does_not_run_is_named() {
         let mount = Mount::at("/nowhere");
         assert!(refusal(&pool("ai"), &mount).contains("switchyard-ai"));
         assert!(refusal(&config(json!({"type": "api"})), &mount).contains("pools alone"));
     }
 
-    #[test]
-    fn an_endpoint_that_is_no_address_stops_the_worker() {
+    #[tokio::test]
+    async fn an_endpoint_that_is_no_address_stops_the_worker() {
         let folder = tempfile::tempdir().expect("a folder");
         let secrets = folder.path().join("secrets/profile-source");
         std::fs::create_dir_all(&secrets).expect("a folder");

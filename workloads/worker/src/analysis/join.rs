@@ -14,6 +14,7 @@ use crate::{
         ImageRecord, ImagesHandled, ImagesWanted, Label, Model, ProfilesChosen, TextClassified, TextsClassified,
     },
     profile::Scraped,
+    profiles::Found,
 };
 
 /// The result of a profile analysis.
@@ -39,6 +40,17 @@ struct ProfileAnalysed {
     picture: Option<ImageRecord>,
     /// Related profiles that were handed on to be analysed as well.
     discovered: Vec<String>,
+    /// Only where the source was away and what it gave before stood in.
+    #[serde(flatten)]
+    cached: Option<Cached>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cached {
+    /// Always true.
+    cached: bool,
+    /// How old the profile and its posts were when they were analysed.
+    age_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,10 +67,10 @@ struct PostAnalysed {
     images: Vec<ImageRecord>,
 }
 
-/// Joins `scraped` with what its children came to. Fails when a post was not classified.
-pub fn join(scraped: Scraped, children: &[ChildResult]) -> Result<Analysed, JobError> {
-    let mut found = Found::collect(children)?;
-    let Scraped { profile, posts } = scraped;
+/// Joins a profile with what its children came to. Fails when a post was not classified.
+pub fn join(profile: Found, children: &[ChildResult]) -> Result<Analysed, JobError> {
+    let mut found = Outputs::collect(children)?;
+    let Found { scraped: Scraped { profile, posts }, age_seconds } = profile;
     let posts = posts
         .into_iter()
         .map(|post| {
@@ -84,6 +96,7 @@ pub fn join(scraped: Scraped, children: &[ChildResult]) -> Result<Analysed, JobE
     let profile = ProfileAnalysed {
         picture: profile.picture.map(|url| found.image(url)),
         discovered: found.discovered,
+        cached: age_seconds.map(|age_seconds| Cached { cached: true, age_seconds }),
         username: profile.username,
         full_name: profile.full_name,
         biography: profile.biography,
@@ -116,14 +129,14 @@ impl PostAnalysed {
 
 /// What the children found, by what it is about.
 #[derive(Default)]
-struct Found {
+struct Outputs {
     classes: HashMap<String, TextClassified>,
     images: HashMap<String, ImageRecord>,
     discovered: Vec<String>,
     model: Option<Model>,
 }
 
-impl Found {
+impl Outputs {
     fn collect(children: &[ChildResult]) -> Result<Self, JobError> {
         let mut found = Self::default();
         for child in children {
@@ -214,6 +227,10 @@ mod tests {
         }
     }
 
+    fn fresh() -> Found {
+        Found { scraped: scraped(), age_seconds: None }
+    }
+
     fn ai(ids: &[&str], fallback: bool) -> ChildResult {
         let post = |id: &&str| {
             json!({
@@ -255,18 +272,25 @@ mod tests {
             dead(Kind::Cdn, json!({"urls": ["https://cdn/3.jpg"]})),
             discovery(),
         ];
-        insta::assert_json_snapshot!(join(scraped(), &children).expect("joins"));
+        insta::assert_json_snapshot!(join(fresh(), &children).expect("joins"));
+    }
+
+    #[test]
+    fn a_profile_that_stood_in_says_so_and_how_old_it_is() {
+        let joined = join(Found { age_seconds: Some(90), ..fresh() }, &[ai(&["1", "2"], false)]).expect("joins");
+        let document = serde_json::to_value(joined).expect("JSON");
+        assert_eq!((&document["profile"]["cached"], &document["profile"]["age_seconds"]), (&json!(true), &json!(90)));
     }
 
     #[test]
     fn an_unclassified_post_is_a_failure_and_not_a_guess() {
-        let error = join(scraped(), &[ai(&["1"], false)]).expect_err("post 2 is missing");
+        let error = join(fresh(), &[ai(&["1"], false)]).expect_err("post 2 is missing");
         assert_eq!((error.code.as_str(), error.permanent), ("analysis-incomplete", true));
     }
 
     #[test]
     fn one_chunk_by_rules_marks_the_whole() {
-        let joined = join(scraped(), &[ai(&["1"], false), ai(&["2"], true)]).expect("joins");
+        let joined = join(fresh(), &[ai(&["1"], false), ai(&["2"], true)]).expect("joins");
         assert!(joined.model.fallback);
     }
 
@@ -275,7 +299,7 @@ mod tests {
         let urls: Vec<&str> = vec!["https://cdn/me.jpg", "https://cdn/1.jpg", "https://cdn/2.jpg", "https://cdn/3.jpg"];
         let children =
             [ai(&["1", "2"], false), dead(Kind::Cdn, json!({ "urls": urls })), dead(Kind::Discovery, Value::Null)];
-        let joined = join(scraped(), &children).expect("joins");
+        let joined = join(fresh(), &children).expect("joins");
         let images = joined.posts.iter().flat_map(|post| &post.images);
         assert!(
             images.clone().count() == 3
@@ -288,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_profile_without_posts_names_no_model() {
-        let joined = join(Scraped { posts: Vec::new(), ..scraped() }, &[cdn()]).expect("joins");
+        let joined = join(Found { scraped: Scraped { posts: Vec::new(), ..scraped() }, age_seconds: None }, &[cdn()])
+            .expect("joins");
         assert_eq!((joined.model.name.as_str(), joined.model.fallback), ("none", false));
         assert_eq!(joined.aggregate.engagement_rate, 0.0);
     }
@@ -296,7 +321,7 @@ mod tests {
     #[test]
     fn an_answer_of_another_shape_is_named() {
         let odd = ChildResult { kind: Kind::Cdn, input: Value::Null, result: Ok(json!({"pictures": []})) };
-        let error = join(scraped(), &[ai(&["1", "2"], false), odd]).expect_err("not a cdn answer");
+        let error = join(fresh(), &[ai(&["1", "2"], false), odd]).expect_err("not a cdn answer");
         assert!(error.message.contains("cdn job"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use switchyard_jobs::{
     model::JobError,
 };
 
-use crate::{apify::Apify, profile::Scraped};
+use crate::profiles::{Found, Profiles, Wanted};
 
 /// The longest that one attempt waits for the profile source, whatever the lane allows.
 const LONGEST_FETCH: Duration = Duration::from_secs(240);
@@ -30,21 +30,24 @@ pub enum Source {
     Missing,
     /// It names one, and its Secret holds no token.
     WithoutToken,
-    Apify(Arc<Apify>),
+    Apify(Arc<Profiles>),
 }
 
 /// Runs profile analyses.
 pub struct Analyse {
     source: Source,
     settings: Analysis,
+    /// Attempts that a job has.
+    attempts: u32,
 }
 
 impl Analyse {
-    pub fn new(source: Source, settings: Analysis) -> Self {
-        Self { source, settings }
+    /// `attempts` is how many a job has before it is dead.
+    pub fn new(source: Source, settings: Analysis, attempts: u32) -> Self {
+        Self { source, settings, attempts }
     }
 
-    async fn fetch(&self, username: &str, deadline: Instant) -> Result<Scraped, JobError> {
+    async fn find(&self, job: &Claimed, deadline: Instant) -> Result<Found, JobError> {
         match &self.source {
             Source::Missing => Err(JobError::permanent(
                 "profile-source-missing",
@@ -54,20 +57,28 @@ impl Analyse {
                 "profile-source-token",
                 "the Secret that spec.profileSource.secretRef names has no 'token'",
             )),
-            Source::Apify(apify) => Ok(apify.profile(username, deadline).await?),
+            Source::Apify(profiles) => {
+                let wanted = Wanted {
+                    username: &job.username,
+                    tenant: job.tenant,
+                    fresh: job.input["force_refresh"].as_bool().unwrap_or(false),
+                    last_attempt: i64::from(job.attempt) >= i64::from(self.attempts),
+                };
+                Ok(profiles.find(wanted, deadline).await?)
+            }
         }
     }
 
     async fn start(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
         context.progress.report(5, "fetching");
         let deadline = (context.deadline - MARGIN).min(Instant::now() + LONGEST_FETCH);
-        let scraped = self.fetch(&job.username, deadline).await?;
-        let children = plan::children(&scraped, &self.settings, may_discover(&job.input));
-        tracing::info!(job = %job.id, posts = scraped.posts.len(), children = children.len(), "profile fetched");
+        let found = self.find(job, deadline).await?;
+        let children = plan::children(&found.scraped, &self.settings, may_discover(&job.input));
+        tracing::info!(job = %job.id, posts = found.scraped.posts.len(), children = children.len(), "profile fetched");
         if children.is_empty() {
-            return Ok(Outcome::Complete(document(&join::join(scraped, &[])?)?));
+            return Ok(Outcome::Complete(document(&join::join(found, &[])?)?));
         }
-        Ok(Outcome::Spawn { kept: document(&scraped)?, children, stage: "analysing" })
+        Ok(Outcome::Spawn { kept: document(&found)?, children, stage: "analysing" })
     }
 }
 
@@ -78,10 +89,10 @@ impl Handler for Analyse {
             Step::Start => self.start(job, context).await,
             Step::Join { kept, children } => {
                 context.progress.report(95, "joining");
-                let scraped: Scraped = serde_json::from_value(kept.clone()).map_err(|error| {
+                let found: Found = serde_json::from_value(kept.clone()).map_err(|error| {
                     JobError::permanent("analysis-incomplete", format!("what was kept is odd: {error}"))
                 })?;
-                Ok(Outcome::Complete(document(&join::join(scraped, children)?)?))
+                Ok(Outcome::Complete(document(&join::join(found, children)?)?))
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::{error::Error, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Client, StatusCode, header, redirect};
+use switchyard_jobs::resilience::full_jitter;
+use tokio::time::sleep;
 use url::Url;
 
 use super::guard::{Guard, NotPublic, Passage, PublicOnly};
@@ -17,7 +18,7 @@ pub struct Limits {
     pub time: Duration,
     pub redirects: usize,
     /// Tries of what may mend itself, the first one included.
-    pub tries: usize,
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -65,13 +66,14 @@ impl Fetcher {
     /// The bytes at `url`; what may mend itself is tried again.
     pub async fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Final("invalid-address"))?;
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(2))
-            .with_max_times(self.limits.tries.saturating_sub(1))
-            .with_jitter();
-        let once = || self.once(url.clone());
-        once.retry(backoff).when(|error| matches!(error, FetchError::Transient(_))).await
+        let mut attempt = 0;
+        loop {
+            match self.once(url.clone()).await {
+                Err(FetchError::Transient(_)) if attempt + 1 < self.limits.tries => attempt += 1,
+                result => return result,
+            }
+            sleep(full_jitter(attempt)).await;
+        }
     }
 
     async fn once(&self, mut url: Url) -> Result<Vec<u8>, FetchError> {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use switchyard_apify_stand_in::Options;
-use switchyard_contract::{Analysis, Kind};
+use switchyard_contract::{Analysis, Kind, SourceLimits};
 use switchyard_jobs::{
     handler::{Child, ChildResult, Handler, Outcome, Step},
     model::JobError,
+    testing::redis,
 };
 use switchyard_worker::{
     analysis::{Analyse, Source},
-    apify::Limits,
     discovery::Discover,
     images::{StoreImages, fetch, guard::Guard},
     metrics::Metrics,
 };
 
-use super::support::{ACTOR, TOKEN, asked, client, context, job, stand_in};
+use super::support::{asked, context, guarded, job, stand_in};
 
 struct Workers {
     general: Analyse,
@@ -28,10 +28,10 @@ struct Workers {
 impl Workers {
     async fn start() -> Self {
         let endpoint = stand_in(Options::default()).await;
-        let apify = client(&endpoint, ACTOR, TOKEN, Limits::default());
+        let source = guarded(&endpoint, &redis().await.database(), SourceLimits::default());
         let fetcher = fetch::Fetcher::new(Guard::new(Some(&endpoint)), fetch::Limits::default()).expect("a fetcher");
         Self {
-            general: Analyse::new(Source::Apify(Arc::new(apify)), Analysis::default()),
+            general: Analyse::new(Source::Apify(source.profiles), Analysis::default(), 3),
             cdn: StoreImages::new(fetcher, None, Arc::new(Metrics::default())),
             discovery: Discover::new(Analysis::default()),
         }
@@ -150,7 +150,7 @@ async fn a_platform_without_a_source_or_a_token_says_what_to_set() {
         (Source::Missing, "profile-source-missing", "spec.profileSource"),
         (Source::WithoutToken, "profile-source-token", "'token'"),
     ] {
-        let error = refused(&Analyse::new(source, Analysis::default()), "anna").await;
+        let error = refused(&Analyse::new(source, Analysis::default(), 3), "anna").await;
         assert_eq!((error.code.as_str(), error.permanent), (code, true));
         assert!(error.message.contains(hint), "{error}");
     }

@@ -4,4 +4,6 @@ mod analysis;
 mod bucket;
 mod images;
 mod source;
+mod standing_in;
 mod support;
+mod throttle;

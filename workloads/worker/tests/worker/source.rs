@@ -7,27 +7,32 @@ use std::{
 
 use axum::{
     Json, Router,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::json;
 use switchyard_apify_stand_in::Options;
-use switchyard_jobs::model::JobError;
-use switchyard_worker::apify::{Apify, Limits, SourceError};
+use switchyard_jobs::{
+    model::JobError,
+    resilience::{Breaker, Policy, breaker::State},
+};
+use switchyard_worker::apify::{Limits, SourceError};
 
-use super::support::{ACTOR, TOKEN, client, serve, stand_in};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::support::{ACTOR, Client, TOKEN, client, serve, stand_in};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
 /// A client that gives up quickly.
-fn impatient(endpoint: &str) -> Apify {
+fn impatient(endpoint: &str) -> Client {
     client(endpoint, ACTOR, TOKEN, Limits { answer: Duration::from_millis(400), ..Limits::default() })
 }
 
-async fn failure(apify: &Apify, username: &str) -> JobError {
+async fn failure(apify: &Client, username: &str) -> JobError {
     apify.profile(username, soon()).await.expect_err("a failure").into()
 }
 
@@ -159,6 +164,79 @@ async fn forbidden_for_want_of_money_is_about_money() {
     let body = json!({"error": {"type": "monthly-usage-limit-exceeded", "message": "Upgrade"}});
     let endpoint = with_items(move || (StatusCode::FORBIDDEN, Json(body.clone())).into_response()).await;
     assert_eq!(failure(&impatient(&endpoint), "anna").await.code, "profile-source-payment");
+}
+
+#[tokio::test]
+async fn an_account_that_runs_as_much_as_it_may_is_asked_again_later() {
+    for (status, kind) in [(403, "concurrent-runs-limit-exceeded"), (402, "actor-memory-limit-exceeded")] {
+        let body = json!({"error": {"type": kind, "message": "Too much at once"}});
+        let start = post(async move || (StatusCode::from_u16(status).expect("a status"), Json(body)));
+        let endpoint = serve(Router::new().route("/v2/acts/{actor}/runs", start)).await;
+        let error = failure(&impatient(&endpoint), "anna").await;
+        assert_eq!((error.code.as_str(), error.permanent), ("profile-source-crowded", false));
+    }
+}
+
+/// A server whose run goes on until it is aborted, and what is said to it.
+async fn with_an_endless_run() -> (String, mpsc::UnboundedReceiver<&'static str>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let run = || Json(json!({"data": {"id": "r", "status": "RUNNING", "defaultDatasetId": "d"}}));
+    let looked = tell.clone();
+    let router = Router::new()
+        .route("/v2/acts/{actor}/runs", post(async move || (StatusCode::CREATED, run())))
+        .route(
+            "/v2/actor-runs/r",
+            get(async move || {
+                // The test may have ended.
+                let _ = looked.send("looked");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                run()
+            }),
+        )
+        .route(
+            "/v2/actor-runs/r/abort",
+            post(async move |headers: HeaderMap| {
+                let bearer = format!("Bearer {TOKEN}");
+                let known = headers.get(header::AUTHORIZATION).is_some_and(|value| value == bearer.as_str());
+                let _ = tell.send(if known { "aborted" } else { "aborted by a stranger" });
+                run()
+            }),
+        );
+    (serve(router).await, told)
+}
+
+async fn told(told: &mut mpsc::UnboundedReceiver<&'static str>, word: &str) {
+    let heard = async { while told.recv().await.expect("the server lives") != word {} };
+    timeout(Duration::from_secs(20), heard).await.unwrap_or_else(|_| panic!("never {word}"));
+}
+
+#[tokio::test]
+async fn a_run_is_aborted_when_its_job_is_dropped() {
+    let (endpoint, mut said) = with_an_endless_run().await;
+    let job = tokio::spawn(async move { impatient(&endpoint).profile("anna", soon()).await });
+    told(&mut said, "looked").await;
+    job.abort();
+    told(&mut said, "aborted").await;
+}
+
+#[tokio::test]
+async fn a_run_is_aborted_when_the_attempt_has_no_time_left() {
+    let (endpoint, mut said) = with_an_endless_run().await;
+    let deadline = Instant::now() + Duration::from_millis(1500);
+    let error = impatient(&endpoint).profile("anna", deadline).await.expect_err("out of time");
+    assert!(matches!(error, SourceError::OutOfTime(_)), "{error}");
+    told(&mut said, "aborted").await;
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_answers_speaks_against_the_source_and_a_refusal_does_not() {
+    let endpoint = stand_in(Options::default()).await;
+    for (username, state) in [("unpaid-a", State::Closed), ("limit-a", State::Closed), ("fail-a", State::Open)] {
+        let breaker = Breaker::new("one", Policy { failures: 1, ..Policy::EXTERNAL });
+        let apify = Client { breaker: breaker.clone(), ..impatient(&endpoint) };
+        failure(&apify, username).await;
+        assert_eq!(breaker.state(), state, "{username}");
+    }
 }
 
 #[tokio::test]

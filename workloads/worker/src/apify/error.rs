@@ -1,0 +1,99 @@
+//! Why a profile could not be had.
+
+use std::time::Duration;
+
+use switchyard_jobs::model::JobError;
+
+/// Why a profile could not be had. Messages never hold the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error(
+        "the profile source refuses the token: put a valid one into the Secret that profileSource.secretRef names ({0})"
+    )]
+    Token(String),
+    #[error("the profile source's account cannot pay for the run: top it up or raise its limit ({0})")]
+    Payment(String),
+    #[error(
+        "the profile source has no actor '{actor}' that this token may run: correct profileSource.actor, or profileSource.endpoint"
+    )]
+    Actor { actor: String },
+    #[error("the profile source limits our calls")]
+    RateLimited { retry_after: Option<Duration> },
+    #[error(
+        "the profile source's account runs as many actors at once as it may: lower the lanes' concurrency or raise the account's limit ({0})"
+    )]
+    Crowded(String),
+    #[error("the tenant or the platform asks the profile source as often as it may; the attempt has no time to wait")]
+    Throttled { retry_after: Duration },
+    #[error("the profile source has failed several times in a row and is left alone for a while")]
+    Resting { retry_after: Duration },
+    #[error("the profile source is unavailable: {0}")]
+    Unavailable(String),
+    #[error("the scraper's run ended as {status}: {message}")]
+    RunEnded { status: String, message: String },
+    #[error("the scraper's run did not end within the {} s that this attempt had", .0.as_secs())]
+    OutOfTime(Duration),
+    #[error("the profile source refuses the request: {0}")]
+    Rejected(String),
+    #[error("there is no profile '{0}'")]
+    NoProfile(String),
+    #[error("the profile source did not answer with the promised JSON: {0}")]
+    Garbage(String),
+}
+
+impl SourceError {
+    /// The stable code of the job error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "profile-source-token",
+            Self::Payment(_) => "profile-source-payment",
+            Self::Actor { .. } => "profile-source-actor",
+            Self::RateLimited { .. } => "profile-source-rate-limited",
+            Self::Crowded(_) => "profile-source-crowded",
+            Self::Throttled { .. } => "profile-source-throttled",
+            Self::Resting { .. } => "profile-source-resting",
+            Self::Unavailable(_) => "profile-source-unavailable",
+            Self::RunEnded { .. } => "profile-source-run-failed",
+            Self::OutOfTime(_) => "profile-source-timeout",
+            Self::Rejected(_) => "profile-source-rejected",
+            Self::NoProfile(_) => "profile-not-found",
+            Self::Garbage(_) => "profile-source-garbage",
+        }
+    }
+
+    /// Whether no other attempt can mend it.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Token(_) | Self::Payment(_) | Self::Actor { .. } | Self::Rejected(_) | Self::NoProfile(_) => true,
+            Self::RateLimited { .. }
+            | Self::Crowded(_)
+            | Self::Throttled { .. }
+            | Self::Resting { .. }
+            | Self::Unavailable(_)
+            | Self::RunEnded { .. }
+            | Self::OutOfTime(_)
+            | Self::Garbage(_) => false,
+        }
+    }
+
+    /// When the source, or what stands before it, said to come back.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => *retry_after,
+            Self::Throttled { retry_after } | Self::Resting { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+impl From<SourceError> for JobError {
+    fn from(error: SourceError) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            permanent: error.is_permanent(),
+            // Rounded up: a moment too early is another failure.
+            retry_after_seconds: error.retry_after().map(|wait| wait.as_millis().div_ceil(1000) as u64),
+        }
+    }
+}
