@@ -34,12 +34,18 @@ pub const DATABASE_URI: SecretFile = SecretFile { group: "database", key: "uri" 
 pub const DATABASE_ADMIN_URI: SecretFile = SecretFile { group: "database", key: "admin-uri" };
 /// Read replicas, comma separated; optional.
 pub const DATABASE_REPLICA_URIS: SecretFile = SecretFile { group: "database", key: "replica-uris" };
+/// Root certificates (PEM) that the database's certificate is checked against; optional.
+pub const DATABASE_CA: SecretFile = SecretFile { group: "database", key: "ca.crt" };
 /// The folder of role passwords, one file for each role, named like the role.
 pub const DATABASE_ROLES_GROUP: &str = "database-roles";
 /// The broker's address (`amqp://user:password@host/vhost`).
 pub const BROKER_URI: SecretFile = SecretFile { group: "broker", key: "uri" };
+/// Root certificates (PEM) that the broker's certificate is checked against; optional.
+pub const BROKER_CA: SecretFile = SecretFile { group: "broker", key: "ca.crt" };
 /// The cache's address (`redis://:password@host/0`).
 pub const CACHE_URI: SecretFile = SecretFile { group: "cache", key: "uri" };
+/// Root certificates (PEM) that the cache's certificate is checked against; optional.
+pub const CACHE_CA: SecretFile = SecretFile { group: "cache", key: "ca.crt" };
 /// S3 access key.
 pub const OBJECT_STORE_ACCESS_KEY: SecretFile = SecretFile { group: "object-store", key: "access-key" };
 /// S3 secret key.

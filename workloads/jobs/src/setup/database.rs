@@ -5,7 +5,7 @@ use switchyard_contract::{
     Mount, RoleGrant,
     files::{DATABASE_ADMIN_URI, DATABASE_URI},
 };
-use tokio_postgres::{Client, NoTls, error::SqlState};
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{
     Attempt, Component, SetupError, reach,
@@ -71,7 +71,7 @@ fn was_overtaken(error: &tokio_postgres::Error) -> bool {
 
 fn admin_address(mount: &Mount) -> Result<Address, AddressError> {
     match mount.optional_secret(DATABASE_ADMIN_URI)? {
-        Some(uri) => Address::parse(uri.expose_secret(), DATABASE_ADMIN_URI.key),
+        Some(uri) => Address::trusting(uri.expose_secret(), DATABASE_ADMIN_URI.key, mount),
         None => Address::read(mount, DATABASE_URI),
     }
 }
@@ -81,7 +81,7 @@ fn failed(message: impl Into<String>) -> SetupError {
 }
 
 async fn connect(address: &Address) -> Attempt<Client> {
-    match address.config().connect(NoTls).await {
+    match address.config().connect(address.tls().clone()).await {
         Ok((client, connection)) => {
             tokio::spawn(async move {
                 // Its end shows in the client's next call.
@@ -96,6 +96,12 @@ async fn connect(address: &Address) -> Attempt<Client> {
 fn trouble(address: &Address, error: &tokio_postgres::Error) -> Attempt<Client> {
     let (host, user, database) = (address.host(), address.user(), address.database());
     let Some(db) = error.as_db_error() else {
+        if error.to_string().contains("TLS handshake") {
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            return Attempt::Hopeless(format!(
+                "no encrypted connection to PostgreSQL at {host}: {why}; correct the address's sslmode or the certificates in 'ca.crt' in the database Secret"
+            ));
+        }
         return Attempt::NotYet(unreachable_message(&host, error));
     };
     let code = db.code();

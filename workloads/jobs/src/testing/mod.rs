@@ -2,6 +2,7 @@
 //!
 //! Nothing here is for production. What is missing on the machine is said by a panic that names the package.
 
+mod certificates;
 mod pgbouncer;
 mod postgres;
 mod proxy;
@@ -10,6 +11,7 @@ mod redis;
 mod replica;
 mod server;
 
+pub use certificates::Certificates;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, TestDatabase, postgres};
 pub use proxy::Proxy;

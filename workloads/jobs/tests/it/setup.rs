@@ -8,20 +8,20 @@ use switchyard_jobs::{
 };
 
 /// A mounted folder, gone with the test.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("switchyard-test-{}-mount-{name}", std::process::id())))
     }
 
-    fn secret(&self, group: &str, key: &str, value: &str) {
+    pub fn secret(&self, group: &str, key: &str, value: &str) {
         let folder = self.0.join("secrets").join(group);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(key), value).unwrap();
     }
 
-    fn mount(&self) -> Mount {
+    pub fn mount(&self) -> Mount {
         Mount::at(&self.0)
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Folder {
     }
 }
 
-fn config(workload: Workload, role: Role) -> Config {
+pub fn config(workload: Workload, role: Role) -> Config {
     Config {
         platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
         workload,
@@ -50,7 +50,7 @@ fn config(workload: Workload, role: Role) -> Config {
     }
 }
 
-fn setup_config() -> Config {
+pub fn setup_config() -> Config {
     let roles = Role::ALL.iter().map(|role| RoleGrant { role: *role, connections: 2, statement_timeout_seconds: 7 });
     config(Workload::Setup { roles: roles.collect() }, Role::Api)
 }
@@ -141,7 +141,12 @@ async fn a_wrong_password_an_unknown_database_and_a_deaf_port_are_told_apart() {
         ),
         ("database", server.uri("nowhere"), "has no database 'nowhere'"),
         ("rubbish", "not an address hunter2".to_owned(), "is not a PostgreSQL address"),
-        ("tls", format!("{}?sslmode=require", server.uri("postgres")), "sslmode=require"),
+        (
+            "tls",
+            format!("{}?sslmode=require", server.uri("postgres")),
+            "does not support TLS; correct the address's sslmode",
+        ),
+        ("mode", format!("{}?sslmode=perhaps", server.uri("postgres")), "sslmode=perhaps, which does not exist"),
     ] {
         let folder = Folder::new(name);
         folder.secret("database", "uri", &uri);

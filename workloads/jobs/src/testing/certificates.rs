@@ -1,0 +1,62 @@
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::server::{folder, give, other_user};
+
+/// A certificate authority of a test's own, and a server's certificate for the host `localhost` that it has signed.
+pub struct Certificates {
+    folder: PathBuf,
+}
+
+impl Certificates {
+    /// For a server that runs as one of `users`.
+    pub fn new(users: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = folder(&format!("certificates{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(folder.join("extensions"), "subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n")
+            .expect("the folder can be written");
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        openssl(&folder, &format!("req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=tests"));
+        openssl(&folder, &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
+        openssl(
+            &folder,
+            "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out server.crt",
+        );
+        fs::set_permissions(folder.join("server.key"), fs::Permissions::from_mode(0o600)).expect("the key is ours");
+        if let Some((_, uid, gid)) = other_user(users) {
+            for path in [folder.join("server.key"), folder.join("server.crt"), folder.clone()] {
+                give(&path, uid, gid);
+            }
+        }
+        Self { folder }
+    }
+
+    /// The authority's certificate, in PEM.
+    pub fn authority(&self) -> String {
+        fs::read_to_string(self.folder.join("ca.crt")).expect("the certificate was made")
+    }
+
+    /// File of the server's certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("server.crt")
+    }
+
+    /// File of the server's key.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("server.key")
+    }
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let made = Command::new("openssl")
+        .current_dir(folder)
+        .args(arguments.split(' '))
+        .output()
+        .expect("openssl is installed (package openssl)");
+    assert!(made.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&made.stderr));
+}

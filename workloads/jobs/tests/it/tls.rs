@@ -1,0 +1,107 @@
+//! Encrypted connections to real servers, with a certificate authority of our own.
+
+use std::time::Duration;
+
+use switchyard_contract::{Role, Workload};
+use switchyard_jobs::{
+    setup,
+    store::{Store, StoreError},
+    testing::{Certificates, Postgres},
+};
+use tokio::time::timeout;
+
+use crate::setup::{Folder, config, setup_config};
+
+async fn encrypted(certificates: &Certificates) -> Postgres {
+    let settings = [
+        "fsync=off".to_owned(),
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", certificates.certificate().display()),
+        format!("ssl_key_file={}", certificates.key().display()),
+    ];
+    Postgres::own(&settings.each_ref().map(String::as_str)).await
+}
+
+fn store(folder: &Folder, uri: &str, roots: Option<&str>) -> Store {
+    folder.secret("database", "uri", uri);
+    folder.secret("database", "ca.crt", roots.unwrap_or_default());
+    Store::connect(&config(Workload::Api, Role::Api), &folder.mount()).unwrap()
+}
+
+#[tokio::test]
+async fn a_database_is_trusted_as_far_as_the_sslmode_says() {
+    let (ours, theirs) = (Certificates::new(&["postgres", "nobody"]), Certificates::new(&["postgres", "nobody"]));
+    let server = encrypted(&ours).await;
+    let by_name = server.uri("postgres").replace("127.0.0.1", "localhost");
+    let by_number = server.uri("postgres");
+    let (ours, theirs) = (ours.authority(), theirs.authority());
+    let folder = Folder::new("tls");
+    for (uri, mode, roots, trusted) in [
+        (&by_name, "disable", Some(&theirs), true),
+        (&by_name, "prefer", None, true),
+        (&by_name, "require", None, true),
+        (&by_number, "require", Some(&ours), true),
+        (&by_number, "require", Some(&theirs), false),
+        (&by_number, "verify-ca", Some(&ours), true),
+        (&by_name, "verify-ca", Some(&theirs), false),
+        (&by_name, "verify-full", Some(&ours), true),
+        (&by_number, "verify-full", Some(&ours), false),
+        // Browsers trust neither.
+        (&by_name, "verify-full", None, false),
+    ] {
+        let case = format!("{mode} at {uri} with {}", roots.map_or("the browsers' roots", |_| "roots of its own"));
+        let store = store(&folder, &format!("{uri}?sslmode={mode}"), roots.map(String::as_str));
+        let answer = store.ping().await;
+        assert_eq!(answer.is_ok(), trusted, "{case}: {answer:?}");
+        if !trusted {
+            assert!(
+                matches!(&answer, Err(StoreError::Unavailable(why)) if why.contains("certificate")),
+                "{case}: {answer:?}"
+            );
+            continue;
+        }
+        let client = by_client(&by_number).await;
+        let encrypted: bool = client
+            .query_one(
+                "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'switchyard-api'",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(encrypted, mode != "disable", "{case}");
+        drop(store);
+        let gone = "select from pg_stat_activity where application_name = 'switchyard-api'";
+        let going = async {
+            while !client.query(gone, &[]).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), going).await.expect("the store's connection is not closed");
+    }
+    server.end();
+}
+
+#[tokio::test]
+async fn set_up_says_what_is_wrong_with_a_certificate() {
+    let (ours, theirs) = (Certificates::new(&["postgres", "nobody"]), Certificates::new(&["postgres", "nobody"]));
+    let server = encrypted(&ours).await;
+    let folder = Folder::new("tls-setup");
+    let uri = server.uri("postgres").replace("127.0.0.1", "localhost");
+    folder.secret("database", "uri", &format!("{uri}?sslmode=verify-full"));
+    for (roots, words) in [
+        (theirs.authority(), "invalid peer certificate"),
+        ("no certificate".to_owned(), "there is no certificate in it"),
+    ] {
+        folder.secret("database", "ca.crt", &roots);
+        let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
+        assert!(error.message.contains(words) && error.message.contains("'ca.crt'"), "{}", error.message);
+    }
+    server.end();
+}
+
+async fn by_client(uri: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(uri, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
