@@ -5,23 +5,18 @@ use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{Role, RoleGrant};
 use tokio_postgres::{Client, Transaction, types::Type};
 
-/// What a worker calls, and nothing else.
-const WORK: &[&str] = &[
-    "claim(uuid, text, text, double precision)",
-    "heartbeat(uuid[], bigint[], double precision)",
-    "progress(uuid[], bigint[], smallint[], text[])",
-    "spawn(uuid, bigint, jsonb, jsonb, text)",
-    "complete(uuid, bigint, jsonb, jsonb, jsonb, jsonb)",
-    "fail(uuid, bigint, jsonb, double precision[], int)",
-    "give_back(uuid, bigint)",
-    "mark_published(uuid[], double precision)",
-    "mark_unpublished(uuid[])",
-];
+/// Functions that a worker calls, and nothing else; it reads no table. By name, so that a roll-out's old and new workers find both their versions of one.
+const WORK: &[&str] = &["claim", "heartbeat", "progress", "spawn", "complete", "complete_many", "fail", "give_back"];
+/// Tables that the API reads as a tenant; row-level security shows it that tenant's rows alone. Everything else goes through functions.
+const TENANTS_TABLES: &str =
+    "switchyard.tenants, switchyard.jobs, switchyard.outputs, switchyard.events, switchyard.idempotency";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoleError {
     #[error("role '{0}' is a superuser, for which no limit holds; drop it or take that right away")]
     Superuser(Role),
+    #[error("function switchyard.{0} is missing, without which no worker can work")]
+    Missing(&'static str),
     #[error("{}", message(.0))]
     Database(#[from] tokio_postgres::Error),
 }
@@ -72,26 +67,43 @@ async fn make_one(transaction: &Transaction<'_>, grant: &RoleGrant, password: &S
 async fn grant_all(transaction: &Transaction<'_>, roles: impl Iterator<Item = Role>) -> Result<(), RoleError> {
     // Functions run with their owner's rights, so nobody calls one unasked.
     transaction.batch_execute("revoke execute on all functions in schema switchyard from public").await?;
+    let work = signatures(transaction, WORK).await?.join(", ");
     for role in roles {
+        let grants = match role {
+            Role::Api => format!(
+                "grant select on {TENANTS_TABLES} to {role};
+                 grant execute on all functions in schema switchyard to {role};
+                 revoke execute on function {work} from {role}"
+            ),
+            Role::Workers | Role::AiWorkers | Role::Discovery => format!("grant execute on function {work} to {role}"),
+        };
         transaction
             .batch_execute(&format!(
                 "revoke all on all tables in schema switchyard from {role};
                  revoke execute on all functions in schema switchyard from {role};
-                 grant usage on schema switchyard to {role}"
+                 grant usage on schema switchyard to {role};
+                 {grants}"
             ))
             .await?;
-        let grants = match role {
-            Role::Api => format!(
-                "grant select on all tables in schema switchyard to {role};
-                 grant execute on all functions in schema switchyard to {role}"
-            ),
-            Role::Workers | Role::AiWorkers | Role::Discovery => WORK
-                .iter()
-                .map(|function| format!("grant execute on function switchyard.{function} to {role}"))
-                .collect::<Vec<_>>()
-                .join("; "),
-        };
-        transaction.batch_execute(&grants).await?;
     }
     Ok(())
+}
+
+/// The functions of these names with their parameters, as statements name them.
+async fn signatures(transaction: &Transaction<'_>, names: &[&'static str]) -> Result<Vec<String>, RoleError> {
+    let mut found = Vec::new();
+    for name in names {
+        let rows = transaction
+            .query_typed(
+                "select p.oid::regprocedure::text from pg_proc p
+                 where p.pronamespace = 'switchyard'::regnamespace and p.proname = $1",
+                &[(name, Type::TEXT)],
+            )
+            .await?;
+        if rows.is_empty() {
+            return Err(RoleError::Missing(name));
+        }
+        found.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+    }
+    Ok(found)
 }
