@@ -4,6 +4,7 @@ drop function if exists switchyard.submit(uuid, bytea, text, jsonb, text, bytea,
 drop function if exists switchyard.lane_has_room(text, int);
 drop function if exists switchyard.claim(uuid, text, text, double precision);
 drop function if exists switchyard.spawn(uuid, bigint, jsonb, jsonb, text);
+drop function if exists switchyard.replay(uuid);
 drop function if exists switchyard.due(bigint, double precision);
 drop function if exists switchyard.mark_published(uuid[], double precision);
 drop function if exists switchyard.mark_unpublished(uuid[]);

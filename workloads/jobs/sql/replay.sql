@@ -1,1 +1,1 @@
-select switchyard.replay($1)
+select switchyard.replay($1, $2)

@@ -1,5 +1,7 @@
 //! Dead letters: analyses that failed for good.
 
+use std::time::Duration;
+
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use switchyard_contract::Kind;
@@ -120,6 +122,12 @@ pub async fn admin_replay_dead(
             let detail = format!("The job is {}; only dead ones are replayed.", job.state.public());
             Err(Problem::new(ProblemType::NotDead, detail).figure("state", job.state.public()))
         }
+        ReplayOutcome::ConcurrentLimit { limit, retry_after } => Err(Problem::new(
+            ProblemType::ConcurrentLimit,
+            format!("{limit} analyses of its tenant are unfinished, as many as the tier allows at once; wait for one."),
+        )
+        .figure("limit", limit)
+        .retry_after(Duration::from_secs(retry_after))),
         ReplayOutcome::InsufficientCredits { balance, price } => Err(Problem::new(
             ProblemType::InsufficientCredits,
             format!("A replay costs {price} credits, and its tenant has {balance}."),

@@ -48,11 +48,13 @@ begin
     return jsonb_build_object('granted', true, 'balance', v_balance);
 end $$;
 
--- Runs a dead analysis again from the beginning, for its price: its credits went back when it died.
-create or replace function switchyard.replay(p_job uuid) returns jsonb
+-- Runs a dead analysis again from the beginning, for its price: its credits went back when it died. The tenant's concurrent limit holds; the day's does not.
+create or replace function switchyard.replay(p_job uuid, p_tiers jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j switchyard.jobs;
+    t switchyard.tenants;
+    v_limit int;
     v_balance bigint;
 begin
     select * into j from switchyard.jobs where id = p_job and parent_id is null for update;
@@ -62,9 +64,13 @@ begin
     if j.state <> 'dead' or j.discarded_at is not null then
         return jsonb_build_object('outcome', 'not_dead', 'job', switchyard.job_document(j));
     end if;
-    select credits into v_balance from switchyard.tenants where id = j.tenant_id for update;
-    if v_balance < j.price then
-        return jsonb_build_object('outcome', 'insufficient_credits', 'balance', v_balance, 'price', j.price);
+    select * into t from switchyard.tenants where id = j.tenant_id for update;
+    v_limit := (p_tiers -> t.tier ->> 'concurrent')::int;
+    if j.origin = 'api' and t.running >= v_limit then
+        return jsonb_build_object('outcome', 'concurrent_limit', 'limit', v_limit, 'retry_after', switchyard.lane_retry_after(j.lane));
+    end if;
+    if t.credits < j.price then
+        return jsonb_build_object('outcome', 'insufficient_credits', 'balance', t.credits, 'price', j.price);
     end if;
     -- The children of the round that died are of no use to the next one.
     delete from switchyard.outputs o using switchyard.jobs c where c.root_id = j.id and c.parent_id is not null and o.job_id = c.id;

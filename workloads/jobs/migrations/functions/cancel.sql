@@ -1,5 +1,5 @@
--- Cancels an analysis with everything below it. Credits go back when no worker had claimed it;
--- those who share its pipeline go on without it.
+-- Cancels an analysis with everything below it. Credits go back when no worker had claimed it, and from a pipeline that
+-- was another one's; those who share its own go on without it.
 create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,7 +16,7 @@ begin
     if j.finished_at is not null then
         return jsonb_build_object('outcome', 'already_ended', 'job', switchyard.job_document(j));
     end if;
-    v_untouched := j.started_at is null;
+    v_untouched := j.started_at is null or j.leader_id is not null;
     update switchyard.jobs
     set state = 'cancelled', finished_at = clock_timestamp(), run_token = null, lease_until = null, run_at = null,
         open_children = 0, stage = 'cancelled', seq = seq + 1

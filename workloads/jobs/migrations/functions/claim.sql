@@ -107,7 +107,7 @@ create or replace function switchyard.progress(p_jobs uuid[], p_tokens bigint[],
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     r record;
-    j switchyard.jobs;
+    v_moved switchyard.jobs;
     v_events jsonb := '[]';
 begin
     -- In the order of ids, as everyone who locks several analyses.
@@ -119,8 +119,8 @@ begin
         order by j.id
         for no key update of j
     loop
-        update switchyard.jobs set progress = greatest(progress, r.percent), stage = r.stage, seq = seq + 1 where id = r.id returning * into j;
-        v_events := v_events || switchyard.recorded(j);
+        update switchyard.jobs set progress = greatest(progress, r.percent), stage = r.stage, seq = seq + 1 where id = r.id returning * into v_moved;
+        v_events := v_events || switchyard.recorded(v_moved);
     end loop;
     return switchyard.effects('[]', v_events);
 end $$;

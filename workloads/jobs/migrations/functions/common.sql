@@ -171,7 +171,8 @@ begin
     if not found then
         return switchyard.no_effects();
     end if;
-    update switchyard.jobs set state = 'queued', leader_id = null, progress = 0, stage = 'queued', seq = seq + 1 where id = j.id returning * into j;
+    update switchyard.jobs set state = 'queued', leader_id = null, started_at = null, progress = 0, stage = 'queued', seq = seq + 1
+    where id = j.id returning * into j;
     perform 1 from switchyard.jobs where leader_id = p_leader and finished_at is null order by id for update;
     update switchyard.jobs set leader_id = j.id where leader_id = p_leader and finished_at is null;
     return switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.recorded(j));

@@ -4,7 +4,7 @@ use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchyard_contract::{Kind, Lane, Tier};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
 
 use super::{JobFilter, JobPage, KeyHash, Store, StoreError};
@@ -69,7 +69,13 @@ pub enum ReplayOutcome {
         balance: i64,
         price: i64,
     },
-    /// From the beginning, with a fresh set of attempts. The concurrent and daily limits do not hold an admin back.
+    /// As many analyses of its tenant are unfinished as the tier allows.
+    ConcurrentLimit {
+        limit: u32,
+        /// Seconds after which one of them may have ended.
+        retry_after: u64,
+    },
+    /// From the beginning, with a fresh set of attempts. The day's limit does not hold an admin back.
     Replayed {
         job: Job,
         charged: i64,
@@ -168,7 +174,8 @@ impl Store {
 
     /// Runs a dead analysis again from the beginning. See [`ReplayOutcome`].
     pub async fn replay(&self, id: JobId) -> Result<ReplayOutcome, StoreError> {
-        self.one(include_str!("../../sql/replay.sql"), &[(&id.0, Type::UUID)]).await
+        let tiers = Json(&self.policy.tiers);
+        self.one(include_str!("../../sql/replay.sql"), &[(&id.0, Type::UUID), (&tiers, Type::JSONB)]).await
     }
 
     /// Takes a dead analysis off the list of dead ones for good; false when it is not on it.

@@ -64,7 +64,7 @@ impl Ground {
         let others = client.transaction().await.unwrap();
         let lane = others.query_one("select lane from switchyard.jobs where id = $1", &[&job.0]).await.unwrap();
         others
-            .query("select from switchyard.jobs where id <> $1 and finished_at is null for no key update", &[&job.0])
+            .query("select from switchyard.jobs where id <> $1 and finished_at is null and leader_id is null for no key update", &[&job.0])
             .await
             .unwrap();
         let queue = Queue { kind, lane: lane.get::<_, String>(0).parse().unwrap() };

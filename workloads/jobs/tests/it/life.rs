@@ -268,3 +268,19 @@ async fn of_many_claims_at_once_one_succeeds() {
     let held: Vec<Held> = claims.iter().flatten().map(|c| c.held()).collect();
     assert_eq!(held.iter().map(|held| held.job).collect::<Vec<_>>(), [job.id]);
 }
+
+#[tokio::test]
+async fn a_replay_keeps_within_the_tenant_s_concurrent_limit() {
+    let g = ground(Tier::Free, 10).await;
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    g.fail(&claim, &JobError::permanent("broken", "no")).await;
+    g.submit("bob").await;
+    let last = g.submit("eve").await;
+    let refused = g.store.replay(job.id).await.unwrap();
+    assert!(matches!(refused, ReplayOutcome::ConcurrentLimit { limit: 2, retry_after: 1..=60 }), "{refused:?}");
+    assert_eq!(g.balance().await, 8);
+    g.store.cancel(g.tenant, last.id).await.unwrap();
+    assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::Replayed { .. }));
+    g.balanced().await;
+}
