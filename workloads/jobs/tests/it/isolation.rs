@@ -1,0 +1,394 @@
+//! Tenants, and the workloads' database roles, against each other: on a PostgreSQL of its own, set up as an installation is.
+
+use std::{env, fs, process, time::Duration};
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use switchyard_contract::{
+    Config, ConnectionPool, Database, Kind, Lane, Mount, Platform, Pooler, Role, RoleGrant, Tier, Workload,
+};
+use switchyard_jobs::{
+    handler::Child,
+    model::{JobId, JobState, Queue, TenantId},
+    setup,
+    store::{
+        Address, Admission, CancelOutcome, Claim, Idempotency, JobFilter, Kept, KeyHash, Lease, NewTenant, Policy,
+        ResultOutcome, Store, SubmitRequest,
+    },
+    testing::{Postgres, TestDatabase, postgres, rabbitmq, redis},
+};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls, error::SqlState};
+use uuid::Uuid;
+
+use crate::ground::request;
+
+/// Tables with rows of tenants that the API reads.
+const READ: [&str; 5] = ["tenants", "jobs", "outputs", "events", "idempotency"];
+
+const CONNECTIONS: ConnectionPool =
+    ConnectionPool { size: 3, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
+
+/// Roles belong to a whole server, so these tests have one to themselves.
+async fn server() -> &'static Postgres {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+    SERVER.get_or_init(|| Postgres::own(&["fsync=off"])).await
+}
+
+/// An installation with two tenants that have a bit of everything.
+struct Estate {
+    database: TestDatabase,
+    ours: Party,
+    theirs: Party,
+}
+
+struct Party {
+    tenant: TenantId,
+    key: KeyHash,
+    completed: JobId,
+    queued: JobId,
+    remembered: Idempotency,
+}
+
+/// The one for tests that spoil nothing.
+async fn estate() -> &'static Estate {
+    static ESTATE: OnceCell<Estate> = OnceCell::const_new();
+    ESTATE.get_or_init(Estate::new).await
+}
+
+impl Estate {
+    async fn new() -> Self {
+        let database = server().await.bare_database().await;
+        set_up(&database).await;
+        let (api, workers) = (open(&database, Role::Api), open(&database, Role::Workers));
+        let (mut ours, mut theirs) = (party(&api, &workers).await, party(&api, &workers).await);
+        ours.queued = submit(&api, &request(ours.key, "grace")).await;
+        theirs.queued = submit(&api, &request(theirs.key, "barbara")).await;
+        Self { database, ours, theirs }
+    }
+
+    fn api(&self) -> Store {
+        open(&self.database, Role::Api)
+    }
+
+    /// A connection as one of the roles.
+    async fn login(&self, role: Role) -> Client {
+        let (client, connection) = tokio_postgres::connect(&login_uri(&self.database, role), NoTls).await.unwrap();
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        client
+    }
+}
+
+/// What the set-up Job does, with passwords for all roles.
+async fn set_up(database: &TestDatabase) {
+    let folder = env::temp_dir().join(format!("switchyard-test-{}-isolation-{}", process::id(), Uuid::now_v7()));
+    let secret = |group: &str, key: &str, value: &str| {
+        let group = folder.join("secrets").join(group);
+        fs::create_dir_all(&group).unwrap();
+        fs::write(group.join(key), value).unwrap();
+    };
+    secret("database", "uri", &database.uri);
+    secret("broker", "uri", &rabbitmq().await.vhost());
+    secret("cache", "uri", &redis().await.database());
+    for role in Role::ALL {
+        secret("database-roles", role.as_str(), &password(*role));
+    }
+    let grant = |role: &Role| RoleGrant { role: *role, connections: 50, statement_timeout_seconds: 10 };
+    let config = Config {
+        platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
+        workload: Workload::Setup { roles: Role::ALL.iter().map(grant).collect() },
+        database: Database { role: Role::Api, pooler: Pooler::None, connections: CONNECTIONS },
+        lanes: Default::default(),
+        tiers: Default::default(),
+        retry: Default::default(),
+        analysis: Default::default(),
+        object_store: None,
+        profile_source: None,
+    };
+    let done = setup::run(&config, &Mount::at(&folder)).await;
+    let _ = fs::remove_dir_all(&folder);
+    done.unwrap();
+}
+
+fn open(database: &TestDatabase, role: Role) -> Store {
+    let address = Address::parse(&login_uri(database, role), "uri").unwrap();
+    Store::open(&address, "switchyard-test", CONNECTIONS, Policy::default())
+}
+
+fn login_uri(database: &TestDatabase, role: Role) -> String {
+    let (_, place) = database.uri.split_once('@').unwrap();
+    format!("postgres://{role}:{}@{place}", password(role))
+}
+
+fn password(role: Role) -> String {
+    format!("password-of-{role}")
+}
+
+/// Makes a tenant and has one analysis completed, in parts; through the roles that do so in an installation.
+async fn party(api: &Store, workers: &Store) -> Party {
+    let new = NewTenant { name: "tester", tier: Tier::Enterprise, credits: 100 };
+    let tenant = api.create_tenant(&new).await.unwrap().id;
+    let key = KeyHash::of(api.create_key(tenant).await.unwrap().unwrap().secret.expose_secret());
+    let remembered = Idempotency::of("once", b"x");
+    let completed = submit(api, &SubmitRequest { idempotency: Some(&remembered), ..request(key, "ada") }).await;
+    let part = Child { kind: Kind::Ai, input: json!({}), required: true };
+    let first = claim(workers, Kind::General).await.held();
+    workers.spawn(first, &json!({}), &[part], "parts").await.unwrap().unwrap();
+    workers.complete(claim(workers, Kind::Ai).await.held(), &json!({})).await.unwrap().unwrap();
+    let join = claim(workers, Kind::General).await.held();
+    workers.complete_analysis(join, &json!({ "of": tenant })).await.unwrap().unwrap();
+    Party { tenant, key, completed, queued: completed, remembered }
+}
+
+async fn submit(api: &Store, request: &SubmitRequest<'_>) -> JobId {
+    match api.submit(request).await.unwrap() {
+        Admission::Accepted { job, .. } => job.id,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+/// Claims the one job that there is.
+async fn claim(workers: &Store, kind: Kind) -> Claim {
+    let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::now_v7(), again: false };
+    let mut claims = workers.claim(Queue { kind, lane: Lane::Critical }, 1, &lease).await.unwrap();
+    claims.pop().expect("there is something to claim")
+}
+
+/// What a query without a condition shows to a role that may read: for each table, what is wrong about it.
+async fn leaks(estate: &Estate) -> Vec<String> {
+    let all = estate.database.client().await;
+    let mut client = estate.login(Role::Api).await;
+    let mut wrong = Vec::new();
+    for table in READ {
+        let count = format!("select count(*) from switchyard.{table}");
+        let seen: i64 = client.query_one(&count, &[]).await.unwrap().get(0);
+        if seen != 0 {
+            wrong.push(format!("{table}: {seen} rows for nobody"));
+        }
+        let of_tenant = match table {
+            "tenants" => "id = $1",
+            "outputs" | "events" => "job_id in (select id from switchyard.jobs where tenant_id = $1)",
+            _ => "tenant_id = $1",
+        };
+        let own = format!("{count} where {of_tenant}");
+        for tenant in [estate.ours.tenant, estate.theirs.tenant] {
+            let own: i64 = all.query_one(&own, &[&tenant.0]).await.unwrap().get(0);
+            assert!(own > 0, "there is something to see in {table}");
+            let transaction = client.transaction().await.unwrap();
+            let setting = "select set_config('switchyard.tenant', $1, true)";
+            transaction.execute(setting, &[&tenant.to_string()]).await.unwrap();
+            let seen: i64 = transaction.query_one(&count, &[]).await.unwrap().get(0);
+            transaction.commit().await.unwrap();
+            if seen != own {
+                wrong.push(format!("{table}: {seen} rows for a tenant that has {own}"));
+            }
+        }
+        let after: i64 = client.query_one(&count, &[]).await.unwrap().get(0);
+        if after != 0 {
+            wrong.push(format!("{table}: {after} rows for the next user of a connection"));
+        }
+    }
+    wrong
+}
+
+#[tokio::test]
+async fn a_query_without_a_condition_shows_one_tenant_s_rows_or_none() {
+    let estate = Estate::new().await;
+    assert_eq!(leaks(&estate).await, [""; 0]);
+
+    // The check sees what it is there for.
+    let owner = estate.database.client().await;
+    owner.batch_execute("alter table switchyard.jobs disable row level security").await.unwrap();
+    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("jobs:")));
+    owner.batch_execute("alter table switchyard.jobs enable row level security").await.unwrap();
+    owner.batch_execute("create policy everyone on switchyard.outputs using (true)").await.unwrap();
+    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("outputs:")));
+    owner.batch_execute("drop policy everyone on switchyard.outputs").await.unwrap();
+    owner.batch_execute("drop policy of_tenant on switchyard.idempotency").await.unwrap();
+    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("idempotency: 0 rows for a tenant")));
+}
+
+#[tokio::test]
+async fn a_read_leaves_nothing_for_the_next_user_of_its_connection() {
+    let estate = estate().await;
+    let client = estate.login(Role::Api).await;
+    let (ours, job) = (estate.ours.tenant.0, estate.ours.completed.0);
+    let reads: [(&str, &[&(dyn tokio_postgres::types::ToSql + Sync)]); 7] = [
+        ("select switchyard.tenant_job($1, $2)", &[&ours, &job]),
+        ("select switchyard.tenant_jobs($1, null, null, false, null, 10)", &[&ours]),
+        ("select switchyard.tenant_result($1, $2)", &[&ours, &job]),
+        ("select switchyard.tenant_latest_result($1, 'ada')", &[&ours]),
+        ("select switchyard.tenant_events_after($1, $2, 0)", &[&ours, &job]),
+        ("select switchyard.tenant_usage($1)", &[&ours]),
+        ("select switchyard.tenant_answer($1, 'once', '')", &[&ours]),
+    ];
+    for (read, params) in reads {
+        let rows = client.query(read, params).await.unwrap();
+        assert!(rows.iter().all(|row| row.get::<_, Option<serde_json::Value>>(0).is_some()), "{read} finds something");
+        assert!(!rows.is_empty(), "{read} finds something");
+        let left: i64 = client.query_one("select count(*) from switchyard.jobs", &[]).await.unwrap().get(0);
+        assert_eq!(left, 0, "{read} leaves its tenant behind");
+    }
+}
+
+#[tokio::test]
+async fn no_read_shows_a_tenant_what_is_another_s() {
+    let estate = estate().await;
+    let (api, Estate { ours, theirs, .. }) = (estate.api(), estate);
+    for job in [theirs.completed, theirs.queued] {
+        assert_eq!(api.job(ours.tenant, job).await.unwrap(), None);
+        assert_eq!(api.result(ours.tenant, job).await.unwrap(), ResultOutcome::NotFound);
+        assert_eq!(api.events_after(Some(ours.tenant), job, 0).await.unwrap(), []);
+        assert_eq!(api.cancel(ours.tenant, job).await.unwrap(), CancelOutcome::NotFound);
+    }
+    assert_eq!(api.job(theirs.tenant, theirs.queued).await.unwrap().unwrap().state, JobState::Queued);
+    let everything = JobFilter { discovered: true, limit: 200, ..JobFilter::default() };
+    for party in [ours, theirs] {
+        let mut listed: Vec<JobId> =
+            api.jobs(party.tenant, &everything).await.unwrap().jobs.iter().map(|j| j.id).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, [party.completed, party.queued]);
+        let ResultOutcome::Finished { result, .. } = api.result(party.tenant, party.completed).await.unwrap() else {
+            panic!("its own result is there")
+        };
+        assert_eq!(result, json!({ "of": party.tenant }));
+        let (job, result) = api.latest_result(party.tenant, "ada").await.unwrap().unwrap();
+        assert_eq!((job.id, result), (party.completed, json!({ "of": party.tenant })));
+        assert_eq!(api.usage(party.tenant).await.unwrap().unwrap().running, 1);
+        let Some(Admission::Replayed { job, .. }) = api.answered(party.tenant, &party.remembered).await.unwrap() else {
+            panic!("the key is remembered")
+        };
+        assert_eq!(job.id, party.completed);
+        assert_eq!(api.authenticate(party.key).await.unwrap().unwrap().id, party.tenant);
+    }
+    // Admins see all.
+    let all: Vec<TenantId> = api.all_jobs(&everything).await.unwrap().jobs.iter().map(|job| job.tenant).collect();
+    assert!(all.contains(&ours.tenant) && all.contains(&theirs.tenant));
+    assert_eq!(api.any_job(theirs.queued).await.unwrap().unwrap().tenant, theirs.tenant);
+}
+
+#[tokio::test]
+async fn every_table_with_rows_of_tenants_has_row_level_security() {
+    let database = postgres().await.database().await;
+    let open = "select c.relname::text from pg_class c
+        where c.relnamespace = 'switchyard'::regnamespace and c.relkind in ('r', 'p')
+          and (c.relname = 'tenants' or exists (
+              select from pg_attribute a where a.attrelid = c.oid and not a.attisdropped and a.attname in ('tenant_id', 'job_id')))
+          and not (c.relrowsecurity and exists (select from pg_policy p where p.polrelid = c.oid))";
+    let client = database.client().await;
+    let names =
+        async || -> Vec<String> { client.query(open, &[]).await.unwrap().iter().map(|row| row.get(0)).collect() };
+    assert_eq!(names().await, [""; 0]);
+    client.batch_execute("create table switchyard.secrets (tenant_id uuid)").await.unwrap();
+    assert_eq!(names().await, ["secrets"]);
+}
+
+#[tokio::test]
+async fn workers_read_no_table_and_the_api_writes_none() {
+    let estate = estate().await;
+    let owner = estate.database.client().await;
+    let sql = "select c.relname::text || ' ' || g.granted from pg_class c
+        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as g (granted)
+        where c.relnamespace = 'switchyard'::regnamespace and c.relkind in ('r', 'p') and has_table_privilege($1, c.oid, g.granted)
+        order by 1";
+    for role in Role::ALL {
+        let rights: Vec<String> =
+            owner.query(sql, &[&role.as_str()]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let expected: &[&str] = match role {
+            Role::Api => &["events select", "idempotency select", "jobs select", "outputs select", "tenants select"],
+            Role::Workers | Role::AiWorkers | Role::Discovery => &[],
+        };
+        assert_eq!(rights, expected, "{role}");
+    }
+    for role in [Role::Workers, Role::AiWorkers, Role::Discovery] {
+        let client = estate.login(role).await;
+        for refused in [
+            "select from switchyard.jobs",
+            "select switchyard.any_job(gen_random_uuid())",
+            "select switchyard.tenant_job(gen_random_uuid(), gen_random_uuid())",
+            "select switchyard.grant_credits(gen_random_uuid(), 1, '')",
+            "select switchyard.cancel(gen_random_uuid(), gen_random_uuid())",
+        ] {
+            let error = client.query(refused, &[]).await.unwrap_err();
+            assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{role}: {refused}");
+        }
+    }
+    let api = estate.login(Role::Api).await;
+    for refused in [
+        "select hash from switchyard.api_keys",
+        "select from switchyard.ledger",
+        "select switchyard.give_back(gen_random_uuid(), 1)",
+        "select switchyard.heartbeat('{}', '{}', 1)",
+    ] {
+        let error = api.query(refused, &[]).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_s_rows_are_found_by_their_index_under_row_level_security() {
+    let estate = Estate::new().await;
+    let owner = estate.database.client().await;
+    owner
+        .batch_execute(
+            "insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, turn, finished_at)
+             select id, tenant, id, 'api', 'general', 'low', 'completed', 'u', '{}', now(), now()
+             from (select gen_random_uuid() as id, gen_random_uuid() as tenant from generate_series(1, 5000)) made;
+             analyze switchyard.jobs",
+        )
+        .await
+        .unwrap();
+    let mut api = estate.login(Role::Api).await;
+    let transaction = api.transaction().await.unwrap();
+    let setting = "select set_config('switchyard.tenant', $1, true)";
+    transaction.execute(setting, &[&estate.ours.tenant.to_string()]).await.unwrap();
+    let explain = "explain select * from switchyard.jobs where parent_id is null order by id desc limit 50";
+    let plan: Vec<String> = transaction.query(explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("jobs_of_tenant") && plan.contains("tenant_id = "), "{plan}");
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_without_a_gap_and_revoked_at_once() {
+    let estate = Estate::new().await;
+    let (api, Estate { ours, theirs, .. }) = (estate.api(), &estate);
+    let fresh = api.create_key(ours.tenant).await.unwrap().unwrap();
+    let hash = KeyHash::of(fresh.secret.expose_secret());
+    let keys = api.keys(ours.tenant).await.unwrap().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[1].id, fresh.id);
+    for key in [ours.key, hash] {
+        assert_eq!(api.authenticate(key).await.unwrap().unwrap().id, ours.tenant);
+    }
+    assert!(!api.revoke_key(theirs.tenant, keys[0].id).await.unwrap(), "another tenant's key is none of theirs");
+    assert!(api.revoke_key(ours.tenant, keys[0].id).await.unwrap());
+    assert_eq!(api.authenticate(ours.key).await.unwrap(), None);
+    assert_eq!(api.submit(&request(ours.key, "x")).await.unwrap(), Admission::Unauthenticated);
+    assert_eq!(api.authenticate(hash).await.unwrap().unwrap().id, ours.tenant);
+    let keys = api.keys(ours.tenant).await.unwrap().unwrap();
+    assert!(keys[0].revoked_at.is_some() && keys[1].revoked_at.is_none());
+    assert_eq!(api.keys(TenantId(Uuid::now_v7())).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_first_event_is_told_though_it_is_not_stored_and_goes_with_the_others() {
+    let estate = Estate::new().await;
+    let (api, ours) = (estate.api(), &estate.ours);
+    for tenant in [Some(ours.tenant), None] {
+        let events = api.events_after(tenant, ours.queued, 0).await.unwrap();
+        assert_eq!(events.len(), 1);
+        let job = api.any_job(ours.queued).await.unwrap().unwrap();
+        assert_eq!((events[0].seq, events[0].state.as_str(), events[0].at), (1, "queued", job.created_at));
+        assert_eq!(api.events_after(tenant, ours.queued, 1).await.unwrap(), []);
+        let seqs: Vec<i64> =
+            api.events_after(tenant, ours.completed, 0).await.unwrap().iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (1..=i64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>());
+        assert!(seqs.len() > 3);
+    }
+    let kept = Kept { events: Duration::ZERO, ..Kept::default() };
+    assert!(api.retain(&kept, 100).await.unwrap().events > 0);
+    assert_eq!(api.events_after(Some(ours.tenant), ours.completed, 0).await.unwrap(), []);
+    assert_eq!(api.events_after(Some(ours.tenant), ours.queued, 0).await.unwrap().len(), 1);
+}

@@ -1,0 +1,118 @@
+//! What may be done, at random.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use switchyard_contract::{Kind, Lane};
+
+/// One of many, by its place among them; counted round.
+#[derive(Debug, Clone, Copy)]
+pub enum Pick {
+    /// Among those that are still of use.
+    Good(u8),
+    /// Among all that ever were.
+    Any(u8),
+}
+
+#[derive(Debug, Clone)]
+pub enum Operation {
+    Submit {
+        tenant: usize,
+        username: u8,
+        forced: bool,
+        key: Option<u8>,
+    },
+    Claim {
+        kind: Kind,
+        lane: Lane,
+        most: usize,
+    },
+    Heartbeat {
+        claims: Vec<Pick>,
+    },
+    Progress {
+        claim: Pick,
+        percent: u8,
+    },
+    /// The lease runs out.
+    Expire {
+        claim: Pick,
+    },
+    Reap,
+    Spawn {
+        claim: Pick,
+        children: Vec<(Kind, bool)>,
+    },
+    Complete {
+        claim: Pick,
+        found: BTreeSet<u8>,
+    },
+    Fail {
+        claim: Pick,
+        permanent: bool,
+    },
+    GiveBack {
+        claim: Pick,
+    },
+    /// By the job's own tenant, unless it is meddling.
+    Cancel {
+        job: Pick,
+        meddling: bool,
+    },
+    Replay {
+        job: Pick,
+    },
+    Discard {
+        job: Pick,
+    },
+    Pause {
+        kind: Kind,
+        lane: Lane,
+        paused: bool,
+    },
+    Grant {
+        tenant: usize,
+        amount: i64,
+    },
+    /// Retries that wait become due.
+    Ripen,
+}
+
+/// Tenants of the world.
+pub const TENANTS: usize = 3;
+const USERNAMES: u8 = 4;
+
+fn pick() -> impl Strategy<Value = Pick> + Clone {
+    prop_oneof![4 => (0..16_u8).prop_map(Pick::Good), 1 => (0..64_u8).prop_map(Pick::Any)]
+}
+
+fn queue() -> impl Strategy<Value = (Kind, Lane)> + Clone {
+    let kind = prop_oneof![4 => Just(Kind::General), 2 => Just(Kind::Ai), 1 => Just(Kind::Cdn)];
+    (kind, prop_oneof![Just(Lane::Low), Just(Lane::Critical)])
+}
+
+pub fn operation() -> impl Strategy<Value = Operation> {
+    use Operation as O;
+    let children = prop::collection::vec((prop_oneof![Just(Kind::Ai), Just(Kind::Cdn)], any::<bool>()), 0..4);
+    let key = prop_oneof![2 => Just(None), 1 => (0..3_u8).prop_map(Some)];
+    prop_oneof![
+        6 => (0..TENANTS, 0..USERNAMES, prop::bool::weighted(0.2), key)
+            .prop_map(|(tenant, username, forced, key)| O::Submit { tenant, username, forced, key }),
+        8 => (queue(), 1..4_usize).prop_map(|((kind, lane), most)| O::Claim { kind, lane, most }),
+        1 => prop::collection::vec(pick(), 1..4).prop_map(|claims| O::Heartbeat { claims }),
+        2 => (pick(), 0..=100_u8).prop_map(|(claim, percent)| O::Progress { claim, percent }),
+        2 => pick().prop_map(|claim| O::Expire { claim }),
+        2 => Just(O::Reap),
+        3 => (pick(), children).prop_map(|(claim, children)| O::Spawn { claim, children }),
+        5 => (pick(), prop::collection::btree_set(0..USERNAMES + 2, 0..3))
+            .prop_map(|(claim, found)| O::Complete { claim, found }),
+        3 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
+        1 => pick().prop_map(|claim| O::GiveBack { claim }),
+        2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, meddling)| O::Cancel { job, meddling }),
+        2 => pick().prop_map(|job| O::Replay { job }),
+        1 => pick().prop_map(|job| O::Discard { job }),
+        1 => (queue(), prop::bool::weighted(0.4)).prop_map(|((kind, lane), paused)| O::Pause { kind, lane, paused }),
+        1 => (0..TENANTS, -10..10_i64).prop_map(|(tenant, amount)| O::Grant { tenant, amount }),
+        1 => Just(O::Ripen),
+    ]
+}

@@ -1,0 +1,106 @@
+use std::collections::BTreeSet;
+
+use switchyard_jobs::{
+    model::{Effects, Event, JobId},
+    store::{Claim, FailOutcome},
+};
+
+use super::reference::Number;
+
+/// A change that watchers are told of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    pub job: Number,
+    pub seq: i64,
+    pub state: String,
+    pub progress: i16,
+}
+
+/// What an operation comes to, in words that hold for the reference and the real thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// The token is of no use any more.
+    Stale,
+    Refused(&'static str),
+    Accepted {
+        job: Number,
+        balance: i64,
+        coalesced: bool,
+    },
+    Replayed {
+        job: Number,
+        balance: i64,
+    },
+    InsufficientCredits {
+        balance: i64,
+        price: i64,
+    },
+    /// In turn; each with its attempt and, where it joins, which of its children completed.
+    Claimed(Vec<(Number, i32, Option<Vec<bool>>)>),
+    Held(BTreeSet<Number>),
+    Reaped(Vec<Outcome>),
+    Retrying,
+    Dead,
+    NotFound,
+    AlreadyEnded,
+    Cancelled {
+        refunded: i64,
+        balance: i64,
+    },
+    NotDead,
+    Started {
+        charged: i64,
+        balance: i64,
+    },
+    Answer(bool),
+    Granted(Result<i64, i64>),
+}
+
+/// What the real thing said, before its ids have numbers.
+pub enum Said {
+    Plain(Outcome),
+    Accepted { job: JobId, balance: i64, coalesced: bool },
+    Replayed { job: JobId, balance: i64 },
+    Claimed(Vec<Claim>),
+    Held(Vec<JobId>),
+}
+
+/// One operation, done to both.
+pub struct Both {
+    pub expected: Outcome,
+    pub said: Said,
+    /// What watchers are to be told, where the operation says so.
+    pub told: Option<Vec<Event>>,
+}
+
+impl Both {
+    /// An answer that names nothing.
+    pub fn plain(expected: Outcome, said: Outcome, told: Option<Vec<Event>>) -> Self {
+        Self { expected, said: Said::Plain(said), told }
+    }
+
+    /// An answer by effects, or none with a stale token.
+    pub fn effects(expected: Outcome, effects: Option<Effects>) -> Self {
+        let said = if effects.is_some() { Outcome::Done } else { Outcome::Stale };
+        Self::plain(expected, said, Some(effects.unwrap_or_default().events))
+    }
+}
+
+impl From<FailOutcome> for Outcome {
+    fn from(said: FailOutcome) -> Self {
+        match said {
+            FailOutcome::Stale => Self::Stale,
+            FailOutcome::Retrying { .. } => Self::Retrying,
+            FailOutcome::Dead { .. } => Self::Dead,
+        }
+    }
+}
+
+/// What watchers are to be told of a failure.
+pub fn told(said: &FailOutcome) -> Vec<Event> {
+    match said {
+        FailOutcome::Stale => Vec::new(),
+        FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects } => effects.events.clone(),
+    }
+}

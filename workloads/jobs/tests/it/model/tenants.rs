@@ -1,0 +1,140 @@
+//! Tenants and their books in the reference, and how an analysis is admitted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switchyard_contract::{Kind, Tier};
+use switchyard_jobs::model::{JobState, Origin};
+
+use super::{
+    ends::lane_rank,
+    outcome::Outcome,
+    reference::{Job, Number, Reference, Turn},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    Grant,
+    Charge,
+    Refund,
+}
+
+/// A line in a tenant's ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub reason: Reason,
+    pub amount: i64,
+    /// The analysis and its round; a grant has none.
+    pub of: Option<(Number, i32)>,
+}
+
+/// What is remembered under an idempotency key.
+#[derive(Debug, Clone)]
+struct Answer {
+    request: (String, bool),
+    job: Number,
+    balance: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    pub tier: Tier,
+    pub credits: i64,
+    pub running: u32,
+    pub today: u32,
+    pub discovered_today: u32,
+    pub ledger: Vec<Entry>,
+    answers: BTreeMap<u8, Answer>,
+}
+
+impl Tenant {
+    pub fn new(tier: Tier, credits: i64) -> Self {
+        let mut tenant = Self {
+            tier,
+            credits: 0,
+            running: 0,
+            today: 0,
+            discovered_today: 0,
+            ledger: Vec::new(),
+            answers: BTreeMap::new(),
+        };
+        tenant.book(Reason::Grant, credits, None);
+        tenant
+    }
+
+    pub fn book(&mut self, reason: Reason, amount: i64, of: Option<(Number, i32)>) {
+        self.credits += amount;
+        self.ledger.push(Entry { reason, amount, of });
+    }
+}
+
+impl Reference {
+    pub fn submit(&mut self, tenant: usize, username: &str, forced: bool, key: Option<u8>) -> Outcome {
+        let asker = &self.tenants[tenant];
+        let rules = *self.policy.tiers.get(asker.tier);
+        let price = i64::from(rules.price);
+        if let Some(before) = key.and_then(|key| asker.answers.get(&key)) {
+            return if before.request == (username.to_owned(), forced) {
+                Outcome::Replayed { job: before.job, balance: before.balance }
+            } else {
+                Outcome::Refused("another request")
+            };
+        }
+        if asker.running >= rules.concurrent {
+            return Outcome::Refused("concurrent limit");
+        }
+        if rules.daily.is_some_and(|daily| asker.today >= daily) {
+            return Outcome::Refused("daily limit");
+        }
+        if asker.credits < price {
+            return Outcome::InsufficientCredits { balance: asker.credits, price };
+        }
+        let lane = self.policy.lanes.get(rules.lane);
+        if self.queued_in(rules.lane) >= lane.capacity {
+            return Outcome::Refused("lane full");
+        }
+
+        let turn = Turn(u64::from(asker.running) * lane.timeout_seconds, self.step);
+        let leads = |job: &Job| {
+            job.username == username
+                && job.parent.is_none()
+                && job.leader.is_none()
+                && !job.ended()
+                && job.state != JobState::Retrying
+                && (job.started || lane_rank(job.lane) <= lane_rank(rules.lane))
+        };
+        let leaders: BTreeSet<Number> =
+            self.jobs.iter().filter(|(_, job)| !forced && leads(job)).map(|(number, _)| *number).collect();
+        let leader = leaders.first().copied();
+        let mut job = Job::queued(tenant, Origin::Api, Kind::General, rules.lane, username, turn);
+        job.price = price;
+        job.leader = leader;
+        let job = self.add(job);
+        self.leaders = leaders;
+        let asker = &mut self.tenants[tenant];
+        asker.book(Reason::Charge, -price, Some((job, 0)));
+        asker.running += 1;
+        asker.today += 1;
+        let balance = asker.credits;
+        if let Some(key) = key {
+            asker.answers.insert(key, Answer { request: (username.to_owned(), forced), job, balance });
+        }
+        Outcome::Accepted { job, balance, coalesced: leader.is_some() }
+    }
+
+    /// Any of several pipelines will do: says which one it was that the newest analysis came to share.
+    pub fn led_by(&mut self, leader: Number) {
+        if let Some(mut newest) = self.jobs.last_entry().filter(|_| self.leaders.contains(&leader)) {
+            newest.get_mut().leader = Some(leader);
+        }
+    }
+
+    /// Adds credits, or takes them, but never more than there are.
+    pub fn grant(&mut self, tenant: usize, amount: i64) -> Outcome {
+        let tenant = &mut self.tenants[tenant];
+        if tenant.credits + amount < 0 {
+            return Outcome::Granted(Err(tenant.credits));
+        }
+        tenant.book(Reason::Grant, amount, None);
+        Outcome::Granted(Ok(tenant.credits))
+    }
+}

@@ -1,0 +1,233 @@
+//! The real thing beside its reference: every operation is done by both, and then both must say and hold the same.
+
+use std::collections::BTreeSet;
+
+use chrono::{NaiveDate, Utc};
+use secrecy::ExposeSecret as _;
+use switchyard_contract::{Kind, Lane, LaneLimits, Lanes, Retry, Tier, TierLimits, Tiers};
+use switchyard_jobs::{
+    handler::Step,
+    model::{Event, JobId},
+    store::{Held, KeyHash, NewTenant, Policy, Store},
+    testing::TestDatabase,
+};
+use tokio_postgres::{Client, types::Json};
+
+use super::{
+    observed::{Names, Tables, difference},
+    operation::{Operation, Pick, TENANTS},
+    outcome::{Outcome, Said, Told},
+    reference::{ClaimNumber, Number, Reference},
+    tenants::Tenant,
+};
+
+const MEMBERS: [(Tier, i64); TENANTS] = [(Tier::Free, 20), (Tier::Premium, 40), (Tier::Free, 8)];
+
+/// Limits that are soon reached. Times by which turns are put off are far longer than a run, so that the clock decides nothing.
+pub fn policy() -> Policy {
+    let lane = |capacity, concurrency, timeout_seconds| LaneLimits { capacity, concurrency, timeout_seconds };
+    let tier = |concurrent, daily, price, lane| TierLimits { concurrent, daily, price, lane };
+    Policy {
+        tiers: Tiers {
+            free: tier(3, Some(8), 3, Lane::Low),
+            premium: tier(4, None, 5, Lane::Critical),
+            ..Tiers::default()
+        },
+        lanes: Lanes { critical: lane(3, 2, 300), low: lane(4, 2, 600), ..Lanes::default() },
+        // An attempt at once, one after a day, death.
+        retry: Retry { delays_seconds: vec![0, 86400, 0] },
+    }
+}
+
+/// A database where runs follow each other.
+pub struct World {
+    pub store: Store,
+    pub client: Client,
+    _database: TestDatabase,
+}
+
+/// One run.
+pub struct Run<'a> {
+    pub world: &'a World,
+    pub keys: Vec<KeyHash>,
+    pub names: Names,
+    pub reference: Reference,
+    /// Everything that was ever claimed.
+    pub claims: Vec<Held>,
+    /// Ids by number.
+    pub ids: Vec<JobId>,
+    day: NaiveDate,
+    trace: String,
+}
+
+impl World {
+    pub async fn new(database: TestDatabase) -> Self {
+        Self { store: database.store_of(2, policy()), client: database.client().await, _database: database }
+    }
+
+    /// Puts something else in place of `from` in the body of a function of the schema.
+    pub async fn sabotage(&self, function: &str, from: &str, to: &str) {
+        let sql = "select pg_get_functiondef(p.oid) from pg_proc p
+                   where p.pronamespace = 'switchyard'::regnamespace and p.proname = $1";
+        let row = self.client.query_one(sql, &[&function]).await.unwrap();
+        let body: String = row.get(0);
+        assert!(body.contains(from), "{function} has changed: {body}");
+        self.client.batch_execute(&body.replace(from, to)).await.unwrap();
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Does `operations` to an empty platform, and then everything that is left to do. Says where the two differ, with all that was done before.
+    pub async fn check(&self, operations: &[Operation]) -> Result<(), String> {
+        let mut run = Run::new(self).await;
+        for operation in operations {
+            run.step(operation).await?;
+        }
+        run.drain().await
+    }
+}
+
+impl<'a> Run<'a> {
+    async fn new(world: &'a World) -> Self {
+        world
+            .execute(
+                "truncate switchyard.tenants, switchyard.api_keys, switchyard.jobs, switchyard.ledger, switchyard.outputs,
+                 switchyard.events, switchyard.idempotency, switchyard.paused_lanes",
+            )
+            .await;
+        let (mut keys, mut names) = (Vec::new(), Names::default());
+        for (tier, credits) in MEMBERS {
+            let tenant = world.store.create_tenant(&NewTenant { name: "tester", tier, credits }).await.unwrap().id;
+            let key = world.store.create_key(tenant).await.unwrap().unwrap();
+            keys.push(KeyHash::of(key.secret.expose_secret()));
+            names.tenants.push(tenant);
+        }
+        let tenants = MEMBERS.iter().map(|(tier, credits)| Tenant::new(*tier, *credits)).collect();
+        let reference = Reference::new(policy(), tenants);
+        let (claims, ids, trace) = (Vec::new(), Vec::new(), String::new());
+        Self { world, keys, names, reference, claims, ids, day: Utc::now().date_naive(), trace }
+    }
+
+    pub async fn step(&mut self, operation: &Operation) -> Result<(), String> {
+        self.reference.step += 1;
+        self.reference.told.clear();
+        self.reference.leaders.clear();
+        let both = self.both(operation).await.map_err(|error| self.report(operation, &format!("\n  {error}")))?;
+        self.reference.assert_sound();
+        let tables = self.look().await;
+        self.christen(&tables, &both.said);
+        let found = self.translate(both.said);
+
+        let mut trouble = String::new();
+        if both.expected != found {
+            trouble += &format!("\n  should say: {:?}\n  but says:   {found:?}", both.expected);
+        }
+        let told: Option<BTreeSet<Told>> = both.told.map(|told| told.iter().map(|event| self.told(event)).collect());
+        if let Some(told) = told.filter(|told| *told != self.reference.told) {
+            trouble += &format!("\n  should tell: {:?}\n  but tells:   {told:?}", self.reference.told);
+        }
+        trouble += &difference(&self.reference.lines(), &tables.lines(&self.names)).unwrap_or_default();
+        // What is counted by the day begins anew at midnight; a run across it proves nothing.
+        if trouble.is_empty() || self.day != Utc::now().date_naive() {
+            self.trace += &format!("\n{operation:?} -> {found:?}");
+            return Ok(());
+        }
+        Err(self.report(operation, &trouble))
+    }
+
+    fn report(&self, operation: &Operation, trouble: &str) -> String {
+        format!("{}\n{operation:?}{trouble}", self.trace)
+    }
+
+    /// Works off what there is: nothing may be stuck.
+    async fn drain(&mut self) -> Result<(), String> {
+        let queues = [Kind::General, Kind::Ai, Kind::Cdn].map(|kind| Lane::ALL.iter().map(move |lane| (kind, *lane)));
+        let queues: Vec<(Kind, Lane)> = queues.into_iter().flatten().collect();
+        for (kind, lane) in &queues {
+            self.step(&Operation::Pause { kind: *kind, lane: *lane, paused: false }).await?;
+        }
+        while self.reference.jobs.values().any(|job| !job.ended()) {
+            let before = self.reference.claims;
+            self.step(&Operation::Ripen).await?;
+            let mut worked = self.complete_all().await?;
+            for (kind, lane) in &queues {
+                self.step(&Operation::Claim { kind: *kind, lane: *lane, most: 8 }).await?;
+            }
+            worked |= self.reference.claims > before;
+            assert!(worked, "the reference is stuck{}", self.trace);
+        }
+        Ok(())
+    }
+
+    async fn complete_all(&mut self) -> Result<bool, String> {
+        let held = self.held();
+        for claim in &held {
+            let place = u8::try_from(self.held().iter().position(|other| other == claim).unwrap_or(0)).unwrap_or(0);
+            self.step(&Operation::Complete { claim: Pick::Good(place), found: BTreeSet::new() }).await?;
+        }
+        Ok(!held.is_empty())
+    }
+
+    /// Claims that hold a job.
+    pub fn held(&self) -> Vec<ClaimNumber> {
+        let mut held: Vec<_> = self.reference.jobs.values().filter_map(|job| job.held).collect();
+        held.sort_unstable();
+        held
+    }
+
+    async fn look(&self) -> Tables {
+        let row = self.world.client.query_one(include_str!("observe.sql"), &[]).await.unwrap();
+        row.get::<_, Json<Tables>>(0).0
+    }
+
+    /// Gives what is new the numbers that the reference has given it: ids and tokens rise with time.
+    fn christen(&mut self, tables: &Tables, said: &Said) {
+        for row in &tables.jobs {
+            if !self.names.jobs.contains_key(&row.id) {
+                self.names.jobs.insert(row.id, self.ids.len());
+                self.ids.push(row.id);
+                if let Some(leader) = row.leader {
+                    self.reference.led_by(self.number(leader));
+                }
+            }
+        }
+        if let Said::Claimed(claims) = said {
+            for claim in claims {
+                self.names.tokens.insert(claim.token.0, self.claims.len());
+                self.claims.push(claim.held());
+            }
+        }
+    }
+
+    fn number(&self, id: JobId) -> Number {
+        self.names.jobs.get(&id).copied().unwrap_or(Number::MAX)
+    }
+
+    fn translate(&self, said: Said) -> Outcome {
+        match said {
+            Said::Plain(outcome) => outcome,
+            Said::Accepted { job, balance, coalesced } => {
+                Outcome::Accepted { job: self.number(job), balance, coalesced }
+            }
+            Said::Replayed { job, balance } => Outcome::Replayed { job: self.number(job), balance },
+            Said::Held(jobs) => Outcome::Held(jobs.into_iter().map(|job| self.number(job)).collect()),
+            Said::Claimed(claims) => {
+                let claims = claims.into_iter().map(|claim| {
+                    let children = match claim.job.step {
+                        Step::Start => None,
+                        Step::Join { children, .. } => Some(children.iter().map(|c| c.result.is_ok()).collect()),
+                    };
+                    (self.number(claim.job.id), claim.job.attempt, children)
+                });
+                Outcome::Claimed(claims.collect())
+            }
+        }
+    }
+
+    fn told(&self, event: &Event) -> Told {
+        let Event { job, seq, state, progress, .. } = event;
+        Told { job: self.number(*job), seq: *seq, state: state.clone(), progress: *progress }
+    }
+}
