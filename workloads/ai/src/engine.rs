@@ -15,6 +15,16 @@ use crate::{
     model::ModelError,
 };
 
+/// What answers posts: the models, or what a test puts in their place.
+#[async_trait::async_trait]
+pub trait Classify: Send + Sync {
+    /// What is named in the answers.
+    fn info(&self) -> &ModelInfo;
+
+    /// One analysis for each post, in their order. Dropping the future drops the work.
+    async fn classify(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError>;
+}
+
 type Reply<T> = oneshot::Sender<Result<T, ModelError>>;
 
 enum Task {
@@ -74,6 +84,17 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.tasks.send(Task::Check(reply)).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+}
+
+#[async_trait::async_trait]
+impl Classify for Engine {
+    fn info(&self) -> &ModelInfo {
+        self.info()
+    }
+
+    async fn classify(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError> {
+        self.analyze(posts).await
     }
 }
 

@@ -1,17 +1,24 @@
 //! A chunk of posts as a job.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
     model::JobError,
+    resilience::{Breaker, Broken},
 };
+use tokio::time::timeout_at;
 
-use crate::{Analysis, Engine, ModelInfo, lexicon, metrics::Metrics};
+use crate::{Analysis, ModelInfo, engine::Classify, lexicon, metrics::Metrics, model::ModelError};
 
 /// Posts that one job may hold; the analysis makes chunks of 5 unless it is told otherwise.
 const MAX_POSTS: usize = 1_000;
+/// What a model that does not answer leaves of the attempt's time, so that the rules answer in time.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// What an ai job is made with.
 #[derive(Debug, Deserialize)]
@@ -41,30 +48,47 @@ struct Answer {
     analysis: Analysis,
 }
 
-/// Analyses chunks of posts.
+/// Analyses chunks of posts: with the model, and by rules while that fails.
 pub struct AnalysePosts {
-    engine: Arc<Engine>,
+    model: Arc<dyn Classify>,
+    /// Leaves a model alone that failed several chunks in a row.
+    breaker: Breaker,
     metrics: Arc<Metrics>,
 }
 
 impl AnalysePosts {
-    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, metrics }
+    pub fn new(model: Arc<dyn Classify>, breaker: Breaker, metrics: Arc<Metrics>) -> Self {
+        Self { model, breaker, metrics }
+    }
+
+    /// What the model says of `texts`, in time for the rules to answer in its stead.
+    async fn ask(&self, texts: Vec<String>, deadline: Instant) -> Result<Vec<Analysis>, Broken<ModelError>> {
+        let latest = deadline.checked_sub(MARGIN).unwrap_or(deadline);
+        let answer = async {
+            let answer = timeout_at(latest.into(), self.model.classify(texts)).await;
+            answer.unwrap_or_else(|_| Err(ModelError::Run("it did not answer in the attempt's time".to_owned())))
+        };
+        self.breaker.call(answer, |_| true).await
     }
 }
 
 #[async_trait::async_trait]
 impl Handler for AnalysePosts {
-    async fn run(&self, job: &Claimed, _context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
         let input = parse(&job.input)?;
         let begun = Instant::now();
         let texts: Vec<String> = input.posts.iter().map(|post| post.text.clone().unwrap_or_default()).collect();
         let rules = lexicon::info();
         // A chunk is answered by one of the two as a whole, so that one name and version is true of it.
-        let (model, analyses) = match self.engine.analyze(texts).await {
-            Ok(analyses) => (self.engine.info(), analyses),
+        let (model, analyses) = match self.ask(texts, context.deadline).await {
+            Ok(analyses) => (self.model.info(), analyses),
             Err(error) => {
-                tracing::error!(job = %job.id, %error, "the model failed; answering by rules");
+                match error {
+                    Broken::Open(_) => tracing::debug!(job = %job.id, "the model is left alone; answering by rules"),
+                    Broken::Failed(error) => {
+                        tracing::error!(job = %job.id, %error, "the model failed; answering by rules");
+                    }
+                }
                 let post = |post: &Post| lexicon::analyze(post.text.as_deref().unwrap_or_default());
                 (&rules, input.posts.iter().map(post).collect())
             }

@@ -14,6 +14,7 @@ use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
     model::{JobId, TenantId},
+    resilience::{Breaker, Policy},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -166,7 +167,8 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
     }
     let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 1)).await.unwrap().unwrap();
     let version = engine.info().version.clone();
-    let handler = AnalysePosts::new(Arc::new(engine), Arc::new(Metrics::default()));
+    let breaker = Breaker::new("model", Policy::AI);
+    let handler = AnalysePosts::new(Arc::new(engine), breaker, Arc::new(Metrics::default()));
     let job = Claimed {
         id: JobId::fresh(),
         root: JobId::fresh(),

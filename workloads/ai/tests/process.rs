@@ -13,7 +13,7 @@ use switchyard_jobs::{
     cache::Cache,
     events::Hub,
     handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
-    model::{Effects, JobError, JobState, Pointer, Queue},
+    model::{Effects, JobError, JobState, Queue},
     runner::{Metrics, Runner, Timing},
     store::{Admission, KeyHash, NewTenant, Policy, SubmitRequest},
     testing::{postgres, rabbitmq, redis},
@@ -60,7 +60,12 @@ fn config(kind: Kind) -> Config {
         database: Database {
             role: kind.role(),
             pooler: Pooler::None,
-            connections: ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 30 },
+            connections: ConnectionPool {
+                size: 4,
+                overflow: 0,
+                wait_timeout_seconds: 10,
+                statement_timeout_seconds: 30,
+            },
         },
         lanes: policy.lanes,
         tiers: policy.tiers,
@@ -131,7 +136,7 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
 
     let broker = Broker::connect(&SecretString::from(broker_uri), "test").unwrap();
     let cache = Cache::connect(&SecretString::from(cache_uri), SOON).unwrap();
-    let announcer = Announcer::start(store.clone(), broker.clone());
+    let announcer = Announcer::start(broker.clone());
     let stop = CancellationToken::new();
     let runner = Runner {
         config: Arc::new(config(Kind::General)),
@@ -155,7 +160,7 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
     };
     let Admission::Accepted { job, .. } = store.submit(&request).await.unwrap() else { panic!("not accepted") };
     let queue = Queue { kind: Kind::General, lane: job.lane };
-    announcer.announce(Effects { ready: vec![Pointer { job: job.id, queue }], events: vec![] });
+    announcer.announce(Effects { ready: vec![queue], events: vec![] });
     let events = Hub::start(store.clone(), broker.clone()).watch(None, job.id, 0);
     timeout(SOON, events.count()).await.expect("the analysis ends");
 
@@ -178,7 +183,11 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
     let metrics = get(port, "/metrics").await;
-    assert!(metrics.contains("switchyard_model_posts_total{by=\"model\"} 3"), "{metrics}");
+    for line in
+        ["switchyard_model_posts_total{by=\"model\"} 3", "switchyard_circuit_breaker_state{breaker=\"model\"} 0"]
+    {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
 
     let id = process.id().expect("it runs").to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
