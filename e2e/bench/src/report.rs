@@ -82,8 +82,9 @@ impl Comparison {
 
 impl Report {
     /// Notes a remark.
-    pub fn remark(&mut self, remark: impl Into<String>) {
-        self.remarks.push(remark.into());
+    pub fn remark(&mut self, remark: impl AsRef<str>) {
+        // One line each; what a program said last goes to whoever watches.
+        self.remarks.push(remark.as_ref().lines().next().unwrap_or_default().to_owned());
     }
 
     /// Notes a figure of our own.

@@ -13,6 +13,7 @@ use switchyard_jobs::{
 
 /// How to do nothing.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Options {
     #[command(flatten)]
     process: process::Options,

@@ -20,7 +20,7 @@ use crate::{
 /// Jobs of River and of us, for each second that a measurement lasts: so many that neither is done before it is under way.
 const JOBS_A_SECOND: u32 = 8000;
 /// Celery needs fewer to be at work as long.
-const CELERY_JOBS_A_SECOND: u32 = 600;
+const CELERY_JOBS_A_SECOND: u32 = 300;
 /// The database with the backlog.
 const QUEUED: &str = "switchyard_queued";
 const OURS: &str = "bench_ours";

@@ -30,6 +30,7 @@ const QUEUE: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 
 /// How many messages, how long.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Options {
     /// Seconds to go on for.
     #[arg(long)]
