@@ -24,11 +24,15 @@ pub struct Caller {
     key: String,
 }
 
-/// What came back: nothing that can be relied on, or an answer.
+/// What came back.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// No answer, half an answer, or one that leaves open what was done (5xx).
+    /// Nothing, or half an answer: who knows what was done.
     Broken,
+    /// A 5xx, which leaves that open as well.
+    Unsure {
+        status: u16,
+    },
     Given {
         status: u16,
         body: Value,
@@ -44,10 +48,16 @@ impl Answer {
         }
     }
 
+    /// Whether it tells what was done.
+    pub const fn is_sure(&self) -> bool {
+        matches!(self, Self::Given { .. })
+    }
+
     /// What to count it as: a refusal's code, or its status.
     pub fn outcome(&self) -> String {
         match self {
-            Self::Broken => "broken".to_owned(),
+            Self::Broken => "no answer".to_owned(),
+            Self::Unsure { status } => status.to_string(),
             Self::Given { status: 202, .. } => "accepted".to_owned(),
             Self::Given { status: 200, .. } => "answered from the cache".to_owned(),
             Self::Given { status, body } => body["code"].as_str().map_or_else(|| status.to_string(), ToOwned::to_owned),
@@ -84,8 +94,9 @@ impl Caller {
         let Ok(response) = request.send().await else { return Answer::Broken };
         let status = response.status().as_u16();
         match response.json().await {
-            Ok(body) if status < 500 => Answer::Given { status, body },
-            _ => Answer::Broken,
+            Ok(_) if status >= 500 => Answer::Unsure { status },
+            Ok(body) => Answer::Given { status, body },
+            Err(_) => Answer::Broken,
         }
     }
 

@@ -27,6 +27,9 @@ const LOSING: Duration = Duration::from_millis(150);
 /// How long a wire is mute.
 const SILENCE: Duration = Duration::from_millis(2500);
 
+/// Longest wait for sessions that can be ended.
+const SESSIONS: Duration = Duration::from_secs(10);
+
 /// How often what happened.
 pub type Done = BTreeMap<&'static str, u32>;
 
@@ -123,8 +126,17 @@ async fn disturbed<T>(server: &Server<T>, wire: Wire, time: Duration) -> bool {
 
 async fn sessions_ended(ground: &Ground) -> anyhow::Result<i64> {
     let (_, _turn) = ground.database.mine().await;
-    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename like 'analytics%'";
-    Ok(ground.client().await?.query_one(ended, &[]).await?.get(0))
+    let client = ground.client().await?;
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename like 'analytics%'";
+    let began = Instant::now();
+    loop {
+        // After another fault it takes a moment until there are sessions again.
+        let ended = client.query_one(end, &[]).await?.get(0);
+        if ended > 0 || began.elapsed() > SESSIONS {
+            return Ok(ended);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn duplicated(ground: &Ground, count: u32, seed: u64) -> anyhow::Result<()> {

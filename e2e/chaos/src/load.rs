@@ -196,12 +196,16 @@ impl Load {
                 patiently(&path, || async { self.admin.post(&path, &json!({})).await }).await?;
             }
         }
-        let sent = self.notes.sent();
-        let known = |unknown: &Sent| {
-            let of = |s: &&Sent| s.tenant == unknown.tenant && s.key == unknown.key && s.answer != Answer::Broken;
-            sent.iter().find(of).is_some()
-        };
-        for open in sent.iter().filter(|sent| sent.key.is_some() && !known(sent)) {
+        // The last of each key's submissions, and whether any of them was answered for sure.
+        let mut keys: BTreeMap<(Uuid, String), (Sent, bool)> = BTreeMap::new();
+        for sent in self.notes.sent() {
+            let Some(key) = sent.key.clone() else { continue };
+            let sure = sent.answer.is_sure();
+            let (last, known) = keys.entry((sent.tenant, key)).or_insert_with(|| (sent.clone(), false));
+            *last = sent;
+            *known |= sure;
+        }
+        for (open, _) in keys.into_values().filter(|(_, known)| !known) {
             let tenant = self.tenants.iter().find(|tenant| tenant.id == open.tenant).context("a tenant of ours")?;
             patiently("a submission with a key", || submit(&self.notes, tenant, open.clone())).await?;
             self.notes.count("submissions settled after the load");
@@ -223,7 +227,7 @@ impl Load {
 /// Repeats a call until it is answered.
 async fn patiently<F: Future<Output = Answer>>(what: &str, call: impl Fn() -> F) -> anyhow::Result<()> {
     for _ in 0..100 {
-        if call().await != Answer::Broken {
+        if call().await.is_sure() {
             return Ok(());
         }
         sleep(Duration::from_millis(300)).await;
@@ -294,7 +298,7 @@ impl CallerLoop {
             return answer;
         }
         let mut repeats = 0;
-        while answer == Answer::Broken && repeats < REPEATS {
+        while !answer.is_sure() && repeats < REPEATS {
             repeats += 1;
             sleep(Duration::from_millis(self.dice.random_range(20..300))).await;
             answer = submit(&self.notes, &self.tenant, sent.clone()).await;
@@ -315,7 +319,7 @@ impl CallerLoop {
             0..3 => {
                 sleep(Duration::from_millis(self.dice.random_range(0..700))).await;
                 let answer = caller.post(&format!("/v1/jobs/{job}/cancel"), &json!({})).await;
-                self.notes.count(if answer == Answer::Broken { "cancels: broken" } else { "cancels: answered" });
+                self.notes.count(if answer.is_sure() { "cancels: answered" } else { "cancels: not answered" });
             }
             3..6 if self.notes.watching.fetch_add(1, Ordering::Relaxed) < WATCHERS => {
                 let (caller, blind, notes) = (caller.clone(), self.blind.clone(), self.notes.clone());

@@ -7,6 +7,9 @@ use crate::{
     faults::Done,
 };
 
+/// Places where one promise is broken that are told one by one.
+const SHOWN: usize = 10;
+
 /// One run.
 pub struct Report {
     pub seed: u64,
@@ -48,8 +51,14 @@ impl fmt::Display for Report {
             return write!(f, "  held, each of {}: {}", names.len(), names.join(", "));
         }
         writeln!(f, "  BROKEN, in {} places; run it again with --seed {seed}", self.broken.len())?;
-        for broken in self.broken.iter().take(50) {
-            writeln!(f, "    {broken}")?;
+        for check in checks::ALL {
+            let places: Vec<&Broken> = self.broken.iter().filter(|broken| broken.check == check.name).collect();
+            for broken in places.iter().take(SHOWN) {
+                writeln!(f, "    {broken}")?;
+            }
+            if places.len() > SHOWN {
+                writeln!(f, "    {}: and {} more", check.name, places.len() - SHOWN)?;
+            }
         }
         Ok(())
     }

@@ -273,7 +273,7 @@ const CASES: &[Case] = &[
     ),
     case(
         &["events_have_no_gaps"],
-        &["delete from switchyard.events where seq = 1 and job_id = (select id from switchyard.jobs where username = 'ada')"],
+        &["delete from switchyard.events where seq = 2 and job_id = (select id from switchyard.jobs where username = 'ada')"],
     ),
     case(
         &["events_have_no_gaps"],
