@@ -3,7 +3,7 @@
 create or replace function switchyard.claim(
     p_kind text, p_lane text, p_most int, p_places int, p_worker text, p_lease double precision, p_call uuid, p_again boolean
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     v_now timestamptz;
     v_joins uuid[];
@@ -89,7 +89,7 @@ $$;
 
 -- Extends leases and answers which are still held. Rows that somebody is changing are passed over: their holder is told the truth by the next beat.
 create or replace function switchyard.heartbeat(p_jobs uuid[], p_tokens bigint[], p_lease double precision) returns jsonb
-language sql security definer set search_path = pg_catalog, pg_temp as $$
+language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
     with held as (
         select j.id from unnest(p_jobs, p_tokens) as beat (id, token)
         join switchyard.jobs j on j.id = beat.id and j.run_token = beat.token
@@ -104,7 +104,7 @@ $$;
 
 -- Writes the progress of analyses that are still held.
 create or replace function switchyard.progress(p_jobs uuid[], p_tokens bigint[], p_percents smallint[], p_stages text[]) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     r record;
     v_moved switchyard.jobs;

@@ -1,4 +1,7 @@
 -- Parts that the other functions share.
+--
+-- Those that others call are made with enable_seqscan off: history makes the table of jobs large, what waits in it is small, and a plan that reads all of
+-- it is never right, whatever the statistics say after a burst.
 
 -- A job as its readers see it.
 create or replace function switchyard.job_document(j switchyard.jobs) returns jsonb
@@ -65,7 +68,7 @@ language sql stable as $$
     select coalesce((
         select jsonb_build_array(switchyard.queue(j)) from switchyard.jobs j
         where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') and leader_id is null and (run_at is null or run_at <= clock_timestamp())
-        limit 1), '[]')
+        order by turn limit 1), '[]')
 $$;
 
 create or replace function switchyard.effects(p_ready jsonb, p_events jsonb) returns jsonb

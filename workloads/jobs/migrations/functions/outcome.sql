@@ -24,11 +24,13 @@ end $$;
 -- Ends analyses well, with those that share their pipelines; what is not held by its token any more is passed over. Answers {job, effects} of each that
 -- was.
 create or replace function switchyard.complete_many(p_jobs uuid[], p_tokens bigint[], p_outputs jsonb[]) returns setof jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     v_now timestamptz;
     v_held uuid[];
     v_followers uuid[];
+    -- By lane: who may take the places.
+    v_next jsonb;
 begin
     select array_agg(id) into v_held from (
         select j.id from unnest(p_jobs, p_tokens) as held (id, token)
@@ -42,6 +44,8 @@ begin
     perform 1 from switchyard.tenants
     where id in (select tenant_id from switchyard.jobs where id = any(v_held || v_followers) and origin = 'api')
     order by id for no key update;
+    select jsonb_object_agg(lane, switchyard.next_in(lane)) into v_next
+    from (select distinct lane from switchyard.jobs where id = any(v_held)) lanes;
     v_now := clock_timestamp();
 
     return query
@@ -59,18 +63,16 @@ begin
     ), counted as (
         update switchyard.tenants t set running = running - e.n
         from (select tenant_id, count(*)::int as n from ended where origin = 'api' group by tenant_id) e where t.id = e.tenant_id
-    ), freed as (
-        select lane, switchyard.next_in(lane) as ready from (select distinct lane from ended where id = leader) lanes
     )
     select jsonb_build_object('job', e.leader, 'effects', switchyard.effects(
-        (select ready from freed f where f.lane = max(e.lane) filter (where e.id = e.leader)),
+        v_next -> max(e.lane) filter (where e.id = e.leader),
         jsonb_agg(switchyard.event(e.id, e.seq, 'completed', 100::smallint, 'completed', v_now))))
     from ended e group by e.leader;
 end $$;
 
 -- Ends a job well.
 create or replace function switchyard.complete(p_job uuid, p_token bigint, p_output jsonb, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
     r switchyard.jobs;
@@ -165,7 +167,7 @@ end $$;
 
 -- Ends an attempt badly, as its worker tells.
 create or replace function switchyard.fail(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin
@@ -177,7 +179,7 @@ end $$;
 
 -- Ends an attempt whose lease has run out.
 create or replace function switchyard.reap(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin
@@ -189,7 +191,7 @@ end $$;
 
 -- Hands a job back to its queue as if it had not been claimed.
 create or replace function switchyard.give_back(p_job uuid, p_token bigint) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin

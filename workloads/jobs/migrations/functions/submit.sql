@@ -6,7 +6,7 @@ create or replace function switchyard.submit(
     p_jobs uuid[], p_keys bytea[], p_usernames text[], p_forced boolean[], p_idem_keys text[], p_idem_hashes bytea[],
     p_tiers jsonb, p_lanes jsonb, p_wait boolean
 ) returns table (outcome text, tenant uuid, lane text, at timestamptz, charged bigint, balance bigint, coalesced boolean, document jsonb)
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_now timestamptz;
@@ -132,14 +132,14 @@ declare
     v_queued int;
 begin
     select count(*) into v_queued from (
-        select from switchyard.jobs where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') limit p_capacity
+        select from switchyard.jobs where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') order by turn limit p_capacity
     ) queued;
     if v_queued + 25600 < p_capacity then
         return p_capacity - v_queued;
     end if;
     perform pg_advisory_xact_lock(hashtextextended('switchyard lane ' || p_lane, 0));
     select count(*) into v_queued from (
-        select from switchyard.jobs where kind = 'general' and lane = p_lane and state = 'queued' limit p_capacity
+        select from switchyard.jobs where kind = 'general' and lane = p_lane and state = 'queued' order by turn limit p_capacity
     ) queued;
     return p_capacity - v_queued;
 end $$;

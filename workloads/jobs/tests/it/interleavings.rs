@@ -102,7 +102,7 @@ async fn random_interleavings_keep_the_books_balanced() {
             .query_one(
                 "select count(*) from switchyard.jobs j where j.parent_id is null and j.price > 0 and (
                     (select sum(amount) from switchyard.ledger l where l.job_id = j.id) <>
-                    case when j.state = 'dead' or (j.state = 'cancelled' and j.started_at is null) then 0 else -j.price end)",
+                    case when j.state = 'dead' or (j.state = 'cancelled' and (j.started_at is null or j.leader_id is not null)) then 0 else -j.price end)",
                 &[],
             )
             .await
