@@ -98,6 +98,14 @@ impl Machine {
         }
     }
 
+    /// How long it lets nothing through from `now` on; `None` when it lets something through.
+    pub fn retry_after(&self, now: Instant) -> Option<Duration> {
+        match self.phase {
+            Phase::Open { until } if now < until => Some(until - now),
+            _ => None,
+        }
+    }
+
     /// How often it has opened.
     pub const fn openings(&self) -> u64 {
         self.openings
@@ -210,6 +218,11 @@ impl Breaker {
     /// What it does with calls now.
     pub fn state(&self) -> State {
         self.machine().state(Instant::now())
+    }
+
+    /// How long it lets nothing through; `None` when it lets something through. Takes no leave.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.machine().retry_after(Instant::now())
     }
 
     /// How often it has opened since it was made.

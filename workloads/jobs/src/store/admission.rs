@@ -311,7 +311,7 @@ impl Store {
 
     /// The tenant that a key belongs to, unless it was revoked.
     pub async fn authenticate(&self, key: KeyHash) -> Result<Option<Tenant>, StoreError> {
-        self.optional(include_str!("../../sql/authenticate.sql"), &[(&key.0.as_slice(), Type::BYTEA)]).await
+        self.fresh().optional(include_str!("../../sql/authenticate.sql"), &[(&key.0.as_slice(), Type::BYTEA)]).await
     }
 
     /// What was answered before under an idempotency key: [`Admission::Replayed`] or [`Admission::IdempotencyConflict`]; `None` when it is new.
