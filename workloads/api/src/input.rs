@@ -31,11 +31,16 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte == b'[') {
             return Err(Problem::invalid("", "must be a JSON object"));
         }
-        let mut document = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut document).map_err(|error| explain(&error))?;
-        document.end().map_err(|_| Problem::invalid("", "goes on after the JSON document"))?;
-        Ok(Self(value))
+        serde_json::from_slice(&bytes).map(Self).or_else(|_| parse_for_words(&bytes).map(Self))
     }
+}
+
+/// As parsing a document, slower, to say where it is wrong.
+fn parse_for_words<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut document = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut document).map_err(|error| explain(&error))?;
+    document.end().map_err(|_| Problem::invalid("", "goes on after the JSON document"))?;
+    Ok(value)
 }
 
 /// `application/json` or `application/…+json`, whatever the parameters.

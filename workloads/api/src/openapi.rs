@@ -50,7 +50,7 @@ fn own_problems(operation: &str) -> &'static [ProblemType] {
         "cancel_job" => &[NotFound, AlreadyFinished],
         "admin_get_tenant" | "admin_create_key" | "admin_list_keys" | "admin_revoke_key" => &[NotFound],
         "admin_grant_credits" => &[NotFound, InsufficientCredits],
-        "admin_replay_dead" => &[NotFound, NotDead, InsufficientCredits],
+        "admin_replay_dead" => &[NotFound, NotDead, InsufficientCredits, ConcurrentLimit],
         "admin_discard_dead" | "admin_pause_lane" | "admin_resume_lane" => &[NotFound],
         _ => &[],
     }

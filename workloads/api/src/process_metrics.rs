@@ -1,5 +1,7 @@
 //! What the process' connections do, read when the metrics are.
 
+use std::sync::Arc;
+
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -7,11 +9,14 @@ use prometheus_client::{
 };
 use switchyard_jobs::{broker::Broker, cache::Cache, store::Store};
 
-/// Database connections, broker and cache of this process.
+use crate::gate::Gate;
+
+/// Database connections, broker, cache and requests of this process.
 pub struct Connections {
     pub store: Store,
     pub broker: Broker,
     pub cache: Cache,
+    pub gate: Arc<Gate>,
 }
 
 impl std::fmt::Debug for Connections {
@@ -30,6 +35,7 @@ impl Collector for Connections {
             ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
             ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
             ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),
+            ("switchyard_api_in_flight", "Requests that are worked on", self.gate.in_flight() as i64),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);

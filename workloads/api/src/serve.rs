@@ -1,13 +1,17 @@
 //! The API process from start to end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Parser;
 use prometheus_client::registry::Registry;
-use switchyard_contract::{
-    API_PORT, Config, Mount, OPERATIONS_PORT,
-    files::{BROKER_URI, CACHE_URI},
-};
+use switchyard_contract::{API_PORT, Config, Mount, OPERATIONS_PORT};
 use switchyard_jobs::{
     announce::Announcer,
     broker::Broker,
@@ -100,6 +104,22 @@ impl Listeners {
     }
 }
 
+/// Ready once the database has answered, and from then on: a database that is away is away for every process, and somebody has to answer what the
+/// cache and the replicas can, and the rest with when to come back.
+fn readiness(store: Store) -> Readiness {
+    let reached = Arc::new(AtomicBool::new(false));
+    Readiness::new().with_check(move || {
+        let (store, reached) = (store.clone(), reached.clone());
+        async move {
+            if !reached.load(Ordering::Relaxed) {
+                store.ping().await.map_err(|error| error.to_string())?;
+                reached.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    })
+}
+
 /// Serves until SIGTERM or SIGINT, and then until the open requests are answered.
 pub async fn run(options: Options, mount: &Mount) -> anyhow::Result<()> {
     let stop = shutdown::signal();
@@ -116,11 +136,12 @@ pub async fn until(
 ) -> anyhow::Result<()> {
     let config = Config::load(mount)?;
     let store = Store::connect(&config, mount)?;
-    let broker = Broker::connect(&mount.secret(BROKER_URI)?, "switchyard-api")?;
+    let broker = Broker::mounted(mount, "switchyard-api")?;
     let ttl = Duration::from_secs(config.analysis.result_ttl_seconds);
-    let cache = Cache::connect(&mount.secret(CACHE_URI)?, ttl)?;
+    let cache = Cache::mounted(mount, ttl)?;
     let admin_key = AdminKey::load(mount)?;
 
+    let gate = Arc::new(Gate::new(options.in_flight, PLACE_PATIENCE));
     let mut registry = Registry::default();
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
@@ -130,6 +151,7 @@ pub async fn until(
         store: store.clone(),
         broker: broker.clone(),
         cache: cache.clone(),
+        gate: gate.clone(),
     }));
 
     let announcer = Announcer::start(broker.clone());
@@ -145,7 +167,7 @@ pub async fn until(
         limiter: RateLimiter::new(cache, rate),
         identities: Default::default(),
         strangers: Strangers::new(options.unknown_keys_per_second),
-        gate: Gate::new(options.in_flight, PLACE_PATIENCE),
+        gate,
         watches: Watches::new(options.watches, options.watches_per_tenant),
         metrics,
         streams_end: streams_end.clone(),
@@ -154,11 +176,7 @@ pub async fn until(
     });
 
     let background = CancellationToken::new();
-    let probed = store.clone();
-    let readiness = Readiness::new().with_check(move || {
-        let store = probed.clone();
-        async move { store.ping().await.map_err(|error| error.to_string()) }
-    });
+    let readiness = readiness(store.clone());
     let operations = tokio::spawn(server::serve(
         listeners.operations,
         ops::router(Arc::new(registry), readiness.clone()),

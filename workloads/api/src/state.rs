@@ -36,7 +36,7 @@ pub struct Parts {
     pub limiter: RateLimiter,
     pub identities: Identities,
     pub strangers: Strangers,
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     pub watches: Arc<Watches>,
     pub metrics: HttpMetrics,
     /// Ends all event streams: the process goes away.
@@ -75,7 +75,7 @@ impl App {
 
     /// What a caller is told when the store did not answer.
     pub fn store_problem(&self, error: StoreError) -> Problem {
-        let wait = Duration::from_secs(2);
+        let wait = self.store.breaker().retry_after().unwrap_or(Duration::from_secs(2));
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "no database connection");

@@ -148,6 +148,20 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
 }
 
 #[tokio::test]
+async fn a_replay_keeps_within_what_its_tenant_may_run_at_once() {
+    let world = World::start().await;
+    let (admin, tenant) = (world.admin(), world.tenant("free", 10).await);
+    let dead = tenant.submit(&world.name("dead")).await;
+    world.kill(&dead, "profile-not-found").await;
+    let running = [tenant.submit(&world.name("one")).await, tenant.submit(&world.name("two")).await];
+    let refused = admin.post(&format!("/admin/v1/dead/{dead}/replay"), json!({})).await;
+    assert_eq!(refused.refusal(429, "concurrent-limit")["limit"], 2);
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    tenant.post(&format!("/v1/jobs/{}/cancel", running[0]), json!({})).await.expect(200);
+    admin.post(&format!("/admin/v1/dead/{dead}/replay"), json!({})).await.expect(200);
+}
+
+#[tokio::test]
 async fn lanes_are_shown_paused_and_resumed() {
     let world = World::start().await;
     let admin = world.admin();

@@ -1,13 +1,13 @@
 //! What is answered while the database or the cache is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
 use switchyard_contract::files;
 use switchyard_jobs::{
     store::migrate,
-    testing::{Postgres, Redis},
+    testing::{Postgres, Proxy, Redis},
 };
 
 use crate::world::{Client, World, mounted, put_secret, result_of};
@@ -19,6 +19,7 @@ async fn over_a_database_of_its_own() -> (Postgres, World, Client) {
     migrate(&mut database.client().await).await.unwrap();
     let world = World::over(mounted(&database.uri).await, |_| {}, &[]).await;
     let tenant = world.tenant("standard", 10).await;
+    assert_eq!(world.operations("/readyz").await.0, 200);
     (postgres, world, tenant)
 }
 
@@ -34,6 +35,7 @@ async fn cached_results_are_answered_to_known_keys_while_the_database_is_away() 
     let answer = tenant.post("/v1/analyses", ask.clone()).await;
     assert_eq!(answer.expect(200)["result"], result);
     assert_eq!(answer.header("x-cache"), "hit");
+    assert_eq!(world.operations("/readyz").await.0, 200, "nobody is left to answer from the cache");
     let profile = tenant.get(&format!("/v1/profiles/{name}")).await;
     assert_eq!(profile.expect(200)["result"], result_of(&name));
     assert_eq!(profile.header("x-cache"), "hit");
@@ -52,6 +54,10 @@ async fn cached_results_are_answered_to_known_keys_while_the_database_is_away() 
         let wait: u64 = answer.header("retry-after").parse().unwrap();
         assert!((1..=30).contains(&wait), "{wait}");
     }
+    // After three failures in a row the database is left alone for half a minute.
+    let answer = tenant.get("/v1/usage").await;
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((5..=30).contains(&wait), "{wait}");
 
     postgres.up().await;
     let back = async {
@@ -119,4 +125,79 @@ async fn without_the_cache_requests_are_admitted_and_revocations_ask_to_be_repea
     };
     tokio::time::timeout(Duration::from_secs(30), told).await.expect("the cache is not found again");
     redis.end();
+}
+
+#[tokio::test]
+async fn a_replica_answers_what_it_has_while_the_database_is_away_and_says_so() {
+    let primary = Postgres::own(&["fsync=off"]).await;
+    let database = primary.bare_database().await;
+    migrate(&mut database.client().await).await.unwrap();
+    let replica = primary.replica().await;
+    let mount = mounted(&database.uri).await;
+    let name = database.uri.rsplit('/').next().unwrap();
+    put_secret(mount.path(), files::DATABASE_REPLICA_URIS, &replica.uri(name));
+    let world = World::over(mount, |_| {}, &[]).await;
+    let tenant = world.tenant("standard", 10).await;
+    let id = tenant.submit("seen").await;
+    let fresh = tenant.get(&format!("/v1/jobs/{id}")).await;
+    fresh.expect(200);
+    assert_eq!(fresh.header("x-stale"), "");
+    primary.shown_by(&replica).await;
+
+    primary.kill();
+    let stale = tenant.get(&format!("/v1/jobs/{id}")).await;
+    assert_eq!(stale.expect(200)["state"], "queued");
+    assert_eq!(stale.header("x-stale"), "replica");
+    tenant.get("/v1/usage").await.expect(200);
+    // What it does not have, it may only not have yet.
+    tenant.get(&format!("/v1/jobs/{}", tenant.id)).await.refusal(503, "unavailable");
+    world.with_key("sk_stranger").get("/v1/usage").await.refusal(503, "unavailable");
+    tenant.post("/v1/analyses", json!({"username": "new"})).await.refusal(503, "unavailable");
+    tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.refusal(503, "unavailable");
+    replica.end();
+    primary.end();
+}
+
+/// An API before a database that can fall silent, with a tenant that has been seen.
+async fn over_a_database_that_can_fall_silent(options: &[&str]) -> (Proxy, World, Client) {
+    let server = switchyard_jobs::testing::postgres().await;
+    let proxy = Proxy::to(server.port()).await;
+    let uri = server.database().await.uri.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    let world = World::over(mounted(&uri).await, |_| {}, options).await;
+    let tenant = world.tenant("standard", 10).await;
+    tenant.get("/v1/usage").await.expect(200);
+    (proxy, world, tenant)
+}
+
+#[tokio::test]
+async fn a_request_ends_with_the_time_that_its_caller_gave_it() {
+    let (proxy, _world, tenant) = over_a_database_that_can_fall_silent(&[]).await;
+    proxy.silence();
+    let began = Instant::now();
+    for path in ["/v1/usage", "/v1/jobs"] {
+        let answer = tenant.get_with(path, &[("request-timeout", "0.5")]).await;
+        answer.refusal(503, "unavailable");
+    }
+    let body = json!({"username": "late"});
+    tenant.post_with("/v1/analyses", body, &[("request-timeout", "0.5")]).await.refusal(503, "unavailable");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn more_requests_than_there_are_places_are_asked_to_come_back() {
+    let (proxy, world, tenant) = over_a_database_that_can_fall_silent(&["--in-flight=1"]).await;
+    proxy.silence();
+    let (held, ()) = tokio::join!(tenant.get_with("/v1/usage", &[("request-timeout", "8")]), async {
+        while !world.operations("/metrics").await.1.contains("switchyard_api_in_flight 1") {
+            tokio::task::yield_now().await;
+        }
+        let refused = tenant.get("/v1/jobs").await;
+        let problem = refused.refusal(503, "unavailable");
+        assert!(problem["detail"].as_str().unwrap().contains("too much to do"), "{problem}");
+        assert_eq!(refused.header("retry-after"), "1");
+    });
+    held.refusal(503, "unavailable");
+    proxy.speak();
+    let (_, metrics) = world.operations("/metrics").await;
+    assert!(metrics.contains("switchyard_api_in_flight 0"), "{metrics}");
 }

@@ -174,3 +174,36 @@ async fn a_server_that_goes_away_says_so_to_its_watchers() {
     assert_eq!(code, CloseCode::Away);
     world.ended().await;
 }
+
+#[tokio::test]
+async fn watchers_have_places_of_their_own() {
+    let world = World::with_options(|_| {}, &["--watches=2", "--watches-per-tenant=1"]).await;
+    let watch = async |tenant: &Client, id: &str| {
+        tenant.open(&format!("/v1/jobs/{id}/events"), &[("accept", "text/event-stream")]).await
+    };
+    let tenants = [(); 3].map(|()| world.tenant("standard", 10));
+    let mut open = Vec::new();
+    for (number, tenant) in futures::future::join_all(tenants).await.into_iter().enumerate() {
+        let id = tenant.submit(&world.name("watched")).await;
+        let answer = watch(&tenant, &id).await;
+        if number == 2 {
+            assert_eq!(answer.status(), 503);
+            assert!(answer.headers().contains_key("retry-after"));
+            // Everything else goes on, and a place that comes free is given again.
+            tenant.get(&format!("/v1/jobs/{id}")).await.expect(200);
+            open.clear();
+            let place = async {
+                while watch(&tenant, &id).await.status() != 200 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(PATIENCE, place).await.expect("no place came free");
+        } else {
+            assert_eq!(answer.status(), 200);
+            let second = watch(&tenant, &id).await;
+            assert_eq!(second.status(), 429, "one tenant has one place");
+            assert!(second.headers().contains_key("retry-after"));
+            open.push(answer);
+        }
+    }
+}
