@@ -14,8 +14,15 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncCommands as _, Client, RedisError, Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
+use redis::{
+    AsyncCommands as _, Client, IntoConnectionInfo as _, RedisError, Script, TlsCertificates,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
 use secrecy::{ExposeSecret, SecretString};
+use switchyard_contract::{
+    Mount,
+    files::{CACHE_CA, CACHE_URI, FileError},
+};
 use tokio::time::timeout;
 
 use crate::resilience::{Breaker, Policy};
@@ -30,10 +37,18 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 /// A Redis that is away costs nobody any patience for long.
 const LEFT_ALONE: Policy = Policy { failures: 5, open_for: Duration::from_secs(1) };
 
-/// The cache Secret's `uri` is no address. Never holds the address, which may carry a password.
+/// Why the cache's address cannot be used. Never holds the address, which may carry a password.
 #[derive(Debug, thiserror::Error)]
-#[error("the cache Secret's 'uri' is not a Redis address: {0}; write redis://:password@host:6379/0")]
-pub struct CacheAddressError(String);
+pub enum CacheAddressError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the cache Secret's 'uri' is not a Redis address: {0}; write redis://:password@host:6379/0")]
+    Invalid(String),
+    #[error(
+        "the cache Secret's 'ca.crt' cannot be used: {0}; put the certificate in PEM that the server's certificate is signed with"
+    )]
+    Roots(String),
+}
 
 /// Redis did not answer, in time or at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,8 +85,27 @@ pub struct Cache {
 impl Cache {
     /// A cache that keeps results for `ttl`. Connects when it is needed. Needs a running tokio runtime.
     pub fn connect(uri: &SecretString, ttl: Duration) -> Result<Self, CacheAddressError> {
-        let invalid = |error: RedisError| CacheAddressError(error.to_string());
-        let client = Client::open(uri.expose_secret()).map_err(invalid)?;
+        Self::at(Client::open(uri.expose_secret()).map_err(invalid)?, ttl)
+    }
+
+    /// As [`Cache::connect`], to the cache whose address is mounted. To `rediss`, trusting the roots in `cache/ca.crt` where they are mounted, else those
+    /// that browsers trust.
+    pub fn mounted(mount: &Mount, ttl: Duration) -> Result<Self, CacheAddressError> {
+        let uri = mount.secret(CACHE_URI)?;
+        let Some(roots) = mount.optional_secret(CACHE_CA)? else { return Self::connect(&uri, ttl) };
+        // Without encryption there is nothing to check, and the client would take it for a mistake.
+        if !uri.expose_secret().starts_with("rediss:") {
+            return Self::connect(&uri, ttl);
+        }
+        // Told apart here, since what the client says of either is the same.
+        let address = uri.expose_secret().into_connection_info().map_err(invalid)?;
+        let root_cert = Some(roots.expose_secret().as_bytes().to_vec());
+        let client = Client::build_with_tls(address, TlsCertificates { client_tls: None, root_cert })
+            .map_err(|error| CacheAddressError::Roots(error.to_string()))?;
+        Self::at(client, ttl)
+    }
+
+    fn at(client: Client, ttl: Duration) -> Result<Self, CacheAddressError> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_response_timeout(Some(WRITE_PATIENCE))
@@ -146,4 +180,8 @@ impl Cache {
             CacheAway
         })
     }
+}
+
+fn invalid(error: RedisError) -> CacheAddressError {
+    CacheAddressError::Invalid(error.to_string())
 }

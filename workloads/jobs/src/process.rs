@@ -4,10 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use switchyard_contract::{
-    Config, Mount, OPERATIONS_PORT,
-    files::{BROKER_URI, CACHE_URI, FileError},
-};
+use switchyard_contract::{Config, Mount, OPERATIONS_PORT};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,6 +20,8 @@ use crate::{
 
 /// How a worker runs; what it works on comes from the mounted configuration.
 #[derive(Debug, Clone, Args)]
+// A program may have options of the same name around these.
+#[group(skip)]
 pub struct Options {
     /// Where probes and metrics are answered.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], OPERATIONS_PORT)))]
@@ -35,8 +34,6 @@ pub struct Options {
 /// Why a worker process could not begin, or ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    #[error(transparent)]
-    File(#[from] FileError),
     #[error(transparent)]
     Database(#[from] AddressError),
     #[error(transparent)]
@@ -63,17 +60,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads what is mounted and prepares the connections, which are made when they are needed. `client` names the process to the broker. From
-    /// here on SIGTERM is heeded. Needs a running tokio runtime.
-    pub fn open(mount: &Mount, client: &str) -> Result<Self, ProcessError> {
+    /// Prepares the connections that `config` describes, which are made when they are needed. `client` names the process to the broker. From here
+    /// on SIGTERM is heeded. Needs a running tokio runtime.
+    pub fn open(config: Config, mount: &Mount, client: &str) -> Result<Self, ProcessError> {
         let stop = shutdown::signal();
-        let config = Arc::new(Config::load(mount)?);
+        let config = Arc::new(config);
         let store = Store::connect(&config, mount)?;
-        let broker = Broker::connect(&mount.secret(BROKER_URI)?, client)?;
+        let broker = Broker::mounted(mount, client)?;
         let ttl = Duration::from_secs(config.analysis.result_ttl_seconds);
-        let cache = Cache::connect(&mount.secret(CACHE_URI)?, ttl)?;
+        let cache = Cache::mounted(mount, ttl)?;
         let mut registry = Registry::default();
         let breakers = Breakers::register(&mut registry);
+        let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
+        stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
         Ok(Self { config, cache, registry, breakers, store, broker, stop })
     }
 

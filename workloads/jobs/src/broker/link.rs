@@ -3,18 +3,24 @@ use std::{sync::Arc, time::Duration};
 use lapin::{
     Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{ConfirmSelectOptions, ExchangeDeclareOptions},
+    runtime::default_runtime,
+    tcp::OwnedTLSConfig,
     types::FieldTable,
-    uri::AMQPUri,
 };
 use rand::Rng as _;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+use switchyard_contract::Mount;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{BrokerError, JOBS_EXCHANGE, topology};
+use super::{
+    BrokerError, JOBS_EXCHANGE,
+    address::{BrokerAddress, BrokerAddressError},
+    topology,
+};
 
 /// Longest wait for an answer before a connection counts as dead.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -24,12 +30,6 @@ const CONNECT: Duration = Duration::from_secs(15);
 const PROBE: Duration = Duration::from_secs(10);
 /// Longest wait between two attempts to connect.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-const HEARTBEAT_SECONDS: u16 = 10;
-
-/// The broker Secret's `uri` is no address. Never holds the address, which carries a password.
-#[derive(Debug, thiserror::Error)]
-#[error("the broker Secret's 'uri' is not an AMQP address: {0}; write amqp://user:password@host:5672/vhost")]
-pub struct BrokerAddressError(pub(crate) String);
 
 /// A connection as long as it lasts.
 #[derive(Clone)]
@@ -55,7 +55,15 @@ pub struct Broker {
 impl Broker {
     /// Begins to connect, and goes on for as long as the broker lives. Needs a running tokio runtime. `name` is what the broker's management shows.
     pub fn connect(uri: &SecretString, name: &str) -> Result<Self, BrokerAddressError> {
-        let uri = parse(uri)?;
+        Ok(Self::at(BrokerAddress::parse(uri)?, name))
+    }
+
+    /// As [`Broker::connect`], to the broker whose address is mounted, trusting the roots that are.
+    pub fn mounted(mount: &Mount, name: &str) -> Result<Self, BrokerAddressError> {
+        Ok(Self::at(BrokerAddress::mounted(mount)?, name))
+    }
+
+    fn at(address: BrokerAddress, name: &str) -> Self {
         let (sender, link) = watch::channel(None);
         let (ended_sender, ended) = watch::channel(false);
         let stop = CancellationToken::new();
@@ -63,12 +71,12 @@ impl Broker {
         tokio::spawn({
             let stop = stop.clone();
             async move {
-                supervise(&uri, &name, &sender, &stop).await;
+                supervise(&address, &name, &sender, &stop).await;
                 sender.send_replace(None);
                 ended_sender.send_replace(true);
             }
         });
-        Ok(Self { link, _guard: Arc::new(stop.clone().drop_guard()), stop, ended })
+        Self { link, _guard: Arc::new(stop.clone().drop_guard()), stop, ended }
     }
 
     /// Whether there is a connection now.
@@ -98,38 +106,22 @@ impl Broker {
 }
 
 /// Connects once and closes again; for the set-up, which wants to know why not.
-pub(crate) async fn try_once(uri: &SecretString) -> Result<Result<(), BrokerError>, BrokerAddressError> {
-    let uri = parse(uri)?;
-    Ok(match open(&uri, "switchyard-setup").await {
-        Ok(link) => {
-            let _ = timeout(ANSWER, link.connection.close(200, "done".into())).await;
-            Ok(())
-        }
-        Err(error) => Err(error),
-    })
+pub(crate) async fn try_once(address: &BrokerAddress) -> Result<(), BrokerError> {
+    let link = open(address, "switchyard-setup").await?;
+    let _ = timeout(ANSWER, link.connection.close(200, "done".into())).await;
+    Ok(())
 }
 
-/// `host:port` of an address, for messages.
-pub(crate) fn host(uri: &SecretString) -> Result<String, BrokerAddressError> {
-    let uri = parse(uri)?;
-    Ok(format!("{}:{}", uri.authority.host, uri.authority.port))
-}
-
-fn parse(uri: &SecretString) -> Result<AMQPUri, BrokerAddressError> {
-    let mut uri: AMQPUri = uri.expose_secret().parse().map_err(BrokerAddressError)?;
-    if uri.vhost.is_empty() {
-        // 'amqp://host/' means the virtual host '' to the letter, and '/' to everyone who writes it.
-        uri.vhost = "/".to_owned();
-    }
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    Ok(uri)
-}
-
-async fn supervise(uri: &AMQPUri, name: &str, sender: &watch::Sender<Option<Link>>, stop: &CancellationToken) {
+async fn supervise(
+    address: &BrokerAddress,
+    name: &str,
+    sender: &watch::Sender<Option<Link>>,
+    stop: &CancellationToken,
+) {
     let mut backoff = Duration::from_millis(100);
     loop {
         let opened = tokio::select! {
-            opened = open(uri, name) => opened,
+            opened = open(address, name) => opened,
             () = stop.cancelled() => return,
         };
         match opened {
@@ -156,10 +148,12 @@ async fn supervise(uri: &AMQPUri, name: &str, sender: &watch::Sender<Option<Link
     }
 }
 
-async fn open(uri: &AMQPUri, name: &str) -> Result<Link, BrokerError> {
+async fn open(address: &BrokerAddress, name: &str) -> Result<Link, BrokerError> {
     let opening = async {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = Connection::connect_uri(uri.clone(), properties).await?;
+        let tls = OwnedTLSConfig { identity: None, cert_chain: address.roots.clone() };
+        let connection =
+            Connection::connect_uri_with_config(address.uri.clone(), properties, tls, default_runtime()?).await?;
         let tickets = connection.create_channel().await?;
         topology::declare(&tickets).await?;
         tickets.confirm_select(ConfirmSelectOptions::default()).await?;

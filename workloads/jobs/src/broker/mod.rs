@@ -4,15 +4,18 @@
 //! kept here that the store does not know: a ticket that is lost is sent again by the relay, one that comes twice leads to nothing.
 //! One [`Broker`] holds one supervised connection, made anew whenever it breaks or falls silent.
 
+mod address;
 mod consume;
 mod link;
 mod publish;
 mod subscribe;
 mod topology;
 
+pub(crate) use address::BrokerAddress;
+pub use address::BrokerAddressError;
 pub use consume::{Intake, Message, WIDEST};
-pub use link::{Broker, BrokerAddressError};
-pub(crate) use link::{host, try_once};
+pub use link::Broker;
+pub(crate) use link::try_once;
 pub use publish::{JOBS_A_MESSAGE, Published};
 pub use subscribe::EventFeed;
 pub use topology::{DELIVERY_LIMIT, EVENTS_EXCHANGE, JOBS_EXCHANGE};

@@ -1,19 +1,18 @@
 use lapin::{ErrorKind, protocol::AMQPErrorKind};
-use switchyard_contract::{Mount, files::BROKER_URI};
+use switchyard_contract::Mount;
 
 use super::{Attempt, Component, SetupError, reach};
-use crate::broker::{BrokerError, host, try_once};
+use crate::broker::{BrokerAddress, BrokerError, try_once};
 
 /// Connects once, which declares queues and exchanges.
 pub(super) async fn prepare(mount: &Mount) -> Result<(), SetupError> {
     let failed = |message: String| SetupError::new(Component::Broker, message);
-    let uri = mount.secret(BROKER_URI).map_err(|error| failed(error.to_string()))?;
-    let host = host(&uri).map_err(|error| failed(error.to_string()))?;
+    let address = BrokerAddress::mounted(mount).map_err(|error| failed(error.to_string()))?;
+    let host = address.host();
     reach(Component::Broker, || async {
-        match try_once(&uri).await {
-            Err(error) => Attempt::Hopeless(error.to_string()),
-            Ok(Ok(())) => Attempt::Reached(()),
-            Ok(Err(error)) => trouble(&host, &error),
+        match try_once(&address).await {
+            Ok(()) => Attempt::Reached(()),
+            Err(error) => trouble(&host, &error),
         }
     })
     .await
@@ -44,6 +43,9 @@ fn trouble(host: &str, error: &BrokerError) -> Attempt<()> {
         )),
         ErrorKind::IOError(error) if error.to_string().contains("lookup address") => Attempt::NotYet(format!(
             "the host of {host} is unknown (no such name): correct the address in the broker Secret"
+        )),
+        ErrorKind::IOError(error) if error.to_string().contains("certificate") => Attempt::Hopeless(format!(
+            "no encrypted connection to RabbitMQ at {host}: {error}; correct the address or the certificates in 'ca.crt' in the broker Secret"
         )),
         _ => Attempt::NotYet(format!("RabbitMQ at {host} cannot be reached: {refusal}")),
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use switchyard_contract::{Mount, files::CACHE_URI};
+use switchyard_contract::Mount;
 
 use super::{Attempt, Component, SetupError, reach};
 use crate::cache::Cache;
@@ -8,8 +8,7 @@ use crate::cache::Cache;
 /// Asks Redis for a sign of life.
 pub(super) async fn check(mount: &Mount) -> Result<(), SetupError> {
     let failed = |message: String| SetupError::new(Component::Cache, message);
-    let uri = mount.secret(CACHE_URI).map_err(|error| failed(error.to_string()))?;
-    let cache = Cache::connect(&uri, Duration::ZERO).map_err(|error| failed(error.to_string()))?;
+    let cache = Cache::mounted(mount, Duration::ZERO).map_err(|error| failed(error.to_string()))?;
     let cache = &cache;
     reach(Component::Cache, || async move {
         match cache.ping().await {
@@ -23,6 +22,9 @@ pub(super) async fn check(mount: &Mount) -> Result<(), SetupError> {
                     "Redis refused the login (wrong or missing password): correct the cache Secret's 'uri'".to_owned(),
                 )
             }
+            Err(error) if error.contains("certificate") => Attempt::Hopeless(format!(
+                "no encrypted connection to Redis: {error}; correct the address or the certificates in 'ca.crt' in the cache Secret"
+            )),
             Err(error) => Attempt::NotYet(format!(
                 "Redis cannot be reached: {error}; is it running, and is the address in the cache Secret right?"
             )),

@@ -38,7 +38,12 @@ impl Certificates {
 
     /// The authority's certificate, in PEM.
     pub fn authority(&self) -> String {
-        fs::read_to_string(self.folder.join("ca.crt")).expect("the certificate was made")
+        fs::read_to_string(self.authority_file()).expect("the certificate was made")
+    }
+
+    /// File of the authority's certificate.
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.join("ca.crt")
     }
 
     /// File of the server's certificate.

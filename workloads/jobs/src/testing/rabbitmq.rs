@@ -11,7 +11,10 @@ use std::{
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::server::{folder, free_port, give, listening, other_user, start, tied};
+use super::{
+    Certificates,
+    server::{folder, free_port, give, listening, other_user, start, tied},
+};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// Made at the start, since every call of rabbitmqctl costs seconds.
@@ -25,6 +28,8 @@ pub struct Rabbit {
     folder: PathBuf,
     user: Option<(String, u32, u32)>,
     vhosts: AtomicU32,
+    /// Takes encrypted connections alone.
+    encrypted: bool,
     /// Pid of the running server.
     starts: Mutex<u32>,
 }
@@ -32,16 +37,21 @@ pub struct Rabbit {
 /// This test binary's RabbitMQ, started at the first call.
 pub async fn rabbitmq() -> &'static Rabbit {
     static SERVER: OnceCell<Rabbit> = OnceCell::const_new();
-    SERVER.get_or_init(Rabbit::begin).await
+    SERVER.get_or_init(|| Rabbit::begin(None)).await
 }
 
 impl Rabbit {
     /// A server of the caller's own, to be restarted at will.
     pub async fn own() -> Self {
-        Self::begin().await
+        Self::begin(None).await
     }
 
-    async fn begin() -> Self {
+    /// A server of the caller's own that takes encrypted connections alone.
+    pub async fn encrypted(certificates: &Certificates) -> Self {
+        Self::begin(Some(certificates)).await
+    }
+
+    async fn begin(certificates: Option<&Certificates>) -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         assert!(std::path::Path::new(SERVER).exists(), "RabbitMQ is not installed (package rabbitmq-server)");
         let folder = folder(&format!("rabbitmq{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
@@ -59,10 +69,20 @@ impl Rabbit {
             |name: &str, text: String| fs::write(folder.join(name), text).expect("the server's folder can be written");
         write("definitions.json", definitions.to_string());
         write("enabled_plugins", "[].\n".to_owned());
+        let listener = match certificates {
+            None => format!("listeners.tcp.default = 127.0.0.1:{port}"),
+            Some(certificates) => format!(
+                "listeners.tcp = none\nlisteners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {}\n\
+                 ssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none",
+                certificates.authority_file().display(),
+                certificates.certificate().display(),
+                certificates.key().display(),
+            ),
+        };
         write(
             "rabbitmq.conf",
             format!(
-                "listeners.tcp.default = 127.0.0.1:{port}\nload_definitions = {}\nlog.console = true\nlog.console.level = warning\n\
+                "{listener}\nload_definitions = {}\nlog.console = true\nlog.console.level = warning\n\
                  log.file = false\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n",
                 folder.join("definitions.json").display()
             ),
@@ -80,6 +100,7 @@ impl Rabbit {
             folder,
             user,
             vhosts: AtomicU32::new(0),
+            encrypted: certificates.is_some(),
             starts: Mutex::new(0),
         };
         // A name server of our own, since one that Erlang starts by itself outlives everything.
@@ -149,6 +170,10 @@ impl Rabbit {
     pub fn vhost(&self) -> String {
         let number = self.vhosts.fetch_add(1, Ordering::Relaxed);
         assert!(number < VHOSTS, "more tests than virtual hosts");
-        format!("amqp://test:test@127.0.0.1:{}/test{number}", self.port)
+        if self.encrypted {
+            format!("amqps://test:test@localhost:{}/test{number}", self.port)
+        } else {
+            format!("amqp://test:test@127.0.0.1:{}/test{number}", self.port)
+        }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::server::{folder, free_port, listening, start, tied};
+use super::{
+    Certificates,
+    server::{folder, free_port, listening, start, tied},
+};
 
 const DATABASES: u32 = 256;
 
@@ -15,6 +18,8 @@ const DATABASES: u32 = 256;
 pub struct Redis {
     port: u16,
     folder: PathBuf,
+    /// Takes encrypted connections alone.
+    certificates: Option<Certificates>,
     databases: AtomicU32,
 }
 
@@ -28,19 +33,25 @@ impl Redis {
     /// A server of the caller's own, to be killed and started at will. It keeps nothing on disk.
     pub async fn own() -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
-        Self::begin(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed))).await
+        Self::begin(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed)), None).await
+    }
+
+    /// A server of the caller's own that takes encrypted connections alone.
+    pub async fn encrypted(certificates: Certificates) -> Self {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        Self::begin(&format!("redis-tls{}", SERVERS.fetch_add(1, Ordering::Relaxed)), Some(certificates)).await
     }
 
     async fn start() -> Self {
-        Self::begin("redis").await
+        Self::begin("redis", None).await
     }
 
-    async fn begin(name: &str) -> Self {
+    async fn begin(name: &str, certificates: Option<Certificates>) -> Self {
         assert!(
             std::path::Path::new("/usr/bin/redis-server").exists(),
             "Redis is not installed (package redis-server)"
         );
-        let redis = Self { port: free_port(), folder: folder(name), databases: AtomicU32::new(0) };
+        let redis = Self { port: free_port(), folder: folder(name), certificates, databases: AtomicU32::new(0) };
         redis.up().await;
         redis
     }
@@ -49,7 +60,18 @@ impl Redis {
     pub async fn up(&self) {
         let mut server = tied("/usr/bin/redis-server", "KILL", None);
         server.current_dir(&self.folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        server.args(["--port", &self.port.to_string(), "--databases", &DATABASES.to_string()]);
+        server.args(["--databases", &DATABASES.to_string()]);
+        match &self.certificates {
+            None => server.args(["--port", &self.port.to_string()]),
+            Some(certificates) => server
+                .args(["--port", "0", "--tls-port", &self.port.to_string(), "--tls-auth-clients", "no"])
+                .arg("--tls-cert-file")
+                .arg(certificates.certificate())
+                .arg("--tls-key-file")
+                .arg(certificates.key())
+                .arg("--tls-ca-cert-file")
+                .arg(certificates.authority_file()),
+        };
         server.arg("--pidfile").arg(self.folder.join("pid"));
         let log = self.folder.join("log");
         start(server, &log);
@@ -74,6 +96,9 @@ impl Redis {
     pub fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         assert!(number < DATABASES, "more tests than databases");
-        format!("redis://127.0.0.1:{}/{number}", self.port)
+        match &self.certificates {
+            None => format!("redis://127.0.0.1:{}/{number}", self.port),
+            Some(_) => format!("rediss://localhost:{}/{number}", self.port),
+        }
     }
 }

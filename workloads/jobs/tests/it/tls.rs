@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use switchyard_contract::{Role, Workload};
 use switchyard_jobs::{
-    setup,
+    broker::Broker,
+    setup::{self, Component},
     store::{Store, StoreError},
-    testing::{Certificates, Postgres},
+    testing::{Certificates, Postgres, Rabbit, Redis, postgres},
 };
 use tokio::time::timeout;
 
@@ -98,6 +99,35 @@ async fn set_up_says_what_is_wrong_with_a_certificate() {
         assert!(error.message.contains(words) && error.message.contains("'ca.crt'"), "{}", error.message);
     }
     server.end();
+}
+
+#[tokio::test]
+async fn a_cache_and_a_broker_are_trusted_when_a_mounted_root_has_signed_for_them() {
+    let (ours, theirs) = (Certificates::new(&["rabbitmq", "nobody"]), Certificates::new(&["rabbitmq", "nobody"]));
+    let (roots, strange) = (ours.authority(), theirs.authority());
+    let rabbit = Rabbit::encrypted(&ours).await;
+    let redis = Redis::encrypted(ours).await;
+    let folder = Folder::new("tls-others");
+    folder.secret("database", "uri", &postgres().await.bare_database().await.uri);
+    folder.secret("broker", "uri", &rabbit.vhost());
+    folder.secret("cache", "uri", &redis.database());
+    folder.secret("broker", "ca.crt", &roots);
+    folder.secret("cache", "ca.crt", &roots);
+    // Set-up connects to both.
+    let bare = config(Workload::Setup { roles: Vec::new() }, Role::Api);
+    setup::run(&bare, &folder.mount()).await.unwrap();
+    let broker = Broker::mounted(&folder.mount(), "test").unwrap();
+    timeout(Duration::from_secs(20), broker.connected()).await.expect("the broker is not reached");
+    broker.close().await;
+
+    folder.secret("cache", "ca.crt", &strange);
+    let error = setup::run(&bare, &folder.mount()).await.unwrap_err();
+    assert!(error.component == Component::Cache && error.message.contains("'ca.crt'"), "{error}");
+    folder.secret("broker", "ca.crt", &strange);
+    let error = setup::run(&bare, &folder.mount()).await.unwrap_err();
+    assert!(error.component == Component::Broker && error.message.contains("'ca.crt'"), "{error}");
+    rabbit.kill();
+    redis.end();
 }
 
 async fn by_client(uri: &str) -> tokio_postgres::Client {

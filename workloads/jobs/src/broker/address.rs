@@ -1,0 +1,49 @@
+use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
+use switchyard_contract::{
+    Mount,
+    files::{BROKER_CA, BROKER_URI, FileError},
+};
+
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// Why the broker's address cannot be used. Never holds the address, which carries a password.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerAddressError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the broker Secret's 'uri' is not an AMQP address: {0}; write amqp://user:password@host:5672/vhost")]
+    Invalid(String),
+}
+
+/// Where the broker is, as whom to log in, and whose certificate it may show.
+#[derive(Clone)]
+pub(crate) struct BrokerAddress {
+    pub(super) uri: AMQPUri,
+    /// Roots in PEM besides the system's; they matter to `amqps` alone.
+    pub(super) roots: Option<String>,
+}
+
+impl BrokerAddress {
+    /// The address in `broker/uri`, with the roots in `broker/ca.crt` where they are mounted.
+    pub(crate) fn mounted(mount: &Mount) -> Result<Self, BrokerAddressError> {
+        let roots = mount.optional_secret(BROKER_CA)?.map(|roots| roots.expose_secret().to_owned());
+        Ok(Self { roots, ..Self::parse(&mount.secret(BROKER_URI)?)? })
+    }
+
+    /// An address with the system's roots.
+    pub(super) fn parse(uri: &SecretString) -> Result<Self, BrokerAddressError> {
+        let mut uri: AMQPUri = uri.expose_secret().parse().map_err(BrokerAddressError::Invalid)?;
+        if uri.vhost.is_empty() {
+            // 'amqp://host/' means the virtual host '' to the letter, and '/' to everyone who writes it.
+            uri.vhost = "/".to_owned();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        Ok(Self { uri, roots: None })
+    }
+
+    /// `host:port`, for messages.
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+}
