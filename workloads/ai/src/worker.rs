@@ -24,8 +24,9 @@ pub struct Options {
 
 /// Runs until SIGTERM.
 pub async fn run(options: Options, model: PathBuf, mount: &Mount) -> anyhow::Result<()> {
-    let mut process = Process::open(mount, "switchyard-ai")?;
-    check(&process.config)?;
+    let config = Config::load(mount)?;
+    check(&config)?;
+    let mut process = Process::open(config, mount, "switchyard-ai")?;
 
     // A worker whose model cannot even start ends here: a roll-out then stops with the workers before it still at work.
     let threads = options.model_threads.map_or_else(processors, usize::from);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use switchyard_contract::Mount;
+use switchyard_contract::{Config, Mount};
 use switchyard_jobs::{
     process::{Options, Process},
     telemetry,
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options, mount: &Mount) -> anyhow::Result<()> {
-    let mut process = Process::open(mount, "switchyard-worker")?;
+    let mut process = Process::open(Config::load(mount)?, mount, "switchyard-worker")?;
     let (cache, breakers) = (process.cache.clone(), process.breakers.clone());
     let handler = workers::handler(&process.config, mount, cache, &mut process.registry, &breakers)?;
     // The work is calls to others: nothing in this process can go wrong so that a restart would mend it.

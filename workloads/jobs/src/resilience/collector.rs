@@ -1,6 +1,7 @@
 //! Circuit breakers as `/metrics` shows them.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -26,7 +27,7 @@ impl Breakers {
         breakers
     }
 
-    /// Shows one more, which has a name of its own.
+    /// Shows one more. Those of the same name are shown as one: what the worst of them does, and all of their openings.
     pub fn add(&self, breaker: Breaker) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(breaker);
     }
@@ -34,20 +35,23 @@ impl Breakers {
 
 impl Collector for Breakers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let breakers = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut shown: BTreeMap<&'static str, (i64, u64)> = BTreeMap::new();
+        for breaker in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let (state, openings) = shown.entry(breaker.name()).or_default();
+            *state = breaker.state().as_gauge().max(*state);
+            *openings += breaker.openings();
+        }
         let help = "What a circuit breaker does with calls: 0 closed, 1 half-open, 2 open";
         let mut states =
             encoder.encode_descriptor("switchyard_circuit_breaker_state", help, None, MetricType::Gauge)?;
-        for breaker in &breakers {
-            let state = ConstGauge::new(breaker.state().as_gauge());
-            state.encode(states.encode_family(&[("breaker", breaker.name())])?)?;
+        for (name, (state, _)) in &shown {
+            ConstGauge::new(*state).encode(states.encode_family(&[("breaker", *name)])?)?;
         }
         let help = "How often a circuit breaker has opened";
         let mut openings =
             encoder.encode_descriptor("switchyard_circuit_breaker_openings", help, None, MetricType::Counter)?;
-        for breaker in &breakers {
-            let opened = ConstCounter::new(breaker.openings());
-            opened.encode(openings.encode_family(&[("breaker", breaker.name())])?)?;
+        for (name, (_, opened)) in &shown {
+            ConstCounter::new(*opened).encode(openings.encode_family(&[("breaker", *name)])?)?;
         }
         Ok(())
     }
@@ -63,21 +67,23 @@ mod tests {
     use crate::resilience::Policy;
 
     #[tokio::test]
-    async fn every_breaker_is_shown_under_its_name_as_it_is_now() {
+    async fn breakers_are_shown_under_their_names_as_they_are_now() {
         let mut registry = Registry::default();
         let breakers = Breakers::register(&mut registry);
         let one = || Policy { failures: 1, open_for: Duration::from_secs(60) };
         let (first, second) = (Breaker::new("first", one()), Breaker::new("second", one()));
         breakers.add(first.clone());
-        breakers.add(second);
+        breakers.add(second.clone());
+        breakers.add(Breaker::new("second", one()));
         first.missed();
+        second.missed();
         let mut shown = String::new();
         encode(&mut shown, &registry).expect("encodes");
         for line in [
             r#"switchyard_circuit_breaker_state{breaker="first"} 2"#,
-            r#"switchyard_circuit_breaker_state{breaker="second"} 0"#,
+            r#"switchyard_circuit_breaker_state{breaker="second"} 2"#,
             r#"switchyard_circuit_breaker_openings_total{breaker="first"} 1"#,
-            r#"switchyard_circuit_breaker_openings_total{breaker="second"} 0"#,
+            r#"switchyard_circuit_breaker_openings_total{breaker="second"} 1"#,
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
         }
