@@ -25,11 +25,10 @@ use crate::ground::trouble;
 const LEASE: Duration = Duration::from_secs(3600);
 
 impl Run<'_> {
-    /// Does the operation to both. What it picks is picked once, from what the reference knows; where there is nothing to pick, nothing is done.
-    pub async fn both(&mut self, operation: &Operation) -> Result<Both, StoreError> {
+    /// Does the operation to both. What it picks is picked once, from what the reference knows; `None` where there is nothing to pick.
+    pub async fn both(&mut self, operation: &Operation) -> Result<Option<Both>, StoreError> {
         use Operation as O;
-        let nothing = Both::plain(Outcome::Done, Outcome::Done, None);
-        match operation {
+        let both = match operation {
             O::Submit { tenant, username, forced, key } => self.submit(*tenant, *username, *forced, *key).await,
             O::Claim { kind, lane, most } => self.claim(*kind, *lane, *most).await,
             O::Heartbeat { claims } => {
@@ -41,7 +40,7 @@ impl Run<'_> {
             O::Pause { kind, lane, paused } => {
                 self.reference.pause(*kind, *lane, *paused);
                 self.world.store.pause(*kind, *lane, *paused).await?;
-                Ok(nothing)
+                Ok(Both::done())
             }
             O::Grant { tenant, amount } => {
                 let said = self.world.store.grant_credits(self.names.tenants[*tenant], *amount, "test").await?;
@@ -50,37 +49,35 @@ impl Run<'_> {
             }
             O::Ripen => {
                 self.reference.ripen();
-                self.world
-                    .execute("update switchyard.jobs set run_at = clock_timestamp() where run_at is not null")
-                    .await;
-                Ok(nothing)
+                let sql = "update switchyard.jobs set run_at = clock_timestamp() where run_at is not null";
+                self.world.execute(sql).await;
+                Ok(Both::done())
             }
             O::Reap => self.reap().await,
-            O::Cancel { job, meddling } => match self.job(*job, |job| !job.ended()) {
-                Some(number) => self.cancel(number, *meddling).await,
-                None => Ok(nothing),
-            },
-            O::Replay { job } => match self.job(*job, |job| job.state == JobState::Dead) {
-                Some(number) => self.replay(number).await,
-                None => Ok(nothing),
-            },
-            O::Discard { job } => match self.job(*job, |job| job.state == JobState::Dead) {
-                Some(number) => {
-                    let said = Outcome::Answer(self.world.store.discard(self.ids[number]).await?);
-                    Ok(Both::plain(self.reference.discard(number), said, None))
-                }
-                None => Ok(nothing),
-            },
+            O::Cancel { job, meddling } => {
+                let Some(number) = self.job(*job, |job| !job.ended()) else { return Ok(None) };
+                self.cancel(number, *meddling).await
+            }
+            O::Replay { job } => {
+                let Some(number) = self.job(*job, |job| job.state == JobState::Dead) else { return Ok(None) };
+                self.replay(number).await
+            }
+            O::Discard { job } => {
+                let Some(number) = self.job(*job, |job| job.state == JobState::Dead) else { return Ok(None) };
+                let said = Outcome::Answer(self.world.store.discard(self.ids[number]).await?);
+                Ok(Both::plain(self.reference.discard(number), said, None))
+            }
             O::Progress { claim, .. }
             | O::Expire { claim }
             | O::Spawn { claim, .. }
             | O::Complete { claim, .. }
             | O::Fail { claim, .. }
-            | O::GiveBack { claim } => match self.picked(*claim) {
-                Some(claim) => self.work(claim, operation).await,
-                None => Ok(nothing),
-            },
-        }
+            | O::GiveBack { claim } => {
+                let Some(claim) = self.picked(*claim) else { return Ok(None) };
+                self.work(claim, operation).await
+            }
+        };
+        both.map(Some)
     }
 
     /// What a worker does with a claim, whether it still holds or not.
@@ -138,7 +135,7 @@ impl Run<'_> {
                            where id = $1 and run_token = $2";
                 self.world.client.execute(sql, &[&held.job.0, &held.token.0]).await.unwrap();
                 self.reference.expire(claim);
-                Ok(Both::plain(Outcome::Done, Outcome::Done, None))
+                Ok(Both::done())
             }
             other => unreachable!("{other:?} is not done with a claim"),
         }

@@ -29,7 +29,7 @@ fn search(runtime: &Runtime, world: &World, seed: u64, cases: u32, shrinks: u32)
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, max_shrink_iters: shrinks, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let tried = runner.run(&vec(operation::operation(), 1..60), |operations| {
+    let tried = runner.run(&vec(operation::operation(), 1..160), |operations| {
         runtime.block_on(world.check(&operations)).map_err(TestCaseError::fail)
     });
     match tried {
@@ -52,7 +52,7 @@ fn whatever_is_done_in_whatever_order_the_database_does_what_the_reference_does(
     let runtime = runtime();
     let world = runtime.block_on(async { World::new(postgres().await.database().await).await });
     let seed = setting("SWITCHYARD_MODEL_SEED").unwrap_or_else(random);
-    let cases = setting("SWITCHYARD_MODEL_CASES").unwrap_or(48);
+    let cases = setting("SWITCHYARD_MODEL_CASES").unwrap_or(24);
     if let Some(trace) = search(&runtime, &world, seed, cases, 2000) {
         panic!("SWITCHYARD_MODEL_SEED={seed}: after{trace}");
     }

@@ -87,32 +87,34 @@ fn pick() -> impl Strategy<Value = Pick> + Clone {
 }
 
 fn queue() -> impl Strategy<Value = (Kind, Lane)> + Clone {
-    let kind = prop_oneof![4 => Just(Kind::General), 2 => Just(Kind::Ai), 1 => Just(Kind::Cdn)];
+    let kind = prop_oneof![3 => Just(Kind::General), 2 => Just(Kind::Ai), 1 => Just(Kind::Cdn)];
     (kind, prop_oneof![Just(Lane::Low), Just(Lane::Critical)])
 }
 
 pub fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
     let children = prop::collection::vec((prop_oneof![Just(Kind::Ai), Just(Kind::Cdn)], any::<bool>()), 0..4);
-    let key = prop_oneof![2 => Just(None), 1 => (0..3_u8).prop_map(Some)];
     prop_oneof![
-        6 => (0..TENANTS, 0..USERNAMES, prop::bool::weighted(0.2), key)
-            .prop_map(|(tenant, username, forced, key)| O::Submit { tenant, username, forced, key }),
-        8 => (queue(), 1..4_usize).prop_map(|((kind, lane), most)| O::Claim { kind, lane, most }),
+        6 => (0..TENANTS, 0..USERNAMES, prop::bool::weighted(0.2))
+            .prop_map(|(tenant, username, forced)| O::Submit { tenant, username, forced, key: None }),
+        // Keys that mostly come with the same request again.
+        3 => (0..TENANTS, 0..2_u8, prop::bool::weighted(0.2))
+            .prop_map(|(tenant, key, forced)| O::Submit { tenant, username: key, forced, key: Some(key) }),
+        16 => (queue(), 1..5_usize).prop_map(|((kind, lane), most)| O::Claim { kind, lane, most }),
         1 => prop::collection::vec(pick(), 1..4).prop_map(|claims| O::Heartbeat { claims }),
         2 => (pick(), 0..=100_u8).prop_map(|(claim, percent)| O::Progress { claim, percent }),
-        2 => pick().prop_map(|claim| O::Expire { claim }),
-        2 => Just(O::Reap),
-        3 => (pick(), children).prop_map(|(claim, children)| O::Spawn { claim, children }),
+        4 => pick().prop_map(|claim| O::Expire { claim }),
+        6 => Just(O::Reap),
+        5 => (pick(), children).prop_map(|(claim, children)| O::Spawn { claim, children }),
         5 => (pick(), prop::collection::btree_set(0..USERNAMES + 2, 0..3))
             .prop_map(|(claim, found)| O::Complete { claim, found }),
-        3 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
-        1 => pick().prop_map(|claim| O::GiveBack { claim }),
+        5 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
+        2 => pick().prop_map(|claim| O::GiveBack { claim }),
         2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, meddling)| O::Cancel { job, meddling }),
-        2 => pick().prop_map(|job| O::Replay { job }),
+        3 => pick().prop_map(|job| O::Replay { job }),
         1 => pick().prop_map(|job| O::Discard { job }),
-        1 => (queue(), prop::bool::weighted(0.4)).prop_map(|((kind, lane), paused)| O::Pause { kind, lane, paused }),
+        1 => (queue(), prop::bool::weighted(0.3)).prop_map(|((kind, lane), paused)| O::Pause { kind, lane, paused }),
         1 => (0..TENANTS, -10..10_i64).prop_map(|(tenant, amount)| O::Grant { tenant, amount }),
-        1 => Just(O::Ripen),
+        2 => Just(O::Ripen),
     ]
 }

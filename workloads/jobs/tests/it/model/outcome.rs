@@ -80,6 +80,11 @@ impl Both {
         Self { expected, said: Said::Plain(said), told }
     }
 
+    /// Something to which there is no answer.
+    pub fn done() -> Self {
+        Self::plain(Outcome::Done, Outcome::Done, None)
+    }
+
     /// An answer by effects, or none with a stale token.
     pub fn effects(expected: Outcome, effects: Option<Effects>) -> Self {
         let said = if effects.is_some() { Outcome::Done } else { Outcome::Stale };
