@@ -1,5 +1,6 @@
 create or replace function switchyard.tenant_report(p_tenant uuid) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
     select jsonb_build_object('id', t.id, 'name', t.name, 'tier', t.tier, 'credits', t.credits, 'running', t.running,
         'today', case when t.day = (now() at time zone 'utc')::date then t.today else 0 end, 'created_at', t.created_at,
         'ledger_sum', (select coalesce(sum(amount), 0)::bigint from switchyard.ledger where tenant_id = t.id))
@@ -7,7 +8,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set e
 $$;
 
 create or replace function switchyard.create_tenant(p_id uuid, p_name text, p_tier text, p_credits bigint) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into switchyard.tenants (id, name, tier, credits) values (p_id, p_name, p_tier, p_credits);
     if p_credits <> 0 then
@@ -17,14 +19,16 @@ begin
 end $$;
 
 create or replace function switchyard.create_key(p_id uuid, p_tenant uuid, p_hash bytea) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into switchyard.api_keys (id, tenant_id, hash) select p_id, t.id, p_hash from switchyard.tenants t where t.id = p_tenant;
     return found;
 end $$;
 
 create or replace function switchyard.revoke_key(p_tenant uuid, p_key uuid) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     update switchyard.api_keys set revoked_at = coalesce(revoked_at, now()) where id = p_key and tenant_id = p_tenant;
     return found;
@@ -32,7 +36,8 @@ end $$;
 
 -- Adds credits, or takes them when negative, but never more than there are; null for an unknown tenant.
 create or replace function switchyard.grant_credits(p_tenant uuid, p_amount bigint, p_reason text) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_balance bigint;
 begin
@@ -50,7 +55,8 @@ end $$;
 
 -- Runs a dead analysis again from the beginning, for its price: its credits went back when it died. The tenant's concurrent limit holds; the day's does not.
 create or replace function switchyard.replay(p_job uuid, p_tiers jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs;
     t switchyard.tenants;
@@ -91,7 +97,8 @@ begin
 end $$;
 
 create or replace function switchyard.discard(p_job uuid) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     update switchyard.jobs set discarded_at = clock_timestamp()
     where id = p_job and parent_id is null and state = 'dead' and discarded_at is null;
@@ -100,7 +107,8 @@ end $$;
 
 -- Stops claims from a queue or lets them go on; answers the queue, once for each job (of a few hundred) that may be claimed by that.
 create or replace function switchyard.pause(p_kind text, p_lane text, p_paused boolean) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     if p_paused then
         insert into switchyard.paused_lanes (kind, lane) values (p_kind, p_lane) on conflict do nothing;

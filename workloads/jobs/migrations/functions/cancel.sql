@@ -1,7 +1,8 @@
 -- Cancels an analysis with everything below it. Credits go back when no worker had claimed it, and from a pipeline that
 -- was another one's; those who share its own go on without it.
 create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs;
     v_untouched boolean;

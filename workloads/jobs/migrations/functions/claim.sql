@@ -3,7 +3,8 @@
 create or replace function switchyard.claim(
     p_kind text, p_lane text, p_most int, p_places int, p_worker text, p_lease double precision, p_call uuid, p_again boolean
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_now timestamptz;
     v_joins uuid[];
@@ -12,7 +13,7 @@ declare
     v_claims jsonb;
 begin
     if p_again then
-        select jsonb_agg(switchyard.claimed(j, '[]') order by turn) into v_claims from switchyard.jobs j
+        select jsonb_agg(switchyard.claimed(j, case when j.kept is null then '[]' else switchyard.parts(j) end, '[]') order by turn) into v_claims from switchyard.jobs j
         where kind = p_kind and lane = p_lane and state = 'running' and call = p_call;
         if v_claims is not null then
             return v_claims;
@@ -66,30 +67,36 @@ begin
     ), grouped as (
         select leader, jsonb_agg(switchyard.event(id, seq, state, progress, stage, v_now)) as events from told group by leader
     )
-    select jsonb_agg(switchyard.claimed(t, coalesce(g.events, '[]')) order by t.turn) into v_claims
+    select jsonb_agg(switchyard.claimed(t, case when t.kept is null then '[]' else switchyard.parts(t) end, coalesce(g.events, '[]')) order by t.turn)
+    into v_claims
     from taken t left join grouped g on g.leader = t.id;
     return coalesce(v_claims, '[]');
 end $$;
 
--- A claimed job as its worker sees it, with what became of its children where it has any.
-create or replace function switchyard.claimed(j switchyard.jobs, p_events jsonb) returns jsonb
+-- A claimed job as its worker sees it.
+create or replace function switchyard.claimed(j switchyard.jobs, p_parts jsonb, p_events jsonb) returns jsonb
 language sql stable as $$
     select jsonb_build_object(
         'id', j.id, 'root', j.root_id, 'tenant', j.tenant_id, 'kind', j.kind, 'lane', j.lane, 'attempt', j.attempt,
         'username', j.username, 'input', j.input, 'joins', j.kept is not null, 'kept', j.kept, 'token', j.run_token,
-        'children', case when j.kept is null then '[]' else (
-            select coalesce(jsonb_agg(jsonb_build_object('kind', c.kind, 'input', c.input, 'output', o.output,
-                'error', case when c.state = 'completed' then null
-                    else coalesce(c.error, '{"code": "cancelled", "message": "cancelled", "permanent": true}') end)
-                order by c.ordinal), '[]')
-            from switchyard.jobs c left join switchyard.outputs o on o.job_id = c.id
-            where c.root_id = j.root_id and c.parent_id = j.id) end,
-        'effects', switchyard.effects('[]', p_events))
+        'children', p_parts, 'effects', switchyard.effects('[]', p_events))
+$$;
+
+-- What became of a job's children, in their order.
+create or replace function switchyard.parts(j switchyard.jobs) returns jsonb
+language sql stable as $$
+    select coalesce(jsonb_agg(jsonb_build_object('kind', c.kind, 'input', c.input, 'output', o.output,
+        'error', case when c.state = 'completed' then null
+            else coalesce(c.error, '{"code": "cancelled", "message": "cancelled", "permanent": true}') end)
+        order by c.ordinal), '[]')
+    from switchyard.jobs c left join switchyard.outputs o on o.job_id = c.id
+    where c.root_id = j.root_id and c.parent_id = j.id
 $$;
 
 -- Extends leases and answers which are still held. Rows that somebody is changing are passed over: their holder is told the truth by the next beat.
 create or replace function switchyard.heartbeat(p_jobs uuid[], p_tokens bigint[], p_lease double precision) returns jsonb
-language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
     with held as (
         select j.id from unnest(p_jobs, p_tokens) as beat (id, token)
         join switchyard.jobs j on j.id = beat.id and j.run_token = beat.token
@@ -104,7 +111,8 @@ $$;
 
 -- Writes the progress of analyses that are still held.
 create or replace function switchyard.progress(p_jobs uuid[], p_tokens bigint[], p_percents smallint[], p_stages text[]) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     r record;
     v_moved switchyard.jobs;

@@ -24,7 +24,8 @@ end $$;
 -- Ends analyses well, with those that share their pipelines; what is not held by its token any more is passed over. Answers {job, effects} of each that
 -- was.
 create or replace function switchyard.complete_many(p_jobs uuid[], p_tokens bigint[], p_outputs jsonb[]) returns setof jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_now timestamptz;
     v_held uuid[];
@@ -72,7 +73,8 @@ end $$;
 
 -- Ends a job well.
 create or replace function switchyard.complete(p_job uuid, p_token bigint, p_output jsonb, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
     r switchyard.jobs;
@@ -167,7 +169,8 @@ end $$;
 
 -- Ends an attempt badly, as its worker tells.
 create or replace function switchyard.fail(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin
@@ -179,7 +182,8 @@ end $$;
 
 -- Ends an attempt whose lease has run out.
 create or replace function switchyard.reap(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin
@@ -191,7 +195,8 @@ end $$;
 
 -- Hands a job back to its queue as if it had not been claimed.
 create or replace function switchyard.give_back(p_job uuid, p_token bigint) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
 begin

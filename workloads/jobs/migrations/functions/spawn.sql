@@ -1,7 +1,8 @@
 -- Makes a job's children and lets it wait for them. p_children is [{id, kind, input, required}]. The
 -- children of different jobs take turns in their queue.
 create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text, p_lanes jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_now timestamptz := clock_timestamp();
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);

@@ -15,7 +15,8 @@ $$;
 
 -- Queues whose jobs could be claimed, with how many could; for whoever finds the broker empty. Places that are not free are not offered.
 create or replace function switchyard.owed(p_lanes jsonb, p_age double precision) returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
     select jsonb_build_array(jsonb_build_object('kind', k.name, 'lane', l.name), least(ready.n, places.n))
     from unnest(array['general', 'cdn', 'discovery', 'ai']) as k (name)
     cross join unnest(array['critical', 'high', 'normal', 'low']) as l (name)
@@ -33,7 +34,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set e
 $$;
 
 create or replace function switchyard.expired(p_limit bigint) returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
     select jsonb_build_object('job', id, 'token', run_token) from switchyard.jobs
     where state = 'running' and lease_until < clock_timestamp() order by lease_until limit p_limit
 $$;
@@ -42,7 +44,8 @@ $$;
 create or replace function switchyard.retain(
     p_events double precision, p_idempotency double precision, p_jobs double precision, p_limit bigint
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_events bigint;
     v_idempotency bigint;
@@ -75,7 +78,8 @@ $$;
 
 -- Every queue's state.
 create or replace function switchyard.lane_report() returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
     with waiting as (
         select kind, lane, count(*) filter (where run_at is null or run_at <= now()) as depth,
             min(coalesce(run_at, created_at)) filter (where run_at is null or run_at <= now()) as oldest,
