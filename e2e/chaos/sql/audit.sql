@@ -89,8 +89,10 @@ end $$;
 create trigger chaos_appears after insert or delete on switchyard.jobs
     for each row execute function chaos.note_transition();
 create trigger chaos_changes after update on switchyard.jobs
-    for each row when (old.state <> new.state or old.round <> new.round or old.leader_id is distinct from new.leader_id)
-    execute function chaos.note_transition();
+    for each row when (
+        old.state <> new.state or old.round <> new.round or old.leader_id is distinct from new.leader_id
+        or (new.run_token is not null and old.run_token is distinct from new.run_token)
+    ) execute function chaos.note_transition();
 
 create function chaos.note_result() returns trigger
 language plpgsql security definer as $$

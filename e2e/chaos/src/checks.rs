@@ -39,6 +39,7 @@ macro_rules! checks {
 pub const ALL: &[Check] = checks![
     "accepted_jobs_are_there",
     "every_job_has_ended",
+    "no_job_is_in_two_hands",
     "no_job_ends_twice",
     "no_result_is_written_twice",
     "every_round_is_charged_once",

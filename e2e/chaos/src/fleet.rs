@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use switchyard_contract::Kind;
 
 use crate::{
     ground::Ground,
@@ -71,11 +72,12 @@ pub struct Fleet {
     pub urls: Vec<String>,
 }
 
-/// Worker processes of each pool: the general one twice, since it alone decides about analyses.
+/// Worker processes of each pool: two where most of the work is, so that they compete.
 fn crew() -> impl Iterator<Item = (String, &'static str)> {
-    mounts::POOLS
-        .iter()
-        .flat_map(|(pool, ..)| (0..if *pool == "general" { 2 } else { 1 }).map(move |n| (format!("{pool}-{n}"), *pool)))
+    mounts::POOLS.iter().flat_map(|(pool, kind, _)| {
+        let count = if matches!(kind, Kind::General | Kind::Ai) { 2 } else { 1 };
+        (0..count).map(move |n| (format!("{pool}-{n}"), *pool))
+    })
 }
 
 impl Fleet {
@@ -161,6 +163,8 @@ fn member(
             ("SWITCHYARD_DIR", mounts::folder(root, workload).display().to_string()),
             ("HOSTNAME", name.to_owned()),
             ("RUST_LOG", log_level.to_owned()),
+            // Panics belong to the script.
+            ("RUST_BACKTRACE", "0".to_owned()),
         ],
         log: ground.log(name),
         running: Mutex::new(None),

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     caller::{Answer, Caller},
+    script,
     watcher::{Watch, watch},
 };
 
@@ -37,8 +38,8 @@ const TENANTS: &[(Tier, i64, u32)] = &[
     // The one who floods.
     (Tier::Enterprise, 100_000, 3),
 ];
-/// Profiles that several tenants want.
-const POPULAR: u32 = 5;
+/// Profiles that several tenants want at a time, and how long they want them.
+const POPULAR: (u32, Duration) = (3, Duration::from_secs(3));
 /// Watchers at once.
 const WATCHERS: u32 = 12;
 /// Times that a submission with a key is repeated while answers break.
@@ -165,6 +166,7 @@ impl Load {
                     dice: StdRng::seed_from_u64(seed ^ (number << 8) ^ (n << 16)),
                     watching: load.watching.clone(),
                     blind: load.blind.clone(),
+                    began: Instant::now(),
                     made: 0,
                 };
                 load.calling.spawn(caller.run(load.stop.clone()));
@@ -253,6 +255,7 @@ struct CallerLoop {
     dice: StdRng,
     watching: Arc<Mutex<JoinSet<()>>>,
     blind: CancellationToken,
+    began: Instant,
     /// Names made up so far.
     made: u32,
 }
@@ -282,7 +285,10 @@ impl CallerLoop {
         let username = match self.dice.random_range(0..10) {
             // A key's profile is its own, so that jobs can be counted by it.
             _ if keyed => self.new_name("k"),
-            0..4 => format!("popular-{}", self.dice.random_range(0..POPULAR)),
+            0..7 => {
+                let season = self.began.elapsed().as_millis() / POPULAR.1.as_millis();
+                format!("{}-{season}-{}", script::POPULAR, self.dice.random_range(0..POPULAR.0))
+            }
             _ => self.new_name("p"),
         };
         let key = keyed.then(|| format!("key-of-{username}"));

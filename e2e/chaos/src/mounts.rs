@@ -74,7 +74,7 @@ fn write_one(folder: &Path, addresses: &Addresses, role: Role, workload: &Value)
         "tiers": tiers(),
         "retry": { "delaysSeconds": [1, 1, 1] },
         // Results are answered from the cache for a moment only, so that profiles are analysed again.
-        "analysis": { "postsPerChunk": 5, "resultTtlSeconds": 2, "relatedProfiles": 2 },
+        "analysis": { "postsPerChunk": 5, "resultTtlSeconds": 1, "relatedProfiles": 2 },
     });
     put(&mount.config_path(), &document.to_string())?;
     let secret = |file, value: &str| put(&mount.secret_path(file), value);

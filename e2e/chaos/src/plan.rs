@@ -67,22 +67,23 @@ pub struct Fleet {
     pub workers: usize,
 }
 
-/// A deck of faults is dealt in this time, and then shuffled again.
-const DECK: Duration = Duration::from_secs(20);
+/// A deck of faults is dealt in this time at least, and then shuffled again; in a run that is long enough, in this time at most.
+const DECK: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
 
 /// The faults of a run with the moments at which they happen, counted from the beginning of the load. A run of 20 s has each at least once.
 pub fn faults(seed: u64, duration: Duration, fleet: Fleet) -> Vec<(Duration, Fault)> {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut planned = Vec::new();
+    let length = duration.clamp(DECK.0, DECK.1);
     let mut begin = Duration::ZERO;
     while begin < duration {
         let mut deck = deck(&mut dice, fleet);
         deck.shuffle(&mut dice);
-        let interval = DECK / u32::try_from(deck.len()).unwrap_or(u32::MAX);
+        let interval = length / u32::try_from(deck.len()).unwrap_or(u32::MAX);
         for (n, fault) in (0_u32..).zip(deck) {
             planned.push((begin + interval * n + interval.mul_f64(dice.random_range(0.0..1.0)), fault));
         }
-        begin += DECK;
+        begin += length;
     }
     planned.retain(|(at, _)| *at < duration);
     planned

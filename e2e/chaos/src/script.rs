@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use switchyard_contract::Kind;
 
+/// What the names of profiles begin with that many ask for.
+pub const POPULAR: &str = "popular";
+
 /// What one attempt does after its work.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
@@ -62,7 +65,9 @@ impl Dice {
 /// How long an attempt works before its act.
 pub fn work(name: &str, attempt: i32) -> Duration {
     let dice = Dice::of(&format!("{name} {attempt}"));
-    Duration::from_millis(10 + u64::from(dice.throw(0, 120)))
+    // Popular profiles take longer, so that others ask for them meanwhile.
+    let popular = if name.starts_with(POPULAR) { 400 } else { 0 };
+    Duration::from_millis(popular + 10 + u64::from(dice.throw(0, 120)))
 }
 
 /// What an analysis' attempt does.

@@ -155,6 +155,19 @@ const CASES: &[Case] = &[
         &["every_job_has_ended"],
         &[UNSEEN, "update switchyard.jobs set state = 'retrying', finished_at = null where username = 'ian'"],
     ),
+    // Taken out of somebody's hands.
+    case(
+        &["no_job_is_in_two_hands"],
+        &["insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after, run_token)
+           select id, id, tenant_id, origin, lane, round, 'running', 'running', 1000000 from switchyard.jobs where username = 'ada'"],
+    ),
+    // Taken twice with one token.
+    case(
+        &["no_job_is_in_two_hands"],
+        &["insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after, run_token)
+           select job_id, job_id, tenant_id, origin, lane, round, before, after, run_token from chaos.transitions
+           where after = 'running' and lane = 'low'"],
+    ),
     case(
         &["no_job_ends_twice"],
         &["insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after)
