@@ -186,6 +186,24 @@ fn what_stands_in_the_way_is_told_and_what_runs_stays() {
 }
 
 #[test]
+fn one_replica_address_among_many_that_is_none_is_told_without_its_password() {
+    let good = "postgres://app:hidden@db.example.org:5432/app";
+    let refused = |replicas: &str| {
+        let mut facts = fresh(settings("main", own_services()), &own_secrets());
+        facts.secrets.0.insert("db".into(), common::secret(&[("uri", good), ("replica-uris", replicas)]));
+        match planned(&facts).stage {
+            Stage::Refused(problems) => problems.into_iter().map(|problem| problem.message).collect::<String>(),
+            _ => String::new(),
+        }
+    };
+    for replicas in ["", "\n", &format!("{good},{good}"), &format!("{good}\n{good}\n")] {
+        assert_eq!(refused(replicas), "", "{replicas}");
+    }
+    let words = refused(&format!("{good}, mysql://app:hidden@db.example.org/app"));
+    assert!(words.contains("replica-uris") && !words.contains("hidden"), "{words}");
+}
+
+#[test]
 fn a_pool_whose_platform_is_not_set_up_keeps_its_pods_and_still_scales() {
     let platform = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 3}));
@@ -265,7 +283,15 @@ fn secrets_are_files_and_each_pod_has_its_own_alone() {
             .collect()
     };
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let common = ["database/uri", "database/replica-uris", "broker/uri", "cache/uri"];
+    let common = [
+        "database/uri",
+        "database/replica-uris",
+        "database/ca.crt",
+        "broker/uri",
+        "broker/ca.crt",
+        "cache/uri",
+        "cache/ca.crt",
+    ];
     let with = |more: &[&str]| set(&[common.as_slice(), more].concat());
     let api = planned(&facts);
     let api = find(&api.apply, "Deployment/main-api");

@@ -102,7 +102,8 @@ impl Environment {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSource {
     /// A Secret with the key `uri` (`postgres://user:password@host:5432/name`), and if wanted `admin-uri` (a login that may create roles; it is used
-    /// by the set-up Job alone) and `replica-uris` (read replicas, comma separated).
+    /// by the set-up Job alone), `replica-uris` (read replicas, separated by commas or line ends) and `ca.crt` (the roots, in PEM, that certificates are
+    /// checked against). `?sslmode=verify-full` and the like in an address are obeyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// Connections that the platform may use in all. Left out: 500.
@@ -118,7 +119,8 @@ pub struct DatabaseSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Broker {
-    /// A Secret with the key `uri` (`amqp://user:password@host:5672/vhost`).
+    /// A Secret with the key `uri` (`amqp://user:password@host:5672/vhost`, or `amqps://`), and if wanted `ca.crt` (the roots, in PEM, that its
+    /// certificate is checked against).
     pub secret_ref: SecretRef,
 }
 
@@ -126,7 +128,8 @@ pub struct Broker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cache {
-    /// A Secret with the key `uri` (`redis://:password@host:6379/0`).
+    /// A Secret with the key `uri` (`redis://:password@host:6379/0`, or `rediss://`), and if wanted `ca.crt` (the roots, in PEM, that its certificate is
+    /// checked against).
     pub secret_ref: SecretRef,
 }
 

@@ -10,6 +10,10 @@ use super::{
 };
 use crate::resources::pod::SecretMount;
 
+/// Schemes of a PostgreSQL address, and how to write one.
+const POSTGRES: &[&str] = &["postgres", "postgresql"];
+const POSTGRES_EXAMPLE: &str = "postgres://user:password@host:5432/database";
+
 /// What stands in the way, in words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -21,7 +25,7 @@ pub struct Problem {
 /// The Secrets' keys as the workloads mount them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// `uri`, and `replica-uris` where given.
+    /// `uri`; `replica-uris` and `ca.crt` where given.
     pub database: SecretMount,
     /// `admin-uri`, where given.
     pub database_admin: Option<SecretMount>,
@@ -63,19 +67,16 @@ pub fn validate(settings: &Settings, secrets: &Secrets) -> Result<Credentials, V
     };
 
     let database = Reader::of(secrets, name(&settings.database, Component::Database), Component::Database);
-    let uri = take(database.read("database", &[files::DATABASE_URI.key], &["replica-uris"]).and_then(|mount| {
-        database.address(&mount, "uri", &["postgres", "postgresql"], "postgres://user:password@host:5432/database")?;
+    let optional = [files::DATABASE_REPLICA_URIS.key, files::DATABASE_CA.key];
+    let uri = take(database.read("database", &[files::DATABASE_URI.key], &optional).and_then(|mount| {
+        database.address(&mount, "uri", POSTGRES, POSTGRES_EXAMPLE)?;
+        database.addresses(&mount, files::DATABASE_REPLICA_URIS.key, POSTGRES, POSTGRES_EXAMPLE)?;
         Ok(mount)
     }));
     let admin_uri = match database.values.filter(|values| values.get("admin-uri").is_some_and(|value| !blank(value))) {
         None => None,
         Some(_) => take(database.read("database", &["admin-uri"], &[]).and_then(|mount| {
-            database.address(
-                &mount,
-                "admin-uri",
-                &["postgres", "postgresql"],
-                "postgres://user:password@host:5432/database",
-            )?;
+            database.address(&mount, "admin-uri", POSTGRES, POSTGRES_EXAMPLE)?;
             Ok(mount)
         })),
     };
@@ -84,12 +85,12 @@ pub fn validate(settings: &Settings, secrets: &Secrets) -> Result<Credentials, V
     let roles = take(roles.read(files::DATABASE_ROLES_GROUP, &role_names, &[]));
 
     let broker = Reader::of(secrets, name(&settings.broker, Component::Broker), Component::Broker);
-    let broker = take(broker.read("broker", &["uri"], &[]).and_then(|mount| {
+    let broker = take(broker.read("broker", &["uri"], &[files::BROKER_CA.key]).and_then(|mount| {
         broker.address(&mount, "uri", &["amqp", "amqps"], "amqp://user:password@host:5672/vhost")?;
         Ok(mount)
     }));
     let cache = Reader::of(secrets, name(&settings.cache, Component::Cache), Component::Cache);
-    let cache = take(cache.read("cache", &["uri"], &[]).and_then(|mount| {
+    let cache = take(cache.read("cache", &["uri"], &[files::CACHE_CA.key]).and_then(|mount| {
         cache.address(&mount, "uri", &["redis", "rediss"], "redis://:password@host:6379/0")?;
         Ok(mount)
     }));
@@ -187,8 +188,17 @@ impl<'a> Reader<'a> {
 
     /// Whether the value is an address of one of these schemes.
     fn address(&self, mount: &SecretMount, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
-        let text = mount.values.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-        match Url::parse(text.trim()) {
+        self.is_address(text(mount, key), key, schemes, example)
+    }
+
+    /// Whether the value, if there is one, holds nothing but such addresses, one a line or separated by commas.
+    fn addresses(&self, mount: &SecretMount, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
+        let mut each = text(mount, key).split([',', '\n']).filter(|address| !address.trim().is_empty());
+        each.try_for_each(|address| self.is_address(address, key, schemes, example))
+    }
+
+    fn is_address(&self, address: &str, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
+        match Url::parse(address.trim()) {
             Ok(url) if schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty()) => Ok(()),
             _ => Err(self.problem(
                 "SecretInvalid",
@@ -199,6 +209,11 @@ impl<'a> Reader<'a> {
             )),
         }
     }
+}
+
+/// The value, as far as it is text.
+fn text<'a>(mount: &'a SecretMount, key: &str) -> &'a str {
+    mount.values.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
 fn plural(keys: &[&str]) -> &'static str {
