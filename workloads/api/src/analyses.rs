@@ -119,14 +119,19 @@ impl Wish {
         {
             app.identities.read_epoch(look.epoch);
             if let Some(result) = look.result {
-                return self.from_cache(app, &result, look.epoch).await;
+                return self.answer_from_cache(app, &result, look.epoch).await;
             }
         }
-        self.from_store(app).await
+        self.answer_from_store(app).await
     }
 
     /// The caller's key and an earlier use of its idempotency key come before the cached result.
-    async fn from_cache(&self, app: &App, result: &CachedResult, epoch: Option<Epoch>) -> Result<Response, Problem> {
+    async fn answer_from_cache(
+        &self,
+        app: &App,
+        result: &CachedResult,
+        epoch: Option<Epoch>,
+    ) -> Result<Response, Problem> {
         let tenant = self.key.trusted_tenant(app, epoch).await?;
         let before = match &self.idempotency {
             Some(idempotency) => {
@@ -143,7 +148,7 @@ impl Wish {
         }
     }
 
-    async fn from_store(&self, app: &App) -> Result<Response, Problem> {
+    async fn answer_from_store(&self, app: &App) -> Result<Response, Problem> {
         let submit = SubmitRequest {
             key: self.key.hash,
             username: &self.username,

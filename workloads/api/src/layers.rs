@@ -1,6 +1,6 @@
 //! What every request passes, in one go: an id, a log line when something broke, a count, a place among the requests in flight, a deadline.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -13,7 +13,7 @@ use switchyard_jobs::{resilience::deadline, store::failover};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use crate::{gate::Gate, http_metrics::HttpMetrics, problem::Problem, state::App};
+use crate::{gate::Gate, http_metrics::HttpMetrics, problem::Problem};
 
 /// Names one request in answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,23 +27,11 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// Time to give a database connection up in good order before nobody waits any more; less of a short request.
 const SLACK: Duration = Duration::from_millis(250);
 
-/// What passing needs of the state.
+/// What passing needs.
 #[derive(Clone)]
-pub struct Passage(App);
-
-impl Passage {
-    /// The passage to `app`.
-    pub fn to(app: App) -> Self {
-        Self(app)
-    }
-
-    fn gate(&self) -> &Gate {
-        &self.0.gate
-    }
-
-    fn metrics(&self) -> &HttpMetrics {
-        &self.0.metrics
-    }
+pub struct Passage {
+    pub gate: Arc<Gate>,
+    pub metrics: HttpMetrics,
 }
 
 /// Gives each request an id (the caller's, when it is short and plain) and each answer the same, counts it, and ends it with its deadline or its panic.
@@ -58,8 +46,8 @@ pub async fn pass(State(passage): State<Passage>, request: Request, next: Next) 
     );
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let mut response = answer(passage.gate(), begun, request, next).instrument(span).await;
-    passage.metrics().answered(route, &method, response.status(), begun.elapsed());
+    let mut response = answer(&passage.gate, begun, request, next).instrument(span).await;
+    passage.metrics.answered(route, &method, response.status(), begun.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
@@ -132,4 +120,78 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
         .unwrap_or("no words");
     tracing::error!(panic = words, "a handler panicked");
     Problem::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware, routing::get};
+    use prometheus_client::registry::Registry;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: Router, headers: &[(HeaderName, &str)]) -> Response {
+        let passage = Passage {
+            gate: Arc::new(Gate::new(1, Duration::ZERO)),
+            metrics: HttpMetrics::register(&mut Registry::default()),
+        };
+        let router = router.layer(middleware::from_fn_with_state(passage, pass));
+        let request =
+            headers.iter().fold(Request::builder().uri("/"), |request, (name, value)| request.header(name, *value));
+        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem() {
+        let router = Router::new().route("/", get(async || -> &'static str { panic!("the words of a bug") }));
+        let response = ask(router, &[]).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("words of a bug"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_longer_than_its_caller_waits_is_ended() {
+        let router = Router::new().route("/", get(async || std::future::pending::<()>().await));
+        let response = ask(router, &[(REQUEST_TIMEOUT, "0.01")]).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key("retry-after"));
+    }
+
+    #[tokio::test]
+    async fn what_is_called_below_knows_a_deadline_before_the_callers() {
+        let router = Router::new()
+            .route("/", get(async || format!("{:?}", deadline::remaining().unwrap() < Duration::from_secs(5))));
+        let response = ask(router, &[(REQUEST_TIMEOUT, "5")]).await;
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert_eq!(body, "true");
+    }
+
+    #[tokio::test]
+    async fn an_answer_carries_the_callers_id_or_one_of_its_own() {
+        let router = Router::new().route("/", get(async || ""));
+        assert_eq!(ask(router.clone(), &[(REQUEST_ID, "call-7")]).await.headers()[REQUEST_ID], "call-7");
+        for odd in ["", "a b", &"x".repeat(129)] {
+            let response = ask(router.clone(), &[(REQUEST_ID, odd)]).await;
+            let id = response.headers()[REQUEST_ID].to_str().unwrap();
+            assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_caller_may_wait_less_and_not_longer() {
+        let limit = |value: &str| {
+            let value = HeaderValue::from_str(value).unwrap();
+            time_limit(&HeaderMap::from_iter([(REQUEST_TIMEOUT, value)]))
+        };
+        assert_eq!(limit("0.5").unwrap(), Duration::from_millis(500));
+        for long in ["15", "60", "1e300", "inf"] {
+            assert_eq!(limit(long).unwrap(), LONGEST, "{long}");
+        }
+        for wrong in ["0", "-1", "NaN", "", "5s"] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -246,11 +246,11 @@ mod tests {
         for _ in 0..500 {
             limiter.take(who).await.unwrap();
         }
-        // 1, 2, 4 … 64, then 100 each.
         let left = limiter.cache.take(&who.to_string(), 1000, 1000.0, 1000).await.unwrap();
-        assert!(matches!(left, Taken::Granted(n) if n >= 400 - 100), "{left:?}");
+        assert!(matches!(left, Taken::Granted(n) if n >= 300), "{left:?}");
+        // 1, 2, 4 … 64, then 100 each; from the beginning again after a second of silence.
         let Lease::Tokens { of, .. } = *limiter.counter(who).lease.lock().await else { panic!("no tokens") };
-        assert_eq!(of, 100);
+        assert!(of > 1, "{of}");
     }
 
     #[tokio::test]

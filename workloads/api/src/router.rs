@@ -63,10 +63,11 @@ pub fn service(app: App) -> Router {
 
 /// `routes` with what every request passes.
 fn with_layers(routes: Router<App>, app: App) -> Router {
+    let passage = Passage { gate: app.gate.clone(), metrics: app.metrics.clone() };
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(Passage::to(app.clone()), layers::pass))
+        .layer(middleware::from_fn_with_state(passage, layers::pass))
         .with_state(app)
 }
 
