@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use switchyard_contract::Kind;
 
 use crate::{
+    checks::Broken,
     ground::Ground,
     mounts,
     program::{Program, Signal},
 };
+
+/// What is broken when a process does not end in good order.
+pub const ENDS_WHEN_ASKED: &str = "processes_end_when_asked";
 
 /// Longest that a process may take to end when it is asked to.
 const GOOD_ORDER: Duration = Duration::from_secs(20);
@@ -136,13 +140,15 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks everything to end; fails when something does not, or not in good order.
-    pub async fn end(&self) -> anyhow::Result<()> {
-        let ends = self.all().map(|member| async { (member.name.as_str(), member.end().await) });
-        let bad: Vec<&str> =
-            futures::future::join_all(ends).await.into_iter().filter(|(_, good)| !good).map(|(name, _)| name).collect();
-        ensure!(bad.is_empty(), "asked to end, these did not within {} s or failed: {bad:?}", GOOD_ORDER.as_secs());
-        Ok(())
+    /// Asks everything to end, and names what does not, or not in good order.
+    pub async fn end(&self) -> Vec<Broken> {
+        let ends = self.all().map(|member| async { (member.name.clone(), member.end().await) });
+        let bad = futures::future::join_all(ends).await.into_iter().filter(|(_, good)| !good);
+        bad.map(|(subject, _)| {
+            let detail = format!("did not end within {} s of being asked to, or failed", GOOD_ORDER.as_secs());
+            Broken { check: ENDS_WHEN_ASKED, subject, detail }
+        })
+        .collect()
     }
 }
 

@@ -100,3 +100,41 @@ impl Drop for Program {
         self.kill();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (Program, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let program = Program::start(Path::new("/bin/sh"), &arguments, &[], &folder.path().join("log")).unwrap();
+        (program, folder)
+    }
+
+    #[tokio::test]
+    async fn a_program_that_heeds_the_signal_is_told_from_one_that_does_not() {
+        // What was started says so in its log once its trap is set.
+        let ready = async |folder: &tempfile::TempDir| {
+            while std::fs::read_to_string(folder.path().join("log")).unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (mut good, folder) = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+        ready(&folder).await;
+        good.signal(Signal::Terminate);
+        assert!(good.wait(Duration::from_secs(20)).await.is_some_and(|status| status.success()));
+        let (mut bad, folder) = shell("trap '' TERM; echo ready; while :; do sleep 0.05; done");
+        ready(&folder).await;
+        bad.signal(Signal::Terminate);
+        assert_eq!(bad.wait(Duration::from_millis(300)).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_program_ends_with_whoever_holds_it() {
+        let (program, _folder) = shell("sleep 600");
+        let pid = program.child.id();
+        drop(program);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

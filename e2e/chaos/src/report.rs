@@ -5,10 +5,16 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use crate::{
     checks::{self, Broken},
     faults::Done,
+    fleet::ENDS_WHEN_ASKED,
 };
 
 /// Places where one promise is broken that are told one by one.
 const SHOWN: usize = 10;
+
+/// Everything that a run is held against.
+fn promises() -> impl Iterator<Item = &'static str> {
+    checks::ALL.iter().map(|check| check.name).chain([ENDS_WHEN_ASKED])
+}
 
 /// One run.
 pub struct Report {
@@ -47,17 +53,17 @@ impl fmt::Display for Report {
             writeln!(f, "    {count:>6}  {name}")?;
         }
         if self.broken.is_empty() {
-            let names: Vec<String> = checks::ALL.iter().map(|check| check.name.replace('_', " ")).collect();
+            let names: Vec<String> = promises().map(|name| name.replace('_', " ")).collect();
             return write!(f, "  held, each of {}: {}", names.len(), names.join(", "));
         }
         writeln!(f, "  BROKEN, in {} places; run it again with --seed {seed}", self.broken.len())?;
-        for check in checks::ALL {
-            let places: Vec<&Broken> = self.broken.iter().filter(|broken| broken.check == check.name).collect();
+        for name in promises() {
+            let places: Vec<&Broken> = self.broken.iter().filter(|broken| broken.check == name).collect();
             for broken in places.iter().take(SHOWN) {
                 writeln!(f, "    {broken}")?;
             }
             if places.len() > SHOWN {
-                writeln!(f, "    {}: and {} more", check.name, places.len() - SHOWN)?;
+                writeln!(f, "    {}: and {} more", name, places.len() - SHOWN)?;
             }
         }
         Ok(())

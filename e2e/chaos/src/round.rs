@@ -65,7 +65,7 @@ async fn on(ground: &Arc<Ground>, settings: &Settings) -> anyhow::Result<Report>
     at_rest(ground, &client, settings.patience).await?;
     let rest = began.elapsed();
     load.watched(settings.patience).await;
-    fleet.end().await?;
+    let mut broken = fleet.end().await;
     // What a worker held without having acknowledged it is back in its queue by now.
     for (queue, messages) in ground.depths().await? {
         client
@@ -73,7 +73,7 @@ async fn on(ground: &Arc<Ground>, settings: &Settings) -> anyhow::Result<Report>
             .await?;
     }
     notes.keep(&client).await?;
-    let broken = checks::broken(&client).await.context("judging")?;
+    broken.extend(checks::broken(&client).await.context("judging")?);
     let jobs = client
         .query(
             "select format('%s, %s', case origin when 'api' then 'asked for' when 'discovery' then 'discovered' else 'parts' end, state), count(*)
