@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use serde_json::json;
-use switchyard_contract::Mount;
+use switchyard_contract::{Config, Mount};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
     model::JobError,
@@ -40,7 +40,8 @@ impl Handler for Nothing {
 
 /// Works until it is asked to stop.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let process = Process::open(&Mount::from_env(), "switchyard-bench")?;
+    let mount = Mount::from_env();
+    let process = Process::open(Config::load(&mount)?, &mount, "switchyard-bench")?;
     let handler = Arc::new(Nothing { hold: Duration::from_millis(options.hold_ms) });
     process.run(&options.process, handler, || Ok(())).await?;
     Ok(())
