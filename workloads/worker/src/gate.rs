@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use switchyard_jobs::{
     model::TenantId,
-    resilience::{Breaker, Permit, breaker::State, full_jitter},
+    resilience::{Breaker, Permit, full_jitter},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{apify::SourceError, throttle::Throttle};
 
-/// How long a job waits for its turn as a probe of a source that may be well again.
-const PROBING: Duration = Duration::from_secs(10);
+/// How long a job waits for a source that is left alone, or for its turn as a probe of one that may be well again: a failed attempt costs more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What stands before the source.
 pub struct Gate {
@@ -20,14 +20,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits for leave to start a run, at `latest` or earlier; no longer than that is worth it. Where there would be none in time the error says when
-    /// to come back.
+    /// Waits for leave to start a run, until `latest` and no longer. Where there would be none in time the error says when to come back.
+    ///
+    /// The turn comes first: who waits for it must not hold the place of a probe.
     pub async fn enter(&self, tenant: TenantId, latest: Instant) -> Result<Permit, SourceError> {
-        let permit = self.admitted(latest.min(Instant::now() + PROBING)).await?;
-        match self.throttle.pass(tenant, latest).await {
-            Ok(()) => Ok(permit),
-            Err(retry_after) => Err(SourceError::Throttled { retry_after }),
-        }
+        let turn = self.throttle.pass(tenant, latest).await;
+        turn.map_err(|retry_after| SourceError::Throttled { retry_after })?;
+        self.admitted(latest.min(Instant::now() + PATIENCE)).await
     }
 
     async fn admitted(&self, latest: Instant) -> Result<Permit, SourceError> {
@@ -36,8 +35,7 @@ impl Gate {
                 Ok(permit) => return Ok(permit),
                 Err(open) => open,
             };
-            let probing = self.breaker.state() == State::HalfOpen;
-            if !probing || Instant::now() + open.retry_after > latest {
+            if Instant::now() + open.retry_after > latest {
                 return Err(SourceError::Resting { retry_after: open.retry_after });
             }
             sleep(open.retry_after + full_jitter(1)).await;
