@@ -82,6 +82,22 @@ async fn overflow_connections_are_made_when_all_are_busy_and_go_when_they_have_r
 }
 
 #[tokio::test]
+async fn a_caller_waits_for_a_connection_as_long_as_it_may_and_is_then_told_that_nothing_was_sent() {
+    let (database, blocker) = slow(postgres().await).await;
+    let connections = ConnectionPool { size: 1, overflow: 0, wait_timeout_seconds: 1, statement_timeout_seconds: 20 };
+    let store = Store::open(&Address::parse(&database.uri, "uri").unwrap(), "switchyard-test", connections, quick());
+    let busy = tokio::spawn(ask(store.clone()));
+    waiting(&blocker, 1).await;
+    let began = Instant::now();
+    let refused = store.ping().await.unwrap_err();
+    assert!(refused.is_unsent(), "{refused}");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "it waited {waited:?}");
+    blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+    busy.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn past_the_deadline_the_statement_is_stopped_and_the_next_call_works() {
     let (database, blocker) = slow(postgres().await).await;
     let store = store_at(&database.uri, 1, 0);
