@@ -245,8 +245,8 @@ const CASES: &[Case] = &[
     case(
         &["no_lane_runs_more_than_the_platform"],
         &[
-            "insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after)
-             select gen_random_uuid(), gen_random_uuid(), id, 'discovery', 'critical', 0, 'queued', 'running'
+            "insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after, run_token)
+             select gen_random_uuid(), gen_random_uuid(), id, 'discovery', 'critical', 0, 'queued', 'running', nextval('switchyard.run_tokens')
              from switchyard.tenants, generate_series(1, 4) where tier = 'standard'",
             "insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after)
              select gen_random_uuid(), gen_random_uuid(), id, 'discovery', 'critical', 0, 'running', 'completed'

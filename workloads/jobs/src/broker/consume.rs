@@ -91,7 +91,7 @@ impl Intake {
         let Some(mut consumer) = self.consumer.take() else { return Ok(()) };
         answered(self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await?;
         while let Ok(Some(Ok(delivery))) = timeout(ANSWER, consumer.next()).await {
-            delivery.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+            answered(delivery.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() })).await?;
         }
         Ok(())
     }
@@ -152,14 +152,12 @@ impl Message {
 
     /// The message has done its duty.
     pub async fn acknowledge(self) -> Result<(), BrokerError> {
-        self.last.ack(BasicAckOptions { multiple: true }).await?;
-        Ok(())
+        answered(self.last.ack(BasicAckOptions { multiple: true })).await.map(drop)
     }
 
     /// Somebody else is to have it.
     pub async fn give_back(self) -> Result<(), BrokerError> {
-        self.last.nack(BasicNackOptions { multiple: true, requeue: true }).await?;
-        Ok(())
+        answered(self.last.nack(BasicNackOptions { multiple: true, requeue: true })).await.map(drop)
     }
 }
 
@@ -179,6 +177,7 @@ async fn depth(link: &Link, queue: Queue) -> Result<u32, BrokerError> {
     Ok(answered(asked).await?.message_count())
 }
 
+/// Whatever is asked of a connection that dies at that moment may never be answered, not even with an error.
 async fn answered<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, BrokerError> {
     match timeout(ANSWER, asked).await {
         Ok(answer) => Ok(answer?),
