@@ -6,10 +6,13 @@ use lapin::{
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
-
 use serde::Deserialize;
+use tokio::time::timeout;
 
-use super::{Broker, BrokerError, EVENTS_EXCHANGE, link::Link};
+use super::{
+    Broker, BrokerError, EVENTS_EXCHANGE,
+    link::{ANSWER, Link},
+};
 use crate::model::Event;
 
 /// All events of all analyses from now on, for as long as the connection lasts. There may be gaps.
@@ -25,6 +28,14 @@ pub struct EventFeed {
 impl Broker {
     /// Listens to events, through a queue of this process' own that goes away with it.
     pub async fn subscribe(&self) -> Result<EventFeed, BrokerError> {
+        // A connection that dies under it may never answer.
+        match timeout(ANSWER, self.listen()).await {
+            Ok(feed) => feed,
+            Err(_) => Err(BrokerError::Silent(ANSWER.as_secs())),
+        }
+    }
+
+    async fn listen(&self) -> Result<EventFeed, BrokerError> {
         let link = self.link()?;
         let channel = link.connection.create_channel().await?;
         let queue = channel
