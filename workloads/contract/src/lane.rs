@@ -18,7 +18,7 @@ names! {
 pub struct LaneLimits {
     /// Requests that may be queued in this lane at once; past it a request is refused with `lane-full`.
     pub capacity: u32,
-    /// Jobs of this lane that may run at once in one pool's worker process.
+    /// Analyses of this lane that may be running at once in the whole platform; their parts run at their expense.
     pub concurrency: u32,
     /// Seconds that one attempt of a job may run.
     pub timeout_seconds: u64,

@@ -118,7 +118,7 @@ pub(super) struct Submission {
 
 /// What the database says to a submission.
 enum Verdict {
-    Said(Admission),
+    Said(Box<Admission>),
     /// Somebody else holds the tenant's row.
     Busy,
 }
@@ -243,7 +243,7 @@ impl Store {
         let mut again = Vec::new();
         for (mut waiting, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
-                Verdict::Said(admission) => drop(waiting.answer.send(Ok(admission))),
+                Verdict::Said(admission) => drop(waiting.answer.send(Ok(*admission))),
                 Verdict::Busy if waiting.request.tries < PATIENCE => {
                     waiting.request.tries += 1;
                     again.push(waiting);
@@ -260,7 +260,7 @@ impl Store {
 
     async fn submit_alone(&self, waiting: Waiting<Submission, Admission>) {
         let answer = match self.verdicts(std::iter::once(&waiting.request), true).await.map(|mut v| v.pop()) {
-            Ok(Some(Verdict::Said(admission))) => Ok(admission),
+            Ok(Some(Verdict::Said(admission))) => Ok(*admission),
             // Its key came into being in the very middle of this.
             Ok(Some(Verdict::Busy) | None) => Err(StoreError::Interrupted("the tenant is busy".to_owned())),
             Err(error) => Err(error),
@@ -345,10 +345,10 @@ fn verdict(submission: &Submission, row: &Row) -> Result<Verdict, Box<dyn std::e
             balance: row.try_get("balance")?,
             coalesced: row.try_get("coalesced")?,
         };
-        return Ok(Verdict::Said(acceptance.accepted()));
+        return Ok(Verdict::Said(Box::new(acceptance.accepted())));
     }
     let document = || row.try_get::<_, Json<Value>>("document").map(|Json(value)| value);
-    Ok(Verdict::Said(match outcome {
+    Ok(Verdict::Said(Box::new(match outcome {
         "busy" => return Ok(Verdict::Busy),
         "unauthenticated" => Admission::Unauthenticated,
         "idempotency_conflict" => Admission::IdempotencyConflict,
@@ -358,5 +358,5 @@ fn verdict(submission: &Submission, row: &Row) -> Result<Verdict, Box<dyn std::e
             document["outcome"] = refusal.into();
             serde_json::from_value(document)?
         }
-    }))
+    })))
 }
