@@ -6,7 +6,7 @@ use serde_json::json;
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
     handler::Child,
-    model::{JobError, JobState},
+    model::{JobError, JobState, Queue},
     store::{
         Admission, CancelOutcome, Held, Idempotency, Lease, ProgressReport, ReplayOutcome, StoreError, SubmitRequest,
     },
@@ -30,7 +30,7 @@ impl Run<'_> {
         use Operation as O;
         let both = match operation {
             O::Submit { tenant, username, forced, key } => self.submit(*tenant, *username, *forced, *key).await,
-            O::Claim { kind, lane, most } => self.claim(*kind, *lane, *most).await,
+            O::Claim { kind, lane, most, lost } => self.claim(*kind, *lane, *most, *lost).await,
             O::Heartbeat { claims } => {
                 let claims: BTreeSet<_> = claims.iter().filter_map(|pick| self.picked(*pick)).collect();
                 let held: Vec<Held> = claims.iter().map(|claim| self.claims[*claim]).collect();
@@ -51,7 +51,9 @@ impl Run<'_> {
                 self.reference.ripen();
                 let sql = "update switchyard.jobs set run_at = clock_timestamp() where run_at is not null";
                 self.world.execute(sql).await;
-                Ok(Both::done())
+                let owed = self.world.store.owed(Duration::ZERO).await?;
+                let said = owed.into_iter().map(|(queue, jobs)| (queue.to_string(), jobs)).collect();
+                Ok(Both::plain(Outcome::Owed(self.reference.owed()), Outcome::Owed(said), None))
             }
             O::Reap => self.reap().await,
             O::Cancel { job, meddling } => {
@@ -171,11 +173,16 @@ impl Run<'_> {
         Ok(Both { expected, said, told: Some(events) })
     }
 
-    async fn claim(&mut self, kind: Kind, lane: Lane, most: usize) -> Result<Both, StoreError> {
-        let lease = Lease { worker: "test", duration: LEASE, call: Uuid::now_v7(), again: false };
-        let queue = switchyard_jobs::model::Queue { kind, lane };
-        let claims = self.world.store.claim(queue, u32::try_from(most).unwrap_or(u32::MAX), &lease).await?;
+    async fn claim(&mut self, kind: Kind, lane: Lane, most: usize, lost: bool) -> Result<Both, StoreError> {
+        let (store, queue, most_of) =
+            (&self.world.store, Queue { kind, lane }, u32::try_from(most).unwrap_or(u32::MAX));
+        let first = Lease { worker: "test", duration: LEASE, call: Uuid::now_v7(), again: false };
+        let mut claims = store.claim(queue, most_of, &first).await?;
         let told = claims.iter().flat_map(|claim| claim.effects.events.clone()).collect();
+        if lost {
+            // Asked again, the call answers what it took, and takes no more.
+            claims = store.claim(queue, most_of, &Lease { again: true, ..first }).await?;
+        }
         let expected = self.reference.claim(kind, lane, most);
         Ok(Both { expected, said: Said::Claimed(claims), told: Some(told) })
     }
@@ -221,13 +228,13 @@ impl Run<'_> {
     fn picked(&self, pick: Pick) -> Option<ClaimNumber> {
         match pick {
             Pick::Good(place) => nth(&self.held(), place),
-            Pick::Any(place) => nth(&(0..self.claims.len()).collect::<Vec<_>>(), place),
+            Pick::Any(place) => nth(&(0..self.claims.len()).rev().collect::<Vec<_>>(), place),
         }
     }
 
     fn job(&self, pick: Pick, good: impl Fn(&Job) -> bool) -> Option<Number> {
         let among = |wanted: &dyn Fn(&Job) -> bool| -> Vec<Number> {
-            self.reference.jobs.iter().filter(|(_, job)| wanted(job)).map(|(number, _)| *number).collect()
+            self.reference.jobs.iter().rev().filter(|(_, job)| wanted(job)).map(|(number, _)| *number).collect()
         };
         match pick {
             Pick::Good(place) => nth(&among(&|job| job.parent.is_none() && good(job)), place),

@@ -85,6 +85,11 @@ fn a_claim_past_the_lane_s_places_is_noticed() {
 }
 
 #[test]
+fn a_claim_that_forgets_what_it_took_is_noticed() {
+    is_noticed("claim", "if p_again then", "if false then");
+}
+
+#[test]
 fn an_outcome_with_an_old_token_is_noticed() {
     is_noticed("complete_many", "and j.run_token = held.token", "and j.run_token is not null");
 }

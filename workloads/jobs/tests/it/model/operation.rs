@@ -10,7 +10,7 @@ use switchyard_contract::{Kind, Lane};
 pub enum Pick {
     /// Among those that are still of use.
     Good(u8),
-    /// Among all that ever were.
+    /// Among all that ever were, the latest first.
     Any(u8),
 }
 
@@ -22,10 +22,12 @@ pub enum Operation {
         forced: bool,
         key: Option<u8>,
     },
+    /// A call whose first answer may get lost.
     Claim {
         kind: Kind,
         lane: Lane,
         most: usize,
+        lost: bool,
     },
     Heartbeat {
         claims: Vec<Pick>,
@@ -74,7 +76,7 @@ pub enum Operation {
         tenant: usize,
         amount: i64,
     },
-    /// Retries that wait become due.
+    /// Retries that wait become due, and somebody asks which queues have work.
     Ripen,
 }
 
@@ -83,7 +85,7 @@ pub const TENANTS: usize = 3;
 const USERNAMES: u8 = 4;
 
 fn pick() -> impl Strategy<Value = Pick> + Clone {
-    prop_oneof![4 => (0..16_u8).prop_map(Pick::Good), 1 => (0..64_u8).prop_map(Pick::Any)]
+    prop_oneof![2 => (0..16_u8).prop_map(Pick::Good), 1 => (0..16_u8).prop_map(Pick::Any)]
 }
 
 fn queue() -> impl Strategy<Value = (Kind, Lane)> + Clone {
@@ -100,8 +102,9 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         // Keys that mostly come with the same request again.
         3 => (0..TENANTS, 0..2_u8, prop::bool::weighted(0.2))
             .prop_map(|(tenant, key, forced)| O::Submit { tenant, username: key, forced, key: Some(key) }),
-        16 => (queue(), 1..5_usize).prop_map(|((kind, lane), most)| O::Claim { kind, lane, most }),
-        1 => prop::collection::vec(pick(), 1..4).prop_map(|claims| O::Heartbeat { claims }),
+        16 => (queue(), 1..5_usize, prop::bool::weighted(0.1))
+            .prop_map(|((kind, lane), most, lost)| O::Claim { kind, lane, most, lost }),
+        2 => prop::collection::vec(pick(), 1..8).prop_map(|claims| O::Heartbeat { claims }),
         2 => (pick(), 0..=100_u8).prop_map(|(claim, percent)| O::Progress { claim, percent }),
         4 => pick().prop_map(|claim| O::Expire { claim }),
         6 => Just(O::Reap),
@@ -109,7 +112,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         5 => (pick(), prop::collection::btree_set(0..USERNAMES + 2, 0..3))
             .prop_map(|(claim, found)| O::Complete { claim, found }),
         5 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
-        2 => pick().prop_map(|claim| O::GiveBack { claim }),
+        4 => pick().prop_map(|claim| O::GiveBack { claim }),
         2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, meddling)| O::Cancel { job, meddling }),
         3 => pick().prop_map(|job| O::Replay { job }),
         1 => pick().prop_map(|job| O::Discard { job }),

@@ -40,6 +40,8 @@ pub enum Outcome {
     Claimed(Vec<(Number, i32, Option<Vec<bool>>)>),
     Held(BTreeSet<Number>),
     Reaped(Vec<Outcome>),
+    /// Queues with jobs to be claimed, and how many.
+    Owed(BTreeSet<(String, u32)>),
     Retrying,
     Dead,
     NotFound,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
-    model::{JobState, Origin},
+    model::{JobState, Origin, Queue},
     store::Policy,
 };
 
@@ -195,13 +195,23 @@ impl Reference {
         self.told.insert(Told { job: number, seq, state: state.to_owned(), progress });
     }
 
-    /// Queues jobs to a worker: those that only join first, for they have their place, then others as far as there are places.
+    /// Gives a worker the jobs whose turn it is: those that only join first, for they have their place, then others as far as there are places.
     pub fn claim(&mut self, kind: Kind, lane: Lane, most: usize) -> Outcome {
         if self.paused.contains(&(kind.as_str(), lane.as_str())) {
             return Outcome::Claimed(Vec::new());
         }
-        let mut joins = Vec::new();
-        let mut fresh = Vec::new();
+        let (mut joins, mut fresh) = self.claimable(kind, lane);
+        joins.truncate(most);
+        fresh.truncate(self.places(kind, lane).min(most - joins.len()));
+        let mut taken = [joins, fresh].concat();
+        taken.sort_unstable();
+        let claimed = taken.into_iter().map(|(_, number)| self.start(number)).collect();
+        Outcome::Claimed(claimed)
+    }
+
+    /// What only joins, and what begins or begins again, each in turn.
+    fn claimable(&self, kind: Kind, lane: Lane) -> (Vec<(Turn, Number)>, Vec<(Turn, Number)>) {
+        let (mut joins, mut fresh) = (Vec::new(), Vec::new());
         for (number, job) in &self.jobs {
             if job.kind != kind || job.lane != lane || job.follows() {
                 continue;
@@ -214,19 +224,31 @@ impl Reference {
             }
         }
         joins.sort_unstable();
-        joins.truncate(most);
         fresh.sort_unstable();
-        let mut free = most - joins.len();
-        if kind == Kind::General {
-            let busy = |job: &&Job| job.parent.is_none() && job.lane == lane && job.busy();
-            let places = self.policy.lanes.get(lane).concurrency as usize;
-            free = free.min(places.saturating_sub(self.jobs.values().filter(busy).count()));
+        (joins, fresh)
+    }
+
+    /// How many more analyses of a lane may begin; parts run at the expense of theirs.
+    fn places(&self, kind: Kind, lane: Lane) -> usize {
+        if kind != Kind::General {
+            return usize::MAX;
         }
-        fresh.truncate(free);
-        let mut taken = [joins, fresh].concat();
-        taken.sort_unstable();
-        let claimed = taken.into_iter().map(|(_, number)| self.start(number)).collect();
-        Outcome::Claimed(claimed)
+        let busy = |job: &&Job| job.parent.is_none() && job.lane == lane && job.busy();
+        let places = self.policy.lanes.get(lane).concurrency as usize;
+        places.saturating_sub(self.jobs.values().filter(busy).count())
+    }
+
+    /// Queues that workers should be told of, with how many jobs they could claim.
+    pub fn owed(&self) -> BTreeSet<(String, u32)> {
+        let mut owed = BTreeSet::new();
+        for (kind, lane) in Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(move |lane| (*kind, *lane))) {
+            let (joins, fresh) = self.claimable(kind, lane);
+            let count = joins.len() + fresh.len().min(self.places(kind, lane));
+            if count > 0 && !self.paused.contains(&(kind.as_str(), lane.as_str())) {
+                owed.insert((Queue { kind, lane }.to_string(), u32::try_from(count).expect("few")));
+            }
+        }
+        owed
     }
 
     fn start(&mut self, number: Number) -> (Number, i32, Option<Vec<bool>>) {

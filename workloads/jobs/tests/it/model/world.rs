@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
             self.step(&Operation::Ripen).await?;
             let mut worked = self.complete_all().await?;
             for (kind, lane) in &queues {
-                self.step(&Operation::Claim { kind: *kind, lane: *lane, most: 8 }).await?;
+                self.step(&Operation::Claim { kind: *kind, lane: *lane, most: 8, lost: false }).await?;
             }
             worked |= self.reference.claims > before;
             assert!(worked, "the reference is stuck{}", self.trace);
