@@ -46,6 +46,15 @@ fn every_workload_reads_back_what_was_written() {
 }
 
 #[test]
+fn a_document_without_overflow_is_read_as_ever_and_none_is_not_written() {
+    let written = serde_json::to_value(config(Workload::Api)).unwrap();
+    let connections = &written["database"]["connections"];
+    assert!(connections.get("overflow").is_none(), "{connections}");
+    let read: ConnectionPool = serde_json::from_value(connections.clone()).unwrap();
+    assert_eq!((read.overflow, read.total()), (0, 4));
+}
+
+#[test]
 fn an_unknown_field_is_refused_by_name() {
     let mut document = serde_json::to_value(config(Workload::Api)).unwrap();
     document["lanez"] = serde_json::json!({});

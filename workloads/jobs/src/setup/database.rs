@@ -2,7 +2,7 @@ use std::{error::Error as _, io};
 
 use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{
-    Mount, RoleGrant,
+    Mount, Pooler, RoleGrant,
     files::{DATABASE_ADMIN_URI, DATABASE_URI},
 };
 use tokio_postgres::{Client, error::SqlState};
@@ -20,7 +20,7 @@ use crate::{
 const ROLE_ATTEMPTS: u32 = 10;
 
 /// Brings the schema up to date, and makes the roles whose passwords are mounted.
-pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), SetupError> {
+pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant]) -> Result<(), SetupError> {
     let admin = admin_address(mount).map_err(|error| failed(error.to_string()))?;
     let mut client = reach(Component::Database, || connect(&admin)).await?;
     let version = migrate(&mut client).await.map_err(|error| failed(migration_message(&error, admin.user())))?;
@@ -39,7 +39,7 @@ pub(super) async fn prepare(mount: &Mount, grants: &[RoleGrant]) -> Result<(), S
         .await
         .map_err(|error| failed(format!("cannot make the database roles as user '{}': {error}", admin.user())))?;
     for (grant, _) in &logins {
-        let login = Address::for_role(mount, grant.role).map_err(|error| failed(error.to_string()))?;
+        let login = Address::for_role(mount, grant.role, pooler).map_err(|error| failed(error.to_string()))?;
         reach(Component::Database, || connect(&login)).await?;
     }
     Ok(())

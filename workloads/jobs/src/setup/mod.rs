@@ -50,7 +50,7 @@ pub async fn run(config: &Config, mount: &Mount) -> Result<(), SetupError> {
         Workload::Setup { roles } => roles,
         Workload::Api | Workload::Pool { .. } => &[],
     };
-    database::prepare(mount, roles).await?;
+    database::prepare(mount, config.database.pooler, roles).await?;
     tracing::info!("the database is ready");
     broker::prepare(mount).await?;
     tracing::info!("the broker is ready");

@@ -2,7 +2,7 @@ use std::{str::FromStr, time::Duration};
 
 use secrecy::ExposeSecret;
 use switchyard_contract::{
-    Mount, Role,
+    Mount, Pooler, Role,
     files::{DATABASE_CA, DATABASE_REPLICA_URIS, DATABASE_URI, FileError, SecretFile},
 };
 
@@ -43,19 +43,20 @@ impl Address {
         Self::trusting(mount.secret(file)?.expose_secret(), file.key, mount)
     }
 
-    /// The address in `database/uri`, logging in as `role` where its password is mounted, else as the address says.
-    pub fn for_role(mount: &Mount, role: Role) -> Result<Self, AddressError> {
-        Self::read(mount, DATABASE_URI)?.logging_in(mount, role)
+    /// The address in `database/uri`, logging in as `role` where its password is mounted, else as the address says. Behind a `pooler` a user may carry the
+    /// name of a tenant of the pooler's (`user.tenant`, as with Supavisor), which then stays.
+    pub fn for_role(mount: &Mount, role: Role, pooler: Pooler) -> Result<Self, AddressError> {
+        Self::read(mount, DATABASE_URI)?.logging_in(mount, role, pooler)
     }
 
     /// The read replicas in `database/replica-uris`, separated by commas or line ends, logging in like [`Address::for_role`]; none without the key.
-    pub fn replicas(mount: &Mount, role: Role) -> Result<Vec<Self>, AddressError> {
+    pub fn replicas(mount: &Mount, role: Role, pooler: Pooler) -> Result<Vec<Self>, AddressError> {
         let Some(uris) = mount.optional_secret(DATABASE_REPLICA_URIS)? else { return Ok(Vec::new()) };
         uris.expose_secret()
             .split([',', '\n'])
             .map(str::trim)
             .filter(|uri| !uri.is_empty())
-            .map(|uri| Self::trusting(uri, DATABASE_REPLICA_URIS.key, mount)?.logging_in(mount, role))
+            .map(|uri| Self::trusting(uri, DATABASE_REPLICA_URIS.key, mount)?.logging_in(mount, role, pooler))
             .collect()
     }
 
@@ -84,9 +85,10 @@ impl Address {
         Ok(Self { config, tls })
     }
 
-    fn logging_in(mut self, mount: &Mount, role: Role) -> Result<Self, AddressError> {
+    fn logging_in(mut self, mount: &Mount, role: Role, pooler: Pooler) -> Result<Self, AddressError> {
         if let Some(password) = mount.role_password(role)? {
-            self.config.user(role.as_str()).password(password.expose_secret());
+            let user = login(self.user(), role, pooler);
+            self.config.user(user).password(password.expose_secret());
         }
         Ok(self)
     }
@@ -118,6 +120,14 @@ impl Address {
 
     pub(crate) fn tls(&self) -> &Tls {
         &self.tls
+    }
+}
+
+/// As whom `role` logs in, where the address names `user`.
+fn login(user: &str, role: Role, pooler: Pooler) -> String {
+    match user.split_once('.') {
+        Some((_, tenant)) if pooler != Pooler::None => format!("{role}.{tenant}"),
+        _ => role.to_string(),
     }
 }
 
@@ -159,6 +169,17 @@ mod tests {
             ("postgres://a:sslmode=x@c/d", "postgres://a:sslmode=x@c/d", None),
         ] {
             assert_eq!(split_mode(given), (rest.to_owned(), mode.map(ToOwned::to_owned)), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_role_keeps_the_poolers_tenant_and_no_part_of_an_ordinary_user() {
+        for (user, pooler, expected) in [
+            ("postgres.abcdef", Pooler::Transaction, "analytics_api.abcdef"),
+            ("postgres", Pooler::Transaction, "analytics_api"),
+            ("jane.doe", Pooler::None, "analytics_api"),
+        ] {
+            assert_eq!(login(user, Role::Api, pooler), expected);
         }
     }
 

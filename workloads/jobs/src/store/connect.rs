@@ -43,8 +43,9 @@ pub struct Store {
 impl Store {
     /// A store for the workload that `config` describes. Connections are made when they are needed: a database that is away shows at the first call.
     pub fn connect(config: &Config, mount: &Mount) -> Result<Self, AddressError> {
-        let address = Address::for_role(mount, config.database.role)?;
-        let replicas = Address::replicas(mount, config.database.role)?;
+        let (role, pooler) = (config.database.role, config.database.pooler);
+        let address = Address::for_role(mount, role, pooler)?;
+        let replicas = Address::replicas(mount, role, pooler)?;
         let policy = Policy { tiers: config.tiers, lanes: config.lanes, retry: config.retry.clone() };
         let name = match &config.workload {
             switchyard_contract::Workload::Setup { .. } => "switchyard-setup".to_owned(),
