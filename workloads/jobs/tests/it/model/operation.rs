@@ -96,6 +96,8 @@ fn queue() -> impl Strategy<Value = (Kind, Lane)> + Clone {
 pub fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
     let children = prop::collection::vec((prop_oneof![Just(Kind::Ai), Just(Kind::Cdn)], any::<bool>()), 0..4);
+    let profiles = prop::collection::btree_set(0..USERNAMES + 2, 1..3);
+    let found = prop_oneof![2 => Just(BTreeSet::new()), 1 => profiles];
     prop_oneof![
         6 => (0..TENANTS, 0..USERNAMES, prop::bool::weighted(0.2))
             .prop_map(|(tenant, username, forced)| O::Submit { tenant, username, forced, key: None }),
@@ -109,8 +111,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         4 => pick().prop_map(|claim| O::Expire { claim }),
         6 => Just(O::Reap),
         5 => (pick(), children).prop_map(|(claim, children)| O::Spawn { claim, children }),
-        5 => (pick(), prop::collection::btree_set(0..USERNAMES + 2, 0..3))
-            .prop_map(|(claim, found)| O::Complete { claim, found }),
+        6 => (pick(), found).prop_map(|(claim, found)| O::Complete { claim, found }),
         5 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
         4 => pick().prop_map(|claim| O::GiveBack { claim }),
         2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, meddling)| O::Cancel { job, meddling }),
