@@ -22,6 +22,9 @@ pub type ClaimNumber = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Turn(pub u64, pub u64);
 
+/// Jobs whose turns come one after the other.
+type InTurn = Vec<(Turn, Number)>;
+
 #[derive(Debug, Clone)]
 pub struct Job {
     pub tenant: usize,
@@ -210,7 +213,7 @@ impl Reference {
     }
 
     /// What only joins, and what begins or begins again, each in turn.
-    fn claimable(&self, kind: Kind, lane: Lane) -> (Vec<(Turn, Number)>, Vec<(Turn, Number)>) {
+    fn claimable(&self, kind: Kind, lane: Lane) -> (InTurn, InTurn) {
         let (mut joins, mut fresh) = (Vec::new(), Vec::new());
         for (number, job) in &self.jobs {
             if job.kind != kind || job.lane != lane || job.follows() {
