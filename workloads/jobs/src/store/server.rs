@@ -11,7 +11,7 @@ use deadpool_postgres::{
     TimeoutType, Timeouts,
 };
 use switchyard_contract::ConnectionPool;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{
     Row,
     error::SqlState,
@@ -170,15 +170,23 @@ impl Server {
     }
 
     async fn connection(&self, until: Option<Instant>) -> Result<Object, Failure> {
-        let (wait, create) = (cut(self.wait, until), cut(CONNECT_TIMEOUT, until));
+        let wait = cut(self.wait, until);
+        // A little less than is left: past it the making took too long, past the deadline the queue before it did.
+        let create = cut(CONNECT_TIMEOUT, until).mul_f64(0.9);
+        let late = || Failure {
+            error: StoreError::Unavailable("none came free before the request's deadline".to_owned()),
+            against: false,
+        };
         if wait.is_zero() {
-            return Err(Failure {
-                error: StoreError::Unavailable("the request's deadline has passed".to_owned()),
-                against: false,
-            });
+            return Err(late());
         }
         let limits = Timeouts { wait: Some(wait), create: Some(create), recycle: None };
-        self.pool.timeout_get(&limits).await.map_err(|error| {
+        let got = self.pool.timeout_get(&limits);
+        let got = match until {
+            None => got.await,
+            Some(until) => timeout_at(until, got).await.map_err(|_| late())?,
+        };
+        got.map_err(|error| {
             let against = match &error {
                 PoolError::Backend(_) => true,
                 PoolError::Timeout(TimeoutType::Create) => create >= SILENCE,

@@ -119,6 +119,21 @@ async fn past_the_deadline_nothing_is_sent_any_more() {
 }
 
 #[tokio::test]
+async fn waiting_and_connecting_together_end_at_the_deadline() {
+    let server = postgres().await;
+    let proxy = Proxy::to(server.port()).await;
+    let database = server.bare_database().await;
+    proxy.silence();
+    // The first connection is never made; the second caller waits for it, and would then make one itself.
+    let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 1, 0);
+    let began = Instant::now();
+    let within = |time| deadline::scope(began + time, store.now());
+    let (first, second) = tokio::join!(within(Duration::from_millis(400)), within(Duration::from_millis(700)));
+    assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
+    assert!(began.elapsed() < Duration::from_millis(1000), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_pooler_that_never_answers_costs_the_deadline_and_a_connection() {
     let server = postgres().await;
     let proxy = Proxy::to(server.port()).await;
@@ -152,6 +167,7 @@ async fn silence_opens_the_breaker_and_impatience_does_not() {
     };
     assert!(within(Duration::from_millis(50)).await.iter().all(Result::is_err));
     assert_eq!(store.breaker().state(), State::Closed, "50 ms are no time");
+    timeout(PATIENCE, proxy.holding(0)).await.expect("the silent connections are kept");
     assert!(within(Duration::from_millis(2500)).await.iter().all(Result::is_err));
     assert_eq!(store.breaker().state(), State::Open);
 }
