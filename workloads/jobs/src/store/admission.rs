@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError, Tenant,
-    gather::{Gather, Limits, Waiting},
+    gather::{Gather, Limits, Request, Waiting},
 };
 use crate::{
     model::{Effects, Job, JobId, JobState, Origin, Queue, TenantId},
@@ -101,7 +101,7 @@ pub enum Admission {
 }
 
 /// Submissions in one batch, and how many may wait for theirs: some two seconds' worth.
-const SUBMISSIONS: Limits = Limits { batch: 256, under_way: 1, waiting: 8192 };
+const SUBMISSIONS: Limits = Limits { batch: 256, under_way: 2, waiting: 8192 };
 /// Batches in which a submission may find its tenant's row taken, before it waits for the row on its own.
 const PATIENCE: u8 = 3;
 
@@ -114,6 +114,15 @@ pub(super) struct Submission {
     idempotency: Option<Idempotency>,
     /// Batches that it has been in.
     tries: u8,
+}
+
+impl Request for Submission {
+    /// Submissions of one tenant wait for one another. Its keys are as good as its name here: two keys of one tenant cost a trip at worst.
+    type Stake = KeyHash;
+
+    fn stake(&self) -> Option<KeyHash> {
+        Some(self.key)
+    }
 }
 
 /// What the database says to a submission.

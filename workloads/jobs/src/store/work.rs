@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Store, StoreError,
-    gather::{Gather, Limits, Waiting},
+    gather::{Gather, Limits, Request, Waiting},
 };
 use crate::{
     handler::{Child, ChildResult, Claimed, Step},
@@ -78,8 +78,22 @@ pub enum FailOutcome {
 /// Completions in one batch. Two batches may be on their way: they lock different analyses, and their tenants only for a moment.
 const COMPLETIONS: Limits = Limits { batch: 256, under_way: 2, waiting: usize::MAX };
 
+/// A completion on its way.
+pub(super) struct Completion {
+    held: Held,
+    output: Value,
+}
+
+impl Request for Completion {
+    type Stake = std::convert::Infallible;
+
+    fn stake(&self) -> Option<Self::Stake> {
+        None
+    }
+}
+
 /// Completions of this process, gathered.
-pub(super) type Completions = Gather<(Held, Value), Option<Effects>>;
+pub(super) type Completions = Gather<Completion, Option<Effects>>;
 
 pub(super) fn completions() -> Completions {
     Gather::new(COMPLETIONS)
@@ -237,7 +251,7 @@ impl Store {
     pub async fn complete_analysis(&self, held: Held, output: &Value) -> Result<Option<Effects>, StoreError> {
         let store = self.clone();
         self.completions
-            .call((held, storable(output)), move |batch| {
+            .call(Completion { held, output: storable(output) }, move |batch| {
                 let store = store.clone();
                 async move {
                     store.complete_batch(batch).await;
@@ -247,9 +261,9 @@ impl Store {
             .await
     }
 
-    async fn complete_batch(&self, batch: Vec<Waiting<(Held, Value), Option<Effects>>>) {
-        let (jobs, tokens) = columns(batch.iter().map(|w| &w.request.0));
-        let outputs: Vec<Json<&Value>> = batch.iter().map(|w| Json(&w.request.1)).collect();
+    async fn complete_batch(&self, batch: Vec<Waiting<Completion, Option<Effects>>>) {
+        let (jobs, tokens) = columns(batch.iter().map(|w| &w.request.held));
+        let outputs: Vec<Json<&Value>> = batch.iter().map(|w| Json(&w.request.output)).collect();
         let ended: Result<Vec<Ended>, StoreError> = self
             .essential()
             .many(
@@ -263,13 +277,13 @@ impl Store {
                 let mut effects: HashMap<JobId, Effects> = ended.into_iter().map(|e| (e.job, e.effects)).collect();
                 for waiting in batch {
                     // Whoever asked may have stopped waiting.
-                    let _ = waiting.answer.send(Ok(effects.remove(&waiting.request.0.job)));
+                    let _ = waiting.answer.send(Ok(effects.remove(&waiting.request.held.job)));
                 }
             }
             // One of them may be to blame: each for itself.
             Err(StoreError::Refused { .. }) if batch.len() > 1 => {
                 for waiting in batch {
-                    let (held, output) = &waiting.request;
+                    let Completion { held, output } = &waiting.request;
                     let answer = self.complete(*held, output).await;
                     let _ = waiting.answer.send(answer);
                 }
