@@ -69,7 +69,7 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
         celery,
         3.0,
         8.0,
-        "",
+        "Celery keeps less about a job.",
     ));
     report.comparisons.push(comparison(
         "River, 2,000 workers",

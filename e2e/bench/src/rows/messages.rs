@@ -21,7 +21,7 @@ use crate::{
     ground::Ground,
     process::{Process, run as run_program},
     report::{Better, Comparison, Report, figure},
-    sides::perf_test::{self, UNCONFIRMED},
+    sides::perf_test::{self, UNCONFIRMED, WARM_UP},
 };
 
 /// Where the other process finds the broker.
@@ -32,7 +32,7 @@ const QUEUE: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Options {
-    /// Seconds to go on for.
+    /// Seconds to count for, after a warm-up.
     #[arg(long)]
     seconds: u64,
     /// Messages whose confirmation is waited for at once.
@@ -83,7 +83,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     intake.open(u32::MAX).await?;
 
     let received = Arc::new(AtomicU64::new(0));
-    let end = Instant::now() + Duration::from_secs(options.seconds);
+    let counted = Instant::now() + WARM_UP;
+    let end = counted + Duration::from_secs(options.seconds);
     let taking = tokio::spawn({
         let received = received.clone();
         async move {
@@ -92,7 +93,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
                 intake.gather(&mut message, u32::MAX);
                 let tickets = message.tickets;
                 message.acknowledge().await?;
-                received.fetch_add(u64::from(tickets), Ordering::Relaxed);
+                if Instant::now() >= counted {
+                    received.fetch_add(u64::from(tickets), Ordering::Relaxed);
+                }
             }
             anyhow::Ok(())
         }
