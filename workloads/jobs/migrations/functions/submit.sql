@@ -208,6 +208,9 @@ begin
             select from switchyard.jobs
             where username = v_found ->> 'username' and parent_id is null and leader_id is null and finished_at is null and tenant_id = t.id
         ) or exists (
+            select from switchyard.jobs l join switchyard.jobs f on f.leader_id = l.id and f.finished_at is null
+            where l.username = v_found ->> 'username' and l.parent_id is null and l.leader_id is null and l.finished_at is null and f.tenant_id = t.id
+        ) or exists (
             select from switchyard.jobs
             where tenant_id = t.id and username = v_found ->> 'username' and parent_id is null and finished_at > v_now - interval '1 day'
         );

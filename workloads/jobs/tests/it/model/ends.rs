@@ -225,9 +225,8 @@ impl Reference {
             if open >= u64::from(tier.concurrent) || day_is_full || self.queued_in(Lane::Low) >= rules.capacity {
                 return;
             }
-            // In hand, with a pipeline of its own, or ended within a day.
-            let known =
-                |job: &Job| job.tenant == tenant && job.parent.is_none() && job.username == *username && !job.follows();
+            // In hand, or ended within a day.
+            let known = |job: &Job| job.tenant == tenant && job.parent.is_none() && job.username == *username;
             if self.jobs.values().any(known) {
                 continue;
             }
