@@ -41,9 +41,9 @@ struct Run {
     /// Seconds of one measurement.
     #[arg(long, env = "BENCH_SECONDS", default_value_t = 6)]
     seconds: u64,
-    /// Times that each side is measured, in turns.
-    #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3)]
-    rounds: usize,
+    /// Times that each side is measured, in turns; up to 7.
+    #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
+    rounds: u8,
     /// Finished jobs in the large table; 0 leaves that out.
     #[arg(long, env = "BENCH_ROWS", default_value_t = 10_000_000)]
     rows: u64,
@@ -108,7 +108,7 @@ async fn measure(options: Run) -> anyhow::Result<()> {
     eprintln!("{machine}- Load average: {load_before}");
     let scale = Scale {
         duration: Duration::from_secs(options.seconds.max(1)),
-        rounds: options.rounds.max(1),
+        rounds: usize::from(options.rounds),
         rows: options.rows,
     };
     let mut report = Report::default();

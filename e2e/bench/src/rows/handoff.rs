@@ -44,18 +44,19 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     let (mut ours, mut theirs) = (Side::default(), Side::default());
     let (mut plain, mut submit) = (Vec::new(), Vec::new());
     for round in 1..=scale.rounds {
-        say(&format!("handoffs, round {round} of {}: Switchyard", scale.rounds));
-        ground.fresh(OURS, switchyard::TEMPLATE).await?;
-        let mounted = Mounted::new(ground, OURS)?;
-        let api = Api::start(ground, &mounted).await?;
-        ours.measure("Switchyard", api.address, keys, rate, scale, report).await?;
-        api.process.stop().await?;
+        for load in Load::all(rate) {
+            say(&format!("handoffs, round {round} of {}, {}", scale.rounds, load.words()));
+            ground.fresh(OURS, switchyard::TEMPLATE).await?;
+            let mounted = Mounted::new(ground, OURS)?;
+            let api = Api::start(ground, &mounted).await?;
+            ours.measure("Switchyard", api.address, keys, load, scale, report).await?;
+            api.process.stop().await?;
 
-        say(&format!("handoffs, round {round}: FastAPI and Celery"));
-        ground.fresh(THEIRS, fastapi::TEMPLATE).await?;
-        let api = FastApi::start(ground, THEIRS).await?;
-        theirs.measure("FastAPI", api.address, keys, rate, scale, report).await?;
-        api.process.stop().await?;
+            ground.fresh(THEIRS, fastapi::TEMPLATE).await?;
+            let api = FastApi::start(ground, THEIRS).await?;
+            theirs.measure("FastAPI", api.address, keys, load, scale, report).await?;
+            api.process.stop().await?;
+        }
 
         say(&format!("handoffs, round {round}: pgbench"));
         for (script, rates) in [(pgbench::PLAIN, &mut plain), (pgbench::SUBMIT, &mut submit)] {
@@ -110,31 +111,58 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     Ok(())
 }
 
+/// How both sides are asked.
+#[derive(Clone, Copy)]
+enum Load {
+    /// As fast as they answer, over this one of [`CONNECTIONS`].
+    Closed(usize),
+    /// So many a second.
+    Open(f64),
+}
+
+impl Load {
+    fn all(rate: f64) -> [Self; 3] {
+        [Self::Closed(0), Self::Closed(1), Self::Open(rate)]
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Closed(n) => format!("{} connections", CONNECTIONS[n]),
+            Self::Open(rate) => format!("{}/s", figure(rate)),
+        }
+    }
+}
+
 impl Side {
     async fn measure(
         &mut self,
         whose: &str,
         address: SocketAddr,
         keys: &Keys,
-        rate: f64,
+        load: Load,
         scale: Scale,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        for (n, connections) in CONNECTIONS.into_iter().enumerate() {
-            let tally = closed(scale.plan(address, connections), Rc::new(Handoffs::fresh(keys))).await?;
-            note(report, whose, &format!("{connections} connections"), &tally);
-            say(&format!(
-                "  {connections} connections: {}/s, p50 {} ms, p99 {} ms",
-                figure(tally.per_second()),
-                figure(tally.quantile_ms(0.5)),
-                figure(tally.quantile_ms(0.99))
-            ));
-            self.rates[n].push(tally.per_second());
-        }
-        let tally = open(scale.plan(address, CONNECTIONS[1]), rate, Rc::new(Handoffs::fresh(keys))).await?;
-        note(report, whose, &format!("{}/s", figure(rate)), &tally);
-        say(&format!("  at {}/s: p99 {} ms", figure(rate), figure(tally.quantile_ms(0.99))));
-        self.p99.push(tally.quantile_ms(0.99));
+        let traffic = Rc::new(Handoffs::fresh(keys));
+        let tally = match load {
+            Load::Closed(n) => {
+                let tally = closed(scale.plan(address, CONNECTIONS[n]), traffic).await?;
+                self.rates[n].push(tally.per_second());
+                tally
+            }
+            Load::Open(rate) => {
+                let tally = open(scale.plan(address, CONNECTIONS[1]), rate, traffic).await?;
+                self.p99.push(tally.quantile_ms(0.99));
+                tally
+            }
+        };
+        note(report, whose, &load.words(), &tally);
+        say(&format!(
+            "  {whose}: {}/s, p50 {} ms, p99 {} ms",
+            figure(tally.per_second()),
+            figure(tally.quantile_ms(0.5)),
+            figure(tally.quantile_ms(0.99))
+        ));
         Ok(())
     }
 }
