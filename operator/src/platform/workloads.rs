@@ -8,7 +8,8 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service},
 };
 use switchyard_contract::{
-    API_PORT, Config, ConnectionPool, Database, ObjectStore, Platform, ProfileSource, Role, RoleGrant, SourceLimits, Workload,
+    API_PORT, Config, ConnectionPool, Database, ObjectStore, Platform, ProfileSource, Role, RoleGrant, SourceLimits,
+    Workload,
 };
 
 use super::{
@@ -62,15 +63,13 @@ pub fn config(
                 region: store.region.clone().unwrap_or_else(|| "us-east-1".into()),
             },
         }),
-        profile_source: settings
-            .profile_source
-            .as_ref()
-            .filter(|_| credentials.profile_source.is_some())
-            .map(|source| ProfileSource {
+        profile_source: settings.profile_source.as_ref().filter(|_| credentials.profile_source.is_some()).map(
+            |source| ProfileSource {
                 endpoint: source.endpoint.clone(),
                 actor: source.actor.clone(),
                 limits: SourceLimits::default(),
-            }),
+            },
+        ),
     }
 }
 

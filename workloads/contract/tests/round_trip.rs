@@ -9,7 +9,12 @@ fn config(workload: Workload) -> Config {
         database: Database {
             role: Role::Workers,
             pooler: Pooler::Transaction,
-            connections: ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 30, statement_timeout_seconds: 300 },
+            connections: ConnectionPool {
+                size: 4,
+                overflow: 0,
+                wait_timeout_seconds: 30,
+                statement_timeout_seconds: 300,
+            },
         },
         lanes: Lanes::default(),
         tiers: Tiers::default(),
