@@ -128,8 +128,9 @@ begin
     select told.outcome, told.tenant, told.lane, v_now, told.charged, told.balance, told.coalesced, told.document from told order by place;
 end $$;
 
--- How many more analyses may queue in a lane. Far from the limit nobody waits for anybody, and a count may be a tenth of a second old; near it submitters
--- take turns and count, so that it is not overrun. Far means: further than all processes together could admit meanwhile, each with a batch of 256 on its way.
+-- How many more analyses may queue in a lane. Far from the limit nobody waits for anybody, and a count may be a tenth of a second old, longer where there is
+-- more room; near it submitters take turns and count, so that it is not overrun. Far means: further than all processes together could admit meanwhile, each
+-- with two batches of 256 on their way.
 create or replace function switchyard.lane_room(p_lane text, p_capacity int) returns int
 language plpgsql as $$
 declare
@@ -143,7 +144,7 @@ begin
         v_now := extract(epoch from clock_timestamp());
         -- A memory of this connection, whoever used it last: what it says holds for all.
         v_seen := string_to_array(nullif(current_setting(v_name, true), ''), ' ');
-        if v_seen[1]::double precision between v_now - 0.1 and v_now then
+        if v_seen[1]::double precision between v_now - least(2, 0.1 * (p_capacity - v_seen[2]::int) / v_far) and v_now then
             v_queued := v_seen[2];
         else
             select count(*) into v_queued from (
