@@ -16,6 +16,9 @@ export CLUSTER ?= embedded
 export REGISTRY ?=
 export IMAGE_LOAD ?=
 
+# With what `unit` has built: naming fewer packages would compile the dependencies once more, with other features.
+PROGRAMS = cargo build --release --locked --workspace --exclude switchyard-e2e --bins
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -41,12 +44,11 @@ e2e: prepare ## the platform on a real Kubernetes of its own
 	@e2e/run
 
 chaos: prepare ## kill, cut and stop everything under load, and judge from the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
-	cargo build --release --locked -p switchyard-api -p switchyard-chaos
+	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
 
-# With what `unit` has built: naming fewer packages would compile the dependencies once more, with other features.
 chaos-short: prepare
-	cargo test --release --locked --workspace --exclude switchyard-e2e --no-run
+	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
 bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
