@@ -30,7 +30,7 @@ const ENGLISH_LIMIT: f32 = 8.0;
 const ENGLISH: usize = 0;
 
 /// What scores are divided by before they become a confidence: letters hang together more than the models have it, and so their probabilities
-/// lie too far apart. Chosen on single words and pairs that nothing was learnt from: of those with confidence 0.7, some 70 % are right.
+/// lie too far apart. Chosen on single words and pairs that nothing was learnt from: of those with confidence 0.7, some three quarters are right.
 const SOFTENING: f32 = 2.0;
 
 /// A language and how sure it is.
