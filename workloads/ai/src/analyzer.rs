@@ -82,7 +82,7 @@ impl Analyzer {
         let sentiment = self.heads.sentiment.one_of(&embedding);
         let topics = self.heads.topics.any_of(&embedding);
         let analysis = Analysis {
-            language: language::detect(&text::prose(&text)).to_owned(),
+            language: language::detect(&text::prose(&text)).code.to_owned(),
             sentiment: self.heads.sentiment.best(&sentiment),
             category: self.heads.topics.best(&topics),
         };

@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     analyzer::{Analysis, Analyzer, ModelInfo},
-    language,
     model::ModelError,
 };
 
@@ -40,14 +39,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the model folder at `root`, runs every thread's model on a text whose answer is known, and loads what language detection needs:
-    /// the first post is as fast as any. Takes seconds; call it off the async threads.
+    /// Loads the model folder at `root`, and runs every thread's model on a text whose answer is known: the first post is as fast as any.
+    /// Takes seconds; call it off the async threads.
     pub fn start(root: &Path, threads: usize) -> Result<Self, ModelError> {
         let (mut analyzers, info) = Analyzer::load(root, threads.max(1))?;
         for analyzer in &mut analyzers {
             analyzer.check()?;
         }
-        language::warm_up();
         let (tasks, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         for (number, analyzer) in analyzers.into_iter().enumerate() {

@@ -157,7 +157,7 @@ pub fn analyze(post: &str) -> Analysis {
     };
     let score = if margin == 0 { 0.4 } else { 0.8 - 0.4 / f32::from(margin + 1) };
     Analysis {
-        language: language::detect(&text::prose(&text)).to_owned(),
+        language: language::detect(&text::prose(&text)).code.to_owned(),
         sentiment: Scored { label: label.to_owned(), score },
         category: Scored { label: UNKNOWN.to_owned(), score: 0.0 },
     }
