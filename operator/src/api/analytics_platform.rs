@@ -246,7 +246,7 @@ pub struct LaneOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub capacity: Option<i32>,
-    /// Jobs of this lane that may run at once in one worker pod.
+    /// Analyses of this lane that may run at once on the whole platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub concurrency: Option<i32>,

@@ -100,8 +100,13 @@ pub async fn run(store: Store, broker: Broker, announcer: Announcer, policy: Pol
 pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> Result<usize, RelayError> {
     let mut tickets = Vec::new();
     for (queue, jobs) in store.owed(min_age).await? {
-        if broker.depth(queue).await? == 0 {
-            tickets.extend((0..jobs.min(TICKETS_AT_ONCE)).map(|_| queue));
+        match broker.depth(queue).await {
+            Ok(0) => tickets.extend((0..jobs.min(TICKETS_AT_ONCE)).map(|_| queue)),
+            Ok(_) => {}
+            // The others are owed theirs all the same.
+            Err(error) => {
+                tracing::warn!(%queue, %error, "no answer about the queue; its jobs are told of in the next round")
+            }
         }
     }
     let published = broker.publish(&tickets).await;
@@ -115,9 +120,15 @@ pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> 
 pub async fn reap(store: &Store, announcer: &Announcer) -> Result<usize, StoreError> {
     let mut count = 0;
     for held in store.expired(BATCH).await? {
-        match store.reap(held).await? {
-            FailOutcome::Stale => continue,
-            FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects } => announcer.announce(effects),
+        match store.reap(held).await {
+            Ok(FailOutcome::Stale) => continue,
+            Ok(FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects }) => announcer.announce(effects),
+            Err(error) if error.is_passing() => return Err(error),
+            // One that is refused must not stand in the way of those behind it.
+            Err(error) => {
+                tracing::error!(job = %held.job, %error, "an attempt without a worker could not be ended");
+                continue;
+            }
         }
         tracing::warn!(job = %held.job, "the lease has run out: its worker went silent");
         count += 1;

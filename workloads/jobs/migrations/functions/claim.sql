@@ -12,6 +12,8 @@ declare
     v_free int;
     v_claims jsonb;
 begin
+    -- A call that is made again while the first one is still under way waits for what that has taken.
+    perform pg_advisory_xact_lock(hashtextextended(p_call::text, 1));
     if p_again then
         select jsonb_agg(switchyard.claimed(j, case when j.kept is null then '[]' else switchyard.parts(j) end, '[]') order by turn) into v_claims from switchyard.jobs j
         where kind = p_kind and lane = p_lane and state = 'running' and call = p_call;

@@ -130,6 +130,9 @@ begin
         perform 1 from switchyard.tenants
         where id in (select tenant_id from switchyard.jobs where id = j.id or (leader_id = j.id and finished_at is null)) order by id for no key update;
         for v_follower in select id from switchyard.jobs where leader_id = j.id and finished_at is null order by id loop
+            update switchyard.jobs
+            set history = history || jsonb_build_array(p_error || jsonb_build_object('attempt', attempt, 'at', clock_timestamp()))
+            where id = v_follower;
             v_effects := switchyard.joined(v_effects, switchyard.die(v_follower, p_error));
         end loop;
     else

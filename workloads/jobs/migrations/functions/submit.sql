@@ -1,4 +1,5 @@
--- Admits analyses, as many as come together, in one round trip. Locks the rows of their tenants and no others, so tenants never wait for each other:
+-- Admits analyses, as many as come together, in one round trip. Locks the rows of their tenants and no others, so tenants never wait for each other (but
+-- for a lane whose capacity is near, see lane_room):
 -- what belongs to a tenant whose row somebody else holds is answered 'busy', unless p_wait, and may come again. Of one tenant's requests the
 -- earlier come first. Answers one row a request, in their order: what was accepted in columns, since there are thousands a second of them, and whatever
 -- else in a document.
@@ -72,11 +73,12 @@ begin
         select *, row_number() over (partition by lane order by place) <= (v_room ->> lane)::int as fits from judged where refusal is null
     ), found as (
         select p.*, leader.id as found from placed p
-        -- Only what runs already, or waits in a lane as good: nobody's turn comes later because of it. Skipped when somebody is changing it.
+        -- Only what is in a lane as good: its parts, and whatever comes of it after a failure, wait in no worse queue than the request's own would.
+        -- Skipped when somebody is changing it.
         left join lateral (
             select id from switchyard.jobs j
             where not p.forced and j.username = p.username and parent_id is null and leader_id is null and finished_at is null
-              and state <> 'retrying' and (started_at is not null or switchyard.lane_rank(j.lane) <= p.rank)
+              and state <> 'retrying' and switchyard.lane_rank(j.lane) <= p.rank
             limit 1 for key share skip locked
         ) leader on true
         where p.fits
@@ -108,6 +110,10 @@ begin
         from led where idem_key is not null
         on conflict (tenant_id, key) do update
         set request_hash = excluded.request_hash, job_id = excluded.job_id, answer = excluded.answer, created_at = v_now
+    ), waits as materialized (
+        -- Once for each lane, however many are refused.
+        select lane, switchyard.lane_retry_after(lane) as seconds
+        from (select lane from judged where refusal = 'concurrent_limit' union select lane from placed where not fits) refused
     ), told (place, outcome, tenant, lane, charged, balance, coalesced, document) as (
         select place, 'accepted', tenant_id, lane, price, credits - price * n, leader is not null, null::jsonb from led
         union all
@@ -116,13 +122,13 @@ begin
         from known where outcome is not null
         union all
         select place, refusal, tenant_id, lane, null, null, null, case refusal
-            when 'concurrent_limit' then jsonb_build_object('limit', concurrent, 'retry_after', switchyard.lane_retry_after(lane))
+            when 'concurrent_limit' then jsonb_build_object('limit', concurrent, 'retry_after', (select seconds from waits where waits.lane = judged.lane))
             when 'daily_limit' then jsonb_build_object('limit', daily, 'resets_at', (v_day + 1)::timestamp at time zone 'utc')
             else jsonb_build_object('balance', greatest(0, credits - price * (n - 1)), 'price', price)
         end from judged where refusal is not null
         union all
         select place, 'lane_full', tenant_id, lane, null, null, null,
-            jsonb_build_object('lane', lane, 'retry_after', switchyard.lane_retry_after(lane))
+            jsonb_build_object('lane', lane, 'retry_after', (select seconds from waits where waits.lane = placed.lane))
         from placed where not fits
     )
     select told.outcome, told.tenant, told.lane, v_now, told.charged, told.balance, told.coalesced, told.document from told order by place;

@@ -50,24 +50,40 @@ declare
     v_events bigint;
     v_idempotency bigint;
     v_jobs bigint;
+    v_parts bigint;
     v_gone uuid[];
 begin
+    -- One process at a time: a second one would only wait for the same rows.
+    if not pg_try_advisory_xact_lock(hashtextextended('switchyard retention', 0)) then
+        return '{"events": 0, "idempotency": 0, "jobs": 0}';
+    end if;
     delete from switchyard.events where (job_id, seq) in (
-        select e.job_id, e.seq from switchyard.jobs j join switchyard.events e on e.job_id = j.id
-        where j.parent_id is null and j.finished_at < now() - make_interval(secs => p_events) limit p_limit);
+        select e.job_id, e.seq from switchyard.events e
+        where e.at < now() - make_interval(secs => p_events)
+          and exists (select from switchyard.jobs j where j.id = e.job_id and j.finished_at < now() - make_interval(secs => p_events))
+        limit p_limit);
     get diagnostics v_events = row_count;
     delete from switchyard.idempotency where (tenant_id, key) in (
-        select tenant_id, key from switchyard.idempotency where created_at < now() - make_interval(secs => p_idempotency) limit p_limit);
+        select tenant_id, key from switchyard.idempotency where created_at < now() - make_interval(secs => p_idempotency) limit p_limit)
+        -- Once more: a request may just have renewed it.
+        and created_at < now() - make_interval(secs => p_idempotency);
     get diagnostics v_idempotency = row_count;
     select array_agg(id) into v_gone from (
         select id from switchyard.jobs
         where parent_id is null and finished_at < now() - make_interval(secs => p_jobs) order by finished_at limit p_limit
         for update skip locked) old;
+    if v_gone is null then
+        return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', 0);
+    end if;
     delete from switchyard.events where job_id = any(v_gone);
-    delete from switchyard.outputs o using switchyard.jobs j where j.root_id = any(v_gone) and o.job_id = j.id;
-    delete from switchyard.jobs where root_id = any(v_gone);
+    -- Analyses by their id, parts by their analysis: each has an index of its own, and a condition on both alike would read the whole table.
+    delete from switchyard.outputs where job_id = any(v_gone)
+        or job_id = any(array(select id from switchyard.jobs where parent_id is not null and root_id = any(v_gone)));
+    delete from switchyard.jobs where parent_id is not null and root_id = any(v_gone);
+    get diagnostics v_parts = row_count;
+    delete from switchyard.jobs where id = any(v_gone);
     get diagnostics v_jobs = row_count;
-    return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', v_jobs);
+    return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', v_jobs + v_parts);
 end $$;
 
 -- The smallest id that a job made at that moment can have: ids are of version 7, which begins with milliseconds since 1970.

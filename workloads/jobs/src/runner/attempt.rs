@@ -139,7 +139,7 @@ impl Bench {
         let until = Instant::now() + self.lease;
         let mut attempt = 0;
         loop {
-            match write().await {
+            match deadline::scope(until.into(), write()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is_passing() && Instant::now() < until => {
                     tracing::warn!(job = %claim.job.id, %error, "outcome not written; trying again");

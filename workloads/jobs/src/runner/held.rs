@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use crate::{
     announce::Announcer,
     handler::Progress,
     model::{JobId, RunToken},
+    resilience::{deadline, full_jitter},
     store::{Claim, Held, ProgressReport, Store},
 };
 
@@ -28,9 +29,17 @@ pub(super) struct Claims(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    jobs: Mutex<HashMap<JobId, (RunToken, CancellationToken)>>,
+    jobs: Mutex<HashMap<JobId, Kept>>,
     reports: Mutex<HashMap<JobId, ProgressReport>>,
     reported: Notify,
+}
+
+/// A claim as it is kept alive.
+struct Kept {
+    token: RunToken,
+    /// Until then, whatever its attempt does: one that ignores its own end must not be kept from others for ever.
+    until: Instant,
+    lost: CancellationToken,
 }
 
 /// A claim among the others; leaves when dropped.
@@ -52,40 +61,49 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Claims {
-    /// Keeps a claim alive from now on.
-    pub(super) fn add(&self, claim: &Claim) -> Seat {
+    /// Keeps a claim alive from now on, for `most` at most.
+    pub(super) fn add(&self, claim: &Claim, most: Duration) -> Seat {
         let lost = CancellationToken::new();
         let held = claim.held();
-        locked(&self.0.jobs).insert(held.job, (held.token, lost.clone()));
+        locked(&self.0.jobs)
+            .insert(held.job, Kept { token: held.token, until: Instant::now() + most, lost: lost.clone() });
         Seat { claims: self.clone(), held, lost }
     }
 
-    /// Extends all leases three times in a lease's time, and tells those whose claim is gone. Runs for ever.
+    /// Extends all leases three times in a lease's time, and tells those whose claim is gone. What is not answered in a third of a lease, or fails, is
+    /// tried again within a second or so: an answer that never comes must not cost the leases. Runs for ever.
     pub(super) async fn beat(&self, store: &Store, lease: Duration) {
         let mut ticks = interval(lease / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let held: Vec<Held> =
-                locked(&self.0.jobs).iter().map(|(job, (token, _))| Held { job: *job, token: *token }).collect();
+            let now = Instant::now();
+            let held: Vec<Held> = locked(&self.0.jobs)
+                .iter()
+                .filter(|(_, kept)| now < kept.until)
+                .map(|(job, kept)| Held { job: *job, token: kept.token })
+                .collect();
             if held.is_empty() {
                 continue;
             }
-            match store.heartbeat(&held, lease).await {
+            match deadline::scope(now + lease / 3, store.heartbeat(&held, lease)).await {
                 Ok(alive) => {
                     let alive: HashSet<JobId> = alive.into_iter().collect();
                     let jobs = locked(&self.0.jobs);
                     for held in held.iter().filter(|held| !alive.contains(&held.job)) {
                         // Only the claim that was asked about: the same job may have been claimed anew meanwhile.
-                        if let Some((token, lost)) = jobs.get(&held.job)
-                            && *token == held.token
+                        if let Some(kept) = jobs.get(&held.job)
+                            && kept.token == held.token
                         {
                             tracing::warn!(job = %held.job, "the claim is gone: cancelled, or its lease ran out");
-                            lost.cancel();
+                            kept.lost.cancel();
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, jobs = held.len(), "heartbeat failed; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, jobs = held.len(), "heartbeat failed; trying again");
+                    ticks.reset_after(full_jitter(0).min(lease / 10));
+                }
             }
         }
     }
@@ -113,7 +131,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut jobs = locked(&self.claims.0.jobs);
-        if jobs.get(&self.held.job).is_some_and(|(token, _)| *token == self.held.token) {
+        if jobs.get(&self.held.job).is_some_and(|kept| kept.token == self.held.token) {
             jobs.remove(&self.held.job);
         }
         drop(jobs);

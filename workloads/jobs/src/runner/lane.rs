@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     broker::{Broker, BrokerError, Intake, Message},
     model::{Effects, Queue},
-    resilience::full_jitter,
-    store::{Claim, Lease},
+    resilience::{deadline, full_jitter},
+    store::{Claim, Lease, StoreError},
 };
 
 /// Wait before a broken intake is made anew.
@@ -119,10 +119,9 @@ impl LaneRunner {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         // One name for all attempts: a claim whose answer was lost is answered again, and not made twice.
         let mut lease = Lease { worker: &self.worker, duration: self.bench.lease, call: Uuid::now_v7(), again: false };
-        let store = &self.bench.store;
         let full = self.slots.room(self.queue.lane) == 0;
         let shutting = async { if full { intake.shut().await } else { Ok(()) } };
-        let (mut answer, mut shut) = tokio::join!(store.claim(self.queue, most, &lease), shutting);
+        let (mut answer, mut shut) = tokio::join!(self.ask(most, &lease), shutting);
         let mut attempt = 0;
         loop {
             let error = match answer {
@@ -144,8 +143,13 @@ impl LaneRunner {
                 () = self.stop.cancelled() => {}
             }
             attempt += 1;
-            answer = store.claim(self.queue, most, &lease).await;
+            answer = self.ask(most, &lease).await;
         }
+    }
+
+    /// One attempt to claim. What was claimed without our knowledge is anybody's again once the lease is over, so that there is no use in waiting longer.
+    async fn ask(&self, most: u32, lease: &Lease<'_>) -> Result<Vec<Claim>, StoreError> {
+        deadline::scope(Instant::now() + lease.duration, self.bench.store.claim(self.queue, most, lease)).await
     }
 
     /// Runs each claim in a slot; slots that none needs are left.
@@ -160,7 +164,8 @@ impl LaneRunner {
         for claim in claims {
             // Never more claims than slots were asked for; if there were, they would be run nevertheless, since nobody else can.
             let slot = slots.pop();
-            let seat = self.claims.add(&claim);
+            // Its time, and once more the lease to write what came of it.
+            let seat = self.claims.add(&claim, self.limit + self.bench.lease);
             let (bench, metrics, limit) = (self.bench.clone(), self.metrics.clone(), self.limit);
             self.running.spawn(async move {
                 let (kind, lane) = (claim.job.kind, claim.job.lane);

@@ -8,8 +8,9 @@ use std::{
 use switchyard_contract::Lane;
 use tokio::sync::watch;
 
-/// The rule, apart from any waiting: a lane must leave a slot free for every better lane that holds none, as far as there are slots at all. How many jobs of
-/// a lane run on the whole platform is not a process' to know: the store sees to it when they are claimed.
+/// The rule, apart from any waiting: a lane must leave a slot free for every better lane that holds none, and always one for critical, as far as there are
+/// slots at all. So critical never waits behind the others, however many it holds, and none of the others is starved by its better neighbours. How many
+/// jobs of a lane run on the whole platform is not a process' to know: the store sees to it when they are claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     total: u32,
@@ -32,8 +33,9 @@ impl Plan {
         }
         let holds = |lane: &Lane| held.get(lane).copied().unwrap_or(0);
         let free = self.total.saturating_sub(held.values().sum());
-        let idle_betters = self.lanes.range(..lane).filter(|better| holds(better) == 0).count();
-        let reserved = u32::try_from(idle_betters).unwrap_or(u32::MAX).min(self.total - 1);
+        let waited_for =
+            self.lanes.range(..lane).filter(|better| **better == Lane::Critical || holds(better) == 0).count();
+        let reserved = u32::try_from(waited_for).unwrap_or(u32::MAX).min(self.total - 1);
         free.saturating_sub(reserved)
     }
 
@@ -169,12 +171,13 @@ mod tests {
         assert!(!waiting.is_finished());
         all.pop();
         timeout(Duration::from_secs(10), waiting).await.expect("woken").unwrap();
-        assert_eq!((slots.room(Lane::Critical), slots.room(Lane::High), slots.room(Lane::Normal)), (1, 1, 0));
+        // The last free slot is for critical alone.
+        assert_eq!((slots.room(Lane::Critical), slots.room(Lane::High), slots.room(Lane::Normal)), (1, 0, 0));
     }
 
     proptest! {
-        /// However jobs begin and end, alone or many at once: never more than there are slots, and critical finds a free slot as long as it holds none and
-        /// there are two slots or more.
+        /// However jobs begin and end, alone or many at once: never more than there are slots, the others leave critical one where there are two or more,
+        /// and no other lane may begin a job in the last free slot.
         #[test]
         fn critical_never_waits_for_others(total in 2_u32..20, steps in prop::collection::vec((0_usize..4, 0_u32..8, any::<bool>()), 0..200)) {
             let slots = Slots::new(plan(total));
@@ -188,8 +191,12 @@ mod tests {
                     of.truncate(of.len().saturating_sub(many as usize));
                 }
                 let count = |lane| held.get(&lane).map_or(0, Vec::len);
-                prop_assert!(Lane::ALL.iter().map(|lane| count(*lane)).sum::<usize>() <= total as usize);
-                prop_assert!(count(Lane::Critical) > 0 || slots.room(Lane::Critical) > 0);
+                let (all, critical) = (Lane::ALL.iter().map(|lane| count(*lane)).sum::<usize>(), count(Lane::Critical));
+                prop_assert!(all - critical < total as usize, "the others leave one");
+                prop_assert_eq!(slots.room(Lane::Critical) as usize, total as usize - all);
+                for lane in &Lane::ALL[1..] {
+                    prop_assert!(slots.room(*lane) == 0 || total as usize - all > 1, "{lane}");
+                }
             }
         }
     }

@@ -207,7 +207,7 @@ async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyon
     assert!(effects.ready.is_empty(), "there is nothing more to claim");
     let claim = g.take(leader.id).await;
     assert_eq!(claim.effects.events.len(), 2, "both are told");
-    // It runs already, so a free tenant may share it although its own lane is worse.
+    // A free tenant, whose own lane is worse, may share it.
     let Admission::Accepted { job: theirs, charged: 1, coalesced: true, .. } =
         g.store.submit(&request(friends_key, "ada")).await.unwrap()
     else {
@@ -230,6 +230,26 @@ async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyon
     }
     assert_eq!(g.balance().await, 6);
     assert_eq!(g.store.tenant(friend).await.unwrap().unwrap().credits, 9);
+}
+
+#[tokio::test]
+async fn nobody_shares_a_pipeline_in_a_worse_lane_however_far_it_has_come() {
+    let g = ground(Tier::Free, 10).await;
+    let (payer, better) = tenant(&g.store, Tier::Enterprise, 10).await;
+    let low = g.submit("ada").await;
+    let claim = g.take(low.id).await;
+    let Admission::Accepted { job, coalesced: false, .. } = g.store.submit(&request(better, "ada")).await.unwrap()
+    else {
+        panic!("its parts would wait in the low lane")
+    };
+    assert_eq!(job.lane, Lane::Critical);
+    // Nor once it waits in the low lane again.
+    g.store.give_back(claim.held()).await.unwrap().expect("held");
+    g.store.cancel(payer, job.id).await.unwrap();
+    assert!(matches!(
+        g.store.submit(&request(better, "ada")).await.unwrap(),
+        Admission::Accepted { coalesced: false, .. }
+    ));
 }
 
 #[tokio::test]

@@ -41,6 +41,40 @@ async fn a_missing_tenant_is_none_and_a_ledger_always_sums_up() {
 }
 
 #[tokio::test]
+async fn retention_finds_what_is_old_without_reading_what_is_not() {
+    let g = ground(Tier::Enterprise, 100).await;
+    g.database
+        .client()
+        .await
+        .batch_execute(
+            "insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, turn, finished_at)
+             select id, id, id, 'api', 'general', 'low', 'completed', 'u', '{}', now(), now() - n * interval '1 hour'
+             from (select gen_random_uuid() as id, n from generate_series(1, 800) n) made;
+             insert into switchyard.jobs (id, tenant_id, root_id, parent_id, origin, kind, lane, state, username, input, turn, finished_at)
+             select gen_random_uuid(), id, id, id, 'child', 'ai', 'low', 'completed', 'u', '{}', now(), finished_at from switchyard.jobs;
+             insert into switchyard.events select id, 1, 'completed', 100, '', finished_at from switchyard.jobs where parent_id is null;
+             insert into switchyard.outputs (job_id, output) select id, '{}' from switchyard.jobs;
+             insert into switchyard.idempotency select id, 'k', '', id, '{}', finished_at from switchyard.jobs where parent_id is null;
+             analyze",
+        )
+        .await
+        .unwrap();
+    let days = |n: i32| f64::from(n) * 86400.0;
+    // A connection of its own: what the first one read would still count.
+    let mut client = g.database.client().await;
+    let transaction = client.transaction().await.unwrap();
+    let call = "select switchyard.retain($1, $2, $3, 100)";
+    let row = transaction.query_one(call, &[&days(3), &days(1), &days(30)]).await.unwrap();
+    // The 81 analyses of 720 hours and more ended more than 30 days ago, and each has a part.
+    assert_eq!(row.get::<_, serde_json::Value>(0), json!({"events": 100, "idempotency": 100, "jobs": 162}));
+    let read =
+        "select relname::text, seq_scan from pg_stat_xact_user_tables where schemaname = 'switchyard' and seq_scan > 0";
+    let read: Vec<(String, i64)> =
+        transaction.query(read, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert!(read.is_empty(), "read as a whole: {read:?}");
+}
+
+#[tokio::test]
 async fn retention_removes_what_ended_long_ago_and_nothing_else() {
     let g = ground(Tier::Enterprise, 100).await;
     let (old, young, open) = (g.submit("old").await.id, g.submit("young").await.id, g.submit("open").await.id);

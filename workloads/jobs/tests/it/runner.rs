@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 use crate::ground::{Ground, ground, ground_with, quick, request, tenant};
 
 const SOON: Duration = Duration::from_secs(60);
+/// How long code that heeds nobody keeps its thread.
+const BLOCKED: Duration = Duration::from_secs(12);
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 /// Does what the first word of the profile's name says.
@@ -92,6 +94,10 @@ impl Handler for Script {
             (_, "greedy", _) => Ok(Outcome::Spawn { kept: json!(1), children: vec![], stage: "again" }),
             (_, "panics", _) => panic!("as it says"),
             (_, "endless", _) => std::future::pending().await,
+            (_, "blocks", _) if job.attempt == 1 => {
+                std::thread::sleep(BLOCKED);
+                Ok(Outcome::Complete(json!("too late")))
+            }
             (_, "patient", _) => {
                 context.progress.report(40, "waiting");
                 self.go_on.acquire().await.unwrap().forget();
@@ -305,6 +311,21 @@ async fn an_attempt_over_its_lane_s_time_is_stopped_and_not_just_marked() {
     assert_eq!(y.g.job(job).await.error.unwrap().code, "timeout");
     assert_eq!(worker.script.runs(), 3);
     worker.script.busy(0).await;
+    y.drain([worker]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_attempt_that_blocks_its_thread_keeps_its_job_no_longer_than_its_time_and_a_lease() {
+    let mut policy = quick();
+    policy.lanes.normal.timeout_seconds = 1;
+    let timing = Timing { lease: Duration::from_secs(1), ..Timing::default() };
+    let y = yard(ground_with(Tier::Standard, 10, policy).await, timing).await;
+    let worker = y.general();
+    let began = std::time::Instant::now();
+    let job = y.submit("blocks").await;
+    y.ends(job, JobState::Completed).await;
+    assert!(began.elapsed() < BLOCKED, "it was taken from the one that blocks: {:?}", began.elapsed());
+    assert_eq!(worker.script.runs(), 2);
     y.drain([worker]).await;
 }
 

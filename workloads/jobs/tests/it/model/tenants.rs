@@ -100,7 +100,7 @@ impl Reference {
                 && job.leader.is_none()
                 && !job.ended()
                 && job.state != JobState::Retrying
-                && (job.started || lane_rank(job.lane) <= lane_rank(rules.lane))
+                && lane_rank(job.lane) <= lane_rank(rules.lane)
         };
         let leaders: BTreeSet<Number> =
             self.jobs.iter().filter(|(_, job)| !forced && leads(job)).map(|(number, _)| *number).collect();
