@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ExecAction,
-        HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-        SeccompProfile, SecretProjection, SecurityContext, TCPSocketAction, Volume, VolumeMount, VolumeProjection,
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        ExecAction, HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ProjectedVolumeSource, ResourceFieldSelector, SeccompProfile, SecretProjection, SecurityContext,
+        TCPSocketAction, Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -48,6 +49,14 @@ pub enum Probes {
     Tcp,
 }
 
+/// Value of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Env {
+    Value(String),
+    /// Bytes of memory that the container may hold; those of the node where it has no limit.
+    MemoryLimit,
+}
+
 /// What differs between our pods.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
@@ -59,7 +68,7 @@ pub struct Pod {
     pub container: &'static str,
     pub image: String,
     pub args: Vec<String>,
-    pub env: BTreeMap<&'static str, String>,
+    pub env: BTreeMap<&'static str, Env>,
     /// Name and number of the port that it serves.
     pub port: Option<(&'static str, i32)>,
     pub probes: Probes,
@@ -148,12 +157,7 @@ fn container(pod: &Pod, images: &Images) -> Container {
         image: Some(pod.image.clone()),
         image_pull_policy: Some(images.pull_policy.clone()),
         args: (!pod.args.is_empty()).then(|| pod.args.clone()),
-        env: (!pod.env.is_empty()).then(|| {
-            pod.env
-                .iter()
-                .map(|(name, value)| EnvVar { name: (*name).into(), value: Some(value.clone()), value_from: None })
-                .collect()
-        }),
+        env: (!pod.env.is_empty()).then(|| pod.env.iter().map(|(name, value)| variable(name, value)).collect()),
         ports: (!ports.is_empty()).then_some(ports),
         startup_probe: match pod.probes {
             Probes::None => None,
@@ -193,6 +197,19 @@ fn container(pod: &Pod, images: &Images) -> Container {
         volume_mounts: Some(mounts(pod)),
         ..Container::default()
     }
+}
+
+fn variable(name: &str, value: &Env) -> EnvVar {
+    let (value, value_from) = match value {
+        Env::Value(value) => (Some(value.clone()), None),
+        Env::MemoryLimit => {
+            let resource = "limits.memory".to_owned();
+            // The API server would write a divisor of its own.
+            let field = ResourceFieldSelector { resource, divisor: Some(Quantity("1".into())), container_name: None };
+            (None, Some(EnvVarSource { resource_field_ref: Some(field), ..EnvVarSource::default() }))
+        }
+    };
+    EnvVar { name: name.into(), value, value_from }
 }
 
 fn container_port(name: &str, number: i32) -> ContainerPort {

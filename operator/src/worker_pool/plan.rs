@@ -23,7 +23,7 @@ use crate::{
         Manifest, Owner,
         config_map::{config_map, document},
         deployment::deployment,
-        pod::{self, Pod, Probes},
+        pod::{self, Env, Pod, Probes},
     },
 };
 
@@ -193,7 +193,7 @@ fn objects(
             container: "worker",
             image: if spec.kind == Kind::Ai { images.ai.clone() } else { images.worker.clone() },
             args: Vec::new(),
-            env: BTreeMap::new(),
+            env: BTreeMap::from([("SWITCHYARD_MEMORY_LIMIT_BYTES", Env::MemoryLimit)]),
             port: None,
             probes: Probes::Workload,
             resources: spec.gpu.as_ref().map_or_else(|| resources.clone(), |gpu| with_gpu(&resources, gpu)),

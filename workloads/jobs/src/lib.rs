@@ -8,6 +8,7 @@ pub mod cache;
 pub mod events;
 pub mod handler;
 pub mod maintenance;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod process;

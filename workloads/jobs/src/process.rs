@@ -11,6 +11,7 @@ use crate::{
     broker::{Broker, BrokerAddressError},
     cache::{Cache, CacheAddressError},
     handler::Handler,
+    memory::Memory,
     ops::{self, Readiness},
     resilience::collector::Breakers,
     runner::{self, Runner, RunnerError, Timing},
@@ -29,6 +30,9 @@ pub struct Options {
     /// Seconds that running jobs have to finish after SIGTERM; then they are handed back.
     #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = Timing::default().grace.as_secs())]
     grace_seconds: u64,
+    /// Bytes of memory that the container may hold: near them the process finishes its jobs and ends. Without it nothing is watched.
+    #[arg(long, env = "SWITCHYARD_MEMORY_LIMIT_BYTES")]
+    memory_limit_bytes: Option<u64>,
 }
 
 /// Why a worker process could not begin, or ended before it was asked to.
@@ -76,7 +80,7 @@ impl Process {
         Ok(Self { config, cache, registry, breakers, store, broker, stop })
     }
 
-    /// Runs jobs until SIGTERM, lets those that run finish within the grace time, and hands the rest back.
+    /// Runs jobs until SIGTERM, or until it holds nearly all the memory that it may; lets those that run finish within the grace time, and hands the rest back.
     ///
     /// `health` tells what is wrong with the work itself, such that a restart may mend it: it is part of both probes and has to answer at once.
     pub async fn run<H>(self, options: &Options, handler: Arc<dyn Handler>, health: H) -> Result<(), ProcessError>
@@ -85,6 +89,7 @@ impl Process {
     {
         let Self { config, cache, mut registry, breakers: _, store, broker, stop } = self;
         let readiness = readiness(store.clone(), broker.clone(), health);
+        let memory = Memory::register(&mut registry, options.memory_limit_bytes);
         let runner = Runner {
             config,
             store,
@@ -102,12 +107,17 @@ impl Process {
             served.cancel();
             Ok::<_, ProcessError>(drained?)
         };
+        let watched = async {
+            // The stop that it fires is the one of a signal.
+            tokio::select! { () = memory.watch(&stop) => {} () = served.cancelled() => {} }
+            Ok(())
+        };
         let draining = async {
             // Whoever asks while jobs finish hears that no more are wanted; an end without a signal has nobody to tell.
             tokio::select! { () = stop.cancelled() => readiness.set(false), () = served.cancelled() => {} }
             Ok(())
         };
-        tokio::try_join!(async { Ok(probes.await?) }, work, draining)?;
+        tokio::try_join!(async { Ok(probes.await?) }, work, draining, watched)?;
         tracing::info!("ended in good order");
         Ok(())
     }
