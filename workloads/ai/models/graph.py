@@ -55,10 +55,14 @@ def embedding_rows(g: Graph, table: Blocks, ids: str) -> str:
 def linear(g: Graph, weights: Weights, parts: list[str], x: str, inputs: int, exact: bool) -> str:
     """One product for all `parts` side by side, so that their common input is rounded once."""
     name = "_".join(parts)
-    matrix = np.concatenate([weights.blocks(f"{part}.w", inputs).dense() for part in parts]).T
+    matrix = np.concatenate([weights.matrix(f"{part}.w", inputs) for part in parts], axis=1)
     bias = g.constant(f"{name}.b", np.concatenate([weights.vector(f"{part}.b") for part in parts]))
     if exact:
         return g.node("Add", g.node("MatMul", x, g.constant(f"{name}.w", matrix), out=f"{name}.product"), bias, out=name)
+    smoothing = weights.smoothing(name)
+    if smoothing is not None:
+        x = g.node("Mul", x, g.constant(f"{name}.smooth", 1 / smoothing), out=f"{name}.smoothed")
+        matrix *= smoothing[:, None]
     scale = np.abs(matrix).max(axis=0) / LARGEST
     rounded = g.constant(f"{name}.w", np.rint(matrix / scale).astype(np.int8))
     inputs = [x, rounded, g.constant(f"{name}.scale", scale), "", bias]

@@ -86,8 +86,16 @@ class Weights:
             scales=np.ascontiguousarray(rows[:, :, :2]).view(np.float16)[:, :, 0],
         )
 
+    def matrix(self, name: str, inputs: int) -> np.ndarray:
+        """Float32 (inputs, outputs), in memory of its own."""
+        return np.ascontiguousarray(self.blocks(name, inputs).dense().T)
+
     def vector(self, name: str) -> np.ndarray:
         values, raw = self._bytes(name)
         if len(raw) != 4 * values:
             raise ValueError(f"{name} is not in float32")
         return np.frombuffer(raw, np.float32)
+
+    def smoothing(self, product: str) -> np.ndarray | None:
+        """What the inputs of a product are divided by before they are rounded, and the rows of its matrix multiplied with."""
+        return None

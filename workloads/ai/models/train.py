@@ -1,8 +1,4 @@
-"""Learns the heads from labelled posts and the encoder's vectors, and writes heads.json: the same bytes for the same input.
-
-Sentiment is a logistic regression over three classes, topics one for each topic, so that several may be right. Strength of the regularisation is chosen
-by cross-validation inside the training part; the validation part is only measured, once, at the end.
-"""
+"""Calibrates the tuned heads on posts that were not learnt from, measures them, and writes heads.json: the same bytes for the same input."""
 
 import argparse
 import base64
@@ -10,26 +6,22 @@ import hashlib
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import sklearn
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+import scipy
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, softmax
 
-SENTIMENTS = ["negative", "neutral", "positive"]
-STRENGTHS = {"sentiment": [1.0, 3.0, 10.0], "topics": [10.0, 20.0, 30.0, 50.0]}
-FOLDS = 4
+from posts import SENTIMENTS, Parts, Post
 
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+# The part of the calibration posts, the least sure ones, that a head says of that it does not know.
+UNSURE = 0.2
 
 
-def embed(command: list[str], posts: list[dict]) -> np.ndarray:
-    """Through the program that serves, so that training sees exactly what serving will."""
-    lines = "".join(json.dumps({"text": post["text"]}) + "\n" for post in posts)
+def embed(command: list[str], posts: list[Post]) -> np.ndarray:
+    """Through the program that serves, so that the heads are fitted to exactly what serving will see."""
+    lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
     output = subprocess.run(command, input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
     rows = [np.frombuffer(base64.b64decode(json.loads(line)["embedding"]), "<f4") for line in output.splitlines()]
     if len(rows) != len(posts):
@@ -37,114 +29,129 @@ def embed(command: list[str], posts: list[dict]) -> np.ndarray:
     return np.stack(rows).astype(np.float64)
 
 
-def fit(vectors, targets, strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=2000).fit(vectors, targets)
+class Head:
+    """A linear layer whose logits are scaled and shifted so that confidence is how often it is right (temperature scaling, Guo et al. 2017,
+    arXiv:1706.04599)."""
+
+    def __init__(self, labels: list[str], weights: np.ndarray, bias: np.ndarray):
+        self.labels, self.weights, self.bias = labels, weights.astype(np.float64), bias.astype(np.float64)
+        self.unsure_below = 0.0
+
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
+        return vectors @ self.weights + self.bias
+
+    def calibrate(self, vectors: np.ndarray, loss, chances) -> None:
+        raw = self.logits(vectors)
+        found = minimize(lambda p: loss(raw * np.exp(p[0]) + p[1]), np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
+        self.weights, self.bias = self.weights * np.exp(found.x[0]), self.bias * np.exp(found.x[0]) + found.x[1]
+        best = chances(self.logits(vectors)).max(1)
+        self.unsure_below = float(np.quantile(best, UNSURE))
+
+    def json(self) -> dict:
+        shorten = lambda row: [float(f"{value:.5g}") for value in row]  # noqa: E731
+        rows = [shorten(row) for row in self.weights.T]
+        return {"labels": self.labels, "weights": rows, "bias": shorten(self.bias), "unsure_below": round(self.unsure_below, 4)}
 
 
-def independent(train, targets, test, strength: float) -> np.ndarray:
-    return np.stack([fit(train, column, strength).predict_proba(test)[:, 1] for column in targets.T], axis=1)
+def percent(values) -> float:
+    return round(float(np.mean(values)), 4)
 
 
-def choose(name: str, folds, score) -> tuple[float, dict]:
-    """The strength of the best mean score over the folds; the first of equal ones."""
-    means = {}
-    for strength in STRENGTHS[name]:
-        means[strength] = float(np.mean([score(folds != fold, folds == fold, strength) for fold in range(FOLDS)]))
-        print(f"{name}: strength {strength}: {means[strength]:.4f} in {FOLDS}-fold cross-validation", file=sys.stderr)
-    return max(means, key=means.get), {str(strength): round(mean, 4) for strength, mean in means.items()}
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Mean distance between confidence and accuracy over ten bins of equal width."""
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    return round(float(sum(abs((confidence - right)[bins == b].sum()) for b in range(10)) / len(right)), 4)
 
 
-def head(labels, models) -> dict:
-    shorten = lambda row: [float(f"{value:.5g}") for value in row]  # noqa: E731
-    rows = np.concatenate([model.coef_ for model in models])
-    bias = np.concatenate([model.intercept_ for model in models])
-    return {"labels": labels, "weights": [shorten(row) for row in rows], "bias": shorten(bias)}
+def covered(confidence: np.ndarray, right: np.ndarray) -> dict:
+    """Accuracy of the surest parts of the posts."""
+    order = np.argsort(-confidence, kind="stable")
+    return {str(part): percent(right[order[: len(order) * part // 100]]) for part in (20, 40, 60, 80, 100)}
+
+
+def three_classes(posts: list[Post], chances: np.ndarray, mask: np.ndarray) -> dict:
+    right = np.array([SENTIMENTS.index(post.label) for post in posts])[mask]
+    chances = chances[mask]
+    said, clear = chances.argmax(1), right != 1
+    f1 = [2 * ((said == c) & (right == c)).sum() / ((said == c).sum() + (right == c).sum()) for c in range(3)]
+    return {
+        "posts": len(right),
+        "accuracy": percent(said == right),
+        "macro_f1": percent(f1),
+        "f1": {name: round(float(value), 4) for name, value in zip(SENTIMENTS, f1, strict=True)},
+        "polarity_accuracy": percent(((chances[:, 2] > chances[:, 0]) == (right == 2))[clear]),
+        "calibration_error": calibration_error(chances.max(1), said == right),
+    }
+
+
+def by_language(posts: list[Post], figures) -> dict:
+    languages = np.array([post.lang for post in posts])
+    return {lang: figures(languages == lang) for lang in sorted(set(languages))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with xlm-t/{train,validation}.jsonl and tweet-topic-xl/train.jsonl")
+    parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
+    parser.add_argument("--heads", type=Path, required=True, help="what tuning made of them")
     parser.add_argument("--embed", required=True, help="command that reads texts and prints vectors")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    embedder = shlex.split(options.embed)
-    random = np.random.RandomState(options.seed)
+    vectors = lambda posts: embed(shlex.split(options.embed), posts)  # noqa: E731
 
-    paths = {name: options.data / f"{name}.jsonl" for name in ("xlm-t/train", "xlm-t/validation", "tweet-topic-xl/train")}
-    posts = {name: read(path) for name, path in paths.items()}
-    # A post that is also in the validation part would make its figures look better than they are.
-    held_out = {" ".join(post["text"].split()).casefold() for post in posts["xlm-t/validation"]}
-    train = [post for post in posts["xlm-t/train"] if " ".join(post["text"].split()).casefold() not in held_out]
-    vectors, labels = embed(embedder, train), np.array([SENTIMENTS.index(post["label"]) for post in train])
+    parts = Parts.of(options.data, options.tweets)
+    with np.load(options.heads) as tuned:
+        topics = tuned["topic_names"].tolist()
+        sentiment = Head(SENTIMENTS, tuned["sentiment.w"], tuned["sentiment.b"])
+        topical = Head(topics, tuned["topics.w"], tuned["topics.b"])
 
-    def accuracy(train, test, strength):
-        return fit(vectors[train], labels[train], strength).score(vectors[test], labels[test])
+    right = np.array([SENTIMENTS.index(post.label) for post in parts.calibrate])
+    # A shift of all three classes changes nothing: only the scale counts.
+    sentiment.calibrate(
+        vectors(parts.calibrate), lambda logits: -log_softmax(logits, 1)[np.arange(len(right)), right].mean(), lambda logits: softmax(logits, 1))
+    marked = lambda posts: np.array([[topic in post.topics for topic in topics] for post in posts])  # noqa: E731
+    of_topics = marked(parts.calibrate_topics)
+    topical.calibrate(
+        vectors(parts.calibrate_topics), lambda logits: (np.logaddexp(0, logits) - logits * of_topics).sum(1).mean(), expit)
 
-    sentiment_strength, sentiment_folds = choose("sentiment", random.permutation(len(train)) % FOLDS, accuracy)
-    sentiment = fit(vectors, labels, sentiment_strength)
+    chances = softmax(sentiment.logits(vectors(parts.validation)), 1)
+    three = lambda mask: three_classes(parts.validation, chances, mask)  # noqa: E731
+    clear = sentiment.logits(vectors(parts.held_clear))
+    positive = np.array([post.label == "positive" for post in parts.held_clear])
 
-    validation = posts["xlm-t/validation"]
-    right = np.array([SENTIMENTS.index(post["label"]) for post in validation])
-    chances = sentiment.predict_proba(embed(embedder, validation))
-    said, clear = chances.argmax(axis=1), right != 1
+    sure = expit(topical.logits(vectors(parts.held_topics)))
+    labels = marked(parts.held_topics)
+    hits = labels[np.arange(len(sure)), sure.argmax(1)]
 
-    def figures(mask):
-        polar = mask & clear
+    def topic_figures(mask):
         return {
             "posts": int(mask.sum()),
-            "accuracy": round(float((said == right)[mask].mean()), 4),
-            "macro_f1": round(float(f1_score(right[mask], said[mask], average="macro")), 4),
-            "polarity_accuracy": round(float(((chances[:, 2] > chances[:, 0]) == (right == 2))[polar].mean()), 4),
+            "top1": percent(hits[mask]),
+            "accuracy_of_the_surest": covered(sure.max(1)[mask], hits[mask]),
+            "calibration_error": calibration_error(sure.max(1)[mask], hits[mask]),
         }
 
-    languages = np.array([post["lang"] for post in validation])
-
-    topical = posts["tweet-topic-xl/train"]
-    topics = sorted({topic for post in topical for topic in post["topics"]})
-    topic_vectors = embed(embedder, topical)
-    targets = np.array([[topic in post["topics"] for topic in topics] for post in topical])
-    folds = random.permutation(len(topical)) % FOLDS
-
-    def top1(train, test, strength):
-        best = independent(topic_vectors[train], targets[train], topic_vectors[test], strength).argmax(axis=1)
-        return targets[test][np.arange(test.sum()), best].mean()
-
-    topic_strength, topic_folds = choose("topics", folds, top1)
-    crossed = np.zeros(targets.shape)
-    for fold in range(FOLDS):
-        crossed[folds == fold] = independent(topic_vectors[folds != fold], targets[folds != fold], topic_vectors[folds == fold], topic_strength)
-    hits = targets[np.arange(len(topical)), crossed.argmax(axis=1)]
-    topic_languages = np.array([post["lang"] for post in topical])
-
+    files = {name: options.data / f"{name}.jsonl" for name in ("xlm-t/train", "xlm-t/validation", "tweet-topic-xl/train")}
+    sha256 = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in (files | {"vaderSentiment": options.tweets}).items()}
+    everything = np.ones(len(parts.validation), bool)
     record = {
         "command": "workloads/ai/models/train DATA",
-        "seed": options.seed,
-        "scikit_learn": sklearn.__version__,
-        "data": {name: {"posts": len(posts[name]), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for name, path in paths.items()},
-        "left_out_as_in_validation": len(posts["xlm-t/train"]) - len(train),
-        "sentiment": {
-            "strength": sentiment_strength,
-            "cross_validation_accuracy": sentiment_folds,
-            "validation": figures(np.ones(len(right), bool)) | {"by_language": {lang: figures(languages == lang) for lang in sorted(set(languages))}},
-        },
-        "topics": {
-            "strength": topic_strength,
-            "cross_validation_top1": topic_folds,
-            "cross_validation": {
-                "posts": len(topical),
-                "top1": round(float(hits.mean()), 4),
-                "by_language": {lang: round(float(hits[topic_languages == lang].mean()), 4) for lang in sorted(set(topic_languages))},
-                "by_topic": {topic: round(float(hits[targets[:, i]].mean()), 4) for i, topic in enumerate(topics)},
-            },
+        "scipy": scipy.__version__,
+        "data": {"sha256": sha256, "posts": {name: len(posts) for name, posts in vars(parts).items()}},
+        "sentiment": three(everything) | {"by_language": by_language(parts.validation, three)},
+        "clear_tweets": {"posts": len(positive), "polarity_accuracy": percent((clear[:, 2] > clear[:, 0]) == positive)},
+        "topics": topic_figures(np.ones(len(hits), bool))
+        | {
+            "by_language": by_language(parts.held_topics, topic_figures),
+            "by_topic": {topic: {"posts": int(labels[:, i].sum()), "top1": percent(hits[labels[:, i]])} for i, topic in enumerate(topics)},
         },
     }
     result = {
         "encoder_sha256": json.loads(options.manifest.read_text())["files"]["encoder.onnx"],
         "record": record,
-        "sentiment": head(SENTIMENTS, [sentiment]),
-        "topics": head(topics, [fit(topic_vectors, column, topic_strength) for column in targets.T]),
+        "sentiment": sentiment.json(),
+        "topics": topical.json(),
     }
     options.out.write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")).replace("],", "],\n") + "\n")
     print(json.dumps(record, indent=1, ensure_ascii=False))

@@ -14,6 +14,9 @@ use crate::{
 /// The category of a post that nothing can be said about: it is empty, or only rules were at hand.
 pub const UNKNOWN: &str = "unknown";
 
+/// A topic of at least this confidence is one of a post's topics.
+const LIKELY: f32 = 0.5;
+
 /// What a post is about and how it feels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Analysis {
@@ -23,6 +26,8 @@ pub struct Analysis {
     pub sentiment: Scored,
     /// One of the topics, with the model's confidence that the post is about it. An empty post is [`UNKNOWN`] with a score of 0.
     pub category: Scored,
+    /// All topics that the post is more likely about than not, the category first. Empty where that is [`UNKNOWN`].
+    pub topics: Vec<Scored>,
 }
 
 /// Which model gave an answer; part of every result.
@@ -85,6 +90,7 @@ impl Analyzer {
             language: language::detect(&text::prose(&text)).code.to_owned(),
             sentiment: self.heads.sentiment.best(&sentiment),
             category: self.heads.topics.best(&topics),
+            topics: self.heads.topics.all_from(&topics, LIKELY),
         };
         Ok(Detail { analysis, sentiment, topics })
     }
@@ -104,7 +110,13 @@ impl Analyzer {
 pub(crate) fn nothing() -> Analysis {
     Analysis {
         language: UNDETERMINED.to_owned(),
-        sentiment: Scored { label: "neutral".to_owned(), score: 0.0 },
-        category: Scored { label: UNKNOWN.to_owned(), score: 0.0 },
+        sentiment: Scored { label: "neutral".to_owned(), score: 0.0, unsure: true },
+        category: unknown(),
+        topics: Vec::new(),
     }
+}
+
+/// The category where there is none, which is never sure.
+pub(crate) fn unknown() -> Scored {
+    Scored { label: UNKNOWN.to_owned(), score: 0.0, unsure: true }
 }

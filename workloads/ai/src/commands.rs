@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     Analyzer,
-    evaluation::{Figures, Judged, Labelled, report},
+    evaluation::{Figures, Judged, Labelled, Sureness, report},
     model::{Encoder, Folder},
     text,
 };
@@ -35,6 +35,15 @@ pub fn embed(model: &Path, input: impl BufRead, mut output: impl Write) -> anyho
         let embedding = encoder.embed(&text::normalise(&line?))?;
         let bytes: Vec<u8> = embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
         writeln!(output, "{}", json!({ "embedding": STANDARD.encode(bytes) }))?;
+    }
+    Ok(output.flush()?)
+}
+
+/// As [`classify`], writing `{"tokens": […]}`: what the encoder reads of each text, and learns from.
+pub fn tokens(model: &Path, input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
+    let encoder = Encoder::load(&Folder::open(model)?, 1)?.pop().context("no encoder")?;
+    for line in lines(input) {
+        writeln!(output, "{}", json!({ "tokens": encoder.tokens(&text::normalise(&line?))? }))?;
     }
     Ok(output.flush()?)
 }
@@ -77,20 +86,24 @@ fn table(output: &mut impl Write, name: &str, figures: &Figures) -> std::io::Res
             sentiment.posts
         )?;
         writeln!(output, "                 right \\ said: negative, neutral, positive {:?}", sentiment.confusion)?;
+        writeln!(output, "                 {}", sureness(&sentiment.sureness))?;
     }
     if let Some(topics) = &figures.topics {
-        let curve = topics
-            .coverage_curve
-            .iter()
-            .map(|(part, right)| format!("{}: {}", percent(*part).trim(), percent(*right).trim()));
         let [top1, coverage] = [topics.top1, topics.coverage_at_85].map(percent);
         writeln!(output, "{name:>4}  topics     top-1 {top1}  coverage at 85 % {coverage}  of {}", topics.posts)?;
-        writeln!(output, "                 accuracy of the surest {}", curve.collect::<Vec<_>>().join(", "))?;
+        writeln!(output, "                 {}", sureness(&topics.sureness))?;
     }
     if let Some(language) = &figures.language {
         writeln!(output, "{name:>4}  language   accuracy {}  of {}", percent(language.accuracy), language.posts)?;
     }
     Ok(())
+}
+
+fn sureness(sureness: &Sureness) -> String {
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+    let curve = sureness.coverage_curve.iter().map(|(part, right)| format!("{}: {}", percent(*part), percent(*right)));
+    let curve: Vec<_> = curve.collect();
+    format!("accuracy of the surest {}; calibration error {}", curve.join(", "), percent(sureness.calibration_error))
 }
 
 fn one(model: &Path) -> anyhow::Result<Analyzer> {

@@ -22,6 +22,9 @@ pub trait Classify: Send + Sync {
 
     /// One analysis for each post, in their order. Dropping the future drops the work.
     async fn classify(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError>;
+
+    /// Whether it gives the right answer to a text whose answer is known.
+    async fn check(&self) -> Result<(), ModelError>;
 }
 
 type Reply<T> = oneshot::Sender<Result<T, ModelError>>;
@@ -93,6 +96,10 @@ impl Classify for Engine {
 
     async fn classify(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError> {
         self.analyze(posts).await
+    }
+
+    async fn check(&self) -> Result<(), ModelError> {
+        Self::check(self).await
     }
 }
 

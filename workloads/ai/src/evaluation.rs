@@ -24,8 +24,8 @@ pub struct Labelled {
 #[derive(Debug, Clone)]
 pub struct Judged {
     language: Option<(String, String)>,
-    /// Right and said, as indices into negative, neutral, positive.
-    sentiment: Option<(usize, usize)>,
+    /// Right and said, as indices into negative, neutral, positive, and the confidence.
+    sentiment: Option<(usize, usize, f32)>,
     /// For a post that is not neutral, whether the better of negative and positive is right.
     polarity: Option<bool>,
     /// The best topic's confidence, and whether it is among the labels.
@@ -40,9 +40,14 @@ impl Judged {
     pub fn new(post: &Labelled, said: &Detail) -> Self {
         let language = post.lang.as_deref().map(|lang| (code(lang), said.analysis.language.clone()));
         let place = |label: &str| SENTIMENTS.iter().position(|known| *known == label);
-        let sentiment = post.label.as_deref().and_then(place).zip(place(&said.analysis.sentiment.label));
+        let sentiment = post
+            .label
+            .as_deref()
+            .and_then(place)
+            .zip(place(&said.analysis.sentiment.label))
+            .map(|(right, label)| (right, label, said.analysis.sentiment.score));
         let polarity = match sentiment {
-            Some((right @ (0 | 2), _)) => {
+            Some((right @ (0 | 2), ..)) => {
                 let positive = said.sentiment.len() == 3 && said.sentiment[2] > said.sentiment[0];
                 Some(positive == (right == 2))
             }
@@ -85,6 +90,8 @@ pub struct Sentiment {
     pub polarity_accuracy: f64,
     /// Rows are what is right, columns what was said: negative, neutral, positive.
     pub confusion: [[usize; 3]; 3],
+    #[serde(flatten)]
+    pub sureness: Sureness,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -94,8 +101,17 @@ pub struct Topics {
     pub top1: f64,
     /// The largest part of the posts, the most confident ones, of which 85 % have a right best topic.
     pub coverage_at_85: f64,
+    #[serde(flatten)]
+    pub sureness: Sureness,
+}
+
+/// What the confidence is worth.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sureness {
     /// Accuracy of the most confident 20, 40, 60, 80 and 100 % of the posts.
     pub coverage_curve: Vec<(f64, f64)>,
+    /// Mean distance between confidence and accuracy, over ten bins of equal width (expected calibration error).
+    pub calibration_error: f64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -125,8 +141,10 @@ fn figures(judged: &[&Judged]) -> Figures {
 #[allow(clippy::cast_precision_loss, reason = "counts of classes")]
 fn sentiment(judged: &[&Judged]) -> Option<Sentiment> {
     let mut confusion = [[0usize; 3]; 3];
-    for (right, said) in judged.iter().filter_map(|one| one.sentiment) {
+    let mut answers = Vec::new();
+    for (right, said, score) in judged.iter().filter_map(|one| one.sentiment) {
         confusion[right][said] += 1;
+        answers.push((score, right == said));
     }
     let posts: usize = confusion.iter().flatten().sum();
     let f1 = |class: usize| {
@@ -142,29 +160,56 @@ fn sentiment(judged: &[&Judged]) -> Option<Sentiment> {
         macro_f1: f1s.iter().sum::<f64>() / f1s.len() as f64,
         polarity_accuracy: part(polarity.iter().filter(|right| **right).count(), polarity.len()),
         confusion,
+        sureness: Surest::of(answers).sureness(),
     })
 }
 
 fn topics(judged: &[&Judged]) -> Option<Topics> {
-    let mut sorted: Vec<(f32, bool)> = judged.iter().filter_map(|one| one.topic).collect();
-    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let posts = sorted.len();
-    let right_of: Vec<usize> = sorted
-        .iter()
-        .scan(0, |right, (_, is_right)| {
-            *right += usize::from(*is_right);
-            Some(*right)
-        })
-        .collect();
-    let accuracy = |count: usize| if count == 0 { 0.0 } else { part(right_of[count - 1], count) };
+    let surest = Surest::of(judged.iter().filter_map(|one| one.topic).collect());
+    let posts = surest.answers.len();
     (posts > 0).then(|| Topics {
         posts,
-        top1: accuracy(posts),
-        coverage_at_85: part((1..=posts).rev().find(|count| accuracy(*count) >= 0.85).unwrap_or(0), posts),
-        coverage_curve: [20, 40, 60, 80, 100]
-            .map(|percent| (f64::from(percent) / 100.0, accuracy(posts * percent as usize / 100)))
-            .into(),
+        top1: surest.accuracy(posts),
+        coverage_at_85: part((1..=posts).rev().find(|count| surest.accuracy(*count) >= 0.85).unwrap_or(0), posts),
+        sureness: surest.sureness(),
     })
+}
+
+/// Answers, the surest first: their confidence and whether they are right.
+struct Surest {
+    answers: Vec<(f32, bool)>,
+    /// How many of the first n + 1 are right.
+    right_of: Vec<usize>,
+}
+
+impl Surest {
+    fn of(mut answers: Vec<(f32, bool)>) -> Self {
+        answers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let right_of = answers.iter().scan(0, |right, (_, is_right)| {
+            *right += usize::from(*is_right);
+            Some(*right)
+        });
+        Self { right_of: right_of.collect(), answers }
+    }
+
+    /// Of the first `count`.
+    fn accuracy(&self, count: usize) -> f64 {
+        if count == 0 { 0.0 } else { part(self.right_of[count - 1], count) }
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ten bins")]
+    fn sureness(&self) -> Sureness {
+        let mut bins = [0.0f64; 10];
+        for (score, right) in &self.answers {
+            bins[((score * 10.0) as usize).min(9)] += f64::from(*score) - f64::from(u8::from(*right));
+        }
+        Sureness {
+            coverage_curve: [20, 40, 60, 80, 100]
+                .map(|percent| (f64::from(percent) / 100.0, self.accuracy(self.answers.len() * percent as usize / 100)))
+                .into(),
+            calibration_error: bins.iter().map(|bin| bin.abs()).sum::<f64>() / (self.answers.len().max(1) as f64),
+        }
+    }
 }
 
 fn language(judged: &[&Judged]) -> Option<Language> {
@@ -230,7 +275,7 @@ mod tests {
     fn judged(lang: &str, said: &str, sentiment: (usize, usize), topic: (f32, bool)) -> Judged {
         Judged {
             language: Some((lang.to_owned(), said.to_owned())),
-            sentiment: Some(sentiment),
+            sentiment: Some((sentiment.0, sentiment.1, 0.75)),
             polarity: (sentiment.0 != 1).then_some(sentiment.0 == sentiment.1),
             topic: Some(topic),
         }
@@ -249,8 +294,12 @@ mod tests {
         assert_eq!(sentiment.confusion, [[1, 0, 0], [0, 1, 0], [0, 1, 1]]);
         assert!((sentiment.macro_f1 - (1.0 + 2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-9);
         assert!((sentiment.polarity_accuracy - 2.0 / 3.0).abs() < 1e-9);
+        assert!(sentiment.sureness.calibration_error.abs() < 1e-9, "three of four are right, at 0.75 each");
         let topics = report.all.topics.unwrap();
         assert_eq!((topics.top1, topics.coverage_at_85), (0.75, 0.75));
+        assert_eq!(topics.sureness.coverage_curve[4], (1.0, 0.75));
+        let apart = (0.1 + 0.2 + 0.3 + 0.3) / 4.0;
+        assert!((topics.sureness.calibration_error - apart).abs() < 1e-6);
         assert_eq!(report.all.language.unwrap().accuracy, 0.75);
         assert_eq!(report.by_language["de"].language.as_ref().unwrap().accuracy, 1.0);
     }

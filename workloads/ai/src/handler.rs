@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
     model::JobError,
-    resilience::{Breaker, Broken},
+    resilience::{Breaker, Broken, breaker::State},
 };
 use tokio::time::timeout_at;
 
@@ -61,11 +61,19 @@ impl AnalysePosts {
         Self { model, breaker, metrics }
     }
 
-    /// What the model says of `texts`, in time for the rules to answer in its stead.
+    /// What the model says of `texts`, in time for the rules to answer in its stead. While it is being tried again after failures, it must first give
+    /// the right answer to a text whose answer is known: that it answers at all is not enough.
     async fn ask(&self, texts: Vec<String>, deadline: Instant) -> Result<Vec<Analysis>, Broken<ModelError>> {
         let latest = deadline.checked_sub(MARGIN).unwrap_or(deadline);
+        let recovering = self.breaker.state() == State::HalfOpen;
+        let asked = async {
+            if recovering {
+                self.model.check().await?;
+            }
+            self.model.classify(texts).await
+        };
         let answer = async {
-            let answer = timeout_at(latest.into(), self.model.classify(texts)).await;
+            let answer = timeout_at(latest.into(), asked).await;
             answer.unwrap_or_else(|_| Err(ModelError::Run("it did not answer in the attempt's time".to_owned())))
         };
         self.breaker.call(answer, |_| true).await

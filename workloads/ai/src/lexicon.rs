@@ -1,7 +1,7 @@
 //! What can be said about a post by rules alone, for the time in which the model cannot run. Marked as `fallback` in every result.
 
 use crate::{
-    analyzer::{Analysis, ModelInfo, UNKNOWN, nothing},
+    analyzer::{Analysis, ModelInfo, nothing, unknown},
     language,
     model::Scored,
     text,
@@ -137,7 +137,7 @@ pub fn info() -> ModelInfo {
     ModelInfo { name: "switchyard-lexicon".to_owned(), version: "1".to_owned(), fallback: true }
 }
 
-/// Language as always; sentiment by counting words, with a score that grows with the margin and stays below 0.8; category [`UNKNOWN`].
+/// Language as always; sentiment by counting words, with a score that grows with the margin and stays below 0.8; category unknown; unsure where words do not decide.
 pub fn analyze(post: &str) -> Analysis {
     let text = text::normalise(post);
     if text.is_empty() {
@@ -158,8 +158,9 @@ pub fn analyze(post: &str) -> Analysis {
     let score = if margin == 0 { 0.4 } else { 0.8 - 0.4 / f32::from(margin + 1) };
     Analysis {
         language: language::detect(&text::prose(&text)).code.to_owned(),
-        sentiment: Scored { label: label.to_owned(), score },
-        category: Scored { label: UNKNOWN.to_owned(), score: 0.0 },
+        sentiment: Scored { label: label.to_owned(), score, unsure: margin == 0 },
+        category: unknown(),
+        topics: Vec::new(),
     }
 }
 

@@ -34,6 +34,8 @@ enum Command {
     Classify,
     /// As `classify`, printing the encoder's vectors.
     Embed,
+    /// As `classify`, printing the numbers of the words that the encoder reads.
+    Tokens,
 }
 
 #[derive(Parser)]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(options) => return serve(options, cli.model_dir),
         Command::Eval { file, json } => commands::eval(&cli.model_dir, &file, json, output()),
         Command::Classify => commands::classify(&cli.model_dir, io::stdin().lock(), output()),
+        Command::Tokens => commands::tokens(&cli.model_dir, io::stdin().lock(), output()),
         Command::Embed => commands::embed(&cli.model_dir, io::stdin().lock(), output()),
     };
     match done {

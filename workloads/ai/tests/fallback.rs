@@ -25,6 +25,8 @@ use uuid::Uuid;
 struct Told {
     info: ModelInfo,
     well: AtomicBool,
+    /// Answers, and wrongly.
+    wrong: AtomicBool,
     /// Never answers.
     stuck: bool,
     asked: AtomicU32,
@@ -33,7 +35,13 @@ struct Told {
 impl Told {
     fn new(stuck: bool) -> Arc<Self> {
         let info = ModelInfo { name: "told".to_owned(), version: "1".to_owned(), fallback: false };
-        Arc::new(Self { info, well: AtomicBool::new(false), stuck, asked: AtomicU32::new(0) })
+        Arc::new(Self {
+            info,
+            well: AtomicBool::new(false),
+            wrong: AtomicBool::new(false),
+            stuck,
+            asked: AtomicU32::new(0),
+        })
     }
 
     fn asked(&self) -> u32 {
@@ -55,6 +63,13 @@ impl Classify for Told {
         match self.well.load(Ordering::Relaxed) {
             true => Ok(posts.iter().map(|post| lexicon::analyze(post)).collect()),
             false => Err(ModelError::Run("on purpose".to_owned())),
+        }
+    }
+
+    async fn check(&self) -> Result<(), ModelError> {
+        match self.wrong.load(Ordering::Relaxed) {
+            true => Err(ModelError::WrongAnswer { cosine: 0.1, least: 0.98 }),
+            false => Ok(()),
         }
     }
 }
@@ -119,6 +134,25 @@ async fn a_model_that_fails_four_chunks_is_left_alone_for_two_minutes_and_then_t
         assert_eq!(answer(&handler, TIME).await["model"]["fallback"], false);
     }
     assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test]
+async fn a_model_that_answers_again_must_first_answer_rightly() {
+    let model = Told::new(false);
+    let breaker = Breaker::new("model", Policy::AI);
+    let handler = AnalysePosts::new(model.clone(), breaker.clone(), Arc::new(Metrics::default()));
+    for _ in 0..4 {
+        answer(&handler, TIME).await;
+    }
+    model.well.store(true, Ordering::Relaxed);
+    model.wrong.store(true, Ordering::Relaxed);
+    breaker.heard();
+    assert_eq!(answer(&handler, TIME).await["model"]["fallback"], true, "it does not pass its check");
+    assert_eq!((model.asked(), breaker.state()), (4, State::Open), "and no post was put to it");
+
+    model.wrong.store(false, Ordering::Relaxed);
+    breaker.heard();
+    assert_eq!(answer(&handler, TIME).await["model"]["fallback"], false);
 }
 
 #[tokio::test]

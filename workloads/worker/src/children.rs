@@ -97,6 +97,9 @@ pub struct TextClassified {
     pub language: String,
     pub sentiment: Label,
     pub category: Label,
+    /// All topics that it is likely about, best first.
+    #[serde(default)]
+    pub topics: Vec<Label>,
 }
 
 /// A class with the model's certainty, 0 to 1.
@@ -104,6 +107,9 @@ pub struct TextClassified {
 pub struct Label {
     pub label: String,
     pub score: f64,
+    /// Whether the model does not know, and this is its best guess.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// Input of a discovery job.

@@ -102,6 +102,7 @@ fn result(number: u32) -> serde_json::Value {
             json!({
                 "id": format!("{number}-{post}"), "language": "en", "images": [{ "url": "https://images.example/1.jpg", "width": 1080, "height": 1080 }],
                 "sentiment": { "label": "positive", "score": 0.93 }, "category": { "label": "travel", "score": 0.81 },
+                "topics": [{ "label": "travel", "score": 0.81 }],
             })
         })
         .collect();

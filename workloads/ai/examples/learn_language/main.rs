@@ -21,8 +21,8 @@ use switchyard_ai::language::{LANGUAGES, Language, table};
 use weights::Smoothing;
 
 /// Gains below these, in nats for each letter of text, are not kept: a language that many write, and one that fewer write.
-const COMMON: f64 = 2e-6;
-const RARER: f64 = 2e-5;
+const COMMON: f64 = 3.3e-6;
+const RARER: f64 = 3e-5;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();

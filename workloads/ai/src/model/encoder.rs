@@ -50,13 +50,18 @@ impl Encoder {
             .collect()
     }
 
-    /// The vector of a normalised text, of length 1.
-    pub fn embed(&mut self, text: &str) -> Result<Vec<f32>, ModelError> {
+    /// What the encoder reads of a normalised text: at most [`MAX_TOKENS`] numbers of words and parts of words.
+    pub fn tokens(&self, text: &str) -> Result<Vec<i64>, ModelError> {
         let encoding = self
             .tokenizer
             .encode_fast(format!("{PREFIX}{text}"), true)
             .map_err(|error| ModelError::Run(format!("tokenizer: {error}")))?;
-        let ids: Vec<i64> = encoding.get_ids().iter().map(|id| i64::from(*id)).collect();
+        Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
+    }
+
+    /// The vector of a normalised text, of length 1.
+    pub fn embed(&mut self, text: &str) -> Result<Vec<f32>, ModelError> {
+        let ids = self.tokens(text)?;
         let mask = vec![1i64; ids.len()];
         let shape = [1, ids.len()];
         let outputs = self

@@ -19,6 +19,8 @@ pub struct Head {
     pub labels: Vec<String>,
     weights: Vec<Vec<f32>>,
     bias: Vec<f32>,
+    /// The confidence below which the head does not know, 0 to 1.
+    unsure_below: f32,
 }
 
 /// A label with the model's confidence in it, 0 to 1.
@@ -26,6 +28,9 @@ pub struct Head {
 pub struct Scored {
     pub label: String,
     pub score: f32,
+    /// Whether the model does not know: the label is only its best guess. Left out where it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +53,7 @@ impl Heads {
         for (name, head, least) in [("sentiment", &file.sentiment, 3), ("topics", &file.topics, 2)] {
             if !head.fits(least) {
                 return Err(invalid(format!(
-                    "'{name}' is not a row of {WIDTH} finite weights and a bias for each of its labels"
+                    "'{name}' is not a row of {WIDTH} finite weights and a bias for each of its labels, and a confidence of 0 to 1"
                 )));
             }
         }
@@ -67,6 +72,7 @@ impl Head {
             && self.bias.len() == labels
             && self.weights.iter().all(|row| row.len() == WIDTH && row.iter().all(|weight| weight.is_finite()))
             && self.bias.iter().all(|bias| bias.is_finite())
+            && (0.0..=1.0).contains(&self.unsure_below)
     }
 
     /// Confidence in each label where one label is right: they add up to 1.
@@ -88,7 +94,19 @@ impl Head {
         let best = (0..self.labels.len())
             .reduce(|best, next| if scores[next] > scores[best] { next } else { best })
             .unwrap_or(0);
-        Scored { label: self.labels[best].clone(), score: scores[best] }
+        self.scored(best, scores[best])
+    }
+
+    /// The labels of at least `least`, best first; the best one in any case.
+    pub fn all_from(&self, scores: &[f32], least: f32) -> Vec<Scored> {
+        let mut order: Vec<usize> = (0..self.labels.len()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        let kept = order.iter().skip(1).take_while(|label| scores[**label] >= least);
+        order.first().into_iter().chain(kept).map(|label| self.scored(*label, scores[*label])).collect()
+    }
+
+    fn scored(&self, label: usize, score: f32) -> Scored {
+        Scored { label: self.labels[label].clone(), score, unsure: score < self.unsure_below }
     }
 
     fn logits(&self, embedding: &[f32]) -> Vec<f32> {
@@ -107,6 +125,7 @@ mod tests {
             labels: ["a", "b", "c"].map(String::from).into(),
             weights: vec![row(0), row(1), row(2)],
             bias: vec![0.0, 0.0, -1.0],
+            unsure_below: 0.4,
         }
     }
 
@@ -128,6 +147,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_sure_says_so_and_several_labels_may_be_right() {
+        let scores = [0.3, 0.9, 0.6];
+        let labels = |least| head().all_from(&scores, least).into_iter().map(|scored| scored.label).collect::<Vec<_>>();
+        assert_eq!((labels(0.5), labels(0.95)), (vec!["b".to_owned(), "c".to_owned()], vec!["b".to_owned()]));
+        assert!(!head().best(&scores).unsure && head().best(&[0.3, 0.39, 0.1]).unsure);
+        assert_eq!(serde_json::to_string(&head().best(&scores)).unwrap(), r#"{"label":"b","score":0.9}"#);
+    }
+
+    #[test]
     fn a_head_of_the_wrong_shape_does_not_fit() {
         let mut short = head();
         short.bias.pop();
@@ -135,6 +163,7 @@ mod tests {
         narrow.weights[0].pop();
         let mut infinite = head();
         infinite.weights[0][0] = f32::INFINITY;
+        assert!(!Head { unsure_below: 1.5, ..head() }.fits(3));
         assert!(head().fits(3) && !short.fits(3) && !narrow.fits(3) && !infinite.fits(3) && !head().fits(4));
     }
 }

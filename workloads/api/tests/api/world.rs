@@ -38,7 +38,7 @@ pub fn result_of(username: &str) -> Value {
         "posts": [{
             "id": "1", "text": "Guten Tag", "language": "de",
             "sentiment": {"label": "positive", "score": 0.9},
-            "category": {"label": "travel", "score": 0.5},
+            "category": {"label": "travel", "score": 0.5}, "topics": [{"label": "travel", "score": 0.5}],
             "images": [{"url": "http://198.18.0.1/1.jpg"}],
         }],
         "aggregate": {

@@ -64,6 +64,7 @@ struct PostAnalysed {
     language: String,
     sentiment: Label,
     category: Label,
+    topics: Vec<Label>,
     images: Vec<ImageRecord>,
 }
 
@@ -88,6 +89,7 @@ pub fn join(profile: Found, children: &[ChildResult]) -> Result<Analysed, JobErr
                 language: classes.language,
                 sentiment: classes.sentiment,
                 category: classes.category,
+                topics: classes.topics,
             })
         })
         .collect::<Result<Vec<_>, JobError>>()?;
@@ -235,7 +237,8 @@ mod tests {
         let post = |id: &&str| {
             json!({
                 "id": id, "language": "de",
-                "sentiment": {"label": "positive", "score": 0.91}, "category": {"label": "sports", "score": 0.77},
+                "sentiment": {"label": "positive", "score": 0.91}, "category": {"label": "sports", "score": 0.77, "unsure": true},
+                "topics": [{"label": "sports", "score": 0.77, "unsure": true}],
             })
         };
         let output = json!({

@@ -1,0 +1,109 @@
+"""The labelled posts, and which of them are learnt from."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+SENTIMENTS = ["negative", "neutral", "positive"]
+# Letters of a shingle, and the part of two posts' shingles in common (Jaccard) that makes them near-duplicates.
+SHINGLE = 6
+NEAR = 0.4
+# A tweet of the vaderSentiment corpus is clearly positive or negative from this mean of twenty people's ratings, which go from -4 to 4.
+CLEAR = 1.0
+
+
+@dataclass(frozen=True)
+class Post:
+    text: str
+    lang: str
+    label: str | None = None
+    topics: tuple[str, ...] | None = None
+
+
+def read(path: Path) -> list[Post]:
+    rows = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
+    return [Post(row["text"], row["lang"], row.get("label"), tuple(row["topics"]) if "topics" in row else None) for row in rows]
+
+
+def clear_tweets(sdist: Path) -> list[Post]:
+    """The English tweets of vaderSentiment's corpus that people found clearly positive or negative."""
+    with tarfile.open(sdist) as outer:
+        (name,) = [name for name in outer.getnames() if name.endswith("/hutto_ICWSM_2014.tar.gz")]
+        with tarfile.open(fileobj=io.BytesIO(outer.extractfile(name).read())) as inner:
+            (name,) = [name for name in inner.getnames() if name.endswith("/tweets_GroundTruth.txt")]
+            table = inner.extractfile(name).read().decode()
+    rows = csv.reader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rated = ((float(mean), text) for _, mean, text in rows)
+    return [Post(text, "en", "positive" if mean > 0 else "negative") for mean, text in rated if abs(mean) >= CLEAR]
+
+
+def plain(text: str) -> str:
+    """Letters and digits alone, without addresses and mentions: what two copies of a post have in common."""
+    return "".join(re.findall(r"\w+", re.sub(r"https?\S*|@\w+|^RT ", " ", text).casefold()))
+
+
+def share(post: Post, parts: int) -> int:
+    """One of `parts` shares that a post falls into by its text alone, wherever it stands in a file."""
+    return int.from_bytes(hashlib.sha256(plain(post.text).encode()).digest()[:4]) % parts
+
+
+def shingles(text: str) -> set[str]:
+    letters = plain(text)
+    return {letters[i : i + SHINGLE] for i in range(max(1, len(letters) - SHINGLE + 1))}
+
+
+def unlike(posts: list[Post], held_out: list[Post]) -> list[Post]:
+    """Those of `posts` that are no near-duplicate of any in `held_out`."""
+    sizes, where = [], defaultdict(list)
+    for number, post in enumerate(held_out):
+        kinds = shingles(post.text)
+        sizes.append(len(kinds))
+        for kind in kinds:
+            where[kind].append(number)
+
+    def near(post):
+        kinds = shingles(post.text)
+        common = Counter(number for kind in kinds for number in where.get(kind, ()))
+        return any(count >= NEAR * (len(kinds) + sizes[number] - count) for number, count in common.items())
+
+    return [post for post in posts if not near(post)]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who is for what. Only `train*` is learnt from; `calibrate*` sets how sure an answer is; the rest is measured once, at the end."""
+
+    train: list[Post]
+    train_clear: list[Post]
+    train_topics: list[Post]
+    calibrate: list[Post]
+    calibrate_topics: list[Post]
+    validation: list[Post]
+    held_clear: list[Post]
+    held_topics: list[Post]
+
+    @classmethod
+    def of(cls, data: Path, sdist: Path) -> "Parts":
+        validation = read(data / "xlm-t/validation.jsonl")
+        tweets, topical = clear_tweets(sdist), read(data / "tweet-topic-xl/train.jsonl")
+        held_clear = [post for post in tweets if share(post, 4) == 0]
+        held_topics = [post for post in topical if share(post, 6) == 0]
+        held_out = validation + held_clear + held_topics
+        calibrate = lambda posts, want: [post for post in posts if (share(post, 96) % 16 == 5) == want]  # noqa: E731
+        posts, topics = unlike(read(data / "xlm-t/train.jsonl"), held_out), unlike(topical, held_out)
+        return cls(
+            train=calibrate(posts, False),
+            train_clear=unlike(tweets, held_out),
+            train_topics=calibrate(topics, False),
+            calibrate=calibrate(posts, True),
+            calibrate_topics=calibrate(topics, True),
+            validation=validation,
+            held_clear=held_clear,
+            held_topics=held_topics,
+        )

