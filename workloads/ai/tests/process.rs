@@ -88,21 +88,25 @@ fn mount(root: &Path, config: &Config, secrets: [(&str, &str); 3]) {
 }
 
 fn program(root: &Path, port: u16) -> Process {
+    command(root, port).spawn().unwrap()
+}
+
+fn command(root: &Path, port: u16) -> Command {
     let cache = || match std::env::var("SWITCHYARD_CACHE") {
         Ok(cache) => cache,
         Err(_) => format!("{}/.cache/switchyard", std::env::var("HOME").expect("a home folder")),
     };
     let model = std::env::var("SWITCHYARD_MODEL_DIR").unwrap_or_else(|_| format!("{}/models/current", cache()));
     assert!(Path::new(&model).join("manifest.json").exists(), "no model in {model}: run `make models`");
-    Command::new(env!("CARGO_BIN_EXE_switchyard-ai"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard-ai"));
+    command
         .env("SWITCHYARD_DIR", root)
         .env("SWITCHYARD_MODEL_DIR", model)
         .env("SWITCHYARD_MODEL_THREADS", "1")
         .env("SWITCHYARD_OPERATIONS_LISTEN", format!("127.0.0.1:{port}"))
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+        .kill_on_drop(true);
+    command
 }
 
 async fn get(port: u16, path: &str) -> String {
@@ -194,6 +198,24 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
     assert!(timeout(SOON, process.wait()).await.expect("it ends").unwrap().success());
     stop.cancel();
     timeout(SOON, running).await.expect("it drains").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_holds_more_memory_than_it_may_ends_in_good_order_and_says_why() {
+    let database = postgres().await.database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, cache) = (rabbitmq().await.vhost(), redis().await.database());
+    mount(folder.path(), &config(Kind::Ai), [("database", &database.uri), ("broker", &broker), ("cache", &cache)]);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The model alone takes more.
+    let mut process = command(folder.path(), port).env("SWITCHYARD_MEMORY_LIMIT_BYTES", "50000000").spawn().unwrap();
+    let mut said = String::new();
+    let mut stdout = process.stdout.take().unwrap();
+    timeout(SOON, stdout.read_to_string(&mut said)).await.expect("it ends").unwrap();
+    assert!(process.wait().await.unwrap().success(), "{said}");
+    for part in ["taking jobs", "raise the pool's memory limit", "ended in good order"] {
+        assert!(said.contains(part), "'{part}' is not in\n{said}");
+    }
 }
 
 #[tokio::test]
