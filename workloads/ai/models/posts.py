@@ -1,10 +1,12 @@
-"""The labelled posts, and which of them are learnt from."""
+"""The labelled posts, which of them are learnt from, and what the program that serves makes of them."""
 
 import csv
 import hashlib
 import io
 import json
 import re
+import shlex
+import subprocess
 import tarfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -41,6 +43,16 @@ def clear_tweets(sdist: Path) -> list[Post]:
     rows = csv.reader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)
     rated = ((float(mean), text) for _, mean, text in rows)
     return [Post(text, "en", "positive" if mean > 0 else "negative") for mean, text in rated if abs(mean) >= CLEAR]
+
+
+def answers(command: str, posts: list[Post]) -> list[dict]:
+    """What a command of the program that serves prints for each post: learning reads exactly what serving will."""
+    lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
+    output = subprocess.run(shlex.split(command), input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
+    rows = [json.loads(line) for line in output.splitlines()]
+    if len(rows) != len(posts):
+        raise SystemExit(f"{command} printed {len(rows)} lines for {len(posts)} posts")
+    return rows
 
 
 def plain(text: str) -> str:

