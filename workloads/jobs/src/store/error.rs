@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The connection broke or the deadline passed after the statement was sent: it may have taken effect.
     #[error("the database did not answer: {0}")]
     Interrupted(String),
+    /// PostgreSQL undid the statement, because it and others waited for each other. Nothing was written.
+    #[error("the database undid the statement: {0}")]
+    Undone(String),
     /// More callers wait than can be answered in time. Nothing was sent.
     #[error("more calls wait for the database than it can answer in time")]
     Overloaded,
@@ -25,12 +28,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed a little later.
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Interrupted(_) | Self::Overloaded)
+        matches!(self, Self::Unavailable(_) | Self::Interrupted(_) | Self::Undone(_) | Self::Overloaded)
     }
 
     /// Whether nothing can have been written, so that the call may be repeated whatever it does.
     pub const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Overloaded)
+        matches!(self, Self::Unavailable(_) | Self::Undone(_) | Self::Overloaded)
     }
 }
 
@@ -45,12 +48,13 @@ impl From<tokio_postgres::Error> for StoreError {
                     SqlState::CANNOT_CONNECT_NOW,
                     SqlState::TOO_MANY_CONNECTIONS,
                     SqlState::QUERY_CANCELED,
-                    SqlState::T_R_DEADLOCK_DETECTED,
-                    SqlState::T_R_SERIALIZATION_FAILURE,
                 ]
                 .contains(db.code()) =>
             {
                 Self::Interrupted(db.message().to_owned())
+            }
+            Some(db) if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(db.code()) => {
+                Self::Undone(db.message().to_owned())
             }
             Some(db) => Self::Refused { code: db.code().code().to_owned(), message: db.message().to_owned() },
             None => Self::Interrupted(match error.source() {

@@ -35,6 +35,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 const OVERFLOW_REST: Duration = Duration::from_secs(2);
 const OVERFLOW_LOOK: Duration = Duration::from_millis(500);
 
+/// How often a statement that was undone is tried again.
+const AGAIN: u32 = 3;
+
 /// What a statement's parameters are given as.
 pub(super) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
@@ -105,9 +108,27 @@ impl Server {
         self.pool.status()
     }
 
-    /// Runs a statement within the server's limits, the task's deadline, and `share` of what that leaves.
+    /// Runs a statement within the server's limits, the task's deadline, and `share` of what that leaves. What PostgreSQL undid for another's sake is tried
+    /// again: requests that join a pipeline lock its row without waiting, but PostgreSQL waits all the same where that row has changed since the
+    /// statement began and is being ended, and whoever ends it may wait for the requests' tenant.
     pub async fn rows(&self, sql: &str, params: Params<'_>, guard: Guard, share: f64) -> Result<Vec<Row>, StoreError> {
         let until = deadline::remaining().map(|left| Instant::now() + left.mul_f64(share));
+        let mut undone = 0;
+        loop {
+            match self.once(sql, params, guard, until).await {
+                Err(StoreError::Undone(_)) if undone < AGAIN => undone += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        guard: Guard,
+        until: Option<Instant>,
+    ) -> Result<Vec<Row>, StoreError> {
         match guard {
             Guard::Breaker => {
                 let permit = self.breaker.admit().map_err(|open| StoreError::Unavailable(open.to_string()))?;
