@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cache;
 pub mod events;
 pub mod handler;
+pub mod json;
 pub mod maintenance;
 pub mod memory;
 pub mod model;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
+use switchyard_jobs::json::mended;
 use url::Url;
 
 use super::SourceError;
@@ -77,7 +78,8 @@ impl Http {
         let retry_after = retry_after(&response);
         let body = self.body(response).await?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| SourceError::Garbage(self.shown(&error.to_string())));
+            return serde_json::from_slice(&mended(&body))
+                .map_err(|error| SourceError::Garbage(self.shown(&error.to_string())));
         }
         let refusal =
             serde_json::from_slice::<Refusal>(&body).map_or_else(|_| RefusalBody::default(), |refusal| refusal.error);

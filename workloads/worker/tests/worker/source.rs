@@ -68,6 +68,14 @@ async fn every_page_of_a_data_set_is_read() {
 }
 
 #[tokio::test]
+async fn half_an_emoji_spoils_its_place_in_a_caption_and_nothing_else() {
+    let apify = client(&stand_in(Options::default()).await, ACTOR, TOKEN, Limits::default());
+    let scraped = apify.profile("cut-anna", soon()).await.expect("a profile");
+    assert!(scraped.posts.len() >= 10);
+    assert!(scraped.posts.iter().all(|post| post.text.starts_with("\u{fffd} ")), "{:?}", scraped.posts[0].text);
+}
+
+#[tokio::test]
 async fn a_run_is_waited_for_in_slices_until_it_ends() {
     let options = Options { slow_run_time: Duration::from_millis(2500), ..Options::default() };
     let limits = Limits { wait: Duration::from_secs(1), ..Limits::default() };
