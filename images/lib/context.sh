@@ -43,7 +43,7 @@ versitygw() {
 # stage NAME FOLDER: everything that the image's Containerfile copies.
 # Programs lie below prebuilt/ as in the image, models below models/; a service has its own folder as it is.
 stage() {
-  local name=$1 folder=$2 program=switchyard-$1 models
+  local name=$1 folder=$2 program=switchyard-$(kind_of "$1")
   if ! is_program "$name"; then
     cp -a "$images/$name/." "$folder/"
     [[ $name != s3 ]] || cp "$(versitygw)" "$folder/versitygw"
@@ -53,13 +53,13 @@ stage() {
   mkdir -p "$folder/prebuilt/usr/local/bin"
   install -m 0755 "$binaries/$program" "$folder/prebuilt/usr/local/bin/$program"
   strip "$folder/prebuilt/usr/local/bin/$program"
-  [[ $name != ai ]] || stage_models "$folder/models"
+  case $name in ai) stage_models "$folder/models" ;; ai-cuda) stage_models "$folder/models" cuda ;; esac
 }
 
-# stage_models FOLDER: the model folder, ONNX Runtime in it.
+# stage_models FOLDER [cuda]: the model folder, ONNX Runtime in it.
 stage_models() {
   local folder=$1 made
-  made=$("$repository/workloads/ai/models/build" | tail -n 1)
+  made=$("$repository/workloads/ai/models/build" ${2:+"$2"} | tail -n 1)
   [[ -f $made/libonnxruntime.so ]] || die "workloads/ai/models/build did not name a folder with libonnxruntime.so"
   # Hard links where the cache is on one file system: nothing writes to a context.
   cp -rlL "$made" "$folder" 2>/dev/null || { rm -rf "$folder"; cp -rL "$made" "$folder"; }

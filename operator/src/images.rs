@@ -13,6 +13,10 @@ pub struct Images {
     /// Image of ai workers.
     #[arg(long = "image-ai", env = "SWITCHYARD_IMAGE_AI")]
     pub ai: String,
+    /// Image of ai workers with a GPU; without it they are given the other one, and run on the processor.
+    #[arg(long = "image-ai-cuda", env = "SWITCHYARD_IMAGE_AI_CUDA")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ai_cuda: Option<String>,
     /// Image of the bundled PostgreSQL.
     #[arg(long = "image-postgresql", env = "SWITCHYARD_IMAGE_POSTGRESQL")]
     pub postgresql: String,

@@ -56,6 +56,7 @@ fn pool_facts(platform: &Facts, pool: &switchyard_operator::api::WorkerPool) -> 
             owner: platform.owner.clone(),
         }),
         rollout: None,
+        provider: None,
     }
 }
 

@@ -38,6 +38,7 @@ async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
     an_unknown_profile_ends_dead_with_its_credits_back(&admin, &tenant, &client).await?;
     a_watcher_sees_every_event_and_can_resume(&client).await?;
     kubectl_scale_sticks(&namespace).await?;
+    a_pool_that_finds_no_gpu_works_and_says_so(&namespace).await?;
     a_settled_platform_is_not_written_to(&namespace).await?;
     deletion_leaves_nothing(&namespace).await?;
     namespace.delete().await
@@ -172,6 +173,26 @@ async fn kubectl_scale_sticks(namespace: &Namespace) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// The node is made to promise GPUs that it has not got, so that the pod gets as far as to look for one.
+async fn a_pool_that_finds_no_gpu_works_and_says_so(namespace: &Namespace) -> Result<()> {
+    const RESOURCE: &str = "switchyard.dev/promised-gpu";
+    let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(namespace.cluster.client.clone());
+    let promise = json!({"status": {"capacity": {(RESOURCE): "1"}, "allocatable": {(RESOURCE): "1"}}});
+    for node in nodes.list(&Default::default()).await? {
+        let name = node.metadata.name.context("a node's name")?;
+        nodes.patch_status(&name, &Default::default(), &kube::api::Patch::Merge(&promise)).await?;
+    }
+    let pool = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-gpu"}, "spec": {
+        "platformRef": {"name": "main"}, "kind": "ai", "gpu": {"resource": RESOURCE, "count": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "256Mi"}}}});
+    namespace.apply(pool).await?;
+    let limit = Duration::from_secs(180);
+    namespace.wait("WorkerPool", "main-gpu", "Ready", "True", limit).await?;
+    let (reason, message) = namespace.wait("WorkerPool", "main-gpu", "Accelerated", "False", limit).await?;
+    ensure!(reason == "OnProcessor" && message.contains("1 of 1 pods run on the processor"), "{reason}: {message}");
+    namespace.delete_object("WorkerPool", "main-gpu").await
 }
 
 async fn a_settled_platform_is_not_written_to(namespace: &Namespace) -> Result<()> {

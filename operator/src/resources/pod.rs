@@ -20,6 +20,9 @@ use crate::{
     names,
 };
 
+/// The volume that every container may write to, mounted at `/tmp`.
+pub const SCRATCH: &str = "tmp";
+
 /// User and group of every container.
 const NONROOT: i64 = 65532;
 
@@ -244,7 +247,7 @@ fn check(pod: &Pod, path: &str) -> Probe {
 
 fn volumes(pod: &Pod) -> Vec<Volume> {
     let mut volumes = vec![Volume {
-        name: "tmp".into(),
+        name: SCRATCH.into(),
         empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity("256Mi".into())), medium: None }),
         ..Volume::default()
     }];
@@ -290,7 +293,7 @@ fn mounts(pod: &Pod) -> Vec<VolumeMount> {
         read_only: read_only.then_some(true),
         ..VolumeMount::default()
     };
-    let mut mounts = vec![mount("tmp", "/tmp".into(), false)];
+    let mut mounts = vec![mount(SCRATCH, "/tmp".into(), false)];
     if pod.config.is_some() {
         mounts.push(mount("config", format!("{}/{}", files::ROOT, files::CONFIG_DIR), true));
     }

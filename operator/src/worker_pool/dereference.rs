@@ -3,7 +3,10 @@
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Client, ResourceExt};
 
-use super::plan::{Facts, Platform};
+use super::{
+    plan::{Facts, Platform},
+    provider::Provider,
+};
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
     cluster::{Error, get, list},
@@ -37,13 +40,14 @@ pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
     };
     // Somebody else's of the same name is neither counted nor scaled.
     let deployment = get::<Deployment>(client, namespace, &name).await?;
-    let rollout = match deployment.filter(|deployment| owner.owns(deployment)) {
-        None => None,
+    let (rollout, provider) = match deployment.filter(|deployment| owner.owns(deployment)) {
+        None => (None, None),
         Some(deployment) => {
             let pods: Vec<Pod> = list(client, namespace, platform_name).await?;
             let ours: Vec<Pod> = pods.into_iter().filter(|pod| pod.labels().get(POOL_LABEL) == Some(&name)).collect();
-            Some(Rollout::of_deployment(&deployment, &ours))
+            let provider = pool.spec.gpu.as_ref().and_then(|_| Provider::of(&ours));
+            (Some(Rollout::of_deployment(&deployment, &ours)), provider)
         }
     };
-    Ok(Facts { pool: pool.clone(), owner, platform, rollout })
+    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider })
 }

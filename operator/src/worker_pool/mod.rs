@@ -3,4 +3,5 @@
 pub mod controller;
 pub mod dereference;
 pub mod plan;
+pub mod provider;
 pub mod status;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
+use k8s_openapi::{
+    api::core::v1::{Container, PodTemplateSpec, Toleration},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use switchyard_contract::{ConnectionPool, Kind, Lane, Workload};
 
 use crate::{
@@ -27,6 +30,8 @@ use crate::{
     },
 };
 
+use super::provider::{PROVIDER_CHECK, Provider};
+
 /// The extended resource of NVIDIA's device plug-in.
 const DEFAULT_GPU: &str = "nvidia.com/gpu";
 
@@ -40,6 +45,8 @@ pub struct Facts {
     pub platform: Option<Platform>,
     /// Its Deployment, when there is one.
     pub rollout: Option<Rollout>,
+    /// Where its models run, when it is to have GPUs and its pods have said so.
+    pub provider: Option<Provider>,
 }
 
 /// What a pool needs to know of its platform.
@@ -191,9 +198,9 @@ fn objects(
             selector: selector.clone(),
             labels: labels.clone(),
             container: "worker",
-            image: if spec.kind == Kind::Ai { images.ai.clone() } else { images.worker.clone() },
+            image: image(spec, images),
             args: Vec::new(),
-            env: BTreeMap::from([("SWITCHYARD_MEMORY_LIMIT_BYTES", Env::MemoryLimit)]),
+            env: env(spec),
             port: None,
             probes: Probes::Workload,
             resources: spec.gpu.as_ref().map_or_else(|| resources.clone(), |gpu| with_gpu(&resources, gpu)),
@@ -215,6 +222,7 @@ fn objects(
         },
         images,
     );
+    let template = if spec.gpu.is_some() { with_provider_check(template) } else { template };
     let template = pod::overridden(template, spec.gpu.as_ref().map(scheduling).as_ref(), &selector)?;
     let template = pod::overridden(template, spec.pod_template.as_ref(), &selector)?;
     let replicas = starting_replicas(pool_replicas(spec), facts.rollout.is_some());
@@ -226,11 +234,45 @@ fn objects(
     ])
 }
 
+fn image(spec: &WorkerPoolSpec, images: &Images) -> String {
+    match (spec.kind, &spec.gpu) {
+        (Kind::Ai, Some(_)) => images.ai_cuda.as_ref().unwrap_or(&images.ai).clone(),
+        (Kind::Ai, None) => images.ai.clone(),
+        (Kind::General | Kind::Cdn | Kind::Discovery, _) => images.worker.clone(),
+    }
+}
+
+fn env(spec: &WorkerPoolSpec) -> BTreeMap<&'static str, Env> {
+    let gpu = spec.gpu.as_ref().map(|_| ("SWITCHYARD_MODEL_PROVIDER", Env::Value("cuda".to_owned())));
+    [("SWITCHYARD_MEMORY_LIMIT_BYTES", Env::MemoryLimit)].into_iter().chain(gpu).collect()
+}
+
 /// Kubernetes takes an extended resource as a limit, which is then the request as well.
 fn with_gpu(resources: &Resources, gpu: &Gpu) -> Resources {
     let name = gpu.resource.clone().unwrap_or_else(|| DEFAULT_GPU.into());
     let over = Resources { requests: None, limits: Some(BTreeMap::from([(name, Quantity(gpu.count.to_string()))])) };
     resources.overridden_by(Some(&over))
+}
+
+/// Before the worker of a GPU pool starts, a container like it finds out whether there is a GPU, and says so as it ends: [`Provider`] reads it.
+fn with_provider_check(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    let spec = template.spec.get_or_insert_default();
+    let check = spec.containers.first().map(|worker| Container {
+        name: PROVIDER_CHECK.to_owned(),
+        args: Some(vec!["provider".to_owned()]),
+        ports: None,
+        startup_probe: None,
+        readiness_probe: None,
+        liveness_probe: None,
+        // No secrets: it does nothing but run the model.
+        volume_mounts: worker
+            .volume_mounts
+            .as_ref()
+            .map(|mounts| mounts.iter().filter(|mount| mount.name == pod::SCRATCH).cloned().collect()),
+        ..worker.clone()
+    });
+    spec.init_containers = check.map(|check| vec![check]);
+    template
 }
 
 /// Where the pods of a GPU pool may run.

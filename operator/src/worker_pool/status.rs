@@ -2,7 +2,10 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::plan::{Facts, Plan, Stage};
+use super::{
+    plan::{Facts, Plan, Stage},
+    provider::Provider,
+};
 use crate::{
     api::WorkerPoolStatus,
     condition::{Statement, conditions, state},
@@ -34,6 +37,7 @@ pub fn status(
         refused.is_some() || matches!(plan.stage, Stage::NoPlatform | Stage::OverBudget(_) | Stage::Refused(_));
     let mut statements = vec![ready.clone()];
     statements.extend(budget(plan));
+    statements.extend(facts.provider.as_ref().map(Provider::statement));
     statements.push(match (&plan.stage, stalled) {
         (Stage::Running, false) if !rollout.complete || rollout.desired != desired => state(
             "Reconciling",

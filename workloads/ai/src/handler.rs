@@ -8,22 +8,36 @@ use std::{
 use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
-    model::JobError,
-    resilience::{Breaker, Broken, breaker::State},
+    model::{JobError, TenantId},
+    resilience::{Broken, breaker::State},
 };
 use tokio::time::timeout_at;
 
-use crate::{Analysis, ModelInfo, engine::Classify, lexicon, metrics::Metrics, model::ModelError};
+use crate::{
+    Analysis, ModelInfo, lexicon,
+    metrics::{By, Metrics},
+    model::ModelError,
+    variants::{Variant, Variants},
+};
 
 /// Posts that one job may hold; the analysis makes chunks of 5 unless it is told otherwise.
 const MAX_POSTS: usize = 1_000;
 /// What a model that does not answer leaves of the attempt's time, so that the rules answer in time.
 const MARGIN: Duration = Duration::from_secs(2);
+/// How long a job that wants the model and no rules waits after each failed attempt, in seconds: it is to outlive an outage of hours.
+const PATIENCE: [u64; 4] = [300, 1_800, 7_200, 28_800];
 
 /// What an ai job is made with.
 #[derive(Debug, Deserialize)]
 struct Input {
     posts: Vec<Post>,
+    /// Whether rules may stand in for the model.
+    #[serde(default = "yes")]
+    rules: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,36 +62,56 @@ struct Answer {
     analysis: Analysis,
 }
 
-/// Analyses chunks of posts: with the model, and by rules while that fails.
+/// Analyses chunks of posts: with a model, and by rules while that fails.
 pub struct AnalysePosts {
-    model: Arc<dyn Classify>,
-    /// Leaves a model alone that failed several chunks in a row.
-    breaker: Breaker,
+    models: Variants,
     metrics: Arc<Metrics>,
 }
 
 impl AnalysePosts {
-    pub fn new(model: Arc<dyn Classify>, breaker: Breaker, metrics: Arc<Metrics>) -> Self {
-        Self { model, breaker, metrics }
+    pub fn new(models: Variants, metrics: Arc<Metrics>) -> Self {
+        Self { models, metrics }
     }
 
-    /// What the model says of `texts`, in time for the rules to answer in its stead. While it is being tried again after failures, it must first give
-    /// the right answer to a text whose answer is known: that it answers at all is not enough.
-    async fn ask(&self, texts: Vec<String>, deadline: Instant) -> Result<Vec<Analysis>, Broken<ModelError>> {
+    /// What a tenant's model says of `texts`, in time for the rules to answer in its stead. A candidate has half of that time, so that the stable one can.
+    async fn ask(
+        &self,
+        tenant: TenantId,
+        texts: &[String],
+        deadline: Instant,
+    ) -> Result<(&Variant, Vec<Analysis>), Broken<ModelError>> {
         let latest = deadline.checked_sub(MARGIN).unwrap_or(deadline);
-        let recovering = self.breaker.state() == State::HalfOpen;
-        let asked = async {
-            if recovering {
-                self.model.check().await?;
+        let mut asked = self.models.of(tenant).into_iter().peekable();
+        loop {
+            // There is always a stable one, and it is the last.
+            let variant = asked.next().expect("a model");
+            let left = latest.saturating_duration_since(Instant::now());
+            let time = if asked.peek().is_some() { left / 2 } else { left };
+            match ask(variant, texts, Instant::now() + time).await {
+                Ok(analyses) => return Ok((variant, analyses)),
+                Err(error) if asked.peek().is_none() => return Err(error),
+                Err(Broken::Open(_)) => {}
+                Err(Broken::Failed(error)) => tracing::error!(%error, "the candidate failed; asking the stable model"),
             }
-            self.model.classify(texts).await
-        };
-        let answer = async {
-            let answer = timeout_at(latest.into(), asked).await;
-            answer.unwrap_or_else(|_| Err(ModelError::Run("it did not answer in the attempt's time".to_owned())))
-        };
-        self.breaker.call(answer, |_| true).await
+        }
     }
+}
+
+/// While a model is being tried again after failures, it must first give the right answer to a text whose answer is known: that it answers at all is not
+/// enough.
+async fn ask(variant: &Variant, texts: &[String], latest: Instant) -> Result<Vec<Analysis>, Broken<ModelError>> {
+    let recovering = variant.breaker.state() == State::HalfOpen;
+    let asked = async {
+        if recovering {
+            variant.model.check().await?;
+        }
+        variant.model.classify(texts.to_vec()).await
+    };
+    let answer = async {
+        let answer = timeout_at(latest.into(), asked).await;
+        answer.unwrap_or_else(|_| Err(ModelError::Run("it did not answer in the attempt's time".to_owned())))
+    };
+    variant.breaker.call(answer, |_| true).await
 }
 
 #[async_trait::async_trait]
@@ -87,26 +121,39 @@ impl Handler for AnalysePosts {
         let begun = Instant::now();
         let texts: Vec<String> = input.posts.iter().map(|post| post.text.clone().unwrap_or_default()).collect();
         let rules = lexicon::info();
-        // A chunk is answered by one of the two as a whole, so that one name and version is true of it.
-        let (model, analyses) = match self.ask(texts, context.deadline).await {
-            Ok(analyses) => (self.model.info(), analyses),
+        // A chunk is answered by one of them as a whole, so that one name and version is true of it.
+        let (by, model, analyses) = match self.ask(job.tenant, &texts, context.deadline).await {
+            Ok((variant, analyses)) => {
+                let by = if self.models.is_candidate(variant) { By::Candidate } else { By::Model };
+                (by, variant.model.info(), analyses)
+            }
             Err(error) => {
+                if !input.rules {
+                    return Err(model_away(job.attempt, &error));
+                }
                 match error {
                     Broken::Open(_) => tracing::debug!(job = %job.id, "the model is left alone; answering by rules"),
                     Broken::Failed(error) => {
                         tracing::error!(job = %job.id, %error, "the model failed; answering by rules");
                     }
                 }
-                let post = |post: &Post| lexicon::analyze(post.text.as_deref().unwrap_or_default());
-                (&rules, input.posts.iter().map(post).collect())
+                (By::Rules, &rules, texts.iter().map(|text| lexicon::analyze(text)).collect())
             }
         };
-        self.metrics.chunk(analyses.len(), begun.elapsed(), model.fallback);
+        self.metrics.chunk(analyses.len(), begun.elapsed(), by);
         let posts =
             input.posts.into_iter().zip(analyses).map(|(post, analysis)| Answer { id: post.id, analysis }).collect();
         serde_json::to_value(Output { model, posts })
             .map(Outcome::Complete)
             .map_err(|error| JobError::permanent("analysis-not-json", error.to_string()))
+    }
+}
+
+fn model_away(attempt: i32, error: &Broken<ModelError>) -> JobError {
+    let times = usize::try_from(attempt).unwrap_or(1).clamp(1, PATIENCE.len());
+    JobError {
+        retry_after_seconds: Some(PATIENCE[times - 1]),
+        ..JobError::transient("model-away", format!("the job wants the model and no rules: {error}"))
     }
 }
 

@@ -11,7 +11,8 @@ pub mod lexicon;
 pub mod metrics;
 pub mod model;
 pub mod text;
+pub mod variants;
 pub mod worker;
 
-pub use analyzer::{Analysis, Analyzer, Detail, ModelInfo};
+pub use analyzer::{Analysis, Analyzer, Analyzers, Detail, ModelInfo};
 pub use engine::Engine;

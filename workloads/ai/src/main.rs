@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use switchyard_ai::{commands, worker};
+use switchyard_ai::{commands, model::Provider, worker};
 use switchyard_contract::Mount;
 use switchyard_jobs::telemetry;
 
@@ -14,6 +14,9 @@ struct Cli {
     /// The folder that `make models` built.
     #[arg(long, global = true, env = "SWITCHYARD_MODEL_DIR", default_value = "/models")]
     model_dir: PathBuf,
+    /// Where the model runs.
+    #[arg(long, global = true, env = "SWITCHYARD_MODEL_PROVIDER", default_value = "cpu")]
+    model_provider: Provider,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -32,6 +35,12 @@ enum Command {
     },
     /// Read texts on standard input, one a line or as JSON `{"text": …}`, and print one JSON analysis a line.
     Classify,
+    /// Print where the model runs, and why not where it was to; for people, and for the operator.
+    Provider {
+        /// Written as well where it exists.
+        #[arg(long, default_value = "/dev/termination-log")]
+        report: PathBuf,
+    },
     /// As `classify`, printing the encoder's vectors.
     Embed,
     /// As `classify`, printing the numbers of the words that the encoder reads.
@@ -49,11 +58,12 @@ fn main() -> ExitCode {
     let output = || io::BufWriter::new(io::stdout().lock());
     // Without a command the worker's options come from the environment alone.
     let done = match cli.command.unwrap_or_else(|| Command::Run(Worker::parse_from(["switchyard-ai"]).options)) {
-        Command::Run(options) => return serve(options, cli.model_dir),
-        Command::Eval { file, json } => commands::eval(&cli.model_dir, &file, json, output()),
-        Command::Classify => commands::classify(&cli.model_dir, io::stdin().lock(), output()),
+        Command::Run(options) => return serve(options, cli.model_dir, cli.model_provider),
+        Command::Eval { file, json } => commands::eval(&cli.model_dir, cli.model_provider, &file, json, output()),
+        Command::Classify => commands::classify(&cli.model_dir, cli.model_provider, io::stdin().lock(), output()),
+        Command::Provider { report } => commands::provider(&cli.model_dir, cli.model_provider, &report, output()),
         Command::Tokens => commands::tokens(&cli.model_dir, io::stdin().lock(), output()),
-        Command::Embed => commands::embed(&cli.model_dir, io::stdin().lock(), output()),
+        Command::Embed => commands::embed(&cli.model_dir, cli.model_provider, io::stdin().lock(), output()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,9 +75,9 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn serve(options: worker::Options, model: PathBuf) -> ExitCode {
+async fn serve(options: worker::Options, model: PathBuf, provider: Provider) -> ExitCode {
     telemetry::init();
-    match worker::run(options, model, &Mount::from_env()).await {
+    match worker::run(options, model, provider, &Mount::from_env()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the worker ends");

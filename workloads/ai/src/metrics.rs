@@ -4,21 +4,44 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use crate::ModelInfo;
+use crate::Engine;
+
+/// Who answered a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Model,
+    /// The model that a part of the tenants tries.
+    Candidate,
+    Rules,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct By {
-    /// `model` or `rules`.
+struct Labels {
     by: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    role: &'static str,
+    name: String,
+    version: String,
+    threads: String,
+    provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    role: &'static str,
+    wanted: &'static str,
 }
 
 /// The counters of one process.
 pub struct Metrics {
-    posts: Family<By, Counter>,
+    posts: Family<Labels, Counter>,
     chunk_seconds: Histogram,
     healthy: Gauge,
 }
@@ -34,11 +57,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes the counters visible in `registry`, and which model runs and on how many threads.
-    pub fn register(&self, registry: &mut Registry, model: &ModelInfo, threads: usize) {
+    /// Makes the counters visible in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "switchyard_model_posts",
-            "Posts analysed, by the model or by the rules that stand in for it",
+            "Posts analysed, by the model, by the candidate that a part of the tenants tries, or by the rules that stand in for them",
             self.posts.clone(),
         );
         registry.register_with_unit(
@@ -52,15 +75,40 @@ impl Metrics {
             "Whether the model answered its probe rightly when last asked",
             self.healthy.clone(),
         );
-        let labels =
-            vec![("name", model.name.clone()), ("version", model.version.clone()), ("threads", threads.to_string())];
-        registry.register("switchyard_model", "The model that runs", Info::new(labels));
+    }
+
+    /// Tells of the models that run, the stable one first, and on how many threads each; called once.
+    pub fn models(registry: &mut Registry, engines: &[&Engine], threads: usize) {
+        let (models, wanted) = (Family::<ModelLabels, Gauge>::default(), Family::<ProviderLabels, Gauge>::default());
+        for (engine, role) in engines.iter().zip(["stable", "candidate"]) {
+            let (info, runs) = (engine.info(), engine.runs());
+            let labels = ModelLabels {
+                role,
+                name: info.name.clone(),
+                version: info.version.clone(),
+                threads: threads.to_string(),
+                provider: runs.on.as_str(),
+            };
+            models.get_or_create(&labels).set(1);
+            let labels = ProviderLabels { role, wanted: runs.wanted.as_str() };
+            wanted.get_or_create(&labels).set(i64::from(runs.reason.is_none()));
+        }
+        registry.register("switchyard_model_info", "The models that run, and where", models);
+        registry.register(
+            "switchyard_model_provider_ok",
+            "Whether the model runs where it was to: 0 where a GPU was wanted and the processor stands in",
+            wanted,
+        );
     }
 
     /// One chunk answered.
-    pub fn chunk(&self, posts: usize, took: Duration, fallback: bool) {
-        let by = if fallback { "rules" } else { "model" };
-        self.posts.get_or_create(&By { by }).inc_by(posts as u64);
+    pub fn chunk(&self, posts: usize, took: Duration, by: By) {
+        let by = match by {
+            By::Model => "model",
+            By::Candidate => "candidate",
+            By::Rules => "rules",
+        };
+        self.posts.get_or_create(&Labels { by }).inc_by(posts as u64);
         self.chunk_seconds.observe(took.as_secs_f64());
     }
 

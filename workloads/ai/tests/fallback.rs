@@ -10,12 +10,18 @@ use std::{
 
 use serde_json::{Value, json};
 use switchyard_ai::{
-    Analysis, ModelInfo, engine::Classify, handler::AnalysePosts, lexicon, metrics::Metrics, model::ModelError,
+    Analysis, ModelInfo,
+    engine::Classify,
+    handler::AnalysePosts,
+    lexicon,
+    metrics::Metrics,
+    model::ModelError,
+    variants::{Variant, Variants},
 };
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
-    model::{JobId, TenantId},
+    model::{JobError, JobId, TenantId},
     resilience::{Breaker, Policy, breaker::State},
 };
 use tokio_util::sync::CancellationToken;
@@ -34,7 +40,11 @@ struct Told {
 
 impl Told {
     fn new(stuck: bool) -> Arc<Self> {
-        let info = ModelInfo { name: "told".to_owned(), version: "1".to_owned(), fallback: false };
+        Self::of_version("1", stuck)
+    }
+
+    fn of_version(version: &str, stuck: bool) -> Arc<Self> {
+        let info = ModelInfo { name: "told".to_owned(), version: version.to_owned(), fallback: false };
         Arc::new(Self {
             info,
             well: AtomicBool::new(false),
@@ -74,6 +84,10 @@ impl Classify for Told {
     }
 }
 
+fn one(model: Arc<Told>, breaker: Breaker) -> AnalysePosts {
+    AnalysePosts::new(Variants::one(Variant { model, breaker }), Arc::new(Metrics::default()))
+}
+
 struct Unheard;
 
 impl Progress for Unheard {
@@ -82,16 +96,35 @@ impl Progress for Unheard {
 
 /// The answer to a chunk of one post, within `time`.
 async fn answer(handler: &AnalysePosts, time: Duration) -> Value {
+    match attempt(handler, time, 1, true).await.expect("an answer in any case") {
+        Outcome::Complete(output) => output,
+        other => panic!("not complete: {other:?}"),
+    }
+}
+
+/// What an attempt at a chunk of one post comes to.
+async fn attempt(handler: &AnalysePosts, time: Duration, attempt: i32, rules: bool) -> Result<Outcome, JobError> {
+    attempt_of(handler, TenantId(Uuid::nil()), time, attempt, rules).await
+}
+
+async fn attempt_of(
+    handler: &AnalysePosts,
+    tenant: TenantId,
+    time: Duration,
+    attempt: i32,
+    rules: bool,
+) -> Result<Outcome, JobError> {
     let id = JobId::fresh();
     let job = Claimed {
         id,
         root: id,
-        tenant: TenantId(Uuid::nil()),
+        tenant,
         kind: Kind::Ai,
         lane: Lane::Normal,
-        attempt: 1,
+        attempt,
         username: "anna".to_owned(),
-        input: json!({"posts": [{"id": "1", "text": "what a great day, I love it"}]}),
+        input: json!({"posts": [{"id": "1", "text": "what a great day, I love it"}], "rules": rules}),
+        corrects: false,
         step: Step::Start,
     };
     let context = RunContext {
@@ -99,10 +132,7 @@ async fn answer(handler: &AnalysePosts, time: Duration) -> Value {
         cancelled: CancellationToken::new(),
         deadline: Instant::now() + time,
     };
-    match handler.run(&job, &context).await.expect("an answer in any case") {
-        Outcome::Complete(output) => output,
-        other => panic!("not complete: {other:?}"),
-    }
+    handler.run(&job, &context).await
 }
 
 const TIME: Duration = Duration::from_secs(60);
@@ -111,7 +141,7 @@ const TIME: Duration = Duration::from_secs(60);
 async fn a_model_that_fails_four_chunks_is_left_alone_for_two_minutes_and_then_tried_again() {
     let model = Told::new(false);
     let breaker = Breaker::new("model", Policy::AI);
-    let handler = AnalysePosts::new(model.clone(), breaker.clone(), Arc::new(Metrics::default()));
+    let handler = one(model.clone(), breaker.clone());
     for chunk in 1..=10 {
         let output = answer(&handler, TIME).await;
         assert_eq!(output["model"]["fallback"], true, "chunk {chunk}");
@@ -140,7 +170,7 @@ async fn a_model_that_fails_four_chunks_is_left_alone_for_two_minutes_and_then_t
 async fn a_model_that_answers_again_must_first_answer_rightly() {
     let model = Told::new(false);
     let breaker = Breaker::new("model", Policy::AI);
-    let handler = AnalysePosts::new(model.clone(), breaker.clone(), Arc::new(Metrics::default()));
+    let handler = one(model.clone(), breaker.clone());
     for _ in 0..4 {
         answer(&handler, TIME).await;
     }
@@ -157,9 +187,84 @@ async fn a_model_that_answers_again_must_first_answer_rightly() {
 
 #[tokio::test]
 async fn a_model_that_does_not_answer_leaves_the_rules_time_to() {
-    let handler = AnalysePosts::new(Told::new(true), Breaker::new("model", Policy::AI), Arc::new(Metrics::default()));
+    let handler = one(Told::new(true), Breaker::new("model", Policy::AI));
     let began = Instant::now();
     let time = Duration::from_millis(2500);
     assert_eq!(answer(&handler, time).await["model"]["fallback"], true);
     assert!(began.elapsed() < time);
+}
+
+#[tokio::test]
+async fn a_chunk_that_wants_no_rules_waits_for_the_model() {
+    let model = Told::new(false);
+    let breaker = Breaker::new("model", Policy::AI);
+    let handler = one(model.clone(), breaker.clone());
+    let mut waits = Vec::new();
+    for number in 1..=6 {
+        let error = attempt(&handler, TIME, number, false).await.expect_err("no rules");
+        assert_eq!((error.code.as_str(), error.permanent), ("model-away", false), "{error}");
+        waits.push(error.retry_after_seconds.expect("a time"));
+    }
+    assert!(waits.is_sorted() && waits[0] == 300 && waits[5] == 28_800, "{waits:?}");
+    model.well.store(true, Ordering::Relaxed);
+    breaker.heard();
+    let outcome = attempt(&handler, TIME, 7, false).await.expect("the model is back");
+    assert!(matches!(outcome, Outcome::Complete(output) if output["model"]["fallback"] == false));
+}
+
+/// Which version answers a tenant.
+async fn version(handler: &AnalysePosts, tenant: u128) -> Value {
+    match attempt_of(handler, TenantId(Uuid::from_u128(tenant)), TIME, 1, true).await {
+        Ok(Outcome::Complete(output)) => output["model"]["version"].clone(),
+        other => panic!("not complete: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_answers_its_part_of_the_tenants_always_the_same_ones() {
+    let well = |version: &str| {
+        let model = Told::of_version(version, false);
+        model.well.store(true, Ordering::Relaxed);
+        Variant { model, breaker: Breaker::new("model", Policy::AI) }
+    };
+    let mut before: Vec<u128> = Vec::new();
+    for percent in [0, 10, 40, 100] {
+        let models = Variants::two(well("1"), well("2"), percent);
+        let handler = AnalysePosts::new(models, Arc::new(Metrics::default()));
+        let mut tried = Vec::new();
+        for tenant in 0..200 {
+            let first = version(&handler, tenant).await;
+            assert_eq!(version(&handler, tenant).await, first);
+            if first == "2" {
+                tried.push(tenant);
+            }
+        }
+        let share = tried.len() / 2;
+        assert!(share.abs_diff(percent.into()) <= 8, "{share} % of the tenants, not {percent} %");
+        assert!(before.iter().all(|tenant| tried.contains(tenant)), "who has the candidate keeps it as its part grows");
+        before = tried;
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_or_hangs_is_stood_in_for_by_the_stable_model() {
+    for stuck in [false, true] {
+        let (stable, candidate) = (Told::of_version("1", false), Told::of_version("2", stuck));
+        stable.well.store(true, Ordering::Relaxed);
+        let breaker = Breaker::new("candidate-model", Policy::AI);
+        let stable_variant = Variant { model: stable.clone(), breaker: Breaker::new("model", Policy::AI) };
+        let models = Variants::two(stable_variant, Variant { model: candidate.clone(), breaker: breaker.clone() }, 100);
+        let handler = AnalysePosts::new(models, Arc::new(Metrics::default()));
+        let began = Instant::now();
+        for _ in 0..6 {
+            match attempt(&handler, Duration::from_secs(3), 1, true).await.expect("an answer") {
+                Outcome::Complete(output) => {
+                    assert_eq!(output["model"], json!({"name": "told", "version": "1", "fallback": false}));
+                }
+                other => panic!("not complete: {other:?}"),
+            }
+        }
+        assert_eq!((candidate.asked(), breaker.state()), (4, State::Open), "its own breaker leaves it alone");
+        assert!(began.elapsed() < Duration::from_secs(6));
+    }
 }

@@ -9,7 +9,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use switchyard_ai::{Analyzer, Engine, commands, handler::AnalysePosts, metrics::Metrics, model::ModelError};
+use switchyard_ai::{
+    Analyzer, Engine, commands,
+    engine::Batching,
+    handler::AnalysePosts,
+    metrics::Metrics,
+    model::{ModelError, Provider},
+    variants::{Variant, Variants},
+};
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
@@ -31,7 +38,9 @@ fn model_dir() -> PathBuf {
 fn analyzer() -> MutexGuard<'static, Analyzer> {
     static ANALYZER: OnceLock<Mutex<Analyzer>> = OnceLock::new();
     ANALYZER
-        .get_or_init(|| Mutex::new(Analyzer::load(&model_dir(), 1).expect("the model loads").0.remove(0)))
+        .get_or_init(|| {
+            Mutex::new(Analyzer::load(&model_dir(), 1, Provider::Cpu).expect("the model loads").analyzers.remove(0))
+        })
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
 }
@@ -149,9 +158,83 @@ fn rubbish_is_answered_in_bounds() {
     }
 }
 
+/// The model folder with the graph that a GPU runs, which `make models` builds beside the other.
+fn float_dir() -> PathBuf {
+    let folder = model_dir().parent().expect("a folder").join("current-float");
+    assert!(folder.join("encoder-float.onnx").exists(), "no model in {}: run `make models`", folder.display());
+    folder
+}
+
+#[test]
+fn the_graph_for_a_gpu_says_what_the_other_says_and_a_post_in_company_what_it_says_alone() {
+    let mut float = Analyzer::load(&float_dir(), 1, Provider::CpuFloat).unwrap().analyzers.remove(0);
+    let mut int8 = analyzer();
+    assert!(float.batches() && !int8.batches());
+    let long = format!("{} {}", CLEAR[0].2, "and again ".repeat(60));
+    let posts: Vec<&str> = CLEAR.iter().map(|(_, _, text)| *text).chain(["", &long]).collect();
+    let (together, other) = (float.details(&posts).unwrap(), int8.details(&posts).unwrap());
+    for ((post, together), other) in posts.iter().zip(together).zip(other) {
+        let alone = float.details(&[post]).unwrap().remove(0);
+        let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(
+            apart(&together.sentiment, &alone.sentiment) < 1e-4 && apart(&together.topics, &alone.topics) < 1e-4,
+            "{post}"
+        );
+        assert!(
+            apart(&together.sentiment, &other.sentiment) < 0.15,
+            "{post}: {:?} {:?}",
+            together.sentiment,
+            other.sentiment
+        );
+        assert_eq!(together.analysis.language, other.analysis.language);
+    }
+}
+
+#[tokio::test]
+async fn posts_of_several_jobs_share_a_run_of_the_model_and_each_gets_its_own_answer() {
+    let batching = Batching { most: 4, patience: Duration::from_millis(20) };
+    let start = move || Engine::start(&float_dir(), 2, Provider::CpuFloat, batching);
+    let engine = Arc::new(tokio::task::spawn_blocking(start).await.unwrap().unwrap());
+    let jobs = CLEAR.chunks(3).map(|chunk| {
+        let engine = Arc::clone(&engine);
+        let (texts, languages): (Vec<_>, Vec<_>) =
+            chunk.iter().map(|(language, _, text)| ((*text).to_owned(), *language)).unzip();
+        tokio::spawn(async move {
+            let said = engine.analyze(texts).await.unwrap();
+            assert_eq!(said.iter().map(|said| said.language.as_str()).collect::<Vec<_>>(), languages);
+            engine.check().await.unwrap();
+        })
+    });
+    for job in jobs.collect::<Vec<_>>() {
+        job.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn without_a_gpu_the_processor_stands_in_and_says_why() {
+    for folder in [model_dir(), float_dir()] {
+        let start = move || Engine::start(&folder, 1, Provider::Cuda, Batching::default());
+        let engine = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
+        let runs = engine.runs();
+        assert_eq!((runs.wanted, runs.on), (Provider::Cuda, Provider::Cpu));
+        assert!(runs.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
+        let said = engine.analyze(vec![CLEAR[0].2.to_owned()]).await.unwrap();
+        assert_eq!(said[0].sentiment.label, "positive");
+        let mut registry = prometheus_client::registry::Registry::default();
+        Metrics::models(&mut registry, &[&engine], 1);
+        let mut shown = String::new();
+        prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+        assert!(shown.contains("switchyard_model_provider_ok{role=\"stable\",wanted=\"cuda\"} 0"), "{shown}");
+        assert!(shown.contains("provider=\"cpu\""), "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn the_engine_answers_in_order_and_is_healthy() {
-    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 2)).await.unwrap().unwrap();
+    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 2, Provider::Cpu, Batching::default()))
+        .await
+        .unwrap()
+        .unwrap();
     engine.check().await.unwrap();
     let posts: Vec<String> = CLEAR.iter().map(|(_, _, text)| (*text).to_owned()).collect();
     let languages: Vec<String> = engine.analyze(posts).await.unwrap().into_iter().map(|said| said.language).collect();
@@ -165,10 +248,14 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
     impl Progress for Unheard {
         fn report(&self, _percent: u8, _stage: &str) {}
     }
-    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 1)).await.unwrap().unwrap();
+    let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 1, Provider::Cpu, Batching::default()))
+        .await
+        .unwrap()
+        .unwrap();
     let version = engine.info().version.clone();
     let breaker = Breaker::new("model", Policy::AI);
-    let handler = AnalysePosts::new(Arc::new(engine), breaker, Arc::new(Metrics::default()));
+    let handler =
+        AnalysePosts::new(Variants::one(Variant { model: Arc::new(engine), breaker }), Arc::new(Metrics::default()));
     let job = Claimed {
         id: JobId::fresh(),
         root: JobId::fresh(),
@@ -178,6 +265,7 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
         attempt: 1,
         username: "someone".to_owned(),
         input: json!({"posts": [{"id": "a", "text": CLEAR[0].2}, {"id": "b", "text": null}, {"id": "c", "text": CLEAR[14].2}]}),
+        corrects: false,
         step: Step::Start,
     };
     let context = RunContext {
@@ -207,7 +295,7 @@ fn spoilt(name: &str, spoil: impl Fn(&Path)) -> tempfile::TempDir {
 }
 
 fn refused(folder: &Path) -> ModelError {
-    Analyzer::load(folder, 1).err().expect("a spoilt folder is refused")
+    Analyzer::load(folder, 1, Provider::Cpu).err().expect("a spoilt folder is refused")
 }
 
 #[test]
@@ -243,7 +331,7 @@ fn evaluation_ends_with_one_line_of_json() {
     };
     fs::write(&file, CLEAR.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let mut output = Vec::new();
-    commands::eval(&model_dir(), &file, true, &mut output).unwrap();
+    commands::eval(&model_dir(), Provider::Cpu, &file, true, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
     let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(last["language"]["accuracy"], 1.0);

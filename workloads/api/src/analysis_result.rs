@@ -68,6 +68,6 @@ pub struct Aggregate {
 pub struct Model {
     pub name: String,
     pub version: String,
-    /// Whether rules stood in for the model in any post.
+    /// Whether rules stood in for the model in any post. Then the result is replaced by the model's own once that is back, some minutes later.
     pub fallback: bool,
 }

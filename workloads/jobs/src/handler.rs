@@ -3,7 +3,10 @@
 //! The runner claims a job, acknowledges its message, keeps the lease alive and writes the outcome with the run token; a [`Handler`] sees none
 //! of that. It may be called again for the same job after a crash, so what it does outside the database must be safe to repeat.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use switchyard_contract::{Kind, Lane};
@@ -26,6 +29,8 @@ pub struct Claimed {
     pub username: String,
     /// What the job was made with: the request of an analysis, or a child's input.
     pub input: Value,
+    /// Whether what it completes with takes the place of the analysis' result: made by [`Outcome::CompleteForNow`].
+    pub corrects: bool,
     pub step: Step,
 }
 
@@ -68,6 +73,9 @@ pub enum Outcome {
     Complete(Value),
     /// Done, and these profiles are to be analysed on the low lane, as far as the tenant's quota allows.
     CompleteAndDiscover { output: Value, usernames: Vec<String> },
+    /// An analysis that is done with a result that is to be made better: a correction, which runs after `after` on the low lane with `input`, free of
+    /// charge. What that completes with takes the result's place; if it dies, the result stays.
+    CompleteForNow { output: Value, input: Value, after: Duration },
     /// Wait for `children`, then run again as [`Step::Join`] with `kept`.
     Spawn {
         kept: Value,

@@ -64,6 +64,13 @@ pub struct StoredImage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextsToClassify {
     pub posts: Vec<TextToClassify>,
+    /// Whether rules may stand in for a model that is away. Otherwise the job fails, to be tried again when the model may be back.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub rules: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// One text.

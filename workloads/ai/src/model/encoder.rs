@@ -5,13 +5,13 @@ use std::{
 
 use ort::{
     environment::Environment,
-    inputs,
+    ep, inputs,
     session::{Session, builder::PrepackedWeights},
     value::TensorRef,
 };
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use super::{Folder, ModelError, folder::Probe};
+use super::{Folder, ModelError, Precision, Provider, folder::Probe};
 
 /// Numbers in an embedding.
 pub const WIDTH: usize = 384;
@@ -26,28 +26,63 @@ const PREFIX: &str = "query: ";
 /// Least cosine between the encoder's answer to its probe and the recorded one. Rounding leaves 0.997; a kernel that computes rubbish is far below.
 const PROBE_FLOOR: f32 = 0.98;
 
-/// Turns texts into vectors of length 1. One post at a time, on the calling thread: the activations' rounding depends on all that runs
-/// together, so that a post in company would get a slightly different answer, and padding makes batches slower on a processor.
+/// Turns texts into vectors of length 1, on the calling thread or on the GPU that it waits for.
 pub struct Encoder {
     session: Session,
     tokenizer: Tokenizer,
     probe: Probe,
+    precision: Precision,
+}
+
+/// Encoders for as many threads, and where they run.
+pub struct Encoders {
+    pub encoders: Vec<Encoder>,
+    pub runs: Runs,
+}
+
+/// Where a model runs, and why not where it was to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    pub wanted: Provider,
+    pub on: Provider,
+    /// Why the two differ.
+    pub reason: Option<String>,
 }
 
 impl Encoder {
     /// Loads `count` encoders, for as many threads; they share what they can. Takes seconds and about 150 MB, and 100 MB for each further one.
-    pub fn load(folder: &Folder, count: usize) -> Result<Vec<Self>, ModelError> {
+    ///
+    /// Where a GPU is wanted and cannot be had, for whatever reason, they run on the processor, and [`Runs::reason`] says why.
+    pub fn load(folder: &Folder, count: usize, wanted: Provider) -> Result<Encoders, ModelError> {
         let environment = environment(&folder.checked_path("libonnxruntime.so")?)?;
-        let tokenizer = tokenizer(folder)?;
-        let model = folder.checked_path("encoder.onnx")?;
-        let probe = folder.probe()?;
-        let shared = PrepackedWeights::new();
-        (0..count)
-            .map(|_| {
-                let session = session(&environment, &shared, &model)?;
-                Ok(Self { session, tokenizer: tokenizer.clone(), probe: probe.clone() })
-            })
-            .collect()
+        let (tokenizer, probe) = (tokenizer(folder)?, folder.probe()?);
+        let load = |provider: Provider| -> Result<Vec<Self>, ModelError> {
+            let model = folder.checked_path(provider.precision().file())?;
+            if provider == Provider::Cuda {
+                // ONNX Runtime loads it by itself, from beside its own library.
+                folder.checked_path("libonnxruntime_providers_cuda.so")?;
+            }
+            let shared = PrepackedWeights::new();
+            let encoder = |_| {
+                let session = session(&environment, &shared, &model, provider)?;
+                let (tokenizer, probe) = (tokenizer.clone(), probe.clone());
+                let mut encoder = Self { session, tokenizer, probe, precision: provider.precision() };
+                // A provider that loads and computes nothing, or rubbish, is as good as none.
+                encoder.check()?;
+                Ok(encoder)
+            };
+            (0..count).map(encoder).collect()
+        };
+        match load(wanted) {
+            Ok(encoders) => Ok(Encoders { encoders, runs: Runs { wanted, on: wanted, reason: None } }),
+            Err(error) if wanted == Provider::Cuda => {
+                let on = Provider::Cpu;
+                // A line, whatever the libraries make of it.
+                let reason = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                Ok(Encoders { encoders: load(on)?, runs: Runs { wanted, on, reason: Some(reason) } })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the encoder reads of a normalised text: at most [`MAX_TOKENS`] numbers of words and parts of words.
@@ -59,37 +94,78 @@ impl Encoder {
         Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
     }
 
-    /// The vector of a normalised text, of length 1.
-    pub fn embed(&mut self, text: &str) -> Result<Vec<f32>, ModelError> {
-        let ids = self.tokens(text)?;
-        let mask = vec![1i64; ids.len()];
-        let shape = [1, ids.len()];
+    /// Whether several posts may go through at once: see [`Precision`].
+    pub const fn batches(&self) -> bool {
+        matches!(self.precision, Precision::Float)
+    }
+
+    /// The vectors of normalised texts, of length 1. An encoder that batches runs them together, those of like length; any other one by one.
+    pub fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let tokens = texts.iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
+        let lengths: Vec<usize> = tokens.iter().map(Vec::len).collect();
+        let mut vectors = vec![Vec::new(); texts.len()];
+        let buckets =
+            if self.batches() { buckets(&lengths) } else { (0..texts.len()).map(|post| vec![post]).collect() };
+        for bucket in buckets {
+            let rows: Vec<&[i64]> = bucket.iter().map(|post| tokens[*post].as_slice()).collect();
+            for (post, vector) in bucket.into_iter().zip(self.run(&rows)?) {
+                vectors[post] = vector;
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// One run of the model over rows of tokens, padded to the longest.
+    fn run(&mut self, rows: &[&[i64]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let shape = [rows.len(), longest];
+        let (mut ids, mut mask) = (vec![0i64; rows.len() * longest], vec![0i64; rows.len() * longest]);
+        for (row, at) in rows.iter().zip((0..).step_by(longest.max(1))) {
+            ids[at..at + row.len()].copy_from_slice(row);
+            mask[at..at + row.len()].fill(1);
+        }
         let outputs = self
             .session
             .run(inputs![
-                "input_ids" => TensorRef::from_array_view((shape, ids.as_slice())).map_err(run)?,
-                "attention_mask" => TensorRef::from_array_view((shape, mask.as_slice())).map_err(run)?,
+                "input_ids" => TensorRef::from_array_view((shape, ids.as_slice())).map_err(failed)?,
+                "attention_mask" => TensorRef::from_array_view((shape, mask.as_slice())).map_err(failed)?,
             ])
-            .map_err(run)?;
+            .map_err(failed)?;
         let output =
             outputs.get("embedding").ok_or_else(|| ModelError::Run("it has no output 'embedding'".to_owned()))?;
-        let (_, values) = output.try_extract_tensor::<f32>().map_err(run)?;
-        if values.len() != WIDTH || values.iter().any(|value| !value.is_finite()) {
+        let (_, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
+        if values.len() != WIDTH * rows.len() || values.iter().any(|value| !value.is_finite()) {
             return Err(ModelError::Run(format!("{} numbers, or some that are none", values.len())));
         }
-        Ok(values.to_vec())
+        Ok(values.chunks_exact(WIDTH).map(<[f32]>::to_vec).collect())
     }
 
     /// Runs the encoder on a text whose answer is known.
     pub fn check(&mut self) -> Result<(), ModelError> {
         let text = self.probe.text.clone();
-        let found = self.embed(&text)?;
+        let found = self.embed(&[&text])?.remove(0);
         let cosine = found.iter().zip(&self.probe.embedding).map(|(a, b)| a * b).sum::<f32>();
         if cosine >= PROBE_FLOOR { Ok(()) } else { Err(ModelError::WrongAnswer { cosine, least: PROBE_FLOOR }) }
     }
 }
 
-fn run(error: ort::Error) -> ModelError {
+/// Posts by like length: in none of the groups is the longest over a quarter longer than the shortest, or 8 tokens where that is more. So of a batch
+/// little is padding.
+fn buckets(lengths: &[usize]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|post| lengths[*post]);
+    let like = |a: &usize, b: &usize| lengths[*b] <= lengths[*a] + (lengths[*a] / 4).max(8);
+    let mut buckets: Vec<Vec<usize>> = Vec::new();
+    for post in order {
+        match buckets.last_mut() {
+            Some(bucket) if like(&bucket[0], &post) => bucket.push(post),
+            _ => buckets.push(vec![post]),
+        }
+    }
+    buckets
+}
+
+fn failed(error: ort::Error) -> ModelError {
     ModelError::Run(error.to_string())
 }
 
@@ -108,15 +184,27 @@ fn environment(library: &Path) -> Result<Environment, ModelError> {
     Ok(environment.insert(made).clone())
 }
 
-fn session(environment: &Environment, shared: &PrepackedWeights, model: &Path) -> Result<Session, ModelError> {
+fn session(
+    environment: &Environment,
+    shared: &PrepackedWeights,
+    model: &Path,
+    provider: Provider,
+) -> Result<Session, ModelError> {
     let open = || -> ort::Result<Session> {
-        Session::builder(environment)?
+        let mut builder = Session::builder(environment)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
-            .with_prepacked_weights(shared)?
             // Shapes change with every post: planned memory would be kept for each of them.
-            .with_memory_pattern(false)?
-            .commit_from_file(model)
+            .with_memory_pattern(false)?;
+        builder = match provider {
+            // Unless told so, a session whose provider cannot be had runs on the processor and says nothing.
+            Provider::Cuda => builder.with_execution_providers([ep::CUDA::default()
+                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+                .build()
+                .error_on_failure()])?,
+            Provider::Cpu | Provider::CpuFloat => builder.with_prepacked_weights(shared)?,
+        };
+        builder.commit_from_file(model)
     };
     open().map_err(|error| ModelError::Invalid { path: model.to_owned(), reason: error.to_string() })
 }
@@ -134,4 +222,31 @@ fn tokenizer(folder: &Folder) -> Result<Tokenizer, ModelError> {
     tokenizer.with_truncation(Some(truncation)).map_err(|error| invalid(error.to_string()))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn posts_of_like_length_run_together() {
+        assert_eq!(buckets(&[10, 100, 12, 110, 40]), [vec![0, 2], vec![4], vec![1, 3]]);
+        assert!(buckets(&[]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_post_is_in_one_bucket_and_little_of_it_is_padding(lengths in proptest::collection::vec(2..=MAX_TOKENS, 0..40)) {
+            let buckets = buckets(&lengths);
+            let mut posts: Vec<usize> = buckets.concat();
+            posts.sort_unstable();
+            prop_assert_eq!(posts, (0..lengths.len()).collect::<Vec<_>>());
+            for bucket in buckets {
+                let (shortest, longest) = (lengths[bucket[0]], lengths[*bucket.last().unwrap()]);
+                prop_assert!(longest <= shortest + (shortest / 4).max(8));
+            }
+        }
+    }
 }

@@ -3,15 +3,17 @@
 mod encoder;
 mod folder;
 mod heads;
+mod provider;
 
-pub use encoder::{Encoder, MAX_TOKENS, WIDTH};
+pub use encoder::{Encoder, Encoders, MAX_TOKENS, Runs, WIDTH};
 pub use folder::{Folder, Manifest};
 pub use heads::{Head, Heads, Scored};
+pub use provider::{Precision, Provider};
 
 use std::path::PathBuf;
 
 /// Why the model cannot be used. Each message says which file and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ModelError {
     /// A file of the folder is not there.
     #[error(

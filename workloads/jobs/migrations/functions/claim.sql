@@ -80,8 +80,8 @@ create or replace function switchyard.claimed(j switchyard.jobs, p_parts jsonb, 
 language sql stable as $$
     select jsonb_build_object(
         'id', j.id, 'root', j.root_id, 'tenant', j.tenant_id, 'kind', j.kind, 'lane', j.lane, 'attempt', j.attempt,
-        'username', j.username, 'input', j.input, 'joins', j.kept is not null, 'kept', j.kept, 'token', j.run_token,
-        'children', p_parts, 'effects', switchyard.effects('[]', p_events))
+        'username', j.username, 'input', j.input, 'corrects', j.corrects is not null, 'joins', j.kept is not null, 'kept', j.kept,
+        'token', j.run_token, 'children', p_parts, 'effects', switchyard.effects('[]', p_events))
 $$;
 
 -- What became of a job's children, in their order.

@@ -88,7 +88,11 @@ begin
         select document -> 'effects' into v_effects
         from switchyard.complete_many(array[p_job], array[p_token], array[p_output]) as ended (document);
     else
-        insert into switchyard.outputs (job_id, output) values (j.id, p_output);
+        if j.corrects is not null then
+            update switchyard.outputs set output = p_output where job_id = any(j.corrects);
+        else
+            insert into switchyard.outputs (job_id, output) values (j.id, p_output);
+        end if;
         update switchyard.jobs
         set state = 'completed', finished_at = clock_timestamp(), run_token = null, lease_until = null, progress = 100, error = null
         where id = j.id;
@@ -98,6 +102,32 @@ begin
     select * into r from switchyard.jobs where id = j.root_id;
     v_found := switchyard.discover(r, p_found, p_tiers, p_lanes);
     return jsonb_set(v_effects, '{ready}', v_effects -> 'ready' || v_found);
+end $$;
+
+-- Ends an analysis well for now: a correction, which is made with p_input, may be claimed on the low lane in p_after seconds, and its output takes the
+-- place of p_output for all who share the pipeline.
+create or replace function switchyard.complete_for_now(
+    p_job uuid, p_token bigint, p_output jsonb, p_correction uuid, p_input jsonb, p_after double precision
+) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_due timestamptz := v_now + make_interval(secs => p_after);
+    v_effects jsonb;
+begin
+    select document -> 'effects' into v_effects
+    from switchyard.complete_many(array[p_job], array[p_token], array[p_output]) as ended (document);
+    if v_effects is null then
+        return null;
+    end if;
+    -- Its turn is its time, so that it goes before no analysis that is asked for until then.
+    insert into switchyard.jobs (id, tenant_id, root_id, parent_id, required, origin, kind, lane, state, username, input, run_at, turn, created_at,
+        corrects)
+    select p_correction, tenant_id, id, id, false, 'child', kind, 'low', 'queued', username, p_input, v_due, v_due, v_now,
+        array(select (event ->> 'job')::uuid from jsonb_array_elements(v_effects -> 'events') event)
+    from switchyard.jobs where id = p_job;
+    return v_effects;
 end $$;
 
 -- Ends a job for good because of p_error: its descendants are cancelled; an analysis gives its credits back; a part takes its parent along when it is

@@ -93,6 +93,14 @@ impl Cache {
         }
     }
 
+    /// Forgets a profile's result, which is not the newest or not right any more.
+    pub async fn forget_result(&self, username: &str) {
+        let mut connection = self.connection.clone();
+        if self.tell(connection.del::<_, ()>(key(username))).await.is_err() {
+            tracing::warn!("a result that was corrected may be shown from the cache until it is too old");
+        }
+    }
+
     /// Ends the epoch: every process asks the database again before it takes a key for valid. To be called after a key was revoked there, and before
     /// anyone is told so; after an error, again.
     pub async fn end_epoch(&self) -> Result<(), CacheAway> {

@@ -35,6 +35,13 @@ pub(super) struct Bench {
 /// How an attempt ended, for the counters.
 pub(super) type Ending = &'static str;
 
+const COMPLETED: Ending = "completed";
+
+/// Whether a job is an analysis itself rather than a part of one.
+fn is_analysis(claim: &Claim) -> bool {
+    claim.job.id == claim.job.root
+}
+
 impl Bench {
     /// Runs a claimed job and writes what came of it.
     pub(super) async fn run(&self, claim: &Claim, seat: &Seat, limit: Duration) -> Ending {
@@ -68,6 +75,12 @@ impl Bench {
         match outcome {
             Ok(Outcome::Complete(output)) => self.complete(claim, output, Vec::new()).await,
             Ok(Outcome::CompleteAndDiscover { output, usernames }) => self.complete(claim, output, usernames).await,
+            Ok(Outcome::CompleteForNow { output, input, after }) => {
+                let (output, input) = (&output, &input);
+                let write = || async { self.store.complete_for_now(claim.held(), output, input, after).await };
+                let ending = self.write(claim, COMPLETED, write).await;
+                self.remember(claim, ending, output).await
+            }
             Ok(Outcome::Spawn { kept, children, stage }) => {
                 let (kept, children) = (&kept, &children);
                 self.write(claim, "spawned", || async { self.store.spawn(claim.held(), kept, children, stage).await })
@@ -79,18 +92,25 @@ impl Bench {
 
     async fn complete(&self, claim: &Claim, output: serde_json::Value, found: Vec<String>) -> Ending {
         let (value, found) = (&output, found.as_slice());
-        let is_analysis = claim.job.id == claim.job.root;
         let ending = self
-            .write(claim, "completed", || async {
-                if is_analysis && found.is_empty() {
+            .write(claim, COMPLETED, || async {
+                if is_analysis(claim) && found.is_empty() {
                     self.store.complete_analysis(claim.held(), value).await
                 } else {
                     self.store.complete_and_discover(claim.held(), value, found).await
                 }
             })
             .await;
-        if ending == "completed" && is_analysis {
-            self.cache.put_result(&claim.job.username, value).await;
+        self.remember(claim, ending, value).await
+    }
+
+    /// Keeps the cache of results true to what was written.
+    async fn remember(&self, claim: &Claim, ending: Ending, output: &serde_json::Value) -> Ending {
+        if ending == COMPLETED && is_analysis(claim) {
+            self.cache.put_result(&claim.job.username, output).await;
+        } else if ending == COMPLETED && claim.job.corrects {
+            // The profile may have been analysed again since: the database knows which result is the newest.
+            self.cache.forget_result(&claim.job.username).await;
         }
         ending
     }

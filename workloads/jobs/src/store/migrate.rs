@@ -6,6 +6,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (2, "turns", include_str!("../../migrations/0002_turns.sql")),
     (3, "row level security", include_str!("../../migrations/0003_row_level_security.sql")),
     (4, "retention", include_str!("../../migrations/0004_retention.sql")),
+    (5, "corrections", include_str!("../../migrations/0005_corrections.sql")),
 ];
 
 /// The functions, made anew at every run: they hold no data. A function keeps its signature while two versions of the workloads may run side by side.

@@ -110,6 +110,9 @@ struct ClaimRow {
     attempt: i32,
     username: String,
     input: Value,
+    /// Absent where an older program set the functions up.
+    #[serde(default)]
+    corrects: bool,
     joins: bool,
     kept: Option<Value>,
     children: Vec<ChildRow>,
@@ -156,6 +159,7 @@ impl From<ClaimRow> for Claim {
                 attempt: row.attempt,
                 username: row.username,
                 input: row.input,
+                corrects: row.corrects,
                 step,
             },
             token: row.token,
@@ -321,6 +325,30 @@ impl Store {
                     (&Json(found), Type::JSONB),
                     (&Json(&self.policy.tiers), Type::JSONB),
                     (&Json(&self.policy.lanes), Type::JSONB),
+                ],
+            )
+            .await
+    }
+
+    /// Ends an analysis well for now: a correction made with `input` may be claimed on the low lane after `after`, and what that completes with takes the
+    /// place of `output` for everyone who shares the analysis. `None` when the token is stale.
+    pub async fn complete_for_now(
+        &self,
+        held: Held,
+        output: &Value,
+        input: &Value,
+        after: Duration,
+    ) -> Result<Option<Effects>, StoreError> {
+        self.essential()
+            .optional(
+                include_str!("../../sql/complete_for_now.sql"),
+                &[
+                    (&held.job.0, Type::UUID),
+                    (&held.token.0, Type::INT8),
+                    (&Json(storable(output)), Type::JSONB),
+                    (&JobId::fresh().0, Type::UUID),
+                    (&Json(storable(input)), Type::JSONB),
+                    (&after.as_secs_f64(), Type::FLOAT8),
                 ],
             )
             .await

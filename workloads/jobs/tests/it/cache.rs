@@ -23,6 +23,8 @@ async fn a_result_is_kept_for_its_time_and_found_with_its_age() {
     assert!(age < Duration::from_secs(5));
     let counts = cache.counts();
     assert_eq!((counts.hits, counts.misses, counts.failures), (1, 1, 0));
+    cache.forget_result("ada").await;
+    assert_eq!(cache.result("ada").await, None);
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
+use std::time::Duration;
+
 use serde_json::json;
 use switchyard_contract::{Kind, Lane, Tier};
 use switchyard_jobs::{
     handler::{Child, Step},
-    model::{JobError, JobId, JobState, Origin, Queue},
-    store::{Claim, JobFilter},
+    model::{JobError, JobId, JobState, Origin, Queue, TenantId},
+    store::{Admission, Claim, JobFilter, ResultOutcome},
 };
 
-use crate::ground::{Ground, ground, ground_with, quick, trouble};
+use crate::ground::{Ground, ground, ground_with, quick, request, tenant, trouble};
 
 fn child(kind: Kind, required: bool) -> Child {
     Child { kind, input: json!({"of": kind.as_str()}), required }
@@ -163,4 +165,84 @@ async fn discovered_profiles_are_free_uncounted_and_within_the_tenant_s_limits()
     assert_eq!(claim.job.input["depth"], 1);
     g.fail(&claim, &JobError::permanent("no", "no")).await;
     assert_eq!(g.balance().await, 6, "what cost nothing gives nothing back");
+}
+
+/// An analysis that completed for now, its follower, and the correction that can be claimed.
+async fn for_now(g: &Ground) -> (JobId, JobId, JobId) {
+    let job = g.submit("ada").await;
+    let (other, key) = tenant(&g.store, Tier::Standard, 10).await;
+    let follower = match g.store.submit(&request(key, "ada")).await.unwrap() {
+        Admission::Accepted { job, coalesced: true, .. } => job,
+        other => panic!("not coalesced: {other:?}"),
+    };
+    assert_ne!(other, g.tenant);
+    let claim = g.take(job.id).await;
+    let done =
+        g.store.complete_for_now(claim.held(), &json!("rules"), &json!({"kept": 1}), Duration::ZERO).await.unwrap();
+    assert!(done.expect("held").events.iter().any(|event| event.job == follower.id && event.state == "completed"));
+    let corrections = g.children(job.id).await;
+    assert_eq!(corrections.len(), 1);
+    (job.id, follower.id, corrections[0])
+}
+
+async fn result(g: &Ground, tenant: TenantId, id: JobId) -> serde_json::Value {
+    match g.store.result(tenant, id).await.unwrap() {
+        ResultOutcome::Finished { result, .. } => result,
+        other => panic!("no result: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_correction_replaces_the_result_for_all_who_share_it_and_costs_nothing() {
+    let g = ground(Tier::Standard, 10).await;
+    let (root, follower, correction) = for_now(&g).await;
+    let theirs = g.job(follower).await.tenant;
+    for (tenant, id) in [(g.tenant, root), (theirs, follower)] {
+        assert_eq!(result(&g, tenant, id).await, json!("rules"));
+    }
+    let seen = g.job(correction).await;
+    assert_eq!((seen.parent, seen.lane, seen.kind), (Some(root), Lane::Low, Kind::General));
+
+    // It has parts as any analysis has, and events of it are nobody's.
+    let claim = g.take(correction).await;
+    assert!(claim.job.corrects && claim.effects.events.is_empty());
+    assert_eq!(claim.job.input, json!({"kept": 1}));
+    g.store.spawn(claim.held(), &json!(2), &[child(Kind::Ai, true)], "correcting").await.unwrap().expect("held");
+    let part = g.children(correction).await[0];
+    assert_eq!(g.job(part).await.lane, Lane::Low);
+    complete(&g, part, Kind::Ai).await;
+    let claim = g.take(correction).await;
+    assert_eq!(join(&claim).1.len(), 1);
+    let effects = g.store.complete(claim.held(), &json!("model")).await.unwrap().expect("held");
+    assert!(effects.is_empty());
+
+    for (tenant, id) in [(g.tenant, root), (theirs, follower)] {
+        assert_eq!(result(&g, tenant, id).await, json!("model"));
+        assert_eq!(g.job(id).await.state, JobState::Completed);
+    }
+    assert_eq!(g.balance().await, 8);
+    let listed =
+        g.store.jobs(g.tenant, &JobFilter { limit: 50, discovered: true, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(listed.jobs.len(), 1, "it is no analysis of its own");
+}
+
+#[tokio::test]
+async fn a_correction_waits_for_its_time_and_its_death_leaves_the_result() {
+    let g = ground(Tier::Standard, 10).await;
+    let later = g.submit("bob").await;
+    let claim = g.take(later.id).await;
+    let hour = Duration::from_secs(3600);
+    g.store.complete_for_now(claim.held(), &json!({}), &json!({}), hour).await.unwrap().expect("held");
+    assert!(g.claim(g.children(later.id).await[0], Kind::General).await.is_none(), "not before its time");
+    assert!(g.store.complete_for_now(claim.held(), &json!({}), &json!({}), hour).await.unwrap().is_none(), "once");
+    assert_eq!(g.children(later.id).await.len(), 1);
+
+    let (root, _, correction) = for_now(&g).await;
+    for _ in 0..3 {
+        let claim = g.take(correction).await;
+        g.fail(&claim, &trouble()).await;
+    }
+    assert_eq!((g.job(correction).await.state, g.job(root).await.state), (JobState::Dead, JobState::Completed));
+    assert_eq!(result(&g, g.tenant, root).await, json!("rules"));
+    assert_eq!(g.balance().await, 6);
 }

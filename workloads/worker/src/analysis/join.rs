@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use switchyard_contract::Kind;
 use switchyard_jobs::{handler::ChildResult, model::JobError};
@@ -68,10 +68,39 @@ struct PostAnalysed {
     images: Vec<ImageRecord>,
 }
 
+/// What an analysis keeps while its children run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    #[serde(flatten)]
+    pub found: Found,
+    /// Found by an earlier round, of a correction: it does not do that work again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    discovered: Vec<String>,
+}
+
+impl From<Found> for Kept {
+    fn from(found: Found) -> Self {
+        Self { found, images: Vec::new(), discovered: Vec::new() }
+    }
+}
+
+/// What a correction of an analysis that rules had a part in begins with; none where the model answered everything.
+pub fn to_correct(kept: &Kept, children: &[ChildResult]) -> Result<Option<Kept>, JobError> {
+    let outputs = Outputs::collect(kept, children)?;
+    let by_rules = outputs.model.is_some_and(|model| model.fallback);
+    Ok(by_rules.then(|| {
+        let mut images: Vec<ImageRecord> = outputs.images.into_values().collect();
+        images.sort_by(|a, b| a.url().cmp(b.url()));
+        Kept { found: kept.found.clone(), images, discovered: outputs.discovered }
+    }))
+}
+
 /// Joins a profile with what its children came to. Fails when a post was not classified.
-pub fn join(profile: Found, children: &[ChildResult]) -> Result<Analysed, JobError> {
-    let mut found = Outputs::collect(children)?;
-    let Found { scraped: Scraped { profile, posts }, age_seconds } = profile;
+pub fn join(kept: Kept, children: &[ChildResult]) -> Result<Analysed, JobError> {
+    let mut found = Outputs::collect(&kept, children)?;
+    let Found { scraped: Scraped { profile, posts }, age_seconds } = kept.found;
     let posts = posts
         .into_iter()
         .map(|post| {
@@ -139,8 +168,9 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn collect(children: &[ChildResult]) -> Result<Self, JobError> {
-        let mut found = Self::default();
+    fn collect(kept: &Kept, children: &[ChildResult]) -> Result<Self, JobError> {
+        let mut found = Self { discovered: kept.discovered.clone(), ..Self::default() };
+        found.handled(ImagesHandled { images: kept.images.clone() });
         for child in children {
             match (child.kind, &child.result) {
                 (Kind::Ai, Ok(output)) => found.classified(read(output, "an ai job")?),
@@ -229,8 +259,8 @@ mod tests {
         }
     }
 
-    fn fresh() -> Found {
-        Found { scraped: scraped(), age_seconds: None }
+    fn fresh() -> Kept {
+        Found { scraped: scraped(), age_seconds: None }.into()
     }
 
     fn ai(ids: &[&str], fallback: bool) -> ChildResult {
@@ -280,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_profile_that_stood_in_says_so_and_how_old_it_is() {
-        let joined = join(Found { age_seconds: Some(90), ..fresh() }, &[ai(&["1", "2"], false)]).expect("joins");
+        let joined =
+            join(Found { scraped: scraped(), age_seconds: Some(90) }.into(), &[ai(&["1", "2"], false)]).expect("joins");
         let document = serde_json::to_value(joined).expect("JSON");
         assert_eq!((&document["profile"]["cached"], &document["profile"]["age_seconds"]), (&json!(true), &json!(90)));
     }
@@ -295,6 +326,19 @@ mod tests {
     fn one_chunk_by_rules_marks_the_whole() {
         let joined = join(fresh(), &[ai(&["1"], false), ai(&["2"], true)]).expect("joins");
         assert!(joined.model.fallback);
+    }
+
+    #[test]
+    fn a_correction_needs_the_texts_alone_and_comes_to_the_whole_result() {
+        let rest = [cdn(), dead(Kind::Cdn, json!({"urls": ["https://cdn/3.jpg"]})), discovery()];
+        let first = [&[ai(&["1"], false), ai(&["2"], true)], &rest[..]].concat();
+        let kept = to_correct(&fresh(), &first).expect("outputs").expect("rules had a part in it");
+        // As it goes through the database.
+        let kept: Kept = serde_json::from_value(serde_json::to_value(kept).expect("JSON")).expect("the same");
+        let corrected = join(kept, &[ai(&["1", "2"], false)]).expect("joins");
+        let at_once = join(fresh(), &[&[ai(&["1", "2"], false)], &rest[..]].concat()).expect("joins");
+        assert_eq!(serde_json::to_value(corrected).expect("JSON"), serde_json::to_value(at_once).expect("JSON"));
+        assert!(to_correct(&fresh(), &[ai(&["1", "2"], false)]).expect("outputs").is_none());
     }
 
     #[test]
@@ -315,8 +359,8 @@ mod tests {
 
     #[test]
     fn a_profile_without_posts_names_no_model() {
-        let joined = join(Found { scraped: Scraped { posts: Vec::new(), ..scraped() }, age_seconds: None }, &[cdn()])
-            .expect("joins");
+        let found = Found { scraped: Scraped { posts: Vec::new(), ..scraped() }, age_seconds: None };
+        let joined = join(found.into(), &[cdn()]).expect("joins");
         assert_eq!((joined.model.name.as_str(), joined.model.fallback), ("none", false));
         assert_eq!(joined.aggregate.engagement_rate, 0.0);
     }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Deserialize as _;
 use serde_json::Value;
 use switchyard_contract::Analysis;
 use switchyard_jobs::{
@@ -16,12 +17,16 @@ use switchyard_jobs::{
     model::JobError,
 };
 
+use self::join::Kept;
 use crate::profiles::{Found, Profiles, Wanted};
 
 /// The longest that one attempt waits for the profile source, whatever the lane allows.
 const LONGEST_FETCH: Duration = Duration::from_secs(240);
 /// What the client leaves of the lane's time, so that its own error is reported rather than the lane's time-out.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// When an analysis that rules had a part in is corrected: the model is left alone for as long after it failed.
+const CORRECT_AFTER: Duration = Duration::from_secs(120);
 
 /// Where profiles come from.
 #[derive(Clone)]
@@ -75,10 +80,17 @@ impl Analyse {
         let found = self.find(job, deadline).await?;
         let children = plan::children(&found.scraped, &self.settings, may_discover(&job.input));
         tracing::info!(job = %job.id, posts = found.scraped.posts.len(), children = children.len(), "profile fetched");
+        let kept = Kept::from(found);
         if children.is_empty() {
-            return Ok(Outcome::Complete(document(&join::join(found, &[])?)?));
+            return Ok(Outcome::Complete(document(&join::join(kept, &[])?)?));
         }
-        Ok(Outcome::Spawn { kept: document(&found)?, children, stage: "analysing" })
+        Ok(Outcome::Spawn { kept: document(&kept)?, children, stage: "analysing" })
+    }
+
+    /// Has the model read the texts that rules answered for.
+    fn correct(&self, job: &Claimed) -> Result<Outcome, JobError> {
+        let children = plan::once_more(&read(&job.input)?.found.scraped, &self.settings);
+        Ok(Outcome::Spawn { kept: job.input.clone(), children, stage: "correcting" })
     }
 }
 
@@ -86,16 +98,24 @@ impl Analyse {
 impl Handler for Analyse {
     async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
         match &job.step {
+            Step::Start if job.corrects => self.correct(job),
             Step::Start => self.start(job, context).await,
             Step::Join { kept, children } => {
                 context.progress.report(95, "joining");
-                let found: Found = serde_json::from_value(kept.clone()).map_err(|error| {
-                    JobError::permanent("analysis-incomplete", format!("what was kept is odd: {error}"))
-                })?;
-                Ok(Outcome::Complete(document(&join::join(found, children)?)?))
+                let kept = read(kept)?;
+                let to_correct = if job.corrects { None } else { join::to_correct(&kept, children)? };
+                let output = document(&join::join(kept, children)?)?;
+                let Some(to_correct) = to_correct else { return Ok(Outcome::Complete(output)) };
+                tracing::info!(job = %job.id, "rules had a part in the result: it is to be corrected");
+                Ok(Outcome::CompleteForNow { output, input: document(&to_correct)?, after: CORRECT_AFTER })
             }
         }
     }
+}
+
+fn read(kept: &Value) -> Result<Kept, JobError> {
+    Kept::deserialize(kept)
+        .map_err(|error| JobError::permanent("analysis-incomplete", format!("what was kept is odd: {error}")))
 }
 
 fn document(value: &impl serde::Serialize) -> Result<Value, JobError> {

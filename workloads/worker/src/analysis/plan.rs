@@ -9,7 +9,7 @@ use switchyard_jobs::handler::Child;
 
 use crate::{
     children::{ImagesWanted, ProfilesRelated, TextToClassify, TextsToClassify},
-    profile::Scraped,
+    profile::{Post, Scraped},
 };
 
 /// Images in one cdn job.
@@ -17,11 +17,7 @@ const IMAGES_PER_JOB: usize = 10;
 
 /// The children of an analysis: texts in chunks, which the result cannot do without; images and related profiles, which it can.
 pub fn children(scraped: &Scraped, settings: &Analysis, discover: bool) -> Vec<Child> {
-    let mut children = Vec::new();
-    for posts in scraped.posts.chunks(settings.posts_per_chunk.max(1) as usize) {
-        let posts = posts.iter().map(|post| TextToClassify { id: post.id.clone(), text: post.text.clone() }).collect();
-        children.push(child(Kind::Ai, &TextsToClassify { posts }, true));
-    }
+    let mut children = texts(scraped, settings, true);
     for urls in images(scraped).chunks(IMAGES_PER_JOB) {
         children.push(child(Kind::Cdn, &ImagesWanted { urls: urls.to_vec() }, false));
     }
@@ -30,6 +26,20 @@ pub fn children(scraped: &Scraped, settings: &Analysis, discover: bool) -> Vec<C
         children.push(child(Kind::Discovery, &ProfilesRelated { related: related.clone() }, false));
     }
     children
+}
+
+/// The children of a correction: the texts once more, and no rules in the model's place.
+pub fn once_more(scraped: &Scraped, settings: &Analysis) -> Vec<Child> {
+    texts(scraped, settings, false)
+}
+
+fn texts(scraped: &Scraped, settings: &Analysis, rules: bool) -> Vec<Child> {
+    let chunks = scraped.posts.chunks(settings.posts_per_chunk.max(1) as usize);
+    let chunk = |posts: &[Post]| {
+        let posts = posts.iter().map(|post| TextToClassify { id: post.id.clone(), text: post.text.clone() }).collect();
+        child(Kind::Ai, &TextsToClassify { posts, rules }, true)
+    };
+    chunks.map(chunk).collect()
 }
 
 /// Every image once, the profile's picture first.
@@ -47,7 +57,7 @@ fn child(kind: Kind, input: &impl Serialize, required: bool) -> Child {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Post, Profile};
+    use crate::profile::Profile;
 
     fn scraped(posts: usize) -> Scraped {
         let profile = Profile {
@@ -77,6 +87,16 @@ mod tests {
             .collect();
         assert_eq!(chunks, [5, 5, 2]);
         assert!(children.iter().all(|child| child.required == (child.kind == Kind::Ai)));
+    }
+
+    #[test]
+    fn a_correction_wants_the_same_texts_and_no_rules() {
+        let (first, again) =
+            (children(&scraped(12), &Analysis::default(), true), once_more(&scraped(12), &Analysis::default()));
+        assert!(of(&first, Kind::Ai).iter().all(|child| child.input.get("rules").is_none()));
+        assert_eq!(again.len(), 3);
+        assert!(again.iter().all(|child| child.kind == Kind::Ai && child.required && child.input["rules"] == false));
+        assert_eq!(again[2].input["posts"], of(&first, Kind::Ai)[2].input["posts"]);
     }
 
     #[test]

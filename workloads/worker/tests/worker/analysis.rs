@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchyard_apify_stand_in::Options;
 use switchyard_contract::{Analysis, Kind, SourceLimits};
 use switchyard_jobs::{
-    handler::{Child, ChildResult, Handler, Outcome, Step},
+    handler::{Child, ChildResult, Claimed, Handler, Outcome, Step},
     model::JobError,
     testing::redis,
 };
@@ -53,7 +53,7 @@ impl Workers {
                 discovered.extend(usernames);
                 output
             }
-            Outcome::Spawn { .. } => panic!("a child with children"),
+            Outcome::Spawn { .. } | Outcome::CompleteForNow { .. } => panic!("what an analysis does: {child:?}"),
         }
     }
 
@@ -131,6 +131,56 @@ async fn a_discovered_profile_does_not_discover_further() {
     let (result, discovered) = Workers::start().await.analyse("anna", input).await;
     assert!(discovered.is_empty());
     assert_eq!(result["profile"]["discovered"], json!([]));
+}
+
+#[tokio::test]
+async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again() {
+    let workers = Workers::start().await;
+    let (at_once, _) = workers.analyse("anna", asked("anna")).await;
+    let (context, _) = context();
+    let by_rules = |mut output: Value| {
+        output["model"] = json!({"name": "rules", "version": "1", "fallback": true});
+        output
+    };
+
+    let start = job(Kind::General, "anna", asked("anna"), Step::Start);
+    let Outcome::Spawn { kept, children, .. } = workers.general.run(&start, &context).await.expect("found") else {
+        panic!("not fanned out");
+    };
+    let mut results = Vec::new();
+    for child in &children {
+        let output = workers.child("anna", child, &mut Vec::new()).await;
+        let output = if child.kind == Kind::Ai { by_rules(output) } else { output };
+        results.push(ChildResult { kind: child.kind, input: child.input.clone(), result: Ok(output) });
+    }
+    let joins = job(Kind::General, "anna", asked("anna"), Step::Join { kept, children: results });
+    let Outcome::CompleteForNow { output, input, after } = workers.general.run(&joins, &context).await.expect("joins")
+    else {
+        panic!("it counts as done");
+    };
+    assert_eq!((&output["model"]["fallback"], after.as_secs()), (&json!(true), 120));
+
+    let correction = Claimed { corrects: true, ..job(Kind::General, "anna", input, Step::Start) };
+    let Outcome::Spawn { kept, children, .. } = workers.general.run(&correction, &context).await.expect("begins")
+    else {
+        panic!("not fanned out");
+    };
+    assert!(children.iter().all(|child| child.kind == Kind::Ai && child.input["rules"] == false));
+    let results: Vec<ChildResult> = children
+        .iter()
+        .map(|child| ChildResult { kind: child.kind, input: child.input.clone(), result: Ok(classify(&child.input)) })
+        .collect();
+    let joins = Claimed { step: Step::Join { kept: kept.clone(), children: results.clone() }, ..correction.clone() };
+    let Outcome::Complete(corrected) = workers.general.run(&joins, &context).await.expect("joins") else {
+        panic!("not complete");
+    };
+    assert_eq!(corrected, at_once);
+
+    // A worker of an older version may answer by rules nevertheless: that is no reason to go on for ever.
+    let results =
+        results.into_iter().map(|child| ChildResult { result: child.result.map(by_rules), ..child }).collect();
+    let joins = Claimed { step: Step::Join { kept, children: results }, ..correction };
+    assert!(matches!(workers.general.run(&joins, &context).await, Ok(Outcome::Complete(_))));
 }
 
 async fn refused(general: &Analyse, username: &str) -> JobError {

@@ -100,6 +100,7 @@ pub fn job(kind: Kind, username: &str, input: Value, step: Step) -> Claimed {
         attempt: 1,
         username: username.to_owned(),
         input,
+        corrects: false,
         step,
     }
 }
