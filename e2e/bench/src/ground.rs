@@ -37,6 +37,15 @@ pub struct Peers {
     /// Class path of RabbitMQ's perf-test.
     #[arg(long)]
     pub perf_test: String,
+    /// A Python with onnxruntime and tokenizers.
+    #[arg(long)]
+    pub python_onnxruntime: PathBuf,
+    /// The model folder with both graphs.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Posts, a line of JSON with a `text` each.
+    #[arg(long)]
+    pub texts: PathBuf,
 }
 
 /// The servers, and a folder for logs and mounts.

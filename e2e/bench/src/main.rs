@@ -32,6 +32,8 @@ enum Command {
     Worker(worker::Options),
     /// Publish, take and acknowledge messages; the other process of some measurements.
     Messages(rows::messages::Options),
+    /// Analyse posts; the other process of some measurements.
+    Posts(rows::posts::Options),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +69,7 @@ enum Row {
     Alone,
     Watching,
     Growth,
+    Posts,
 }
 
 fn main() -> ExitCode {
@@ -96,6 +99,7 @@ fn begin() -> anyhow::Result<()> {
             threads(true)?.block_on(worker::run(&options))
         }
         Command::Messages(options) => threads(true)?.block_on(rows::messages::run(&options)),
+        Command::Posts(options) => threads(true)?.block_on(rows::posts::run(&options)),
     }
 }
 
@@ -159,6 +163,7 @@ async fn rows(ground: &Ground, only: &[Row], scale: Scale, report: &mut Report) 
             Row::Alone => rows::alone::measure(ground, &keys, scale, report).await,
             Row::Watching => rows::watching::measure(ground, &keys, scale, report).await,
             Row::Growth => rows::growth::measure(ground, &keys, scale, report).await,
+            Row::Posts => rows::posts::measure(ground, &keys, scale, report).await,
         };
         if let Err(error) = measured {
             say(&format!("{row:?} could not be measured: {error:#}"));

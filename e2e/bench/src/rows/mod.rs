@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod growth;
 pub mod handoff;
 pub mod messages;
+pub mod posts;
 pub mod watching;
 
 use std::time::Duration;

@@ -192,18 +192,38 @@ impl Api {
 
 /// Starts a worker process that holds each job for `hold` and does nothing with it.
 pub async fn worker(ground: &Ground, mounted: &Mounted, hold: Duration) -> anyhow::Result<Process> {
-    let pool = Workload::Pool {
-        name: "bench".to_owned(),
-        kind: Kind::General,
-        lanes: Lane::ALL.to_vec(),
-        concurrency: WORKER_CONCURRENCY,
-    };
-    let root = mounted.with("worker", &config(pool, Role::Workers, 16))?;
-    let operations = free_port()?;
     let mut command = Process::command(std::env::current_exe()?);
     command.arg("worker").arg("--hold-ms").arg(hold.as_millis().to_string());
+    start(ground, mounted, "switchyard-worker", command, Kind::General, WORKER_CONCURRENCY).await
+}
+
+/// Starts a worker process that fans analyses out to chunks of posts.
+pub async fn posts_worker(ground: &Ground, mounted: &Mounted) -> anyhow::Result<Process> {
+    let mut command = Process::command(std::env::current_exe()?);
+    command.arg("worker").arg("--posts").arg(&ground.peers.texts);
+    start(ground, mounted, "switchyard-worker", command, Kind::General, 8).await
+}
+
+/// Starts the real AI worker with one thread for its model.
+pub async fn ai_worker(ground: &Ground, mounted: &Mounted) -> anyhow::Result<Process> {
+    let mut command = Process::command(program("switchyard-ai")?);
+    command.env("SWITCHYARD_MODEL_DIR", &ground.peers.model).env("SWITCHYARD_MODEL_THREADS", "1");
+    start(ground, mounted, "switchyard-ai", command, Kind::Ai, 8).await
+}
+
+async fn start(
+    ground: &Ground,
+    mounted: &Mounted,
+    name: &str,
+    mut command: tokio::process::Command,
+    kind: Kind,
+    concurrency: u32,
+) -> anyhow::Result<Process> {
+    let pool = Workload::Pool { name: "bench".to_owned(), kind, lanes: Lane::ALL.to_vec(), concurrency };
+    let root = mounted.with(name, &config(pool, kind.role(), 16))?;
+    let operations = free_port()?;
     workload(&mut command, &root, operations);
-    let mut process = Process::start("switchyard-worker", command, ground.folder())?;
+    let mut process = Process::start(name, command, ground.folder())?;
     process.ready(operations).await?;
     Ok(process)
 }

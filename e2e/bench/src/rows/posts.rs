@@ -1,0 +1,255 @@
+//! Posts through the models: ours against Python's ONNX Runtime with the same model folder, and through the whole pipeline against the models alone.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use switchyard_ai::{Engine, engine::Batching, model::Provider};
+use tokio::time::{Instant, sleep};
+
+use super::{Scale, backlog::fill, say};
+use crate::{
+    ground::Ground,
+    process::{Process, memory_mib, run as run_program},
+    report::{Better, Comparison, Report, figure},
+    sides::switchyard::{self, Api, Keys, Mounted},
+};
+
+/// Posts in one job.
+pub const CHUNK: usize = 5;
+/// Posts of one profile.
+pub const PROFILE: usize = 100;
+/// An hour of the rate that one core must reach at least, 10/s.
+const HOUR_OF_POSTS: u64 = 36_000;
+/// More posts a second than come through the pipeline on two cores.
+const POSTS_A_SECOND: u64 = 250;
+const PIPELINE: &str = "bench_posts";
+
+/// What to run the models on.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Options {
+    #[arg(long)]
+    model: PathBuf,
+    /// Lines of JSON with a `text` each; read again and again.
+    #[arg(long)]
+    texts: PathBuf,
+    #[arg(long)]
+    threads: usize,
+    /// Seconds to count for, after one to warm up.
+    #[arg(long, default_value_t = 0)]
+    seconds: u64,
+    /// Posts to answer at least, however long that takes.
+    #[arg(long, default_value_t = 0)]
+    posts: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ran {
+    per_second: f64,
+    posts: u64,
+    /// MiB, after a tenth of the posts and at the end.
+    memory: (f64, f64),
+}
+
+/// The texts of a file of labelled posts.
+pub fn texts(path: &Path) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        text: String,
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines().map(|line| Ok(serde_json::from_str::<Line>(line)?.text)).collect()
+}
+
+pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Report) -> anyhow::Result<()> {
+    let (mut alone, mut through) = ([Vec::new(), Vec::new()], Vec::new());
+    let peers = [(1, 5), (1, 32), (2, 5), (2, 32)];
+    let mut theirs: [Vec<f64>; 4] = Default::default();
+    let mut float = Vec::new();
+    for round in 1..=scale.rounds {
+        say(&format!("posts, round {round} of {}", scale.rounds));
+        for threads in [2, 1] {
+            for ((_, batch), rates) in peers.iter().zip(&mut theirs).filter(|((peer, _), _)| *peer == threads) {
+                let rate = of_theirs(ground, "encoder.onnx", threads, *batch, scale.duration).await?;
+                say(&format!("  onnxruntime, {threads} threads, batches of {batch}: {}/s", figure(rate)));
+                rates.push(rate);
+            }
+            if threads == 1 {
+                float.push(of_theirs(ground, "encoder-float.onnx", 1, 5, scale.duration).await?);
+            }
+            let ran = of_ours(ground, threads, scale.duration.as_secs().max(1), 0).await?;
+            say(&format!("  Switchyard, {threads} threads: {}/s", figure(ran.per_second)));
+            alone[threads - 1].push(ran.per_second);
+        }
+        let rate = pipeline(ground, keys, scale.duration).await?;
+        say(&format!("  through the pipeline, 1 thread: {}/s", figure(rate)));
+        through.push(rate);
+    }
+    let comparison = |against, work: String, ours: &[f64], theirs: Vec<f64>, at_least, aim, if_behind| Comparison {
+        against,
+        work,
+        unit: "posts/s",
+        ours: ours.to_vec(),
+        theirs,
+        better: Better::More,
+        at_least,
+        aim,
+        if_behind,
+    };
+    for ((threads, batch), theirs) in peers.into_iter().zip(theirs) {
+        report.comparisons.push(comparison(
+            "Python's onnxruntime, the same model",
+            format!("posts from text to labels, {threads} threads; theirs in batches of {batch} as they come"),
+            &alone[threads - 1],
+            theirs,
+            1.0,
+            1.5,
+            "The arithmetic is the same library's.",
+        ));
+    }
+    report.comparisons.push(comparison(
+        "Python's onnxruntime, the model in float32",
+        "posts from text to labels, 1 thread; theirs in batches of 5 as they come".to_owned(),
+        &alone[0],
+        float,
+        1.0,
+        1.5,
+        "The arithmetic is the same library's.",
+    ));
+    report.comparisons.push(comparison(
+        "the models alone, 1 thread",
+        format!(
+            "posts of profiles of {PROFILE} through the whole pipeline, servers and both workers on the same two cores"
+        ),
+        &through,
+        alone[0].clone(),
+        0.8,
+        0.95,
+        "PostgreSQL, RabbitMQ, the API and the general worker share the processors with the models.",
+    ));
+    say("posts: an hour's worth of them");
+    let ran = of_ours(ground, 2, 0, HOUR_OF_POSTS).await?;
+    report.figure(
+        format!("memory (PSS) of the models on 2 threads, after a tenth of {} posts and after all", ran.posts),
+        format!("{} MiB, {} MiB", figure(ran.memory.0), figure(ran.memory.1)),
+    );
+    Ok(())
+}
+
+async fn of_ours(ground: &Ground, threads: usize, seconds: u64, posts: u64) -> anyhow::Result<Ran> {
+    let mut command = Process::command(std::env::current_exe()?);
+    command.arg("posts").arg("--model").arg(&ground.peers.model).arg("--texts").arg(&ground.peers.texts);
+    command.args(["--threads", &threads.to_string(), "--seconds", &seconds.to_string(), "--posts", &posts.to_string()]);
+    let said = run_program("switchyard-bench posts", command).await?;
+    serde_json::from_str(&said).with_context(|| format!("no rate: {said}"))
+}
+
+async fn of_theirs(
+    ground: &Ground,
+    graph: &str,
+    threads: usize,
+    batch: usize,
+    duration: Duration,
+) -> anyhow::Result<f64> {
+    let mut command = Process::command(&ground.peers.python_onnxruntime);
+    command.arg("-B").arg(ground.peers.peers.join("onnxruntime/posts.py"));
+    command.arg("--model").arg(&ground.peers.model).arg("--texts").arg(&ground.peers.texts).args(["--graph", graph]);
+    command.args(["--threads", &threads.to_string(), "--batch", &batch.to_string()]);
+    command.args(["--seconds", &duration.as_secs().max(1).to_string()]);
+    let said = run_program("onnxruntime", command).await?;
+    said.trim().parse().with_context(|| format!("no rate: {said}"))
+}
+
+/// Analyses of profiles through real processes: the API with its relay, a worker that fans their posts out, and the AI worker with one thread.
+async fn pipeline(ground: &Ground, keys: &Keys, duration: Duration) -> anyhow::Result<f64> {
+    ground.fresh(PIPELINE, switchyard::TEMPLATE).await?;
+    let profiles = u32::try_from((POSTS_A_SECOND * duration.as_secs().max(1)).div_ceil(PROFILE as u64))?;
+    let store = switchyard::store(ground, PIPELINE)?;
+    fill(&store, keys, profiles).await?;
+    drop(store);
+    let mounted = Mounted::new(ground, PIPELINE)?;
+    let mut api = Api::start(ground, &mounted).await?;
+    let mut ai = switchyard::ai_worker(ground, &mounted).await?;
+    let mut worker = switchyard::posts_worker(ground, &mounted).await?;
+    let client = ground.client(PIPELINE).await?;
+    let until = Instant::now() + Duration::from_secs(300);
+    while client.query_one("select exists (select from switchyard.jobs where finished_at is null)", &[]).await?.get(0) {
+        for process in [&mut api.process, &mut ai, &mut worker] {
+            process.alive()?;
+        }
+        if Instant::now() > until {
+            bail!("the profiles are not done after five minutes");
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    // By rules it would be no feat.
+    let row = client
+        .query_one(
+            "select count(*), extract(epoch from max(j.finished_at) - min(j.finished_at))::float8
+             from switchyard.jobs j join switchyard.outputs o on o.job_id = j.id
+             where j.kind = 'ai' and j.state = 'completed' and o.output #>> '{model,fallback}' = 'false'",
+            &[],
+        )
+        .await?;
+    for process in [worker, ai, api.process] {
+        process.stop().await?;
+    }
+    ground.remove(PIPELINE).await?;
+    let chunks = i64::from(profiles) * (PROFILE / CHUNK) as i64;
+    anyhow::ensure!(row.get::<_, i64>(0) == chunks, "not every chunk was answered by the model");
+    #[allow(clippy::cast_precision_loss, reason = "thousands of posts")]
+    Ok((chunks * CHUNK as i64) as f64 / row.get::<_, f64>(1))
+}
+
+/// Answers chunks of posts as the AI worker does, and prints how many a second.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let texts = Arc::new(texts(&options.texts)?);
+    let (model, threads) = (options.model.clone(), options.threads);
+    let start = move || Engine::start(&model, threads, Provider::Cpu, Batching::default());
+    let engine = Arc::new(tokio::task::spawn_blocking(start).await??);
+    let (next, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let began = Instant::now();
+    let counted = began + Duration::from_secs(1);
+    let end = counted + Duration::from_secs(options.seconds);
+    let most = options.posts;
+    // Two chunks a thread: one is worked on, one waits.
+    let askers = (0..2 * threads).map(|_| {
+        let (engine, texts, next, done) = (engine.clone(), texts.clone(), next.clone(), done.clone());
+        tokio::spawn(async move {
+            while Instant::now() < end || done.load(Ordering::Relaxed) < most {
+                let at = next.fetch_add(CHUNK, Ordering::Relaxed);
+                let chunk = (at..at + CHUNK).map(|post| texts[post % texts.len()].clone()).collect();
+                engine.analyze(chunk).await?;
+                if most > 0 || (counted..end).contains(&Instant::now()) {
+                    done.fetch_add(CHUNK as u64, Ordering::Relaxed);
+                }
+            }
+            anyhow::Ok(())
+        })
+    });
+    let watch = async {
+        while done.load(Ordering::Relaxed) < most / 10 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        memory_mib(std::process::id())
+    };
+    let (ended, first) = tokio::join!(try_join_all(askers), watch);
+    ended?.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
+    let posts = done.load(Ordering::Relaxed);
+    let seconds = if most > 0 { began.elapsed().as_secs_f64() } else { (end - counted).as_secs_f64() };
+    #[allow(clippy::cast_precision_loss, reason = "thousands of posts")]
+    let ran = Ran { per_second: posts as f64 / seconds, posts, memory: (first, memory_mib(std::process::id())) };
+    println!("{}", serde_json::to_string(&ran)?);
+    Ok(())
+}
