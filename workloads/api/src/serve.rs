@@ -19,6 +19,7 @@ use switchyard_jobs::{
     events::Hub,
     maintenance,
     ops::{self, Readiness},
+    processor,
     resilience::collector::Breakers,
     shutdown,
     store::Store,
@@ -143,6 +144,7 @@ pub async fn until(
 
     let gate = Arc::new(Gate::new(options.in_flight, PLACE_PATIENCE));
     let mut registry = Registry::default();
+    processor::register(&mut registry);
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());

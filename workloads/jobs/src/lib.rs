@@ -13,6 +13,7 @@ pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod process;
+pub mod processor;
 pub mod resilience;
 pub mod runner;
 pub mod setup;

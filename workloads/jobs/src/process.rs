@@ -13,6 +13,7 @@ use crate::{
     handler::Handler,
     memory::Memory,
     ops::{self, Readiness},
+    processor,
     resilience::collector::Breakers,
     runner::{self, Runner, RunnerError, Timing},
     shutdown,
@@ -74,6 +75,7 @@ impl Process {
         let ttl = Duration::from_secs(config.analysis.result_ttl_seconds);
         let cache = Cache::mounted(mount, ttl)?;
         let mut registry = Registry::default();
+        processor::register(&mut registry);
         let breakers = Breakers::register(&mut registry);
         let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
         stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
