@@ -50,7 +50,7 @@ pub struct Batching {
 }
 
 impl Default for Batching {
-    /// 5 posts, 2 ms: what a run of the model takes on a GPU.
+    /// 5 posts, 2 ms: the posts of a chunk come together, and those of other jobs are waited for no longer than nobody notices.
     fn default() -> Self {
         Self { most: 5, patience: Duration::from_millis(2) }
     }

@@ -134,7 +134,7 @@ begin
     select told.outcome, told.tenant, told.lane, v_now, told.charged, told.balance, told.coalesced, told.document from told order by place;
 end $$;
 
--- How many more analyses may queue in a lane. Far from the limit nobody waits for anybody, and a count may be a tenth of a second old, longer where there is
+-- How many more analyses may queue in a lane, in which corrections take no room. Far from the limit nobody waits for anybody, and a count may be a tenth of a second old, longer where there is
 -- more room; near it submitters take turns and count, so that it is not overrun. Far means: further than all processes together could admit meanwhile, each
 -- with two batches of 256 on their way.
 create or replace function switchyard.lane_room(p_lane text, p_capacity int) returns int
@@ -154,7 +154,7 @@ begin
             v_queued := v_seen[2];
         else
             select count(*) into v_queued from (
-                select from switchyard.jobs where kind = 'general' and lane = p_lane and state in ('queued', 'retrying')
+                select from switchyard.jobs where kind = 'general' and lane = p_lane and state in ('queued', 'retrying') and parent_id is null
                 order by turn limit p_capacity
             ) queued;
             perform set_config(v_name, v_now || ' ' || v_queued, false);
@@ -165,7 +165,7 @@ begin
     end if;
     perform pg_advisory_xact_lock(hashtextextended('switchyard lane ' || p_lane, 0));
     select count(*) into v_queued from (
-        select from switchyard.jobs where kind = 'general' and lane = p_lane and state = 'queued' order by turn limit p_capacity
+        select from switchyard.jobs where kind = 'general' and lane = p_lane and state = 'queued' and parent_id is null order by turn limit p_capacity
     ) queued;
     return p_capacity - v_queued;
 end $$;

@@ -246,3 +246,19 @@ async fn a_correction_waits_for_its_time_and_its_death_leaves_the_result() {
     assert_eq!(result(&g, g.tenant, root).await, json!("rules"));
     assert_eq!(g.balance().await, 6);
 }
+
+#[tokio::test]
+async fn corrections_take_no_room_in_their_lane() {
+    let mut policy = quick();
+    policy.lanes.low.capacity = 1;
+    policy.tiers.standard.lane = Lane::Low;
+    let g = ground_with(Tier::Standard, 100, policy).await;
+    for username in ["ada", "bob", "eve"] {
+        let job = g.submit(username).await;
+        let claim = g.take(job.id).await;
+        g.store.complete_for_now(claim.held(), &json!({}), &json!({}), Duration::ZERO).await.unwrap().expect("held");
+    }
+    g.submit("mallory").await;
+    let full = g.store.submit(&request(g.key, "trent")).await.unwrap();
+    assert!(matches!(full, Admission::LaneFull { .. }), "{full:?}");
+}
