@@ -88,13 +88,17 @@ impl From<Found> for Kept {
 
 /// What a correction of an analysis that rules had a part in begins with; none where the model answered everything.
 pub fn to_correct(kept: &Kept, children: &[ChildResult]) -> Result<Option<Kept>, JobError> {
+    let by_rules = |child: &ChildResult| {
+        child.kind == Kind::Ai && child.result.as_ref().is_ok_and(|output| output["model"]["fallback"] == true)
+    };
+    // Looked at before anything is read: hardly ever is there something to correct, and what the children found is large.
+    if !children.iter().any(by_rules) {
+        return Ok(None);
+    }
     let outputs = Outputs::collect(kept, children)?;
-    let by_rules = outputs.model.is_some_and(|model| model.fallback);
-    Ok(by_rules.then(|| {
-        let mut images: Vec<ImageRecord> = outputs.images.into_values().collect();
-        images.sort_by(|a, b| a.url().cmp(b.url()));
-        Kept { found: kept.found.clone(), images, discovered: outputs.discovered }
-    }))
+    let mut images: Vec<ImageRecord> = outputs.images.into_values().collect();
+    images.sort_by(|a, b| a.url().cmp(b.url()));
+    Ok(Some(Kept { found: kept.found.clone(), images, discovered: outputs.discovered }))
 }
 
 /// Joins a profile with what its children came to. Fails when a post was not classified.
