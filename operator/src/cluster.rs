@@ -3,12 +3,16 @@
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{names, resources::Manifest};
+use crate::{
+    leftovers::Found,
+    names,
+    resources::{Manifest, Owner},
+};
 
 /// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
 /// up, or the API server sets it back to 1.
@@ -81,6 +85,29 @@ where
     let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
     let list = api.list(&ours).await.map_err(|error| Error::of(format!("cannot list {}", K::plural(&())), error))?;
     Ok(list.items)
+}
+
+/// Every object of these kinds that carries the platform's label and belongs to `owner`.
+pub async fn owned(client: &Client, owner: &Owner, kinds: &[ApiResource]) -> Result<Vec<Found>, Error> {
+    let ours = ListParams::default().labels(&format!("{}={}", names::PLATFORM_LABEL, owner.platform));
+    let lists = kinds.iter().map(|kind| {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, kind);
+        let ours = &ours;
+        async move {
+            let list = api.list_metadata(ours).await;
+            list.map_err(|error| Error::of(format!("cannot list {}", kind.plural), error))
+                .map(|list| (kind, list.items))
+        }
+    });
+    let lists = futures::future::try_join_all(lists).await?;
+    let found = lists.into_iter().flat_map(|(kind, items)| {
+        items.into_iter().filter(|object| owner.owns(object)).map(|object| Found {
+            resource: kind.clone(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        })
+    });
+    Ok(found.collect())
 }
 
 fn api_of(client: &Client, manifest: &Manifest) -> Api<DynamicObject> {
@@ -185,6 +212,17 @@ pub async fn delete_job(client: &Client, namespace: &str, name: &str) -> Result<
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::of(format!("cannot delete Job/{name}"), error)),
+    }
+}
+
+/// Deletes an object that was found, if it is still that one.
+pub async fn delete(client: &Client, namespace: &str, found: &Found) -> Result<(), Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &found.resource);
+    let only = Preconditions { uid: Some(found.uid.clone()), ..Preconditions::default() };
+    match api.delete(&found.name, &DeleteParams::background().preconditions(only)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(Error::of(format!("cannot delete {}/{}", found.resource.kind, found.name), error)),
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod failures;
 pub mod images;
 mod leader;
+pub mod leftovers;
 mod metrics;
 pub mod names;
 mod ops;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use switchyard_contract::Kind;
 
-use crate::api::{Environment, Resources};
+use crate::{
+    api::{Environment, Resources},
+    resources::horizontal_pod_autoscaler::Targets,
+};
 
 /// Requests and the memory limit of a container. Nothing is limited in CPU: an idle core is anybody's.
 fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resources {
@@ -16,7 +19,23 @@ fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resources {
     }
 }
 
-/// Pods of the API.
+/// Fewest and most pods of an API whose size follows the load, where the spec says nothing about its size.
+pub const fn api_scaling(environment: Environment) -> Option<(i32, i32)> {
+    match environment {
+        Environment::Development | Environment::Staging => None,
+        Environment::Production => Some((3, 10)),
+    }
+}
+
+/// Use of the API's pods that its size aims at. Memory is a bound for the unexpected: the API holds little that grows with its load.
+pub const API_TARGETS: Targets = Targets { cpu: 70, memory: 80 };
+
+/// Whether a workload is meant to outlast the loss of a node.
+pub const fn is_redundant(environment: Environment) -> bool {
+    !matches!(environment, Environment::Development)
+}
+
+/// Pods of the API, where nothing scales it.
 pub const fn api_replicas(environment: Environment) -> i32 {
     match environment {
         Environment::Development => 1,

@@ -1,11 +1,13 @@
 //! Plans: golden files of whole platforms, and what holds for every plan.
 
 mod common;
+mod planned;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{fresh, images, now, own_secrets, own_services, owner, pool, ready, set_up, settings};
+use common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
+use planned::{find, planned, pool_facts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchyard_operator::{
@@ -16,7 +18,7 @@ use switchyard_operator::{
         plan::{Facts, Plan, SET_UP_RETRY, Stage, plan},
     },
     resources::Manifest,
-    worker_pool::{self, plan::Platform},
+    worker_pool,
 };
 
 /// Every manifest of a plan, as YAML documents.
@@ -28,36 +30,6 @@ fn yaml(plan: &Plan) -> String {
         }
     }
     text
-}
-
-fn planned(facts: &Facts) -> Plan {
-    plan(facts, &images(), now())
-}
-
-fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
-    manifests.iter().find(|manifest| manifest.title() == title).unwrap_or_else(|| {
-        panic!("no {title} among {:?}", manifests.iter().map(Manifest::title).collect::<Vec<_>>());
-    })
-}
-
-fn pool_facts(platform: &Facts, pool: &switchyard_operator::api::WorkerPool) -> worker_pool::plan::Facts {
-    let mut pools = platform.pools.clone();
-    pools.push(pool.clone());
-    // What the pools ask for may be a part of the set-up.
-    let with = set_up(Facts { pools: pools.clone(), ..platform.clone() });
-    worker_pool::plan::Facts {
-        pool: pool.clone(),
-        owner: owner("WorkerPool", pool.metadata.name.as_deref().unwrap_or_default(), &platform.settings.name),
-        platform: Some(Platform {
-            settings: platform.settings.clone(),
-            secrets: platform.secrets.clone(),
-            pools,
-            set_up: planned(&with).set_up,
-            owner: platform.owner.clone(),
-        }),
-        rollout: None,
-        provider: None,
-    }
 }
 
 fn template_of(plan: &worker_pool::plan::Plan) -> Value {
@@ -81,6 +53,14 @@ fn golden_development_with_nothing_else_once_set_up() {
 #[test]
 fn golden_staging_with_the_users_own_services() {
     insta::assert_snapshot!(yaml(&planned(&set_up(fresh(settings("main", own_services()), &own_secrets())))));
+}
+
+#[test]
+fn golden_production_with_the_users_own_services() {
+    let mut spec = own_services();
+    spec["environment"] = json!("production");
+    spec["api"] = json!({});
+    insta::assert_snapshot!(yaml(&planned(&set_up(fresh(settings("main", spec), &own_secrets())))));
 }
 
 #[test]

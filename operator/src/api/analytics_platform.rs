@@ -181,11 +181,11 @@ pub struct ProfileSourceSpec {
         .message("give either api.replicas or api.scaling, not both: remove replicas to let the API be scaled, or scaling to keep it fixed")
 )]
 pub struct Api {
-    /// How many pods. Left out and without `scaling`: 1 in development, 2 in staging, 3 in production.
+    /// How many pods. Left out and without `scaling`: 1 in development, 2 in staging, and in production 3 to 10 as the load wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000))]
     pub replicas: Option<i32>,
-    /// Lets the number of pods follow the load.
+    /// Lets the number of pods follow the load, by a HorizontalPodAutoscaler. Left out: in production 3 to 10, unless `replicas` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ApiScaling>,
     /// The API's share of the database connections. Left out: 100 and 50 overflow, 2s to wait, 10s for a statement.
@@ -214,7 +214,8 @@ pub struct ApiScaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub target_cpu: Option<i32>,
-    /// Memory use, in percent of the request, that the number of pods aims at. Left out: memory does not count.
+    /// Memory use, in percent of the request, that the number of pods aims at. Left out: 80. 1000 leaves
+    /// memory out of account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub target_memory: Option<i32>,

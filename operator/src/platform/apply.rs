@@ -36,6 +36,9 @@ pub async fn apply(client: &Client, namespace: &str, plan: &Plan) -> Result<Appl
     for job in &plan.delete_jobs {
         cluster::delete_job(client, namespace, job).await.or_else(|error| applied.refuse(error))?;
     }
+    for found in &plan.delete {
+        cluster::delete(client, namespace, found).await.or_else(|error| applied.refuse(error))?;
+    }
     for manifest in &plan.apply {
         let result = if plan.scaled.iter().any(|name| name == manifest.name()) && manifest.resource.kind == "Deployment"
         {

@@ -9,13 +9,14 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{
     credentials::{Secrets, Values, generate, named},
-    observed::observed,
+    observed::{Observed, observed},
     plan::Facts,
     settings::Settings,
 };
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
-    cluster::{Error, get, list},
+    cluster::{Error, get, list, owned},
+    leftovers::around_workloads,
     resources::Owner,
 };
 
@@ -65,16 +66,18 @@ pub async fn references(client: &Client, platform: &AnalyticsPlatform) -> Result
 pub async fn facts(client: &Client, platform: &AnalyticsPlatform) -> Result<Facts, Error> {
     let References { settings, owner, secrets, to_generate, pools } = references(client, platform).await?;
     let (namespace, name) = (&settings.namespace, &settings.name);
-    let (jobs, sets, deployments, pods) = futures::try_join!(
+    let kinds = around_workloads();
+    let (jobs, sets, deployments, pods, optional) = futures::try_join!(
         list::<Job>(client, namespace, name),
         list::<StatefulSet>(client, namespace, name),
         list::<Deployment>(client, namespace, name),
         list::<Pod>(client, namespace, name),
+        owned(client, &owner, &kinds),
     )?;
     // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| owner.owns(job)).collect();
     let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owner.owns(set)).collect();
-    let observed = observed(&jobs, &sets, &deployments, &pods);
+    let observed = Observed { optional, ..observed(&jobs, &sets, &deployments, &pods) };
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod backing;
+mod companions;
 pub mod controller;
 pub mod credentials;
 pub mod dereference;

@@ -12,7 +12,10 @@ use k8s_openapi::{
 };
 
 use super::Component;
-use crate::names::{COMPONENT_LABEL, POOL_LABEL};
+use crate::{
+    leftovers::Found,
+    names::{COMPONENT_LABEL, POOL_LABEL},
+};
 
 /// What is there of one platform.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,6 +28,8 @@ pub struct Observed {
     pub api: Option<Rollout>,
     /// Deployments of pools, by the pool's name.
     pub pools: BTreeMap<String, Rollout>,
+    /// Objects of its own that may no longer be wanted.
+    pub optional: Vec<Found>,
 }
 
 /// How a set-up Job is doing.

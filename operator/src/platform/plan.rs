@@ -8,6 +8,7 @@ use switchyard_contract::Kind;
 use super::{
     Component,
     backing::{bundled_components, manifests, server_name},
+    companions::companions,
     credentials::{Generated, Secrets},
     observed::{JobState, Observed, Report},
     settings::{Settings, pool_demand},
@@ -18,6 +19,7 @@ use crate::{
     api::WorkerPool,
     budget::{Budget, divide},
     images::Images,
+    leftovers::{Found, around_workloads, leftovers},
     resources::{Manifest, Owner, secret::secret, worker_pool::default_pool},
 };
 
@@ -68,6 +70,8 @@ pub struct Plan {
     pub scaled: Vec<String>,
     /// Set-up Jobs to delete.
     pub delete_jobs: Vec<String>,
+    /// Objects that are no longer wanted. They go first: an autoscaler must be gone before replicas are set.
+    pub delete: Vec<Found>,
 }
 
 /// The share of the connections that everything of a platform gets.
@@ -105,6 +109,16 @@ pub fn usable(settings: &Settings, secrets: &Secrets, budget: &Budget) -> Result
 
 /// The plan for `facts` at `now`, which decides only whether a failed set-up is due again.
 pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
+    let mut plan = wanted(facts, images, now);
+    // Until the workloads are planned nobody knows what should go with them: what there is stays.
+    if plan.stage == Stage::Running {
+        plan.delete = leftovers(&facts.observed.optional, &around_workloads(), &plan.apply);
+    }
+    plan
+}
+
+/// Everything that should be there.
+fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     let Facts { settings, owner, secrets, to_generate, pools, observed } = facts;
     let budget = budget(settings, pools);
     let mut plan = Plan {
@@ -114,6 +128,7 @@ pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
         apply: manifests(settings, secrets, images, owner),
         scaled: Vec::new(),
         delete_jobs: Vec::new(),
+        delete: Vec::new(),
         budget,
     };
     let credentials = match usable(settings, secrets, &plan.budget) {
@@ -166,6 +181,7 @@ fn running(facts: &Facts, credentials: &Credentials, images: &Images, plan: &mut
                 plan.scaled.extend(api.deployment.metadata.name.clone());
             }
             plan.apply.extend([Manifest::of(&api.config), Manifest::of(&api.service), Manifest::of(&api.deployment)]);
+            plan.apply.extend(companions(settings, owner));
             Stage::Running
         }
         Err(problem) => Stage::Refused(vec![problem]),

@@ -4,12 +4,12 @@ use switchyard_contract::{Analysis, Kind, LaneLimits, Lanes, Pooler, Retry, Role
 
 use crate::{
     api::{
-        AnalyticsPlatformSpec, ApiScaling, Connections, Environment, LaneOverride, ObjectStoreSource, PodTemplate,
-        Resources, TierOverride, WorkerPoolSpec,
+        AnalyticsPlatformSpec, Connections, Environment, LaneOverride, ObjectStoreSource, PodTemplate, Resources,
+        TierOverride, WorkerPoolSpec,
     },
     budget::{ApiDemand, DEFAULT_MAX, PoolDemand, Share},
     preset,
-    resources::deployment::SURGE,
+    resources::{deployment::SURGE, horizontal_pod_autoscaler::Targets},
 };
 
 /// Where a backing service comes from.
@@ -86,6 +86,7 @@ pub struct Settings {
     pub retry: Retry,
     pub analysis: Analysis,
     pub api_replicas: Replicas,
+    pub api_targets: Targets,
     pub api_share: Share,
     pub api_resources: Resources,
     pub api_pod_template: Option<PodTemplate>,
@@ -97,6 +98,7 @@ impl Settings {
         let environment = spec.environment;
         let database = spec.database.clone().unwrap_or_default();
         let api = spec.api.clone().unwrap_or_default();
+        let scaling = api.scaling.as_ref();
         let max_connections = database.max_connections.map_or(DEFAULT_MAX, count);
         let named = |name: Option<&String>| name.map_or(Source::Bundled, |name| Source::Named(name.clone()));
         Self {
@@ -123,9 +125,15 @@ impl Settings {
             analysis: Analysis::default(),
             api_replicas: Replicas::of(
                 api.replicas,
-                api.scaling.as_ref().map(|ApiScaling { min, max, .. }| (*min, *max)),
+                scaling
+                    .map(|scaling| (scaling.min, scaling.max))
+                    .or_else(|| preset::api_scaling(environment).filter(|_| api.replicas.is_none())),
                 preset::api_replicas(environment),
             ),
+            api_targets: Targets {
+                cpu: scaling.and_then(|scaling| scaling.target_cpu).unwrap_or(preset::API_TARGETS.cpu),
+                memory: scaling.and_then(|scaling| scaling.target_memory).unwrap_or(preset::API_TARGETS.memory),
+            },
             api_share: share(Share::default_of(Role::Api, max_connections), api.connections.as_ref()),
             api_resources: preset::api_resources(environment).overridden_by(api.resources.as_ref()),
             api_pod_template: api.pod_template,

@@ -2,9 +2,11 @@
 
 pub mod config_map;
 pub mod deployment;
+pub mod horizontal_pod_autoscaler;
 pub mod job;
 pub mod merge;
 pub mod pod;
+pub mod pod_disruption_budget;
 pub mod secret;
 pub mod service;
 pub mod stateful_set;

@@ -8,6 +8,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Secret},
+        policy::v1::PodDisruptionBudget,
     },
     jiff::Timestamp,
 };
@@ -58,7 +59,8 @@ pub async fn run(context: Context, namespace: Option<&str>) {
     controller
         .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(4))
         .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours)
+        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<PodDisruptionBudget>>(&client, namespace), ours)
         .watches(scoped::<AnalyticsPlatform>(&client, namespace), all(), move |platform| {
             let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
             pools_that(&by_platform, |pool| {
@@ -112,6 +114,9 @@ async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(
         }
         other => other,
     };
+    for found in &plan.delete {
+        sort(cluster::delete(client, &facts.owner.namespace, found).await)?;
+    }
     for manifest in &plan.apply {
         let result = if plan.scaled && manifest.resource.kind == "Deployment" {
             cluster::apply_scaled(client, manifest).await

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
-    cluster::{Error, get, list},
+    cluster::{Error, get, list, owned},
+    leftovers::disruption_budgets,
     names::POOL_LABEL,
     platform::{dereference::references, observed::Rollout},
     resources::Owner,
@@ -49,5 +50,6 @@ pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
             (Some(Rollout::of_deployment(&deployment, &ours)), provider)
         }
     };
-    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider })
+    let optional = owned(client, &owner, &[disruption_budgets()]).await?;
+    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional })
 }

@@ -12,6 +12,7 @@ use crate::{
     api::{Gpu, PodTemplate, Resources, WorkerPool, WorkerPoolSpec},
     budget::Refusal,
     images::Images,
+    leftovers::{Found, disruption_budgets, leftovers},
     names,
     platform::{
         credentials::Secrets,
@@ -27,6 +28,7 @@ use crate::{
         config_map::{config_map, document},
         deployment::deployment,
         pod::{self, Env, Pod, Probes},
+        pod_disruption_budget::pod_disruption_budget,
     },
 };
 
@@ -47,6 +49,8 @@ pub struct Facts {
     pub rollout: Option<Rollout>,
     /// Where its models run, when it is to have GPUs and its pods have said so.
     pub provider: Option<Provider>,
+    /// Objects of its own that may no longer be wanted.
+    pub optional: Vec<Found>,
 }
 
 /// What a pool needs to know of its platform.
@@ -91,11 +95,13 @@ pub struct Plan {
     pub only_replicas: Option<i32>,
     /// Connections of one pod.
     pub connections: Option<u32>,
+    /// Objects that are no longer wanted.
+    pub delete: Vec<Found>,
 }
 
 impl Plan {
     const fn stopped(stage: Stage) -> Self {
-        Self { stage, apply: Vec::new(), scaled: false, only_replicas: None, connections: None }
+        Self { stage, apply: Vec::new(), scaled: false, only_replicas: None, connections: None, delete: Vec::new() }
     }
 }
 
@@ -134,6 +140,7 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
     match objects(facts, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
         Ok(apply) => Plan {
             stage: Stage::Running,
+            delete: leftovers(&facts.optional, &[disruption_budgets()], &apply),
             apply,
             scaled: matches!(replicas, Replicas::Scaled { .. }),
             only_replicas: None,
@@ -228,10 +235,14 @@ fn objects(
     let replicas = starting_replicas(pool_replicas(spec), facts.rollout.is_some());
     let mut metadata = owner.meta(name, "worker");
     metadata.labels.get_or_insert_default().extend(labels);
-    Ok(vec![
+    let mut all = vec![
         Manifest::of(&config_map(owner, name, "worker", &config)),
-        Manifest::of(&deployment(metadata, selector, replicas, template)),
-    ])
+        Manifest::of(&deployment(metadata.clone(), selector.clone(), replicas, template)),
+    ];
+    if preset::is_redundant(settings.environment) {
+        all.push(Manifest::of(&pod_disruption_budget(metadata, selector)));
+    }
+    Ok(all)
 }
 
 fn image(spec: &WorkerPoolSpec, images: &Images) -> String {

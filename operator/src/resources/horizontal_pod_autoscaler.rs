@@ -1,0 +1,62 @@
+use k8s_openapi::{
+    api::autoscaling::v2::{
+        ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules,
+        HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricSpec,
+        MetricTarget,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+/// Use that the number of pods aims at, in percent of what the container requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets {
+    pub cpu: i32,
+    pub memory: i32,
+}
+
+/// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` between `min` and `max` pods. Other containers,
+/// such as a mesh's, are not counted: one without requests would keep the whole pod from being measured.
+pub fn horizontal_pod_autoscaler(
+    metadata: ObjectMeta,
+    container: &str,
+    (min, max): (i32, i32),
+    targets: Targets,
+) -> HorizontalPodAutoscaler {
+    let metric = |name: &str, percent: i32| MetricSpec {
+        type_: "ContainerResource".into(),
+        container_resource: Some(ContainerResourceMetricSource {
+            container: container.into(),
+            name: name.into(),
+            target: MetricTarget {
+                type_: "Utilization".into(),
+                average_utilization: Some(percent),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    };
+    HorizontalPodAutoscaler {
+        spec: Some(HorizontalPodAutoscalerSpec {
+            scale_target_ref: CrossVersionObjectReference {
+                api_version: Some("apps/v1".into()),
+                kind: "Deployment".into(),
+                name: metadata.name.clone().unwrap_or_default(),
+            },
+            min_replicas: Some(min),
+            max_replicas: max,
+            metrics: Some(vec![metric("cpu", targets.cpu), metric("memory", targets.memory)]),
+            // Up at once, as Kubernetes does by default; down a pod a minute, and not before five minutes have asked for fewer throughout.
+            behavior: Some(HorizontalPodAutoscalerBehavior {
+                scale_down: Some(HPAScalingRules {
+                    stabilization_window_seconds: Some(300),
+                    select_policy: Some("Max".into()),
+                    policies: Some(vec![HPAScalingPolicy { type_: "Pods".into(), value: 1, period_seconds: 60 }]),
+                    tolerance: None,
+                }),
+                scale_up: None,
+            }),
+        }),
+        metadata,
+        status: None,
+    }
+}
