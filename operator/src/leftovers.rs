@@ -1,6 +1,8 @@
 //! Objects that a spec asks for and may stop asking for: what there is of them and is no longer wanted. Pure.
 
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler, networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget,
+};
 use kube::api::ApiResource;
 
 use crate::resources::Manifest;
@@ -16,12 +18,17 @@ pub struct Found {
 
 /// Kinds that go with a platform's workloads.
 pub fn around_workloads() -> Vec<ApiResource> {
-    vec![ApiResource::erase::<HorizontalPodAutoscaler>(&()), disruption_budgets()]
+    vec![ApiResource::erase::<HorizontalPodAutoscaler>(&()), disruption_budgets(), network_policies()]
 }
 
 /// The kind that goes with a pool's pods.
 pub fn disruption_budgets() -> ApiResource {
     ApiResource::erase::<PodDisruptionBudget>(&())
+}
+
+/// The kind that may stand in the way of everything.
+pub fn network_policies() -> ApiResource {
+    ApiResource::erase::<NetworkPolicy>(&())
 }
 
 /// Of what was `found`, everything of these kinds that is not `wanted`.

@@ -69,6 +69,9 @@ pub struct AnalyticsPlatformSpec {
     /// What happens to a failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// Whether NetworkPolicies close the platform's pods to all connections but those that they need. Left out: true. Policies of your own may open more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<bool>,
     /// While true the operator changes nothing of this platform and its pools; they go on running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,

@@ -25,7 +25,6 @@ struct Server {
     /// Ending of its objects' names, and name of its container.
     name: &'static str,
     image: String,
-    port: (&'static str, i32),
     env: BTreeMap<&'static str, Env>,
     keys: &'static [&'static str],
     probes: Probes,
@@ -44,6 +43,17 @@ pub fn server_name(platform: &str, component: Component) -> Option<String> {
         Component::ProfileSource | Component::Api => return None,
     };
     Some(format!("{platform}-{name}"))
+}
+
+/// Name and number of the port of a bundled service.
+pub const fn server_port(component: Component) -> Option<(&'static str, u16)> {
+    match component {
+        Component::Database => Some(("postgresql", 5432)),
+        Component::Broker => Some(("amqp", 5672)),
+        Component::Cache => Some(("redis", 6379)),
+        Component::ObjectStore => Some(("s3", 9000)),
+        Component::ProfileSource | Component::Api => None,
+    }
 }
 
 /// The services that the operator brings along.
@@ -66,7 +76,7 @@ pub fn manifests(settings: &Settings, secrets: &Secrets, images: &Images, owner:
         .into_iter()
         .filter_map(|component| {
             let values = secrets.get(&bundled_secret(&settings.name, component))?;
-            Some(objects(&server(component, settings, images)?, values, images, owner))
+            Some(objects(&server(component, settings, images)?, server_port(component)?, values, images, owner))
         })
         .flatten()
         .collect()
@@ -78,7 +88,6 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             component,
             name: "postgresql",
             image: images.postgresql.clone(),
-            port: ("postgresql", 5432),
             env: BTreeMap::from([("POSTGRES_MAX_CONNECTIONS", Env::Value(settings.max_connections.to_string()))]),
             keys: &["password"],
             probes: Probes::Command(&["pg_isready", "--quiet", "--host=127.0.0.1"]),
@@ -89,7 +98,6 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             component,
             name: "rabbitmq",
             image: images.rabbitmq.clone(),
-            port: ("amqp", 5672),
             env: BTreeMap::new(),
             keys: &["username", "password"],
             probes: Probes::Tcp,
@@ -100,7 +108,6 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             component,
             name: "redis",
             image: images.redis.clone(),
-            port: ("redis", 6379),
             env: BTreeMap::new(),
             keys: &["password"],
             probes: Probes::Command(&["/usr/local/bin/ping"]),
@@ -111,7 +118,6 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             component,
             name: "s3",
             image: images.s3.clone(),
-            port: ("s3", 9000),
             env: BTreeMap::new(),
             keys: &["access-key", "secret-key"],
             probes: Probes::Http("/health"),
@@ -122,7 +128,13 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
     })
 }
 
-fn objects(server: &Server, values: &BTreeMap<String, Vec<u8>>, images: &Images, owner: &Owner) -> Vec<Manifest> {
+fn objects(
+    server: &Server,
+    (port_name, port): (&'static str, u16),
+    values: &BTreeMap<String, Vec<u8>>,
+    images: &Images,
+    owner: &Owner,
+) -> Vec<Manifest> {
     let component = server.component.as_str();
     let name = format!("{}-{}", owner.platform, server.name);
     let keys =
@@ -135,7 +147,7 @@ fn objects(server: &Server, values: &BTreeMap<String, Vec<u8>>, images: &Images,
             image: server.image.clone(),
             args: Vec::new(),
             env: server.env.clone(),
-            port: Some(server.port),
+            port: Some((port_name, i32::from(port))),
             probes: server.probes.clone(),
             resources: server.resources.clone(),
             config: None,
@@ -151,7 +163,7 @@ fn objects(server: &Server, values: &BTreeMap<String, Vec<u8>>, images: &Images,
         images,
     );
     vec![
-        Manifest::of(&service(owner, &name, component, server.port.1, server.port.0)),
+        Manifest::of(&service(owner, &name, component, i32::from(port), port_name)),
         Manifest::of(&stateful_set(owner, &name, component, server.data.map(|(_, size)| ("data", size)), template)),
     ]
 }

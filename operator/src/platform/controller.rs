@@ -10,6 +10,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, StatefulSet},
         batch::v1::Job,
         core::v1::{ConfigMap, Secret, Service},
+        networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
     jiff::Timestamp,
@@ -69,6 +70,7 @@ pub async fn run(context: Context, namespace: Option<&str>) {
         .owns(scoped::<PartialObjectMeta<Job>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<Service>>(&client, namespace), ours.clone())
+        .owns(scoped::<PartialObjectMeta<NetworkPolicy>>(&client, namespace), ours.clone())
         // Not the autoscaler, which writes down every measurement: the look at a settled platform finds it changed or gone.
         .owns(scoped::<PartialObjectMeta<PodDisruptionBudget>>(&client, namespace), ours)
         .watches(scoped::<WorkerPool>(&client, namespace), all(), |pool| {

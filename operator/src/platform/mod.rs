@@ -6,6 +6,8 @@ mod companions;
 pub mod controller;
 pub mod credentials;
 pub mod dereference;
+mod destinations;
+mod network;
 pub mod observed;
 pub mod plan;
 pub mod settings;

@@ -10,6 +10,7 @@ use super::{
     backing::{bundled_components, manifests, server_name},
     companions::companions,
     credentials::{Generated, Secrets},
+    network,
     observed::{JobState, Observed, Report},
     settings::{Settings, pool_demand},
     validate::{Credentials, Problem, validate},
@@ -19,7 +20,7 @@ use crate::{
     api::WorkerPool,
     budget::{Budget, divide},
     images::Images,
-    leftovers::{Found, around_workloads, leftovers},
+    leftovers::{Found, around_workloads, leftovers, network_policies},
     resources::{Manifest, Owner, secret::secret, worker_pool::default_pool},
 };
 
@@ -110,10 +111,15 @@ pub fn usable(settings: &Settings, secrets: &Secrets, budget: &Budget) -> Result
 /// The plan for `facts` at `now`, which decides only whether a failed set-up is due again.
 pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     let mut plan = wanted(facts, images, now);
-    // Until the workloads are planned nobody knows what should go with them: what there is stays.
-    if plan.stage == Stage::Running {
-        plan.delete = leftovers(&facts.observed.optional, &around_workloads(), &plan.apply);
+    // Until the workloads are planned nobody knows what should go with them: what there is stays. What may be in the way of getting there goes.
+    let mut kinds = Vec::new();
+    if !facts.settings.network_policies {
+        kinds.push(network_policies());
     }
+    if plan.stage == Stage::Running {
+        kinds.extend(around_workloads());
+    }
+    plan.delete = leftovers(&facts.observed.optional, &kinds, &plan.apply);
     plan
 }
 
@@ -125,12 +131,13 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
         stage: Stage::Running,
         set_up: None,
         create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
-        apply: manifests(settings, secrets, images, owner),
+        apply: network::servers(settings, owner),
         scaled: Vec::new(),
         delete_jobs: Vec::new(),
         delete: Vec::new(),
         budget,
     };
+    plan.apply.extend(manifests(settings, secrets, images, owner));
     let credentials = match usable(settings, secrets, &plan.budget) {
         Ok(credentials) => credentials,
         Err(problems) => {
@@ -142,6 +149,7 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     let set_up = set_up(settings, &credentials, &plan.budget, images, owner);
     plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
     plan.set_up = Some(set_up.name.clone());
+    plan.apply.extend(network::set_up(settings, &credentials, owner));
     plan.apply.push(Manifest::of(&set_up.config));
     plan.stage = match observed.jobs.get(&set_up.name) {
         None => {
@@ -170,6 +178,7 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
 /// Adds the API and the default pools.
 fn running(facts: &Facts, credentials: &Credentials, images: &Images, plan: &mut Plan) -> Stage {
     let Facts { settings, owner, observed, .. } = facts;
+    plan.apply.extend(network::workloads(settings, credentials, owner));
     plan.apply.extend(Kind::ALL.iter().map(|kind| Manifest::of(&default_pool(owner, *kind))));
     let connections = match &plan.budget.api {
         Ok(connections) => *connections,

@@ -193,8 +193,7 @@ impl<'a> Reader<'a> {
 
     /// Whether the value, if there is one, holds nothing but such addresses, one a line or separated by commas.
     fn addresses(&self, mount: &SecretMount, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
-        let mut each = text(mount, key).split([',', '\n']).filter(|address| !address.trim().is_empty());
-        each.try_for_each(|address| self.is_address(address, key, schemes, example))
+        each_address(mount, key).try_for_each(|address| self.is_address(address, key, schemes, example))
     }
 
     fn is_address(&self, address: &str, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
@@ -211,8 +210,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The addresses in a value, which are one a line or separated by commas.
+pub fn each_address<'a>(mount: &'a SecretMount, key: &str) -> impl Iterator<Item = &'a str> {
+    text(mount, key).split([',', '\n']).filter(|address| !address.trim().is_empty())
+}
+
 /// The value, as far as it is text.
-fn text<'a>(mount: &'a SecretMount, key: &str) -> &'a str {
+pub fn text<'a>(mount: &'a SecretMount, key: &str) -> &'a str {
     mount.values.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 

@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod horizontal_pod_autoscaler;
 pub mod job;
 pub mod merge;
+pub mod network_policy;
 pub mod pod;
 pub mod pod_disruption_budget;
 pub mod secret;

@@ -123,20 +123,20 @@ pub fn template(pod: &Pod, images: &Images) -> PodTemplateSpec {
     }
 }
 
-/// `base` with a user's overrides. The labels that the pods are selected by stay.
+/// `base` with a user's overrides. The labels `kept` stay, since the pods are selected by them.
 ///
 /// # Errors
 /// When the result is no pod template: says which field is wrong.
 pub fn overridden(
     base: PodTemplateSpec,
     over: Option<&PodTemplate>,
-    selector: &BTreeMap<String, String>,
+    kept: &BTreeMap<String, String>,
 ) -> Result<PodTemplateSpec, String> {
     let Some(over) = over else { return Ok(base) };
     let mut value = serde_json::to_value(base).map_err(|error| error.to_string())?;
     merge(&mut value, &serde_json::Value::Object(over.0.clone()));
     let mut template: PodTemplateSpec = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(selector.clone());
+    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(kept.clone());
     Ok(template)
 }
 

@@ -230,8 +230,9 @@ fn objects(
         images,
     );
     let template = if spec.gpu.is_some() { with_provider_check(template) } else { template };
-    let template = pod::overridden(template, spec.gpu.as_ref().map(scheduling).as_ref(), &selector)?;
-    let template = pod::overridden(template, spec.pod_template.as_ref(), &selector)?;
+    // All of them stay whatever the override says: NetworkPolicies go by the kind.
+    let template = pod::overridden(template, spec.gpu.as_ref().map(scheduling).as_ref(), &labels)?;
+    let template = pod::overridden(template, spec.pod_template.as_ref(), &labels)?;
     let replicas = starting_replicas(pool_replicas(spec), facts.rollout.is_some());
     let mut metadata = owner.meta(name, "worker");
     metadata.labels.get_or_insert_default().extend(labels);
