@@ -60,9 +60,16 @@ fn resource(kind: &str) -> ApiResource {
         "Secret" => ("", "secrets"),
         "Pod" => ("", "pods"),
         "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
+        "NetworkPolicy" => ("networking.k8s.io", "networkpolicies"),
+        "PodDisruptionBudget" => ("policy", "poddisruptionbudgets"),
+        "HorizontalPodAutoscaler" => ("autoscaling", "horizontalpodautoscalers"),
         other => panic!("no resource known for kind {other}"),
     };
-    let version = if group == "switchyard.dev" { "v1alpha1" } else { "v1" };
+    let version = match group {
+        "switchyard.dev" => "v1alpha1",
+        "autoscaling" => "v2",
+        _ => "v1",
+    };
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 

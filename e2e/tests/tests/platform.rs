@@ -21,6 +21,8 @@ const MADE: &[&str] = &[
     "ConfigMap",
     "Secret",
     "PersistentVolumeClaim",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
 ];
 
 #[tokio::test]
@@ -40,6 +42,7 @@ async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
     kubectl_scale_sticks(&namespace).await?;
     a_pool_that_finds_no_gpu_works_and_says_so(&namespace).await?;
     a_settled_platform_is_not_written_to(&namespace).await?;
+    what_is_no_longer_wanted_goes(&namespace).await?;
     deletion_leaves_nothing(&namespace).await?;
     namespace.delete().await
 }
@@ -214,6 +217,35 @@ async fn a_settled_platform_is_not_written_to(namespace: &Namespace) -> Result<(
         |list: Vec<String>| list.into_iter().filter(|o| !o.starts_with("AnalyticsPlatform/")).collect::<Vec<_>>();
     let (before, after) = (but_the_platform(settled), but_the_platform(namespace.made(MADE).await?));
     ensure!(before == after, "a second reconcile wrote:\n{before:#?}\n{after:#?}");
+    Ok(())
+}
+
+/// Network policies and the API's autoscaler come and go with the fields that ask for them.
+async fn what_is_no_longer_wanted_goes(namespace: &Namespace) -> Result<()> {
+    let platform = namespace.get("AnalyticsPlatform", "main").await?;
+    let count = |kind: &'static str| async move { Ok::<_, anyhow::Error>(namespace.made(&[kind]).await?.len()) };
+    ensure!(count("NetworkPolicy").await? > 0, "no network policies");
+    ensure!(count("HorizontalPodAutoscaler").await? == 0, "an autoscaler that nobody asked for");
+    let spec = |changes: Value| {
+        let mut spec = platform["spec"].clone();
+        spec.as_object_mut().expect("a spec").extend(changes.as_object().expect("fields").clone());
+        json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})
+    };
+    let becomes = |policies: bool, autoscalers: usize| async move {
+        patiently(Duration::from_secs(60), "policies and autoscaler are as the spec says", || async {
+            let (found, scalers) = (count("NetworkPolicy").await?, count("HorizontalPodAutoscaler").await?);
+            ensure!((found > 0) == policies && scalers == autoscalers, "{found} policies, {scalers} autoscalers");
+            Ok(())
+        })
+        .await
+    };
+    namespace.apply(spec(json!({"networkPolicies": false, "api": {"scaling": {"min": 1, "max": 2}}}))).await?;
+    becomes(false, 1).await?;
+    namespace.apply(spec(json!({}))).await?;
+    becomes(true, 0).await?;
+    namespace.wait("AnalyticsPlatform", "main", "Ready", "True", Duration::from_secs(60)).await?;
+    let api = namespace.get("Deployment", "main-api").await?;
+    ensure!(api["spec"]["replicas"] == 1, "{}", api["spec"]["replicas"]);
     Ok(())
 }
 
