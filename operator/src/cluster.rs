@@ -87,27 +87,34 @@ where
     Ok(list.items)
 }
 
-/// Every object of these kinds that carries the platform's label and belongs to `owner`.
-pub async fn owned(client: &Client, owner: &Owner, kinds: &[ApiResource]) -> Result<Vec<Found>, Error> {
+/// Every object of these kinds that carries the platform's label and belongs to `owner`, and the kinds that the cluster does not know.
+pub async fn owned(
+    client: &Client,
+    owner: &Owner,
+    kinds: &[ApiResource],
+) -> Result<(Vec<Found>, Vec<ApiResource>), Error> {
     let ours = ListParams::default().labels(&format!("{}={}", names::PLATFORM_LABEL, owner.platform));
     let lists = kinds.iter().map(|kind| {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, kind);
         let ours = &ours;
         async move {
-            let list = api.list_metadata(ours).await;
-            list.map_err(|error| Error::of(format!("cannot list {}", kind.plural), error))
-                .map(|list| (kind, list.items))
+            match api.list_metadata(ours).await {
+                Ok(list) => Ok((kind, Some(list.items))),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok((kind, None)),
+                Err(error) => Err(Error::of(format!("cannot list {}", kind.plural), error)),
+            }
         }
     });
     let lists = futures::future::try_join_all(lists).await?;
-    let found = lists.into_iter().flat_map(|(kind, items)| {
+    let missing = lists.iter().filter(|(_, items)| items.is_none()).map(|(kind, _)| (*kind).clone()).collect();
+    let found = lists.into_iter().filter_map(|(kind, items)| Some((kind, items?))).flat_map(|(kind, items)| {
         items.into_iter().filter(|object| owner.owns(object)).map(|object| Found {
             resource: kind.clone(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
         })
     });
-    Ok(found.collect())
+    Ok((found.collect(), missing))
 }
 
 fn api_of(client: &Client, manifest: &Manifest) -> Api<DynamicObject> {
@@ -197,12 +204,21 @@ fn held_by_another(live: &DynamicObject) -> bool {
 
 /// Sets a Deployment's replicas and nothing else.
 pub async fn set_replicas(client: &Client, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
+    patch_replicas(client, namespace, name, replicas, names::FIELD_MANAGER).await
+}
+
+async fn patch_replicas(client: &Client, namespace: &str, name: &str, replicas: i32, by: &str) -> Result<(), Error> {
     let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(client.clone(), namespace);
-    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PatchParams::default() };
+    let params = PatchParams { field_manager: Some(by.into()), ..PatchParams::default() };
     api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
         .await
         .map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
     Ok(())
+}
+
+/// Sets the replicas of a Deployment that an autoscaler decides on otherwise, and leaves the field to it.
+pub async fn step_replicas(client: &Client, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
+    patch_replicas(client, namespace, name, replicas, REPLICAS_KEEPER).await
 }
 
 /// Deletes a Job with its pods, if it is there.

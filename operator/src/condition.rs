@@ -118,7 +118,7 @@ fn is_wrong(condition: &Condition) -> bool {
 
 /// Reasons that pass by themselves.
 fn is_progress(reason: &str) -> bool {
-    matches!(reason, "Starting" | "SettingUp" | "Progressing" | "WaitingForPlatform" | "NotConfigured")
+    matches!(reason, "Starting" | "SettingUp" | "NotApplied" | "Progressing" | "WaitingForPlatform" | "NotConfigured")
 }
 
 /// An Event's note has at most 1 kB.

@@ -10,7 +10,7 @@ use kube::{
     },
 };
 
-use crate::{cluster::Error, images::Images, metrics::Metrics};
+use crate::{cluster::Error, images::Images, metrics::Metrics, queues::Queues};
 
 /// What the controllers share.
 #[derive(Clone)]
@@ -18,14 +18,15 @@ pub struct Context {
     pub client: Client,
     pub images: Arc<Images>,
     pub metrics: Metrics,
+    pub queues: Queues,
     recorder: Recorder,
 }
 
 impl Context {
     /// A context of the operator's instance `identity`.
-    pub fn new(client: Client, images: Images, metrics: Metrics, identity: &str) -> Self {
+    pub fn new(client: Client, images: Images, metrics: Metrics, queues: Queues, identity: &str) -> Self {
         let reporter = Reporter { controller: "switchyard-operator".into(), instance: Some(identity.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, images: Arc::new(images), metrics }
+        Self { recorder: Recorder::new(client.clone(), reporter), client, images: Arc::new(images), metrics, queues }
     }
 
     /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.

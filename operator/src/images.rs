@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 
-/// Container images that the operator runs, as full references.
+/// What an installation gives to the pods that the operator runs: container images, as full references, and priority classes.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize)]
 pub struct Images {
     /// Image of the API and of the set-up Job.
@@ -32,4 +34,36 @@ pub struct Images {
     /// When images are pulled: Always, IfNotPresent or Never.
     #[arg(long = "image-pull-policy", env = "SWITCHYARD_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     pub pull_policy: String,
+    /// Beginning of the names of PriorityClasses that there are for the lanes, for instance `switchyard` of `switchyard-critical`.
+    #[arg(long = "priority-classes", env = "SWITCHYARD_PRIORITY_CLASSES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_classes: Option<String>,
+}
+
+impl Images {
+    /// The images of this release, as the chart names them when nobody says otherwise.
+    pub fn of_release() -> Self {
+        Self::of_variables(&BTreeMap::new())
+    }
+
+    /// The images that an operator with these environment variables runs; of this release where a variable is missing.
+    pub fn of_variables(variables: &BTreeMap<String, String>) -> Self {
+        let said = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
+        let image = |name: &str| {
+            said(&format!("SWITCHYARD_IMAGE_{}", name.to_uppercase()))
+                .unwrap_or_else(|| format!("switchyard/{name}:{}", env!("CARGO_PKG_VERSION")))
+        };
+        Self {
+            api: image("api"),
+            worker: image("worker"),
+            ai: image("ai"),
+            ai_cuda: said("SWITCHYARD_IMAGE_AI_CUDA"),
+            postgresql: image("postgresql"),
+            rabbitmq: image("rabbitmq"),
+            redis: image("redis"),
+            s3: image("s3"),
+            priority_classes: said("SWITCHYARD_PRIORITY_CLASSES"),
+            pull_policy: said("SWITCHYARD_IMAGE_PULL_POLICY").unwrap_or_else(|| "IfNotPresent".into()),
+        }
+    }
 }

@@ -1,11 +1,14 @@
 //! Objects that a spec asks for and may stop asking for: what there is of them and is no longer wanted. Pure.
 
 use k8s_openapi::api::{
-    autoscaling::v2::HorizontalPodAutoscaler, networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{LimitRange, ResourceQuota},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::api::ApiResource;
 
-use crate::resources::Manifest;
+use crate::resources::{Manifest, http_route};
 
 /// An object that there is, of the owner that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,15 +21,33 @@ pub struct Found {
 
 /// Kinds that go with a platform's workloads.
 pub fn around_workloads() -> Vec<ApiResource> {
-    vec![ApiResource::erase::<HorizontalPodAutoscaler>(&()), disruption_budgets(), network_policies()]
+    let mut kinds =
+        vec![autoscalers(), disruption_budgets(), ApiResource::erase::<Ingress>(&()), http_route::resource()];
+    kinds.extend(in_the_way());
+    kinds
 }
 
-/// The kind that goes with a pool's pods.
+/// Kinds that may stand in the way of everything.
+pub fn in_the_way() -> Vec<ApiResource> {
+    vec![network_policies(), ApiResource::erase::<ResourceQuota>(&()), ApiResource::erase::<LimitRange>(&())]
+}
+
+/// The kind that decides on replicas.
+pub fn autoscalers() -> ApiResource {
+    ApiResource::erase::<HorizontalPodAutoscaler>(&())
+}
+
+/// Kinds that go with a pool's Deployment.
+pub fn around_a_pool() -> Vec<ApiResource> {
+    vec![autoscalers(), disruption_budgets()]
+}
+
+/// The kind that lets drains take one pod after the other.
 pub fn disruption_budgets() -> ApiResource {
     ApiResource::erase::<PodDisruptionBudget>(&())
 }
 
-/// The kind that may stand in the way of everything.
+/// The kind that closes pods to connections.
 pub fn network_policies() -> ApiResource {
     ApiResource::erase::<NetworkPolicy>(&())
 }

@@ -26,6 +26,11 @@ pub const CONFIG_DIGEST: &str = "switchyard.dev/config-digest";
 /// Annotation of a pod template: digest of the values of the Secrets' keys that the pod mounts.
 pub const SECRETS_DIGEST: &str = "switchyard.dev/secrets-digest";
 
+/// The external metric of the pods that a pool should have.
+pub const WANTED_PODS: &str = "switchyard_wanted_pods";
+/// Label of its series with the pool's name.
+pub const WANTED_PODS_POOL: &str = "pool";
+
 /// Labels of an object of `platform`.
 pub fn labels(platform: &str, component: &str) -> BTreeMap<String, String> {
     let mut labels = selector(platform, component);

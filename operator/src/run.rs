@@ -7,11 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
+    external_metrics,
     images::Images,
     leader::Candidate,
     metrics::Metrics,
     ops::{self, Pulse},
-    platform, worker_pool,
+    platform,
+    queues::Queues,
+    wanted::Wanted,
+    worker_pool,
 };
 
 /// Options of `run`.
@@ -34,6 +38,12 @@ pub struct Options {
     /// Where to serve /livez, /readyz and /metrics.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_ADDRESS", default_value = "0.0.0.0:8081")]
     pub operations_address: String,
+    /// Where to serve the external-metrics API, by which the cluster's autoscalers learn how many pods a pool should have; left out, nowhere.
+    #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_ADDRESS", requires = "external_metrics_service")]
+    pub external_metrics_address: Option<String>,
+    /// Service that leads there, in the namespace of the Lease. A Secret of its name keeps the certificate.
+    #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_SERVICE")]
+    pub external_metrics_service: Option<String>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -53,7 +63,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let identity =
         options.identity.clone().unwrap_or_else(|| format!("switchyard-operator-{:08x}", rand::random::<u32>()));
     let (metrics, pulse, shutdown) = (Metrics::default(), Pulse::default(), CancellationToken::new());
-    let context = Context::new(client.clone(), options.images.clone(), metrics.clone(), &identity);
+    let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let queues = Queues::new();
+    let context = Context::new(client.clone(), options.images.clone(), metrics.clone(), queues.clone(), &identity);
 
     let serving = tokio::spawn({
         let (address, metrics, pulse, shutdown) =
@@ -73,16 +85,44 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
     });
 
-    let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    Candidate::new(client, &options.lease_namespace, &options.lease_name, &identity)
+    let autoscalers = autoscalers(&options);
+    if let Some(autoscalers) = autoscalers.clone() {
+        let (wanted, copies) = Wanted::new(&client, namespace, queues);
+        let (client, shutdown) = (client.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let serving = external_metrics::serve(client, wanted, &autoscalers, shutdown.clone());
+            tokio::select! {
+                result = serving => if let Err(error) = result {
+                    tracing::error!(error = format!("{error:#}"), "autoscalers get no metrics");
+                    shutdown.cancel();
+                },
+                () = copies => {}
+            }
+        });
+    }
+    let certificate = || async {
+        match &autoscalers {
+            Some(autoscalers) => external_metrics::keep_certificate(client.clone(), autoscalers).await,
+            None => std::future::pending().await,
+        }
+    };
+    Candidate::new(client.clone(), &options.lease_namespace, &options.lease_name, &identity)
         .lead(&metrics, &pulse, &shutdown, || async {
             let platforms = platform::controller::run(context.clone(), namespace);
             let pools = worker_pool::controller::run(context.clone(), namespace);
-            futures::future::join(platforms, pools).await;
+            futures::future::join3(platforms, pools, certificate()).await;
         })
         .await;
     shutdown.cancel();
     serving.await.context("the operations server failed")?
+}
+
+fn autoscalers(options: &Options) -> Option<external_metrics::Options> {
+    Some(external_metrics::Options {
+        address: options.external_metrics_address.clone().filter(|address| !address.is_empty())?,
+        namespace: options.lease_namespace.clone(),
+        service: options.external_metrics_service.clone()?,
+    })
 }
 
 async fn terminated() {

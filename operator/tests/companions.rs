@@ -69,9 +69,11 @@ fn what_goes_with_workloads_stays_while_they_are_not_planned() {
     assert!(!planned(&facts).delete.is_empty());
     let mut running = facts.clone();
     running.observed.jobs.values_mut().for_each(|job| *job = JobState::Running { trouble: None });
-    assert!(planned(&running).delete.is_empty(), "the set-up has not ended");
+    // But for a quota that nobody asks for any more: it may be what keeps the rest from coming.
+    let goes = |facts: &Facts| planned(facts).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the set-up has not ended");
     facts.secrets.0.insert("db".into(), None);
-    assert!(planned(&facts).delete.is_empty(), "a Secret is missing");
+    assert_eq!(goes(&facts), ["ResourceQuota", "LimitRange"], "a Secret is missing");
 }
 
 #[test]
@@ -99,4 +101,86 @@ fn a_pool_of_a_platform_that_became_a_development_one_gives_up_its_disruption_bu
         worker_pool::plan::plan(&facts, &images()).delete.len()
     };
     assert_eq!((of("development"), of("staging")), (1, 0));
+}
+
+#[test]
+fn callers_from_outside_are_led_to_their_own_calls_and_not_to_the_admin_s() {
+    let way = json!({"ingress": {"host": "analytics.example.com", "className": "nginx", "secretRef": {"name": "tls"},
+        "annotations": {"cert-manager.io/cluster-issuer": "main"}}});
+    let plan = planned(&platform("staging", way));
+    let ingress = &find(&plan.apply, "Ingress/main-api").object;
+    assert_eq!(ingress.metadata.annotations.as_ref().expect("annotations")["cert-manager.io/cluster-issuer"], "main");
+    let spec = &ingress.data["spec"];
+    assert_eq!(spec["tls"], json!([{"hosts": ["analytics.example.com"], "secretName": "tls"}]));
+    let paths = spec["rules"][0]["http"]["paths"].as_array().expect("paths");
+    let said: Vec<_> = paths.iter().map(|p| (p["path"].as_str().unwrap(), p["pathType"].as_str().unwrap())).collect();
+    assert_eq!(said, [("/v1", "Prefix"), ("/openapi.json", "Exact")]);
+    let service = &find(&plan.apply, "Service/main-api").object.data["spec"]["ports"];
+    assert_eq!(paths[0]["backend"]["service"]["port"]["name"], service[0]["name"]);
+    assert_eq!(paths[0]["backend"]["service"]["name"], "main-api");
+    assert!(names(&planned(&platform("staging", json!({}))), "Ingress").is_empty());
+}
+
+#[test]
+fn a_route_waits_for_a_cluster_that_knows_routes_and_holds_nothing_else_up() {
+    let way = json!({"route": {"host": "analytics.example.com", "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}]}});
+    let mut facts = platform("staging", way);
+    let plan = planned(&facts);
+    let spec = &find(&plan.apply, "HTTPRoute/main-api").object.data["spec"];
+    assert_eq!(spec["parentRefs"], json!([{"name": "public", "namespace": "gateways", "sectionName": "https"}]));
+    assert_eq!(spec["rules"][0]["backendRefs"], json!([{"name": "main-api", "port": 80}]));
+
+    let route = find(&plan.apply, "HTTPRoute/main-api").resource.clone();
+    facts.observed.missing = vec![route];
+    let without = planned(&facts);
+    assert_eq!(without.stage, plan.stage);
+    assert_eq!(without.apply.len() + 1, plan.apply.len());
+}
+
+#[test]
+fn a_namespace_of_its_own_is_held_to_what_the_platform_needs_and_a_quarter_more() {
+    let mut spec = own_services();
+    spec["namespaceLimits"] = json!(true);
+    spec["api"] =
+        json!({"replicas": 3, "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}});
+    let mut facts = set_up(fresh(settings("main", spec), &own_secrets()));
+    let gpus = json!({"platformRef": {"name": "main"}, "kind": "ai", "scaling": {"min": 0, "max": 4}, "gpu": {"count": 2},
+        "resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}});
+    facts.pools = vec![pool("main-ai", gpus)];
+    let plan = planned(&facts);
+    let hard = &find(&plan.apply, "ResourceQuota/main-limits").object.data["spec"]["hard"];
+    // Four pods of the API and five of the pool with what a roll-out adds, and two set-up Jobs: 11 pods, 4 + 10 cores and 20 thousandths.
+    assert_eq!(hard["pods"], "14");
+    assert_eq!(hard["requests.cpu"], "17525m");
+    assert_eq!(hard["requests.nvidia.com/gpu"], "10", "GPUs are dear: no more than are needed");
+    assert_eq!(hard["limits.memory"], format!("{}Mi", (4 * 2048 + 5 * 4096 + 2 * 256) * 5 / 4));
+    let first = plan.apply.iter().position(|m| m.resource.kind == "LimitRange").expect("a LimitRange");
+    let pods = plan.apply.iter().position(|m| m.resource.kind == "Deployment").expect("a Deployment");
+    assert!(first < pods, "a pod without requests would be kept out by the quota");
+    assert!(names(&planned(&platform("staging", json!({}))), "ResourceQuota").is_empty());
+}
+
+#[test]
+fn pods_keep_apart_and_have_the_rank_of_their_most_urgent_lane_but_for_development() {
+    let lanes = |lanes: Value| json!({"platformRef": {"name": "main"}, "kind": "cdn", "lanes": lanes});
+    let template = |environment: &str, spec: Value| {
+        let facts = pool_facts(&platform(environment, json!({})), &pool("p", spec));
+        let plan = worker_pool::plan::plan(&facts, &images());
+        find(&plan.apply, "Deployment/p").object.data["spec"]["template"]["spec"].clone()
+    };
+    let production = template("production", lanes(json!(["low", "normal"])));
+    assert_eq!(production["priorityClassName"], "switchyard-normal");
+    let keys: Vec<_> = production["topologySpreadConstraints"]
+        .as_array()
+        .expect("spread")
+        .iter()
+        .map(|c| c["topologyKey"].clone())
+        .collect();
+    assert_eq!(keys, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+    assert_eq!(template("staging", lanes(json!(["critical"])))["priorityClassName"], "switchyard-critical");
+    let development = template("development", lanes(json!(["critical"])));
+    assert_eq!(
+        (&development["priorityClassName"], &development["topologySpreadConstraints"]),
+        (&json!(null), &json!(null))
+    );
 }

@@ -21,6 +21,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* Whether the operator answers the cluster's autoscalers. There is one external-metrics API a cluster, so it takes one that watches all of it. */}}
+{{- define "switchyard.externalMetrics" -}}
+{{- if and .Values.externalMetrics.enabled (eq .Values.watchNamespace "") -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether there are PriorityClasses of ours; they belong to the whole cluster, so an operator of one namespace brings none. */}}
+{{- define "switchyard.priorityClasses" -}}
+{{- if and .Values.priorityClasses.create (eq .Values.watchNamespace "") -}}true{{- end -}}
+{{- end -}}
+
 {{/* What the operator does in the namespaces of platforms, and nothing else. */}}
 {{- define "switchyard.rules" -}}
 - apiGroups: [switchyard.dev]
@@ -56,10 +66,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [""]
+  resources: [resourcequotas, limitranges]
+  verbs: [get, list, create, patch, delete]
 # Reads those that a platform names and creates those that it generates; changes and deletes none.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create]
+{{- if eq .Values.watchNamespace "" }}
+# How many GPUs there are.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+{{- end }}
 # What a set-up Job said at its end, and what keeps pods from starting.
 - apiGroups: [""]
   resources: [pods]

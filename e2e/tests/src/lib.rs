@@ -4,8 +4,10 @@
 
 mod api;
 mod cluster;
+mod connections;
 mod platform;
 
 pub use api::{Answer, ApiClient};
 pub use cluster::{Cluster, Namespace, image, patiently};
+pub use connections::Connections;
 pub use platform::{Platform, profile_source};

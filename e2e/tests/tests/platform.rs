@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Cluster, Connections, Namespace, Platform, patiently, profile_source};
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 const ANALYSIS: Duration = Duration::from_secs(180);
@@ -41,9 +41,12 @@ async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
     a_watcher_sees_every_event_and_can_resume(&client).await?;
     kubectl_scale_sticks(&namespace).await?;
     a_pool_that_finds_no_gpu_works_and_says_so(&namespace).await?;
+    a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(&namespace, &client).await?;
+    connections_stay_within_their_rows_while_everything_moves(&platform, &client).await?;
     a_settled_platform_is_not_written_to(&namespace).await?;
     what_is_no_longer_wanted_goes(&namespace).await?;
     deletion_leaves_nothing(&namespace).await?;
+    the_operator_was_refused_nothing(&namespace).await?;
     namespace.delete().await
 }
 
@@ -157,14 +160,19 @@ async fn watch(client: &ApiClient, job: &str, after: Option<i64>) -> Result<Vec<
     Ok(events)
 }
 
+async fn kubectl_scale(namespace: &Namespace, pool: &str, replicas: i32) -> Result<()> {
+    let kubectl = std::env::var("SWITCHYARD_E2E_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let scaled = tokio::process::Command::new(kubectl)
+        .args(["-n", &namespace.name, "scale", "wp", pool, &format!("--replicas={replicas}")])
+        .output()
+        .await?;
+    ensure!(scaled.status.success(), "{}", String::from_utf8_lossy(&scaled.stderr));
+    Ok(())
+}
+
 async fn kubectl_scale_sticks(namespace: &Namespace) -> Result<()> {
     for replicas in [2, 1] {
-        let kubectl = std::env::var("SWITCHYARD_E2E_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
-        let scaled = tokio::process::Command::new(kubectl)
-            .args(["-n", &namespace.name, "scale", "wp", "main-cdn", &format!("--replicas={replicas}")])
-            .output()
-            .await?;
-        ensure!(scaled.status.success(), "{}", String::from_utf8_lossy(&scaled.stderr));
+        kubectl_scale(namespace, "main-cdn", replicas).await?;
         patiently(Duration::from_secs(90), format!("main-cdn has {replicas}"), || async {
             let pool = namespace.get("WorkerPool", "main-cdn").await?;
             let deployment = namespace.get("Deployment", "main-cdn").await?;
@@ -196,6 +204,136 @@ async fn a_pool_that_finds_no_gpu_works_and_says_so(namespace: &Namespace) -> Re
     let (reason, message) = namespace.wait("WorkerPool", "main-gpu", "Accelerated", "False", limit).await?;
     ensure!(reason == "OnProcessor" && message.contains("1 of 1 pods run on the processor"), "{reason}: {message}");
     namespace.delete_object("WorkerPool", "main-gpu").await
+}
+
+/// Its jobs have nobody else, and its pods no node at first: so they wait for long enough to be seen by the cluster's own autoscaler, which asks through
+/// the API server how many pods there should be.
+async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
+    namespace: &Namespace,
+    client: &ApiClient,
+) -> Result<()> {
+    kubectl_scale(namespace, "main-cdn", 0).await?;
+    let pool = |template: Value| {
+        json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-burst"}, "spec": {
+            "platformRef": {"name": "main"}, "kind": "cdn", "concurrency": 1, "podTemplate": template,
+            "scaling": {"min": 0, "max": 3, "targetBacklog": 1}}})
+    };
+    namespace.apply(pool(json!({"spec": {"nodeSelector": {"e2e": "nowhere"}}}))).await?;
+    let limit = Duration::from_secs(120);
+    let (reason, _) = namespace.wait("WorkerPool", "main-burst", "Ready", "True", limit).await?;
+    ensure!(reason == "ScaledToZero", "{reason}");
+
+    let mut jobs = Vec::new();
+    for name in ["wakes", "grows", "grows-more", "grows-most"] {
+        jobs.push(client.submit(name).await?);
+    }
+    patiently(limit, "the pool grows to its most", || async {
+        let pods = namespace.get("Deployment", "main-burst").await?["spec"]["replicas"].clone();
+        let scaler = namespace.get("HorizontalPodAutoscaler", "main-burst").await?;
+        ensure!(pods == 3, "{pods} pods; {}", scaler["status"]);
+        Ok(())
+    })
+    .await?;
+    let scaler = namespace.get("HorizontalPodAutoscaler", "main-burst").await?;
+    ensure!(
+        scaler["status"]["currentMetrics"][0]["external"]["metric"]["name"] == "switchyard_wanted_pods",
+        "{scaler}"
+    );
+    for job in &jobs {
+        let job = client.get(&format!("/v1/jobs/{job}")).await?.expect(200)?;
+        ensure!(job["state"] != "dead", "{job}");
+    }
+
+    namespace.apply(pool(json!({}))).await?;
+    for job in jobs {
+        let ended = client.ended(&job, ANALYSIS).await?;
+        ensure!(ended["state"] == "completed", "{ended}");
+    }
+    namespace.wait("WorkerPool", "main-burst", "Autoscaling", "True", limit).await?;
+    namespace.delete_object("WorkerPool", "main-burst").await?;
+    kubectl_scale(namespace, "main-cdn", 1).await
+}
+
+/// Pools grow, the API is autoscaled and all pods are made anew, under load: no role ever has more connections than its row, and none is turned away.
+async fn connections_stay_within_their_rows_while_everything_moves(
+    platform: &Platform,
+    client: &ApiClient,
+) -> Result<()> {
+    let namespace = &platform.namespace;
+    let object = namespace.get("AnalyticsPlatform", "main").await?;
+    let rows: Vec<(String, i64)> = object["status"]["connections"]
+        .as_array()
+        .context("rows")?
+        .iter()
+        .map(|row| {
+            (
+                row["role"].as_str().unwrap_or_default().to_owned(),
+                row["size"].as_i64().unwrap_or(0) + row["overflow"].as_i64().unwrap_or(0),
+            )
+        })
+        .collect();
+    let connections = Connections::watch(namespace, &platform.name).await?;
+
+    for pool in ["main-general", "main-cdn", "main-ai"] {
+        kubectl_scale(namespace, pool, 2).await?;
+    }
+    let mut jobs = Vec::new();
+    for at in 0..8 {
+        jobs.push(client.submit(&format!("moves-{at}")).await?);
+    }
+    // Other waits between attempts are another configuration: it is set up again, and every pod is made anew.
+    let mut spec = object["spec"].clone();
+    spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
+    spec["api"] = json!({"scaling": {"min": 2, "max": 3, "targetCpu": 1}});
+    namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
+    patiently(Duration::from_secs(300), "everything is made anew", || async {
+        let (reason, message) =
+            namespace.wait("AnalyticsPlatform", "main", "Reconciling", "False", Duration::from_secs(1)).await?;
+        ensure!(reason == "UpToDate", "{reason}: {message}");
+        let api = namespace.get("Deployment", "main-api").await?;
+        ensure!(api["status"]["readyReplicas"].as_i64() >= Some(2), "{}", api["status"]);
+        Ok(())
+    })
+    .await?;
+    for job in jobs {
+        let ended = client.ended(&job, ANALYSIS).await?;
+        ensure!(ended["state"] == "completed", "{ended}");
+    }
+    let most = connections.most().await?;
+    for (role, row) in &rows {
+        let held = most.get(role).copied().unwrap_or(0);
+        println!("{role}: {held} connections at most, of {row}");
+        ensure!(held <= *row, "{role} had {held} connections of {row}");
+    }
+    ensure!(most.values().any(|held| *held > 0), "nobody was connected: {most:?}");
+    ensure!(
+        !connections.log(namespace, &platform.name).await?.contains("too many connections"),
+        "somebody was turned away"
+    );
+
+    for pool in ["main-general", "main-cdn", "main-ai"] {
+        kubectl_scale(namespace, pool, 1).await?;
+    }
+    let mut spec = object["spec"].clone();
+    spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
+    namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
+    Ok(())
+}
+
+/// Its rights are enough for all that it did.
+async fn the_operator_was_refused_nothing(namespace: &Namespace) -> Result<()> {
+    use k8s_openapi::api::core::v1::Pod;
+    let pods = kube::Api::<Pod>::namespaced(namespace.cluster.client.clone(), "switchyard-system");
+    let list =
+        pods.list(&kube::api::ListParams::default().labels("app.kubernetes.io/name=switchyard-operator")).await?;
+    ensure!(!list.items.is_empty(), "no operator");
+    for pod in list {
+        let log = pods.logs(pod.metadata.name.as_deref().unwrap_or_default(), &Default::default()).await?;
+        let refused: Vec<&str> =
+            log.lines().filter(|line| line.contains("orbidden") && !line.contains("being terminated")).collect();
+        ensure!(refused.is_empty(), "{refused:#?}");
+    }
+    Ok(())
 }
 
 async fn a_settled_platform_is_not_written_to(namespace: &Namespace) -> Result<()> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -72,6 +74,10 @@ pub struct AnalyticsPlatformSpec {
     /// Whether NetworkPolicies close the platform's pods to all connections but those that they need. Left out: true. Policies of your own may open more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policies: Option<bool>,
+    /// Whether the namespace is the platform's own, so that a ResourceQuota and a LimitRange hold it to what the platform needs at its most and a
+    /// quarter more. Left out: false, since a quota holds everybody in the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_limits: Option<bool>,
     /// While true the operator changes nothing of this platform and its pools; they go on running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
@@ -200,6 +206,64 @@ pub struct Api {
     /// Overrides for the pods' template; the container is named `api`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
+    /// An Ingress that leads callers from outside to the API. The admin's calls stay inside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressOptions>,
+    /// An HTTPRoute of the Gateway API that does the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteOptions>,
+}
+
+/// An Ingress in front of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressOptions {
+    /// The host name that callers use.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("host must be a name such as analytics.example.com: a-z, 0-9, '-' and '.'"))]
+    pub host: String,
+    /// The class of the Ingress. Left out: the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+    /// A Secret of type kubernetes.io/tls for the host. Left out: whatever the Ingress controller does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Annotations, for instance `cert-manager.io/cluster-issuer`, or longer time-outs for the calls that wait for events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// An HTTPRoute in front of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteOptions {
+    /// The host name that callers use. TLS is the Gateway's.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("host must be a name such as analytics.example.com: a-z, 0-9, '-' and '.'"))]
+    pub host: String,
+    /// The Gateways that take it in.
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub parent_refs: Vec<ParentRef>,
+}
+
+/// A Gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace. Left out: the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The listener of it. Left out: every one that takes the route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
 }
 
 /// Bounds of an API whose size follows the load.
@@ -328,7 +392,7 @@ pub struct AnalyticsPlatformStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
     pub connections: Vec<ConnectionRow>,
-    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Reconciling`, `Stalled`.
+    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Reconciling`, `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

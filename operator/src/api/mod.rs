@@ -8,8 +8,8 @@ mod worker_pool;
 
 pub use analytics_platform::{
     AnalyticsPlatform, AnalyticsPlatformSpec, AnalyticsPlatformStatus, Api, ApiScaling, Broker, Cache, ConnectionRow,
-    DatabaseSource, Environment, LaneOverride, LaneOverrides, ObjectStoreSource, ProfileSourceSpec, RetrySpec,
-    SetUpStatus, TierOverride, TierOverrides,
+    DatabaseSource, Environment, IngressOptions, LaneOverride, LaneOverrides, ObjectStoreSource, ParentRef,
+    ProfileSourceSpec, RetrySpec, RouteOptions, SetUpStatus, TierOverride, TierOverrides,
 };
 pub use duration::Seconds;
 pub use shared::{Connections, PodTemplate, Resources, SecretRef};

@@ -8,6 +8,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    api::Resources,
     images::Images,
     names,
     preset::bundled,
@@ -28,7 +29,7 @@ struct Server {
     env: BTreeMap<&'static str, Env>,
     keys: &'static [&'static str],
     probes: Probes,
-    resources: crate::api::Resources,
+    resources: Resources,
     /// Path and size of its volume.
     data: Option<(&'static str, &'static str)>,
 }
@@ -91,7 +92,7 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             env: BTreeMap::from([("POSTGRES_MAX_CONNECTIONS", Env::Value(settings.max_connections.to_string()))]),
             keys: &["password"],
             probes: Probes::Command(&["pg_isready", "--quiet", "--host=127.0.0.1"]),
-            resources: bundled::postgresql(),
+            resources: bundled_resources(component),
             data: Some(("/var/lib/postgresql/data", "1Gi")),
         },
         Component::Broker => Server {
@@ -101,7 +102,7 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             env: BTreeMap::new(),
             keys: &["username", "password"],
             probes: Probes::Tcp,
-            resources: bundled::rabbitmq(),
+            resources: bundled_resources(component),
             data: Some(("/var/lib/rabbitmq", "1Gi")),
         },
         Component::Cache => Server {
@@ -111,7 +112,7 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             env: BTreeMap::new(),
             keys: &["password"],
             probes: Probes::Command(&["/usr/local/bin/ping"]),
-            resources: bundled::redis(),
+            resources: bundled_resources(component),
             data: None,
         },
         Component::ObjectStore => Server {
@@ -121,11 +122,22 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
             env: BTreeMap::new(),
             keys: &["access-key", "secret-key"],
             probes: Probes::Http("/health"),
-            resources: bundled::s3(),
+            resources: bundled_resources(component),
             data: Some(("/data", "1Gi")),
         },
         Component::ProfileSource | Component::Api => return None,
     })
+}
+
+/// What the container of a bundled service asks for.
+pub fn bundled_resources(component: Component) -> Resources {
+    match component {
+        Component::Database => bundled::postgresql(),
+        Component::Broker => bundled::rabbitmq(),
+        Component::Cache => bundled::redis(),
+        Component::ObjectStore => bundled::s3(),
+        Component::ProfileSource | Component::Api => Resources::default(),
+    }
 }
 
 fn objects(
@@ -159,11 +171,13 @@ fn objects(
             data: server.data.map(|(path, _)| ("data", path)),
             grace_seconds: 20,
             restart: None,
+            spread: false,
+            priority: None,
         },
         images,
     );
     vec![
-        Manifest::of(&service(owner, &name, component, i32::from(port), port_name)),
+        Manifest::of(&service(owner, &name, component, &[(i32::from(port), port_name)])),
         Manifest::of(&stateful_set(owner, &name, component, server.data.map(|(_, size)| ("data", size)), template)),
     ]
 }

@@ -144,10 +144,9 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
 
     context.metrics.reconciled(KIND, begun.elapsed());
     controlled.failures.forget(&facts.settings.namespace, &facts.settings.name);
-    let settled = status
-        .conditions
-        .iter()
-        .all(|c| !matches!((c.type_.as_str(), c.status.as_str()), ("Ready", "False") | ("Reconciling", "True")));
+    let settled = status.conditions.iter().all(|c| {
+        !matches!((c.type_.as_str(), c.status.as_str()), ("Ready" | "Exposed", "False") | ("Reconciling", "True"))
+    });
     Ok(Action::requeue(next_look(&plan, settled, Timestamp::now())))
 }
 

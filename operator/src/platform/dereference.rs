@@ -77,7 +77,8 @@ pub async fn facts(client: &Client, platform: &AnalyticsPlatform) -> Result<Fact
     // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| owner.owns(job)).collect();
     let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owner.owns(set)).collect();
-    let observed = Observed { optional, ..observed(&jobs, &sets, &deployments, &pods) };
+    let (optional, missing) = optional;
+    let observed = Observed { optional, missing, ..observed(&jobs, &sets, &deployments, &pods) };
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }
 

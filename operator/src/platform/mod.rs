@@ -1,12 +1,13 @@
 //! The controller of `AnalyticsPlatform`: dereference -> validate -> plan -> apply -> status, a file for each step.
 
 pub mod apply;
-mod backing;
+pub mod backing;
 mod companions;
 pub mod controller;
 pub mod credentials;
 pub mod dereference;
 mod destinations;
+mod namespace_limits;
 mod network;
 pub mod observed;
 pub mod plan;

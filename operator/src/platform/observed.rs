@@ -11,6 +11,8 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+use kube::api::ApiResource;
+
 use super::Component;
 use crate::{
     leftovers::Found,
@@ -30,6 +32,8 @@ pub struct Observed {
     pub pools: BTreeMap<String, Rollout>,
     /// Objects of its own that may no longer be wanted.
     pub optional: Vec<Found>,
+    /// Kinds that the cluster does not know, of those that it need not know.
+    pub missing: Vec<ApiResource>,
 }
 
 /// How a set-up Job is doing.

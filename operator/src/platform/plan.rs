@@ -10,6 +10,7 @@ use super::{
     backing::{bundled_components, manifests, server_name},
     companions::companions,
     credentials::{Generated, Secrets},
+    namespace_limits::namespace_limits,
     network,
     observed::{JobState, Observed, Report},
     settings::{Settings, pool_demand},
@@ -20,7 +21,7 @@ use crate::{
     api::WorkerPool,
     budget::{Budget, divide},
     images::Images,
-    leftovers::{Found, around_workloads, leftovers, network_policies},
+    leftovers::{Found, around_workloads, in_the_way, leftovers, network_policies},
     resources::{Manifest, Owner, secret::secret, worker_pool::default_pool},
 };
 
@@ -116,6 +117,9 @@ pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     if !facts.settings.network_policies {
         kinds.push(network_policies());
     }
+    if !facts.settings.namespace_limits {
+        kinds.extend(in_the_way().into_iter().filter(|kind| *kind != network_policies()));
+    }
     if plan.stage == Stage::Running {
         kinds.extend(around_workloads());
     }
@@ -131,12 +135,13 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
         stage: Stage::Running,
         set_up: None,
         create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
-        apply: network::servers(settings, owner),
+        apply: namespace_limits(settings, pools, owner),
         scaled: Vec::new(),
         delete_jobs: Vec::new(),
         delete: Vec::new(),
         budget,
     };
+    plan.apply.extend(network::servers(settings, owner));
     plan.apply.extend(manifests(settings, secrets, images, owner));
     let credentials = match usable(settings, secrets, &plan.budget) {
         Ok(credentials) => credentials,
@@ -190,7 +195,7 @@ fn running(facts: &Facts, credentials: &Credentials, images: &Images, plan: &mut
                 plan.scaled.extend(api.deployment.metadata.name.clone());
             }
             plan.apply.extend([Manifest::of(&api.config), Manifest::of(&api.service), Manifest::of(&api.deployment)]);
-            plan.apply.extend(companions(settings, owner));
+            plan.apply.extend(companions(settings, owner, &observed.missing));
             Stage::Running
         }
         Err(problem) => Stage::Refused(vec![problem]),

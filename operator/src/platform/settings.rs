@@ -4,8 +4,8 @@ use switchyard_contract::{Analysis, Kind, LaneLimits, Lanes, Pooler, Retry, Role
 
 use crate::{
     api::{
-        AnalyticsPlatformSpec, Connections, Environment, LaneOverride, ObjectStoreSource, PodTemplate, Resources,
-        TierOverride, WorkerPoolSpec,
+        AnalyticsPlatformSpec, Connections, Environment, IngressOptions, LaneOverride, ObjectStoreSource, PodTemplate,
+        Resources, RouteOptions, TierOverride, WorkerPoolSpec,
     },
     budget::{ApiDemand, DEFAULT_MAX, PoolDemand, Share},
     preset,
@@ -75,6 +75,7 @@ pub struct Settings {
     pub environment: Environment,
     pub paused: bool,
     pub network_policies: bool,
+    pub namespace_limits: bool,
     pub database: Source<String>,
     pub broker: Source<String>,
     pub cache: Source<String>,
@@ -91,6 +92,8 @@ pub struct Settings {
     pub api_share: Share,
     pub api_resources: Resources,
     pub api_pod_template: Option<PodTemplate>,
+    pub ingress: Option<IngressOptions>,
+    pub route: Option<RouteOptions>,
 }
 
 impl Settings {
@@ -107,6 +110,7 @@ impl Settings {
             name: name.to_owned(),
             environment,
             paused: spec.paused.unwrap_or(false),
+            namespace_limits: spec.namespace_limits.unwrap_or(false),
             network_policies: spec.network_policies.unwrap_or(true),
             database: named(database.secret_ref.as_ref().map(|secret| &secret.name)),
             broker: named(spec.broker.as_ref().map(|broker| &broker.secret_ref.name)),
@@ -139,6 +143,8 @@ impl Settings {
             api_share: share(Share::default_of(Role::Api, max_connections), api.connections.as_ref()),
             api_resources: preset::api_resources(environment).overridden_by(api.resources.as_ref()),
             api_pod_template: api.pod_template,
+            ingress: api.ingress,
+            route: api.route,
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{AnalyticsPlatformStatus, ConnectionRow, SetUpStatus},
     condition::{Statement, Truth, conditions, find, state},
+    resources::http_route,
 };
 
 /// The status of a platform. `refused` is what the API server would not take while the plan was applied.
@@ -27,7 +28,9 @@ pub fn status(
     let look = Look { previous: &previous.conditions, facts, plan, refused };
     let mut statements = vec![look.ready()];
     statements.extend(Component::BACKING.map(|component| look.backing(component)));
-    statements.extend([look.profile_source(), look.budget(), look.reconciling(), look.stalled()]);
+    statements.extend([look.profile_source(), look.budget()]);
+    statements.extend(look.exposed());
+    statements.extend([look.reconciling(), look.stalled()]);
     let settings = &facts.settings;
     AnalyticsPlatformStatus {
         observed_generation: generation,
@@ -269,6 +272,27 @@ impl Look<'_> {
             Ok(words) => state(kind, true, "Fits", sentence(words)),
             Err(refusal) => state(kind, false, "Exceeded", sentence(&refusal.to_string())),
         }
+    }
+
+    /// Whether callers from outside are led to the API; nothing where nobody asked for that.
+    fn exposed(&self) -> Option<Statement> {
+        let (settings, kind) = (&self.facts.settings, "Exposed");
+        if settings.route.is_some() && self.facts.observed.missing.contains(&http_route::resource()) {
+            let words = "The cluster knows no HTTPRoute of gateway.networking.k8s.io/v1: install the Gateway API, or use spec.api.ingress.";
+            return Some(state(kind, false, "GatewayApiMissing", words));
+        }
+        let ingress = settings.ingress.iter().map(|ingress| format!("Ingress {}", ingress.host));
+        let ways: Vec<String> =
+            ingress.chain(settings.route.iter().map(|route| format!("HTTPRoute {}", route.host))).collect();
+        if ways.is_empty() {
+            return None;
+        }
+        Some(match self.plan.stage {
+            Stage::Running => {
+                state(kind, true, "Applied", sentence(&format!("led to the API by {}", ways.join(" and "))))
+            }
+            _ => state(kind, Truth::Unknown, "NotApplied", "It follows the set-up."),
+        })
     }
 
     fn reconciling(&self) -> Statement {

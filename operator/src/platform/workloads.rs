@@ -8,8 +8,8 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service},
 };
 use switchyard_contract::{
-    API_PORT, Config, ConnectionPool, Database, ObjectStore, Platform, ProfileSource, Role, RoleGrant, SourceLimits,
-    Workload,
+    API_PORT, Config, ConnectionPool, Database, Lane, OPERATIONS_PORT, ObjectStore, Platform, ProfileSource, Role,
+    RoleGrant, SourceLimits, Workload,
 };
 
 use super::{
@@ -32,6 +32,10 @@ use crate::{
 
 /// Bucket of the bundled object store.
 const BUNDLED_BUCKET: &str = "switchyard";
+/// Name of the API's port in its pods and its Service.
+pub const API_PORT_NAME: &str = "http";
+/// Number of that port in the Service.
+pub const API_SERVICE_PORT: i32 = 80;
 /// Component label of the set-up Job and its pod.
 pub const SET_UP: &str = "set-up";
 
@@ -131,6 +135,8 @@ pub fn set_up(
             data: None,
             grace_seconds: 5,
             restart: Some("Never"),
+            spread: false,
+            priority: None,
         },
         images,
     );
@@ -170,7 +176,7 @@ pub fn api(
             image: images.api.clone(),
             args: vec!["serve".into()],
             env: BTreeMap::new(),
-            port: Some(("http", i32::from(API_PORT))),
+            port: Some((API_PORT_NAME, i32::from(API_PORT))),
             probes: Probes::Workload,
             resources: settings.api_resources.clone(),
             config: Some((name.clone(), names::digest([document(&config).as_bytes()]))),
@@ -184,6 +190,8 @@ pub fn api(
             data: None,
             grace_seconds: preset::grace_seconds(settings.environment, 15),
             restart: None,
+            spread: preset::is_redundant(settings.environment),
+            priority: priority(settings, images, Lane::Critical),
         },
         images,
     );
@@ -197,9 +205,20 @@ pub fn api(
     Ok(ApiObjects {
         config: config_map(owner, &name, "api", &config),
         deployment: deployment(owner.meta(&name, "api"), selector, replicas, template),
-        service: service(owner, &name, "api", 80, "http"),
+        service: service(
+            owner,
+            &name,
+            "api",
+            &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), pod::OPERATIONS)],
+        ),
         scaled: matches!(settings.api_replicas, Replicas::Scaled { .. }),
     })
+}
+
+/// The PriorityClass of pods whose most urgent work is of `lane`, where the installation has some. In development everything is of one rank.
+pub fn priority(settings: &Settings, images: &Images, lane: Lane) -> Option<String> {
+    let classes = images.priority_classes.as_ref().filter(|_| preset::is_redundant(settings.environment))?;
+    Some(format!("{classes}-{lane}"))
 }
 
 /// What to apply as `replicas`: nothing, once something else scales a Deployment that exists.

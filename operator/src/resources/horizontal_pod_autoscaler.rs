@@ -1,17 +1,47 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::autoscaling::v2::{
-        ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules,
-        HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricSpec,
-        MetricTarget,
+        ContainerResourceMetricSource, CrossVersionObjectReference, ExternalMetricSource, HPAScalingPolicy,
+        HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec,
+        MetricIdentifier, MetricSpec, MetricTarget,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+    },
 };
+
+use crate::{capacity::hpa, names};
 
 /// Use that the number of pods aims at, in percent of what the container requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Targets {
     pub cpu: i32,
     pub memory: i32,
+}
+
+/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::WANTED_PODS`] says, between `min` and `max`.
+pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32)) -> HorizontalPodAutoscaler {
+    let wanted = MetricSpec {
+        type_: "External".into(),
+        external: Some(ExternalMetricSource {
+            metric: MetricIdentifier {
+                name: names::WANTED_PODS.into(),
+                selector: Some(LabelSelector {
+                    match_labels: Some(BTreeMap::from([(names::WANTED_PODS_POOL.to_owned(), pool.to_owned())])),
+                    match_expressions: None,
+                }),
+            },
+            target: MetricTarget {
+                type_: "AverageValue".into(),
+                average_value: Some(Quantity(hpa::AVERAGE_VALUE.into())),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    };
+    autoscaler(metadata, (min, max), vec![wanted], hpa::behavior())
 }
 
 /// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` between `min` and `max` pods. Other containers,
@@ -35,6 +65,25 @@ pub fn horizontal_pod_autoscaler(
         }),
         ..MetricSpec::default()
     };
+    // Up at once, as Kubernetes does by default; down a pod a minute, and not before five minutes have asked for fewer throughout.
+    let behavior = HorizontalPodAutoscalerBehavior {
+        scale_down: Some(HPAScalingRules {
+            stabilization_window_seconds: Some(300),
+            select_policy: Some("Max".into()),
+            policies: Some(vec![HPAScalingPolicy { type_: "Pods".into(), value: 1, period_seconds: 60 }]),
+            tolerance: None,
+        }),
+        scale_up: None,
+    };
+    autoscaler(metadata, (min, max), vec![metric("cpu", targets.cpu), metric("memory", targets.memory)], behavior)
+}
+
+fn autoscaler(
+    metadata: ObjectMeta,
+    (min, max): (i32, i32),
+    metrics: Vec<MetricSpec>,
+    behavior: HorizontalPodAutoscalerBehavior,
+) -> HorizontalPodAutoscaler {
     HorizontalPodAutoscaler {
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
@@ -44,17 +93,8 @@ pub fn horizontal_pod_autoscaler(
             },
             min_replicas: Some(min),
             max_replicas: max,
-            metrics: Some(vec![metric("cpu", targets.cpu), metric("memory", targets.memory)]),
-            // Up at once, as Kubernetes does by default; down a pod a minute, and not before five minutes have asked for fewer throughout.
-            behavior: Some(HorizontalPodAutoscalerBehavior {
-                scale_down: Some(HPAScalingRules {
-                    stabilization_window_seconds: Some(300),
-                    select_policy: Some("Max".into()),
-                    policies: Some(vec![HPAScalingPolicy { type_: "Pods".into(), value: 1, period_seconds: 60 }]),
-                    tolerance: None,
-                }),
-                scale_up: None,
-            }),
+            metrics: Some(metrics),
+            behavior: Some(behavior),
         }),
         metadata,
         status: None,

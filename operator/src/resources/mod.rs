@@ -3,11 +3,15 @@
 pub mod config_map;
 pub mod deployment;
 pub mod horizontal_pod_autoscaler;
+pub mod http_route;
+pub mod ingress;
 pub mod job;
+pub mod limit_range;
 pub mod merge;
 pub mod network_policy;
 pub mod pod;
 pub mod pod_disruption_budget;
+pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod stateful_set;

@@ -7,9 +7,13 @@ use k8s_openapi::{
         Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
         ExecAction, HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
         ProjectedVolumeSource, ResourceFieldSelector, SeccompProfile, SecretProjection, SecurityContext,
-        TCPSocketAction, Volume, VolumeMount, VolumeProjection,
+        TCPSocketAction, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
 };
 use switchyard_contract::{OPERATIONS_PORT, files};
 
@@ -22,6 +26,9 @@ use crate::{
 
 /// The volume that every container may write to, mounted at `/tmp`.
 pub const SCRATCH: &str = "tmp";
+
+/// Name of the port for probes and metrics.
+pub const OPERATIONS: &str = "operations";
 
 /// User and group of every container.
 const NONROOT: i64 = 65532;
@@ -83,6 +90,10 @@ pub struct Pod {
     pub data: Option<(&'static str, &'static str)>,
     pub grace_seconds: i64,
     pub restart: Option<&'static str>,
+    /// Whether its pods keep apart from each other, on nodes and in zones of their own as far as there are some.
+    pub spread: bool,
+    /// Name of its PriorityClass.
+    pub priority: Option<String>,
 }
 
 /// The pod template of `pod`, without a user's overrides.
@@ -106,6 +117,7 @@ pub fn template(pod: &Pod, images: &Images) -> PodTemplateSpec {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             containers: vec![container(pod, images)],
+            priority_class_name: pod.priority.clone(),
             restart_policy: pod.restart.map(str::to_owned),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
@@ -117,9 +129,26 @@ pub fn template(pod: &Pod, images: &Images) -> PodTemplateSpec {
                 ..PodSecurityContext::default()
             }),
             termination_grace_period_seconds: Some(pod.grace_seconds),
+            topology_spread_constraints: pod.spread.then(|| SPREAD_OVER.map(|key| spread(key, &pod.selector)).to_vec()),
             volumes: Some(volumes(pod)),
             ..PodSpec::default()
         }),
+    }
+}
+
+/// What pods are spread over.
+const SPREAD_OVER: [&str; 2] = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"];
+
+/// As evenly as can be; a pod that finds no better place runs where there is one.
+fn spread(key: &str, selector: &BTreeMap<String, String>) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.into(),
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(LabelSelector { match_labels: Some(selector.clone()), match_expressions: None }),
+        // Pods of an older template are on their way out, and do not count.
+        match_label_keys: Some(vec!["pod-template-hash".into()]),
+        ..TopologySpreadConstraint::default()
     }
 }
 
@@ -153,7 +182,7 @@ fn container(pod: &Pod, images: &Images) -> Container {
     let workload = pod.probes == Probes::Workload;
     let mut ports: Vec<ContainerPort> = pod.port.iter().map(|(name, number)| container_port(name, *number)).collect();
     if workload {
-        ports.push(container_port("operations", i32::from(OPERATIONS_PORT)));
+        ports.push(container_port(OPERATIONS, i32::from(OPERATIONS_PORT)));
     }
     Container {
         name: pod.container.into(),
@@ -226,7 +255,7 @@ fn container_port(name: &str, number: i32) -> ContainerPort {
 
 fn check(pod: &Pod, path: &str) -> Probe {
     let port = |name: &str| IntOrString::String(name.to_owned());
-    let own = pod.port.map_or("operations", |(name, _)| name);
+    let own = pod.port.map_or(OPERATIONS, |(name, _)| name);
     let http = |path: &str, at: &str| HTTPGetAction {
         path: Some(path.to_owned()),
         port: port(at),
@@ -235,7 +264,7 @@ fn check(pod: &Pod, path: &str) -> Probe {
     };
     match pod.probes {
         Probes::None => Probe::default(),
-        Probes::Workload => Probe { http_get: Some(http(path, "operations")), ..Probe::default() },
+        Probes::Workload => Probe { http_get: Some(http(path, OPERATIONS)), ..Probe::default() },
         Probes::Http(path) => Probe { http_get: Some(http(path, own)), ..Probe::default() },
         Probes::Tcp => Probe { tcp_socket: Some(TCPSocketAction { port: port(own), host: None }), ..Probe::default() },
         Probes::Command(command) => Probe {

@@ -6,19 +6,20 @@ use k8s_openapi::{
 use super::Owner;
 use crate::names;
 
-/// A Service in front of the pods of `component`: `port` leads to the pods' port of the name `target`.
-pub fn service(owner: &Owner, name: &str, component: &str, port: i32, target: &str) -> Service {
+/// A Service in front of the pods of `component`: each of `ports` is a number of its own, and the name of the pods' port that it leads to.
+pub fn service(owner: &Owner, name: &str, component: &str, ports: &[(i32, &str)]) -> Service {
+    let port = |(number, target): &(i32, &str)| ServicePort {
+        name: Some((*target).to_owned()),
+        port: *number,
+        protocol: Some("TCP".into()),
+        target_port: Some(IntOrString::String((*target).to_owned())),
+        ..ServicePort::default()
+    };
     Service {
         metadata: owner.meta(name, component),
         spec: Some(ServiceSpec {
             selector: Some(names::selector(&owner.platform, component)),
-            ports: Some(vec![ServicePort {
-                name: Some(target.to_owned()),
-                port,
-                protocol: Some("TCP".into()),
-                target_port: Some(IntOrString::String(target.to_owned())),
-                ..ServicePort::default()
-            }]),
+            ports: Some(ports.iter().map(port).collect()),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -44,6 +44,9 @@ const SETTLED: Duration = Duration::from_secs(300);
 /// One on its way is looked at this often: pods tell their troubles to nobody's watch.
 const UNDER_WAY: Duration = Duration::from_secs(10);
 
+/// One without pods is looked at this often: the first job waits for it.
+const AT_ZERO: Duration = Duration::from_secs(5);
+
 struct Controlled {
     context: Context,
     failures: Failures,
@@ -85,7 +88,7 @@ async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result
         return Ok(Action::await_change());
     }
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.client, &pool).await?;
+    let facts = facts(&context.client, &context.queues, &pool).await?;
     let plan = plan(&facts, &context.images);
     let refused = apply(context, &facts, &plan).await?;
 
@@ -100,7 +103,7 @@ async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result
     context.metrics.reconciled(KIND, begun.elapsed());
     controlled.failures.forget(&facts.owner.namespace, &pool.name_any());
     let ready = condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
-    Ok(Action::requeue(if ready { SETTLED } else { UNDER_WAY }))
+    Ok(Action::requeue(next_look(&facts, ready)))
 }
 
 /// Applies the plan; answers with what the API server would not take.
@@ -128,7 +131,20 @@ async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(
     if let Some(replicas) = plan.only_replicas {
         sort(cluster::set_replicas(client, &facts.owner.namespace, &facts.pool.name_any(), replicas).await)?;
     }
+    if let Some(replicas) = plan.step {
+        sort(cluster::step_replicas(client, &facts.owner.namespace, &facts.pool.name_any(), replicas).await)?;
+    }
     Ok(refused)
+}
+
+/// When to look again, if nothing happens before.
+fn next_look(facts: &Facts, ready: bool) -> Duration {
+    let Some(scaling) = &facts.pool.spec.scaling else { return if ready { SETTLED } else { UNDER_WAY } };
+    match facts.rollout.as_ref().map(|rollout| rollout.desired) {
+        Some(0) => AT_ZERO,
+        _ if scaling.min == 0 || !ready => UNDER_WAY,
+        _ => SETTLED,
+    }
 }
 
 fn after_error(pool: Arc<WorkerPool>, error: &Error, controlled: Arc<Controlled>) -> Action {

@@ -1,26 +1,30 @@
 //! Reads everything that a pool's plan follows from.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 use kube::{Client, ResourceExt};
 
 use super::{
+    gpu_room,
     plan::{Facts, Platform},
     provider::Provider,
+    scaling::Load,
 };
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
+    api::{AnalyticsPlatform, Scaling, WorkerPool},
     cluster::{Error, get, list, owned},
-    leftovers::disruption_budgets,
+    leftovers::{Found, around_a_pool, autoscalers},
     names::POOL_LABEL,
     platform::{dereference::references, observed::Rollout},
+    queues::Queues,
     resources::Owner,
+    wanted,
 };
 
 /// Everything that the plan of `pool` follows from.
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
+pub async fn facts(client: &Client, queues: &Queues, pool: &WorkerPool) -> Result<Facts, Error> {
     let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
     let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
     let namespace = &owner.namespace;
@@ -50,6 +54,38 @@ pub async fn facts(client: &Client, pool: &WorkerPool) -> Result<Facts, Error> {
             (Some(Rollout::of_deployment(&deployment, &ours)), provider)
         }
     };
-    let optional = owned(client, &owner, &[disruption_budgets()]).await?;
-    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional })
+    let (optional, _) = owned(client, &owner, &around_a_pool()).await?;
+    let load = match (&pool.spec.scaling, &platform) {
+        (Some(scaling), Some(platform)) => {
+            load(client, queues, pool, scaling, platform, rollout.as_ref(), &optional).await?
+        }
+        _ => Load::default(),
+    };
+    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, load })
+}
+
+async fn load(
+    client: &Client,
+    queues: &Queues,
+    pool: &WorkerPool,
+    scaling: &Scaling,
+    platform: &Platform,
+    rollout: Option<&Rollout>,
+    optional: &[Found],
+) -> Result<Load, Error> {
+    let (namespace, name) = (&platform.settings.namespace, pool.name_any());
+    let is_there = optional.iter().any(|found| found.resource == autoscalers() && found.name == name);
+    let autoscaler = if is_there { get::<HorizontalPodAutoscaler>(client, namespace, &name).await? } else { None };
+    // Only the operator takes the steps between none and one.
+    let wanted = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
+        let wanted = wanted::of_platform(queues, &platform.settings, platform.pools.iter()).await;
+        Some(match (queues.of(namespace, &platform.settings.name).await, wanted) {
+            (Ok(facts), Ok(mut wanted)) => Ok((facts, wanted.remove(&name))),
+            (Err(words), _) | (_, Err(words)) => Err(words),
+        })
+    } else {
+        None
+    };
+    let room = gpu_room::room(client, pool, scaling, namespace).await?;
+    Ok(Load { wanted, autoscaler: autoscaler.map(Load::conditions_of), room })
 }

@@ -2,6 +2,8 @@
 
 pub mod controller;
 pub mod dereference;
+mod gpu_room;
 pub mod plan;
 pub mod provider;
+pub mod scaling;
 pub mod status;

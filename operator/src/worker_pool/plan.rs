@@ -12,7 +12,7 @@ use crate::{
     api::{Gpu, PodTemplate, Resources, WorkerPool, WorkerPoolSpec},
     budget::Refusal,
     images::Images,
-    leftovers::{Found, disruption_budgets, leftovers},
+    leftovers::{Found, around_a_pool, leftovers},
     names,
     platform::{
         credentials::Secrets,
@@ -20,7 +20,7 @@ use crate::{
         plan::{budget, usable},
         settings::{Replicas, Settings, pool_replicas},
         validate::Credentials,
-        workloads::{config, merged, set_up, starting_replicas},
+        workloads::{config, merged, priority, set_up, starting_replicas},
     },
     preset,
     resources::{
@@ -32,7 +32,10 @@ use crate::{
     },
 };
 
-use super::provider::{PROVIDER_CHECK, Provider};
+use super::{
+    provider::{PROVIDER_CHECK, Provider},
+    scaling::Load,
+};
 
 /// The extended resource of NVIDIA's device plug-in.
 const DEFAULT_GPU: &str = "nvidia.com/gpu";
@@ -51,6 +54,8 @@ pub struct Facts {
     pub provider: Option<Provider>,
     /// Objects of its own that may no longer be wanted.
     pub optional: Vec<Found>,
+    /// What is known about its size, where that follows the load.
+    pub load: Load,
 }
 
 /// What a pool needs to know of its platform.
@@ -93,6 +98,8 @@ pub struct Plan {
     pub scaled: bool,
     /// Where the rest of the Deployment has to stay as it is: replicas that it should have nevertheless.
     pub only_replicas: Option<i32>,
+    /// Replicas that the operator is to set in an autoscaler's stead.
+    pub step: Option<i32>,
     /// Connections of one pod.
     pub connections: Option<u32>,
     /// Objects that are no longer wanted.
@@ -101,7 +108,15 @@ pub struct Plan {
 
 impl Plan {
     const fn stopped(stage: Stage) -> Self {
-        Self { stage, apply: Vec::new(), scaled: false, only_replicas: None, connections: None, delete: Vec::new() }
+        Self {
+            stage,
+            apply: Vec::new(),
+            scaled: false,
+            only_replicas: None,
+            step: None,
+            connections: None,
+            delete: Vec::new(),
+        }
     }
 }
 
@@ -140,10 +155,11 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
     match objects(facts, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
         Ok(apply) => Plan {
             stage: Stage::Running,
-            delete: leftovers(&facts.optional, &[disruption_budgets()], &apply),
+            delete: leftovers(&facts.optional, &around_a_pool(), &apply),
             apply,
             scaled: matches!(replicas, Replicas::Scaled { .. }),
             only_replicas: None,
+            step: facts.load.step(name, &facts.pool, facts.rollout.as_ref()),
             connections: Some(connections.total()),
         },
         Err(error) => Plan::stopped(Stage::Refused(format!("spec.podTemplate makes no pod template: {error}"))),
@@ -178,6 +194,7 @@ fn objects(
     let lanes = lanes(spec);
     let longest = lanes.iter().map(|lane| settings.lanes.get(*lane).timeout_seconds).max().unwrap_or_default();
     let role = spec.kind.role();
+    let priority = lanes.first().and_then(|lane| priority(settings, images, *lane));
     let workload = Workload::Pool {
         name: name.to_owned(),
         kind: spec.kind,
@@ -199,7 +216,7 @@ fn objects(
         Kind::Cdn => Some(credentials.object_store.clone()),
         Kind::Discovery | Kind::Ai => None,
     };
-    let resources = preset::worker_resources(settings.environment, spec.kind).overridden_by(spec.resources.as_ref());
+    let resources = container_resources(settings, spec);
     let template = pod::template(
         &Pod {
             selector: selector.clone(),
@@ -210,7 +227,7 @@ fn objects(
             env: env(spec),
             port: None,
             probes: Probes::Workload,
-            resources: spec.gpu.as_ref().map_or_else(|| resources.clone(), |gpu| with_gpu(&resources, gpu)),
+            resources,
             config: Some((name.to_owned(), names::digest([document(&config).as_bytes()]))),
             secrets: merged(
                 [
@@ -226,6 +243,8 @@ fn objects(
             data: None,
             grace_seconds: preset::grace_seconds(settings.environment, longest),
             restart: None,
+            spread: preset::is_redundant(settings.environment),
+            priority,
         },
         images,
     );
@@ -240,10 +259,19 @@ fn objects(
         Manifest::of(&config_map(owner, name, "worker", &config)),
         Manifest::of(&deployment(metadata.clone(), selector.clone(), replicas, template)),
     ];
+    if let Some(scaling) = &spec.scaling {
+        all.push(facts.load.autoscaler(metadata.clone(), name, scaling));
+    }
     if preset::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(metadata, selector)));
     }
     Ok(all)
+}
+
+/// What a worker's container asks for, GPUs among it.
+pub fn container_resources(settings: &Settings, spec: &WorkerPoolSpec) -> Resources {
+    let resources = preset::worker_resources(settings.environment, spec.kind).overridden_by(spec.resources.as_ref());
+    spec.gpu.as_ref().map_or_else(|| resources.clone(), |gpu| with_gpu(&resources, gpu))
 }
 
 fn image(spec: &WorkerPoolSpec, images: &Images) -> String {
@@ -259,9 +287,14 @@ fn env(spec: &WorkerPoolSpec) -> BTreeMap<&'static str, Env> {
     [("SWITCHYARD_MEMORY_LIMIT_BYTES", Env::MemoryLimit)].into_iter().chain(gpu).collect()
 }
 
+/// The extended resource that stands for a GPU.
+pub fn gpu_resource(gpu: &Gpu) -> &str {
+    gpu.resource.as_deref().unwrap_or(DEFAULT_GPU)
+}
+
 /// Kubernetes takes an extended resource as a limit, which is then the request as well.
 fn with_gpu(resources: &Resources, gpu: &Gpu) -> Resources {
-    let name = gpu.resource.clone().unwrap_or_else(|| DEFAULT_GPU.into());
+    let name = gpu_resource(gpu).to_owned();
     let over = Resources { requests: None, limits: Some(BTreeMap::from([(name, Quantity(gpu.count.to_string()))])) };
     resources.overridden_by(Some(&over))
 }

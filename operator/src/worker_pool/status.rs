@@ -38,6 +38,9 @@ pub fn status(
     let mut statements = vec![ready.clone()];
     statements.extend(budget(plan));
     statements.extend(facts.provider.as_ref().map(Provider::statement));
+    if let (Some(scaling), Stage::Running) = (&facts.pool.spec.scaling, &plan.stage) {
+        statements.extend(facts.load.statements(scaling, facts.rollout.as_ref()));
+    }
     statements.push(match (&plan.stage, stalled) {
         (Stage::Running, false) if !rollout.complete || rollout.desired != desired => state(
             "Reconciling",

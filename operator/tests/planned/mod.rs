@@ -37,5 +37,6 @@ pub fn pool_facts(platform: &Facts, pool: &WorkerPool) -> worker_pool::plan::Fac
         rollout: None,
         provider: None,
         optional: Vec::new(),
+        load: Default::default(),
     }
 }

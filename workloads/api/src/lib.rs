@@ -17,6 +17,7 @@ mod openapi;
 mod problem;
 mod process_metrics;
 mod profiles;
+mod queue_facts;
 pub mod rate;
 pub mod router;
 pub mod serve;

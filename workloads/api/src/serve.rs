@@ -33,6 +33,7 @@ use crate::{
     http_metrics::HttpMetrics,
     identities::Strangers,
     process_metrics::Connections,
+    queue_facts,
     rate::{Rate, RateLimiter},
     router, server,
     state::{App, Parts},
@@ -181,7 +182,7 @@ pub async fn until(
     let readiness = readiness(store.clone());
     let operations = tokio::spawn(server::serve(
         listeners.operations,
-        ops::router(Arc::new(registry), readiness.clone()),
+        ops::router(Arc::new(registry), readiness.clone()).merge(queue_facts::router(store.clone())),
         background.clone(),
         Duration::from_secs(1),
     ));

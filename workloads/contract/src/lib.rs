@@ -7,6 +7,7 @@ pub mod config;
 pub mod files;
 mod kind;
 mod lane;
+mod queue;
 mod role;
 mod tier;
 
@@ -17,6 +18,7 @@ pub use config::{
 pub use files::Mount;
 pub use kind::Kind;
 pub use lane::{Lane, LaneLimits, Lanes};
+pub use queue::QueueFacts;
 pub use role::Role;
 pub use tier::{Tier, TierLimits, Tiers};
 

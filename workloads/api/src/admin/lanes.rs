@@ -2,8 +2,8 @@
 
 use axum::{Json, extract::State};
 use serde::Serialize;
-use switchyard_contract::{Kind, Lane};
-use switchyard_jobs::{model::Effects, store::LaneStatus};
+use switchyard_contract::{Kind, Lane, QueueFacts};
+use switchyard_jobs::model::Effects;
 use utoipa::ToSchema;
 
 use crate::{auth::Admin, input::Path, problem::Problem, state::App};
@@ -31,27 +31,34 @@ pub struct LaneView {
     pub running: i64,
     /// Failed jobs whose next attempt is not due yet.
     pub retrying: i64,
+    /// Those of them that are due within a minute.
+    pub due_soon: i64,
     /// Jobs that wait for their parts.
     pub waiting: i64,
     /// Jobs made per second, over the last five minutes.
     pub arrival_rate: f64,
     /// Jobs ended per second, over the last five minutes.
     pub completion_rate: f64,
+    /// Mean seconds for which a job keeps a worker busy, over the jobs that ended last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_seconds: Option<f64>,
 }
 
-impl From<LaneStatus> for LaneView {
-    fn from(status: LaneStatus) -> Self {
+impl From<QueueFacts> for LaneView {
+    fn from(queue: QueueFacts) -> Self {
         Self {
-            kind: status.queue.kind,
-            lane: status.queue.lane,
-            paused: status.paused,
-            depth: status.depth,
-            oldest_age_seconds: status.oldest_age_seconds,
-            running: status.running,
-            retrying: status.retrying,
-            waiting: status.waiting,
-            arrival_rate: status.arrival_rate,
-            completion_rate: status.completion_rate,
+            kind: queue.kind,
+            lane: queue.lane,
+            paused: queue.paused,
+            depth: queue.depth,
+            oldest_age_seconds: queue.oldest_age_seconds,
+            running: queue.running,
+            retrying: queue.retrying,
+            due_soon: queue.due_soon,
+            waiting: queue.waiting,
+            arrival_rate: queue.arrival_rate,
+            completion_rate: queue.completion_rate,
+            service_seconds: queue.service_seconds,
         }
     }
 }

@@ -27,6 +27,29 @@ async fn the_operations_port_tells_health_and_counts_by_route() {
 }
 
 #[tokio::test]
+async fn the_operations_port_tells_what_waits_in_every_lane_and_nothing_while_it_cannot_know() {
+    let world = World::start().await;
+    let tenant = world.tenant("standard", 10).await;
+    let id = tenant.submit("waiting-name").await;
+    let (status, body) = world.operations("/lanes").await;
+    assert_eq!(status, 200, "{body}");
+    for name in [&id, "waiting-name", &tenant.id] {
+        assert!(!body.contains(name), "{name} is in {body}");
+    }
+    let facts: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let lanes = facts["lanes"].as_array().unwrap();
+    assert_eq!(lanes.len(), 16);
+    let normal = lanes.iter().find(|lane| lane["kind"] == "general" && lane["lane"] == "normal").unwrap();
+    assert_eq!(
+        (&normal["depth"], &normal["running"], &normal["service_seconds"]),
+        (&json!(1), &json!(0), &json!(null))
+    );
+
+    let world = World::without_database().await;
+    assert_eq!(world.operations("/lanes").await.0, 503);
+}
+
+#[tokio::test]
 async fn without_a_database_callers_are_asked_to_come_back() {
     let world = World::without_database().await;
     let caller = world.with_key("sk_somebody");

@@ -99,27 +99,42 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
     with waiting as (
         select kind, lane, count(*) filter (where run_at is null or run_at <= now()) as depth,
             min(coalesce(run_at, created_at)) filter (where run_at is null or run_at <= now()) as oldest,
-            count(*) filter (where run_at > now()) as retrying
+            count(*) filter (where run_at > now()) as retrying,
+            count(*) filter (where run_at > now() and run_at <= now() + interval '1 minute') as due_soon
         from switchyard.jobs where state in ('queued', 'retrying') and leader_id is null group by kind, lane
     ), busy as (
         select kind, lane, count(*) filter (where state = 'running') as running,
             count(*) filter (where state = 'waiting') as waiting, count(*) filter (where state = 'waiting' and open_children = 0) as joining
         from switchyard.jobs where state in ('running', 'waiting') and leader_id is null group by kind, lane
     ), made as (
-        select kind, lane, count(*) as n from switchyard.jobs where id > switchyard.first_id(now() - interval '5 minutes') group by kind, lane
+        select kind, lane, count(*) as n, count(*) filter (where id > switchyard.first_id(now() - interval '1 minute')) as lately
+        from switchyard.jobs where id > switchyard.first_id(now() - interval '5 minutes') group by kind, lane
     ), ended as (
         select kind, lane, count(*) as n from switchyard.jobs where finished_at > now() - interval '5 minutes' group by kind, lane
+    ), served as (
+        -- How long a worker was at it: from the first claim to the end, without the time in which others worked on its parts. Of jobs that needed one
+        -- attempt, since the waits between attempts are nobody's work.
+        select l.kind, l.lane, avg(greatest(extract(epoch from l.finished_at - l.started_at) - coalesce(parts.seconds, 0), 0)) as seconds
+        from (select * from switchyard.jobs where finished_at is not null order by finished_at desc limit 1000) l
+        left join lateral (
+            select extract(epoch from max(c.finished_at) - min(c.created_at)) as seconds from switchyard.jobs c
+            where l.children > 0 and c.root_id = l.root_id and c.parent_id = l.id and c.corrects is null
+        ) parts on true
+        where l.state = 'completed' and l.failures = 0 and l.leader_id is null and l.started_at is not null
+        group by l.kind, l.lane
     )
     select jsonb_build_object('kind', k.name, 'lane', l.name, 'paused', p.kind is not null,
         'depth', coalesce(o.depth, 0) + coalesce(b.joining, 0), 'oldest_age_seconds', coalesce(extract(epoch from now() - o.oldest), 0),
         'running', coalesce(b.running, 0), 'retrying', coalesce(o.retrying, 0), 'waiting', coalesce(b.waiting, 0),
-        'arrival_rate', coalesce(m.n, 0) / 300.0, 'completion_rate', coalesce(e.n, 0) / 300.0)
+        'due_soon', coalesce(o.due_soon, 0), 'arrival_rate', coalesce(m.n, 0) / 300.0,
+        'recent_arrival_rate', coalesce(m.lately, 0) / 60.0, 'completion_rate', coalesce(e.n, 0) / 300.0, 'service_seconds', s.seconds)
     from unnest(array['general', 'cdn', 'discovery', 'ai']) with ordinality as k (name, n)
     cross join unnest(array['critical', 'high', 'normal', 'low']) with ordinality as l (name, n)
     left join waiting o on o.kind = k.name and o.lane = l.name
     left join busy b on b.kind = k.name and b.lane = l.name
     left join made m on m.kind = k.name and m.lane = l.name
     left join ended e on e.kind = k.name and e.lane = l.name
+    left join served s on s.kind = k.name and s.lane = l.name
     left join switchyard.paused_lanes p on p.kind = k.name and p.lane = l.name
     order by k.n, l.n
 $$;

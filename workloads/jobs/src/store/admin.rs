@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use switchyard_contract::{Kind, Lane, Tier};
+use switchyard_contract::{Kind, Lane, QueueFacts, Tier};
 use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
 
@@ -82,27 +82,6 @@ pub enum ReplayOutcome {
         balance: i64,
         effects: Effects,
     },
-}
-
-/// One queue's state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LaneStatus {
-    #[serde(flatten)]
-    pub queue: Queue,
-    pub paused: bool,
-    /// Jobs that a worker could claim now.
-    pub depth: i64,
-    /// Seconds for which the oldest of them has been waiting; 0 when there is none.
-    pub oldest_age_seconds: f64,
-    pub running: i64,
-    /// Failed jobs whose next attempt is not due yet.
-    pub retrying: i64,
-    /// Jobs that wait for their children.
-    pub waiting: i64,
-    /// Jobs made per second, over the last five minutes.
-    pub arrival_rate: f64,
-    /// Jobs ended per second, over the last five minutes.
-    pub completion_rate: f64,
 }
 
 impl Store {
@@ -184,7 +163,7 @@ impl Store {
     }
 
     /// Every queue, in the order of kinds and lanes.
-    pub async fn lanes(&self) -> Result<Vec<LaneStatus>, StoreError> {
+    pub async fn lanes(&self) -> Result<Vec<QueueFacts>, StoreError> {
         self.many(include_str!("../../sql/lanes.sql"), &[]).await
     }
 

@@ -23,7 +23,7 @@ mod tls;
 mod work;
 
 pub use address::{Address, AddressError};
-pub use admin::{ApiKey, DeadJob, LaneStatus, NewTenant, ReplayOutcome, TenantReport};
+pub use admin::{ApiKey, DeadJob, NewTenant, ReplayOutcome, TenantReport};
 pub use admission::{Admission, Idempotency, KeyHash, SubmitRequest};
 pub use connect::{Policy, Store};
 pub use error::StoreError;

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_contract::{Kind, Lane, Tier};
+use switchyard_contract::{Kind, Lane, Retry, Tier};
 use switchyard_jobs::{
     handler::{Child, Step},
     model::{JobError, JobId, JobState, Origin, Queue, TenantId},
-    store::{Admission, Claim, JobFilter, ResultOutcome},
+    store::{Admission, Claim, JobFilter, Policy, ResultOutcome},
 };
 
 use crate::ground::{Ground, ground, ground_with, quick, request, tenant, trouble};
@@ -261,4 +261,47 @@ async fn corrections_take_no_room_in_their_lane() {
     g.submit("mallory").await;
     let full = g.store.submit(&request(g.key, "trent")).await.unwrap();
     assert!(matches!(full, Admission::LaneFull { .. }), "{full:?}");
+}
+
+#[tokio::test]
+async fn a_lane_tells_how_long_its_jobs_keep_a_worker_busy_without_the_time_of_their_parts() {
+    let g = ground(Tier::Standard, 10).await;
+    let service = async |kind: Kind| {
+        let lanes = g.store.lanes().await.unwrap();
+        lanes.iter().find(|l| (l.kind, l.lane) == (kind, Lane::Normal)).unwrap().service_seconds
+    };
+    assert_eq!(service(Kind::General).await, None, "nothing has ended yet");
+    let (root, ai, cdn) = waiting(&g).await;
+    complete(&g, ai, Kind::Ai).await;
+    complete(&g, cdn, Kind::Cdn).await;
+    let claim = g.take(root).await;
+    g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+    // Ten seconds in all, of which the parts were there for five.
+    let client = g.database.client().await;
+    let moved = "update switchyard.jobs set started_at = day - make_interval(secs => $2), finished_at = day - make_interval(secs => $3),
+        created_at = day - make_interval(secs => $2) from (values (timestamptz '2026-01-02Z')) as d (day) where id = $1";
+    for (job, begun, ended) in [(root, 10.0_f64, 0.0_f64), (ai, 8.0, 4.0), (cdn, 7.0, 3.0)] {
+        client.execute(moved, &[&job.0, &begun, &ended]).await.unwrap();
+    }
+    assert_eq!(service(Kind::General).await, Some(5.0));
+    assert_eq!((service(Kind::Ai).await, service(Kind::Cdn).await), (Some(4.0), Some(4.0)));
+    assert_eq!(service(Kind::Discovery).await, None);
+}
+
+#[tokio::test]
+async fn a_lane_tells_which_retries_are_due_soon() {
+    let policy = Policy { retry: Retry { delays_seconds: vec![30, 300, 300] }, ..quick() };
+    let g = ground_with(Tier::Standard, 10, policy).await;
+    let due = async || {
+        let lanes = g.store.lanes().await.unwrap();
+        let lane = lanes.iter().find(|l| (l.kind, l.lane) == (Kind::General, Lane::Normal)).unwrap();
+        (lane.depth, lane.retrying, lane.due_soon)
+    };
+    let job = g.submit("ada").await;
+    let claim = g.take(job.id).await;
+    g.fail(&claim, &trouble()).await;
+    assert_eq!(due().await, (0, 1, 1));
+    let client = g.database.client().await;
+    client.execute("update switchyard.jobs set run_at = now() + interval '2 minutes'", &[]).await.unwrap();
+    assert_eq!(due().await, (0, 1, 0));
 }

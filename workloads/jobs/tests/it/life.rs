@@ -250,7 +250,7 @@ async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
     assert!(g.claim(job.id, Kind::General).await.is_none());
     let lanes = g.store.lanes().await.unwrap();
     assert_eq!(lanes.len(), 16);
-    let lane = lanes.iter().find(|l| l.queue.kind == Kind::General && l.queue.lane == Lane::Normal).unwrap();
+    let lane = lanes.iter().find(|l| l.kind == Kind::General && l.lane == Lane::Normal).unwrap();
     assert!(lane.paused);
     assert_eq!((lane.depth, lane.running), (1, 0));
     let woken = g.store.pause(Kind::General, Lane::Normal, false).await.unwrap();

@@ -1,0 +1,125 @@
+//! Planning without a cluster: into an empty namespace, with every Secret that is not given taken for right. Pure.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use kube::ResourceExt;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::{
+    difference::Change,
+    documents::Documents,
+    outcome::{Outcome, PLANNED, Planned, whole},
+};
+use crate::{
+    api::{AnalyticsPlatform, WorkerPool},
+    images::Images,
+    platform::{
+        credentials::{Secrets, Values, generate, named},
+        observed::Observed,
+        plan::Facts,
+        settings::{Settings, Source},
+    },
+    resources::Owner,
+};
+
+/// What the documents would become in an empty cluster.
+///
+/// # Errors
+/// When a pool's platform is not among them.
+pub fn outcome(documents: &Documents, namespace: &str, images: &Images) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let place = |named: Option<String>| named.unwrap_or_else(|| namespace.to_owned());
+    let key = |pool: &WorkerPool| (place(pool.namespace()), pool.spec.platform_ref.name.clone());
+    for pool in &documents.pools {
+        let (namespace, platform) = key(pool);
+        let there = |p: &AnalyticsPlatform| p.name_any() == platform && place(p.namespace()) == namespace;
+        if !documents.platforms.iter().any(there) {
+            bail!(
+                "WorkerPool {}: there is no AnalyticsPlatform {platform} of namespace {namespace} in what was given: add its file, or leave out --offline",
+                pool.name_any()
+            );
+        }
+    }
+    for platform in &documents.platforms {
+        let namespace = place(platform.namespace());
+        let pools = documents.pools.iter().filter(|pool| key(pool) == (namespace.clone(), platform.name_any()));
+        let (facts, assumed) = facts(platform, &namespace, documents);
+        outcome.assumed.extend(assumed);
+        let whole = whole(facts, pools.cloned().collect(), images, |_| None, |_| Vec::new());
+        let secrets = whole.facts.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name)));
+        let changes = secrets.chain(whole.manifests.iter().map(|manifest| Change::made(manifest.title()))).collect();
+        outcome.platforms.push(Planned {
+            settings: whole.facts.settings,
+            budget: whole.plan.budget,
+            refused: whole.refused,
+            manifests: whole.manifests,
+            changes,
+            pools: whole.pools,
+        });
+    }
+    Ok(outcome)
+}
+
+fn facts(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -> (Facts, Option<String>) {
+    let name = platform.name_any();
+    let settings = Settings::of(namespace, &name, &platform.spec);
+    let mut stored = platform.clone();
+    stored.metadata.namespace = Some(namespace.to_owned());
+    stored.metadata.uid = Some(PLANNED.to_owned());
+    let owner = Owner::of(&stored, &name).expect("it has an identity");
+    // The same at every call: their digests are in the pod templates.
+    let to_generate = generate(&settings, &mut StdRng::seed_from_u64(0));
+    let mut secrets: BTreeMap<_, _> = to_generate.iter().map(|g| (g.name.clone(), Some(g.values.clone()))).collect();
+    let stand_ins = stand_ins(&settings);
+    let mut assumed = Vec::new();
+    for secret in named(&settings) {
+        let values = documents.secret(namespace, &secret).cloned().unwrap_or_else(|| {
+            assumed.push(secret.clone());
+            stand_ins.get(&secret).cloned().unwrap_or_default()
+        });
+        secrets.insert(secret, Some(values));
+    }
+    let words = (!assumed.is_empty())
+        .then(|| format!("Secrets of {namespace} that are there and right: {}", assumed.join(", ")));
+    let facts = Facts {
+        settings,
+        owner,
+        secrets: Secrets(secrets),
+        to_generate,
+        pools: Vec::new(),
+        observed: Observed::default(),
+    };
+    (facts, words)
+}
+
+/// Values that would pass, by the Secret's name.
+fn stand_ins(settings: &Settings) -> BTreeMap<String, Values> {
+    let mut all: BTreeMap<String, Values> = BTreeMap::new();
+    let mut add = |secret: &str, values: &[(&str, &str)]| {
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
+        all.entry(secret.to_owned()).or_default().extend(values);
+    };
+    if let Source::Named(secret) = &settings.database {
+        add(
+            secret,
+            &[
+                ("uri", "postgres://user@database.example.org/platform"),
+                ("admin-uri", "postgres://admin@database.example.org/platform"),
+            ],
+        );
+    }
+    if let Source::Named(secret) = &settings.broker {
+        add(secret, &[("uri", "amqp://user@broker.example.org")]);
+    }
+    if let Source::Named(secret) = &settings.cache {
+        add(secret, &[("uri", "redis://cache.example.org")]);
+    }
+    if let Source::Named(store) = &settings.object_store {
+        add(&store.secret_ref.name, &[("access-key", "-"), ("secret-key", "-")]);
+    }
+    if let Some(source) = &settings.profile_source {
+        add(&source.secret, &[("token", "-")]);
+    }
+    all
+}

@@ -1,0 +1,168 @@
+//! What planning came to. Pure.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::difference::Change;
+use crate::{
+    api::WorkerPool,
+    budget::Budget,
+    images::Images,
+    platform::{
+        observed::{JobState, Rollout},
+        plan::{Facts, Plan, Stage, not_ready, plan},
+        settings::Settings,
+    },
+    resources::{
+        Manifest, Owner,
+        worker_pool::{default_name, default_pool},
+    },
+    worker_pool,
+};
+use switchyard_contract::Kind;
+
+/// What was planned, a part for each platform.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub platforms: Vec<Planned>,
+    /// What the plan takes for granted, in words.
+    pub assumed: Vec<String>,
+}
+
+/// One platform with its pools.
+#[derive(Debug)]
+pub struct Planned {
+    pub settings: Settings,
+    pub budget: Budget,
+    /// Why something would not happen: what it is about, and the words of its condition.
+    pub refused: Vec<(String, String)>,
+    /// Objects as they would be applied, in the order in which they would be.
+    pub manifests: Vec<Manifest>,
+    /// What would change; without a cluster, everything is made.
+    pub changes: Vec<Change>,
+    /// Pools with what they were planned as.
+    pub pools: Vec<WorkerPool>,
+}
+
+impl Outcome {
+    /// Whether anything of it would be refused.
+    pub fn is_refused(&self) -> bool {
+        self.platforms.iter().any(|planned| !planned.refused.is_empty())
+    }
+
+    /// How many objects would change.
+    pub fn changes(&self) -> usize {
+        self.platforms.iter().flat_map(|planned| &planned.changes).filter(|change| change.is_one()).count()
+    }
+}
+
+/// Everything that one platform would be, once every step has succeeded that has to come before.
+#[derive(Debug)]
+pub struct Whole {
+    pub plan: Plan,
+    pub facts: Facts,
+    pub refused: Vec<(String, String)>,
+    pub manifests: Vec<Manifest>,
+    pub deletes: Vec<crate::leftovers::Found>,
+    pub pools: Vec<WorkerPool>,
+}
+
+/// Plans the platform of `facts` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
+pub fn whole(
+    mut facts: Facts,
+    more: Vec<WorkerPool>,
+    images: &Images,
+    rollouts: impl Fn(&str) -> Option<Rollout>,
+    found: impl Fn(&str) -> Vec<crate::leftovers::Found>,
+) -> Whole {
+    for pool in more {
+        facts.pools.retain(|there| there.name_any() != pool.name_any());
+        facts.pools.push(pool);
+    }
+    for kind in Kind::ALL {
+        let name = default_name(&facts.settings.name, *kind);
+        if !facts.pools.iter().any(|pool| pool.name_any() == name) {
+            let mut pool = default_pool(&facts.owner, *kind);
+            // Made with the platform, and so before any pool that is not there yet.
+            pool.metadata.creation_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
+            facts.pools.push(pool);
+        }
+    }
+    let (plan, mut manifests) = to_the_end(&mut facts, images);
+    let mut refused = Vec::new();
+    if let Stage::Refused(problems) = &plan.stage {
+        refused
+            .extend(problems.iter().map(|problem| (problem.component.condition().to_owned(), problem.message.clone())));
+    }
+    let mut deletes = plan.delete.clone();
+    for pool in facts.pools.clone() {
+        let name = pool.name_any();
+        let Some(owner) = owner_of(&pool, &facts) else { continue };
+        let pool_facts = worker_pool::plan::Facts {
+            owner,
+            platform: Some(worker_pool::plan::Platform {
+                settings: facts.settings.clone(),
+                secrets: facts.secrets.clone(),
+                pools: facts.pools.clone(),
+                set_up: plan.set_up.clone(),
+                owner: facts.owner.clone(),
+            }),
+            rollout: rollouts(&name),
+            provider: None,
+            optional: found(&name),
+            load: worker_pool::scaling::Load::default(),
+            pool,
+        };
+        let pool_plan = worker_pool::plan::plan(&pool_facts, images);
+        match pool_plan.stage {
+            worker_pool::plan::Stage::OverBudget(refusal) => {
+                refused.push((format!("WorkerPool {name}"), refusal.to_string()));
+            }
+            worker_pool::plan::Stage::Refused(words) => refused.push((format!("WorkerPool {name}"), words)),
+            _ => {}
+        }
+        deletes.extend(pool_plan.delete);
+        manifests.extend(pool_plan.apply);
+    }
+    let pools = facts.pools.clone();
+    Whole { plan, facts, refused, manifests, deletes, pools }
+}
+
+/// A pool that is there owns its objects; one that is not gets a stand-in of an identity.
+fn owner_of(pool: &WorkerPool, facts: &Facts) -> Option<Owner> {
+    let mut pool = pool.clone();
+    pool.metadata.namespace.get_or_insert_with(|| facts.settings.namespace.clone());
+    pool.metadata.uid.get_or_insert_with(|| PLANNED.to_owned());
+    Owner::of(&pool, &facts.settings.name)
+}
+
+/// Identity of an owner that is not there yet.
+pub const PLANNED: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Plays every step that has to succeed before the next, and gathers all that is applied on the way.
+fn to_the_end(facts: &mut Facts, images: &Images) -> (Plan, Vec<Manifest>) {
+    let mut all: Vec<Manifest> = Vec::new();
+    loop {
+        let now = plan(facts, images, Timestamp::now());
+        for manifest in &now.apply {
+            match all.iter_mut().find(|known| known.title() == manifest.title()) {
+                Some(known) => known.clone_from(manifest),
+                None => all.push(manifest.clone()),
+            }
+        }
+        match &now.stage {
+            Stage::WaitingForServers(_) => {
+                for component in not_ready(&facts.settings, &facts.observed) {
+                    let one = Rollout { desired: 1, replicas: 1, ready: 1, complete: true, trouble: None };
+                    facts.observed.servers.insert(component, one);
+                }
+            }
+            Stage::SettingUp { .. } | Stage::SetUpFailed { .. } => {
+                let Some(job) = now.set_up.clone() else { return (now, all) };
+                facts.observed.jobs.insert(job, JobState::Succeeded);
+            }
+            Stage::Running | Stage::Refused(_) => return (now, all),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Pools whose size follows the load.
+
+mod common;
+mod planned;
+
+use std::sync::Arc;
+
+use common::{fresh, images, now, pool, ready, set_up, settings};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
+use planned::{find, pool_facts};
+use serde_json::{Value, json};
+use switchyard_contract::{Kind, Lane, QueueFacts};
+use switchyard_operator::{
+    api::{WorkerPool, WorkerPoolStatus},
+    capacity::{Pool, gpu::Room, wanted},
+    condition::find as condition,
+    worker_pool::{plan::Facts, plan::Plan, plan::plan, scaling::Load, status::status},
+};
+
+fn scaled(scaling: Value) -> WorkerPool {
+    pool("burst", json!({"platformRef": {"name": "main"}, "kind": "ai", "scaling": scaling}))
+}
+
+fn facts(pool: &WorkerPool, pods: Option<i32>, load: Load) -> Facts {
+    let platform = set_up(fresh(settings("main", json!({"environment": "development"})), &[]));
+    Facts { rollout: pods.map(ready), load, ..pool_facts(&platform, pool) }
+}
+
+fn planned(facts: &Facts) -> Plan {
+    plan(facts, &images())
+}
+
+/// Every queue of the kind, of which the normal one has `depth` jobs.
+fn queues(depth: i64) -> Vec<QueueFacts> {
+    let queue = |lane: Lane| QueueFacts {
+        kind: Kind::Ai,
+        lane,
+        paused: false,
+        depth: if lane == Lane::Normal { depth } else { 0 },
+        oldest_age_seconds: 0.0,
+        running: 0,
+        retrying: 0,
+        due_soon: 0,
+        waiting: 0,
+        arrival_rate: 0.0,
+        recent_arrival_rate: Some(0.0),
+        completion_rate: 0.0,
+        service_seconds: Some(1.0),
+    };
+    Lane::ALL.iter().copied().map(queue).collect()
+}
+
+fn load(pool: &WorkerPool, depth: i64) -> Load {
+    let queues = queues(depth);
+    let wanted = wanted(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
+    Load { wanted: Some(Ok((Arc::new(queues), wanted))), ..Load::default() }
+}
+
+#[test]
+fn an_autoscaler_is_given_the_pool_s_bounds_and_the_metric_and_the_replicas_are_left_to_it() {
+    let pool = scaled(json!({"min": 2, "max": 6}));
+    let plan = planned(&facts(&pool, Some(3), Load::default()));
+    let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
+    assert_eq!((&spec["minReplicas"], &spec["maxReplicas"]), (&json!(2), &json!(6)));
+    assert_eq!(spec["scaleTargetRef"], json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "burst"}));
+    let metric = &spec["metrics"][0]["external"];
+    assert_eq!(
+        metric["metric"],
+        json!({"name": "switchyard_wanted_pods", "selector": {"matchLabels": {"pool": "burst"}}})
+    );
+    assert_eq!(metric["target"], json!({"type": "AverageValue", "averageValue": "1"}));
+    assert!(find(&plan.apply, "Deployment/burst").object.data["spec"].get("replicas").is_none());
+    assert!(plan.scaled && plan.step.is_none());
+}
+
+#[test]
+fn a_pool_that_may_have_no_pods_goes_to_none_and_back_by_the_operator_alone() {
+    let pool = scaled(json!({"min": 0, "max": 6}));
+    let autoscaler =
+        |plan: &Plan| find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"]["minReplicas"].clone();
+    for (pods, depth, step) in [(0, 0, None), (0, 1, Some(1)), (1, 0, Some(0)), (1, 1, None), (3, 0, None)] {
+        let plan = planned(&facts(&pool, Some(pods), load(&pool, depth)));
+        assert_eq!(plan.step, step, "{pods} pods, {depth} jobs");
+        assert_eq!(autoscaler(&plan), 1, "an autoscaler cannot ask for none");
+    }
+    let unknown = Load { wanted: Some(Err("no answer".into())), ..Load::default() };
+    assert_eq!(planned(&facts(&pool, Some(1), unknown)).step, None, "nobody knows what waits");
+}
+
+#[test]
+fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
+    let pool = scaled(json!({"min": 2, "max": 6}));
+    let bounds = |pods: u32| {
+        let load = Load { room: Some(Room { pods, words: "arithmetic".into() }), ..Load::default() };
+        let facts = facts(&pool, Some(2), load);
+        let plan = planned(&facts);
+        let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
+        let status = status(&WorkerPoolStatus::default(), Some(1), &facts, &plan, None, now());
+        let room = condition(&status.conditions, "GpuRoom").expect("a condition").status.clone();
+        (spec["minReplicas"].clone(), spec["maxReplicas"].clone(), room)
+    };
+    assert_eq!(bounds(9), (json!(2), json!(6), "True".into()));
+    assert_eq!(bounds(4), (json!(2), json!(4), "False".into()));
+    assert_eq!(bounds(0), (json!(1), json!(1), "False".into()));
+}
+
+#[test]
+fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load() {
+    let pool = scaled(json!({"min": 1, "max": 6}));
+    let said = |kind: &str, status_: &str, reason: &str| HorizontalPodAutoscalerCondition {
+        type_: kind.into(),
+        status: status_.into(),
+        reason: Some(reason.into()),
+        message: Some("the words".into()),
+        last_transition_time: None,
+    };
+    let autoscaling = |pods: i32, load: Load| {
+        let facts = facts(&pool, Some(pods), load);
+        let status = status(&WorkerPoolStatus::default(), Some(1), &facts, &planned(&facts), None, now());
+        let found = condition(&status.conditions, "Autoscaling").expect("a condition").clone();
+        assert_eq!(
+            condition(&status.conditions, "Ready").expect("a condition").status,
+            "True",
+            "its pods work all the same"
+        );
+        (found.status, found.reason, found.message)
+    };
+    let of =
+        |conditions: Vec<HorizontalPodAutoscalerCondition>| Load { autoscaler: Some(conditions), ..Load::default() };
+    let (status, reason, words) = autoscaling(2, of(vec![said("ScalingActive", "False", "FailedGetExternalMetric")]));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "FailedGetExternalMetric"));
+    assert!(words.contains("the words"), "{words}");
+    assert_eq!(autoscaling(2, of(vec![said("ScalingActive", "True", "ValidMetricFound")])).1, "Following");
+    assert_eq!(autoscaling(0, of(vec![said("ScalingActive", "False", "ScalingDisabled")])).1, "ScaledToZero");
+    assert_eq!(autoscaling(2, Load::default()).1, "NotSeen");
+    assert_eq!(autoscaling(0, Load { wanted: Some(Err("no answer".into())), ..Load::default() }).1, "LoadUnknown");
+}
+
+#[test]
+fn a_pool_that_is_no_longer_scaled_gives_its_autoscaler_up() {
+    let fixed = pool("burst", json!({"platformRef": {"name": "main"}, "kind": "ai", "replicas": 2}));
+    let mut facts = facts(&fixed, Some(5), Load::default());
+    let resource = find(
+        &planned(&self::facts(&scaled(json!({"min": 1, "max": 2})), None, Load::default())).apply,
+        "HorizontalPodAutoscaler/burst",
+    )
+    .resource
+    .clone();
+    facts.optional = vec![switchyard_operator::leftovers::Found { resource, name: "burst".into(), uid: "u".into() }];
+    let plan = planned(&facts);
+    assert_eq!(plan.delete.len(), 1);
+    assert_eq!(find(&plan.apply, "Deployment/burst").object.data["spec"]["replicas"], 2);
+}
