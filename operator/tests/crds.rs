@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchyard_operator::api::crd::{SIZE_LIMIT, documents};
 
 /// The schema of each version of each CRD.
@@ -47,6 +47,10 @@ fn the_files_are_those_of_the_types() {
 fn each_is_small_enough_for_a_client_side_apply() {
     for document in documents().expect("the types serialize") {
         assert!(document.yaml.len() < SIZE_LIMIT, "{}: {} bytes", document.file, document.yaml.len());
+        // What `kubectl apply` keeps in an annotation, whose limit is that of all annotations together.
+        let crd: Value = serde_norway::from_str(&document.yaml).expect("it is YAML");
+        let applied = serde_json::to_string(&crd).expect("JSON").len();
+        assert!(applied < 262_144, "{}: {applied} bytes as JSON", document.file);
     }
 }
 
@@ -78,6 +82,31 @@ fn no_field_of_a_spec_has_a_default_since_a_pipeline_would_fight_it() {
     for (file, schema) in schemas() {
         walk(&schema["properties"]["spec"], "spec", &mut |path, node| {
             assert!(node.get("default").is_none(), "{file}: {path} has a default");
+        });
+    }
+}
+
+#[test]
+fn a_status_that_nobody_has_written_has_observed_no_generation_and_nothing_else_has_a_default_above_it() {
+    for (file, schema) in schemas() {
+        let mut defaults = Vec::new();
+        walk(&schema, "", &mut |path, node| {
+            if let Some(default) = node.get("default").filter(|_| !path.starts_with(".status.")) {
+                defaults.push((path.to_owned(), default.clone()));
+            }
+        });
+        assert_eq!(defaults, [(".status".to_owned(), json!({"observedGeneration": -1}))], "{file}");
+    }
+}
+
+#[test]
+fn every_list_says_how_it_is_merged() {
+    for (file, schema) in schemas() {
+        walk(&schema, "", &mut |path, node| {
+            if node["type"] == "array" {
+                let kind = node["x-kubernetes-list-type"].as_str().unwrap_or("nothing");
+                assert!(["atomic", "set", "map"].contains(&kind), "{file}: {path} says {kind}");
+            }
         });
     }
 }

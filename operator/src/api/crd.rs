@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{AnalyticsPlatform, WorkerPool};
 
@@ -29,10 +29,19 @@ pub fn documents() -> anyhow::Result<Vec<Document>> {
 fn document(crd: &CustomResourceDefinition) -> anyhow::Result<Document> {
     let mut value = serde_json::to_value(crd)?;
     prune(&mut value);
+    leave_unobserved(&mut value);
     Ok(Document {
         file: format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural),
         yaml: serde_norway::to_string(&value)?,
     })
+}
+
+/// Says of a status that nobody has written yet that it has observed no generation. A tool that waits by kstatus, such as Flux, takes an object
+/// without any status for one that is ready. It is the only default: one in a spec would show up as drift in a GitOps pipeline.
+fn leave_unobserved(crd: &mut Value) {
+    for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
+    }
 }
 
 /// Brings the derived schema to what the API server stores and a reader wants, so that the stored CRD equals the file and a GitOps pipeline

@@ -129,7 +129,7 @@ pub struct Gpu {
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Taints of those nodes that the pods put up with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Option<Vec<Toleration>>,
     /// RuntimeClass of the pods, for instance `nvidia`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
