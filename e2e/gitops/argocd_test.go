@@ -1,0 +1,74 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// health is what Argo CD shows of an object.
+type health struct{ status, message string }
+
+// healthOf judges an object as Argo CD does: what is being deleted makes progress, whatever its script says; of the rest the script decides.
+func healthOf(object *unstructured.Unstructured, script string) (health, error) {
+	if object.GetDeletionTimestamp() != nil {
+		return health{"Progressing", "Pending deletion"}, nil
+	}
+	// Argo CD opens base, package and table, and gives a script a second. Here `package` is left out: what the script needs is less.
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer state.Close()
+	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {
+		if err := state.CallByParam(lua.P{Fn: state.NewFunction(open), Protect: true}, lua.LString(name)); err != nil {
+			return health{}, err
+		}
+	}
+	limit, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	state.SetContext(limit)
+	state.SetGlobal("obj", toLua(state, object.Object))
+	if err := state.DoString(script); err != nil {
+		return health{}, err
+	}
+	table, ok := state.Get(-1).(*lua.LTable)
+	if !ok {
+		return health{}, errors.New("the script returns no table")
+	}
+	found := health{table.RawGetString("status").String(), table.RawGetString("message").String()}
+	if !slices.Contains([]string{"Healthy", "Progressing", "Degraded", "Suspended"}, found.status) {
+		return found, fmt.Errorf("the script says %q", found.status)
+	}
+	return found, nil
+}
+
+// toLua turns what the API machinery decodes from JSON into Lua.
+func toLua(state *lua.LState, value any) lua.LValue {
+	switch value := value.(type) {
+	case bool:
+		return lua.LBool(value)
+	case int64:
+		return lua.LNumber(value)
+	case float64:
+		return lua.LNumber(value)
+	case string:
+		return lua.LString(value)
+	case []any:
+		table := state.NewTable()
+		for _, child := range value {
+			table.Append(toLua(state, child))
+		}
+		return table
+	case map[string]any:
+		table := state.NewTable()
+		for key, child := range value {
+			table.RawSetString(key, toLua(state, child))
+		}
+		return table
+	default:
+		return lua.LNil
+	}
+}
