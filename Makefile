@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale models train eval fuzz images cli crds fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale models train eval fuzz images cli crds manifests fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -39,6 +39,7 @@ lint: prepare ## formatting, clippy, the chart against the Kubernetes schema
 unit: prepare models ## unit, property, golden and store tests (real PostgreSQL, RabbitMQ, Redis, ONNX Runtime on loopback)
 	cargo test --release --locked --workspace --exclude switchyard-e2e
 	e2e/cluster/cluster test
+	cd e2e/gitops && CGO_ENABLED=0 GOFLAGS=-trimpath go test -count=1 ./...
 
 e2e: prepare ## the platform on a real Kubernetes of its own
 	@e2e/run
@@ -82,6 +83,9 @@ crds: ## write the CRDs from the Rust types into crds/ and the chart
 	cargo run --locked -q -p switchyard-operator -- crds --dir crds
 	cargo run --locked -q -p switchyard-operator -- crds --dir charts/switchyard/crds
 
+manifests: ## write the chart as plain manifests into deploy/switchyard.yaml
+	deploy/render >deploy/switchyard.yaml
+
 fmt: ## format the code
 	cargo fmt --all
-	gofmt -w e2e/cluster
+	gofmt -w e2e/cluster e2e/gitops
