@@ -100,6 +100,16 @@ fn a_status_that_nobody_has_written_has_observed_no_generation_and_nothing_else_
 }
 
 #[test]
+fn a_pipeline_that_takes_the_operator_away_leaves_the_definitions_and_so_every_platform() {
+    for document in documents().expect("the types serialize") {
+        let crd: Value = serde_norway::from_str(&document.yaml).expect("it is YAML");
+        let annotations = &crd["metadata"]["annotations"];
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{}", document.file);
+        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{}", document.file);
+    }
+}
+
+#[test]
 fn every_list_says_how_it_is_merged() {
     for (file, schema) in schemas() {
         walk(&schema, "", &mut |path, node| {

@@ -30,6 +30,11 @@ fn document(crd: &CustomResourceDefinition) -> anyhow::Result<Document> {
     let mut value = serde_json::to_value(crd)?;
     prune(&mut value);
     leave_unobserved(&mut value);
+    // Helm never deletes a definition, and with it every object of its kind; Argo CD and Flux have to be told.
+    value["metadata"]["annotations"] = json!({
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    });
     Ok(Document {
         file: format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural),
         yaml: serde_norway::to_string(&value)?,
