@@ -12,18 +12,22 @@ const LATE: f64 = 2.995_732;
 const STAFFING: f64 = 1.75;
 /// How far the last minute's arrivals must be from the last five minutes' to count for more, in standard deviations of a Poisson count.
 const DOUBT: f64 = 2.0;
-/// Seconds by which capacity must be ahead: an autoscaler's round and the start of a pod.
-const AHEAD: f64 = 60.0;
+/// Seconds that a wish takes to become a pod at work: a round of the autoscaler, and the start. They come out of the target, up to half of it.
+const AHEAD: f64 = 40.0;
 const MINUTE: f64 = 60.0;
 /// Nothing holds a slot for longer than a day, arrives more than a million times a second, or waits in more than a thousand million.
 const LONGEST: f64 = 86_400.0;
+/// Nor does anything hold one for less than a millisecond.
+const SHORTEST: f64 = 0.001;
+/// Less of a slot than a single job ever asks for.
+const NOTHING: f64 = 1e-9;
 const FASTEST: f64 = 1e6;
 const MOST: f64 = 1e9;
 
 /// How much of a slot a pool gives to a job that waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target {
-    /// As much as starts it within these seconds.
+    /// As much as starts it within these seconds, less the time that a pod takes to be there.
     Wait(f64),
     /// One slot for as many jobs as this.
     Backlog(f64),
@@ -34,8 +38,10 @@ impl Target {
     /// slot, since nothing says when one would be free again.
     fn slots_per_job(self, service: Option<f64>) -> f64 {
         match self {
-            Self::Wait(seconds) => service.map_or(1.0, |service| service / seconds.clamp(1.0, LONGEST)),
-            Self::Backlog(jobs) => 1.0 / if jobs.is_finite() { jobs.max(f64::EPSILON) } else { 1.0 },
+            Self::Wait(seconds) => {
+                service.map_or(1.0, |service| service / (seconds - AHEAD).max(seconds / 2.0).clamp(0.5, LONGEST))
+            }
+            Self::Backlog(jobs) => 1.0 / if jobs.is_finite() { jobs.clamp(SHORTEST, MOST / 1000.0) } else { 1.0 },
         }
     }
 }
@@ -45,7 +51,7 @@ impl Target {
 pub enum Bound {
     /// Nothing.
     None,
-    /// More jobs run than that.
+    /// More long jobs run than that.
     Running,
     /// There are no more jobs here, nor will there be within a minute.
     Jobs,
@@ -67,11 +73,11 @@ pub struct Ask {
     pub service: Option<f64>,
     /// Slots that steady load keeps busy: arrivals x service.
     pub load: f64,
-    /// Slots on top of them, so that chance makes few wait.
+    /// Slots on top of them, so that chance keeps few waiting.
     pub headroom: f64,
     /// Jobs that wait, or will within a minute.
     pub backlog: f64,
-    /// Slots that start the backlog within the target.
+    /// Slots that start the backlog within the target; what counts is the larger of headroom and this.
     pub drain: f64,
     pub running: f64,
     pub bound: Bound,
@@ -87,23 +93,28 @@ impl Ask {
         let arrivals = arrivals(facts);
         let load = service.map_or(0.0, |service| arrivals * service);
         let per_job = targets.iter().map(|target| target.slots_per_job(service)).fold(0.0, f64::max);
-        // Enough for one job in twenty to be late at most, by the bound on the wait in a queue with many servers, P(wait > t) <= exp(-(slots - load) t / service),
-        // or by the square root, whichever is less.
+        // So much that one job in twenty is late at most, by the bound on the wait where there are many servers, P(wait > t) <= exp(-(slots - load) t / service),
+        // or by the square root of the load, whichever is less.
         let chance = (LATE * per_job).min(STAFFING * load.sqrt());
         let headroom = if load > 0.0 { (load / UTILISATION - load).max(chance) } else { 0.0 };
         let backlog = count(facts.depth) + count(facts.due_soon);
-        let drain = backlog * per_job.min(1.0);
+        let part = per_job.min(1.0);
+        let drain = backlog * part;
+        // What is free for chance also takes what waits.
+        let sum = load + headroom.max(drain);
+        // A job that runs for longer than the target is not to lose its slot because the rates have forgotten it; a short one is over before anything is scaled in.
+        let held = running * part;
 
-        let sum = load + headroom + drain;
-        let jobs = running + backlog + arrivals * AHEAD;
+        let jobs = running + backlog + arrivals * MINUTE;
         let limit = if facts.kind == Kind::General { f64::from(limits.concurrency) } else { f64::INFINITY };
         let (slots, bound) = if facts.paused {
             (running, Bound::Paused)
         } else {
-            let (slots, bound) = if running > sum { (running, Bound::Running) } else { (sum, Bound::None) };
+            let (slots, bound) = if held > sum { (held, Bound::Running) } else { (sum, Bound::None) };
             let (slots, bound) = if slots > jobs { (jobs, Bound::Jobs) } else { (slots, bound) };
             if slots > limit { (limit, Bound::Limit) } else { (slots, bound) }
         };
+        let slots = if slots < NOTHING { 0.0 } else { slots };
         Self { lane: facts.lane, slots, arrivals, service, load, headroom, backlog, drain, running, bound }
     }
 }
@@ -113,7 +124,7 @@ impl fmt::Display for Ask {
         write!(f, "{} asks for {:.1} slots", self.lane, self.slots)?;
         match self.bound {
             Bound::Paused => return write!(f, ", those of the jobs that run: it is paused"),
-            Bound::Running => write!(f, ", as many as jobs run, which is more than")?,
+            Bound::Running => write!(f, " for the {:.0} jobs that run, which is more than", self.running)?,
             Bound::Jobs => write!(f, ", as many as there are jobs here or within a minute, which is less than")?,
             Bound::Limit => write!(f, ", its limit of analyses at once, which is less than")?,
             Bound::None => write!(f, ":")?,
@@ -122,7 +133,11 @@ impl fmt::Display for Ask {
             Some(service) => write!(f, " {:.1} busy ({:.2} jobs/s x {service:.1} s)", self.load, self.arrivals)?,
             None => write!(f, " an unknown load ({:.2} jobs/s, no service time yet)", self.arrivals)?,
         }
-        write!(f, " + {:.1} headroom + {:.1} for {:.0} jobs that wait", self.headroom, self.drain, self.backlog)
+        if self.drain > self.headroom {
+            write!(f, " + {:.1} for the {:.0} that wait", self.drain, self.backlog)
+        } else {
+            write!(f, " + {:.1} headroom", self.headroom)
+        }
     }
 }
 
@@ -139,7 +154,7 @@ fn bounded(number: f64, most: f64) -> f64 {
 
 /// Seconds that a job holds a slot: as measured, else by Little's law from the jobs that run and those that end, else unknown.
 fn service(facts: &QueueFacts) -> Option<f64> {
-    let known = |seconds: f64| (seconds.is_finite() && seconds > 0.0).then(|| seconds.min(LONGEST));
+    let known = |seconds: f64| (seconds.is_finite() && seconds > 0.0).then(|| seconds.clamp(SHORTEST, LONGEST));
     let (running, ended) = (count(facts.running), bounded(facts.completion_rate, FASTEST));
     facts.service_seconds.and_then(known).or_else(|| known(running / ended))
 }

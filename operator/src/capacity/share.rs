@@ -14,8 +14,6 @@ use super::{
 pub struct Wanted {
     /// Pods within the pool's bounds, as a fraction: the metric, whose target is 1 for each pod.
     pub pods: f64,
-    /// The same without regard to `min`: 0 says that nothing is to be done.
-    pub needed: f64,
     /// The pool's bounds.
     pub bounds: (u32, u32),
     /// The part of each lane's slots that falls to the pool.
@@ -74,7 +72,7 @@ fn of_kind(kind: Kind, queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> 
                 let needed = pool.pods_for(&slots).min(f64::from(max));
                 let asks = pool.lanes.iter().filter_map(|lane| asks.get(lane).copied()).collect();
                 let pods = needed.max(f64::from(min.min(max)));
-                all.push((pool.name.clone(), Wanted { pods, needed, bounds: (min, max), slots, asks }));
+                all.push((pool.name.clone(), Wanted { pods, bounds: (min, max), slots, asks }));
             }
         }
         for lane in here.keys() {

@@ -31,8 +31,9 @@ pub fn step(pool: &Pool, pods: u32, queues: &[QueueFacts], wanted: Option<&Wante
     }
 }
 
-/// Whether facts of each of its queues are there and all say that nothing has gone on.
-fn is_idle(pool: &Pool, queues: &[QueueFacts]) -> bool {
+/// Whether facts of each of its queues are there and all say that nothing is going on, nor has been for five minutes. Else a pool that has pods keeps one:
+/// KEDA calls that active.
+pub fn is_idle(pool: &Pool, queues: &[QueueFacts]) -> bool {
     let ours = || queues.iter().filter(|facts| facts.kind == pool.kind && pool.lanes.contains(&facts.lane));
     let quiet = |facts: &QueueFacts| {
         let jobs = [facts.running, facts.due_soon, facts.waiting];
