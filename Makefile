@@ -55,6 +55,9 @@ chaos-short: prepare
 bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
 	@e2e/bench/run
 
+scale: prepare ## give the operator a thousand pools on a real API server, and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
+	@e2e/scale/run
+
 simulate: prepare ## let pools scale under simulated load, and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
