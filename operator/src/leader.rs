@@ -1,9 +1,10 @@
 //! Leader election by a Lease: the holder alone writes.
 //!
 //! The holder renews every [`RENEW`]; when it could not for [`GIVE_UP`] it stops, well before [`EXPIRE`] lets another take over. A candidate
-//! counts the time since it last saw the Lease change on its own clock, so clocks need not agree.
+//! counts the time since it last saw the Lease change on its own clock, so clocks need not agree. The [`Fence`] holds back what the work would write
+//! all the same: tasks end a moment after they are told to, and a process may stand still.
 
-use std::time::{Duration, Instant};
+use std::{pin::pin, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -11,33 +12,38 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, ops::Pulse};
+use crate::{
+    fence::{EXPIRE, Fence, GIVE_UP, Moment},
+    metrics::Metrics,
+    ops::Pulse,
+};
 
 /// How often the holder renews and a candidate looks.
 const RENEW: Duration = Duration::from_secs(2);
-/// Without a renewal for this long the holder stops.
-const GIVE_UP: Duration = Duration::from_secs(10);
-/// Without a change for this long a candidate takes over.
-const EXPIRE: Duration = Duration::from_secs(15);
+/// Writes that are on their way at shutdown are waited for this long.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// A candidate for the lease.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    fence: Fence,
     /// The Lease as it was last seen to change, by our clock.
     seen: Option<(Option<String>, Instant)>,
 }
 
 impl Candidate {
-    /// A candidate called `identity` for the Lease `namespace`/`name`.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+    /// A candidate called `identity` for the Lease `namespace`/`name`, which opens the `fence` for the work. `client` is not behind that fence.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, fence: Fence) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity: identity.to_owned(),
+            fence,
             seen: None,
         }
     }
@@ -52,13 +58,25 @@ impl Candidate {
             let Some(since) = self.wait_for_turn(pulse, shutdown).await else { return };
             tracing::info!(identity = self.identity, "holds the lease");
             metrics.leads(true);
-            let released = tokio::select! {
-                () = work() => true,
-                () = self.keep(since, pulse) => false,
-                () = shutdown.cancelled() => true,
+            let released = {
+                let (fence, mut work) = (self.fence.clone(), pin!(work()));
+                tokio::select! {
+                    () = &mut work => true,
+                    () = self.keep(since, pulse) => false,
+                    () = shutdown.cancelled() => {
+                        fence.close();
+                        let _ = tokio::time::timeout(DRAIN, async {
+                            tokio::select! { () = work => {}, () = fence.drained() => {} }
+                        })
+                        .await;
+                        true
+                    }
+                }
             };
+            self.fence.close();
             metrics.leads(false);
-            if released {
+            // Whoever is next begins at once, so nothing of ours may come after it; else the lease has to expire.
+            if released && self.fence.is_clear() {
                 self.release().await;
             }
             if shutdown.is_cancelled() {
@@ -69,12 +87,16 @@ impl Candidate {
     }
 
     /// Waits until the lease is held, and answers with the time from which on it was; `None` at shutdown.
-    async fn wait_for_turn(&mut self, pulse: &Pulse, shutdown: &CancellationToken) -> Option<Instant> {
+    async fn wait_for_turn(&mut self, pulse: &Pulse, shutdown: &CancellationToken) -> Option<Moment> {
         loop {
             pulse.beat();
-            let asked = Instant::now();
+            let asked = Moment::now();
             match tokio::time::timeout(GIVE_UP, self.attempt()).await {
-                Ok(Ok(true)) => return Some(asked),
+                Ok(Ok(true)) if asked.elapsed() < GIVE_UP => {
+                    self.fence.renewed(asked);
+                    return Some(asked);
+                }
+                Ok(Ok(true)) => tracing::warn!("the lease was taken too slowly to be used"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "cannot read or write the lease"),
                 Err(_) => tracing::warn!("no answer about the lease"),
@@ -87,14 +109,17 @@ impl Candidate {
     }
 
     /// Renews until that has failed for too long.
-    async fn keep(&mut self, mut renewed: Instant, pulse: &Pulse) {
+    async fn keep(&mut self, mut renewed: Moment, pulse: &Pulse) {
         loop {
             tokio::time::sleep(RENEW).await;
             pulse.beat();
             let left = GIVE_UP.saturating_sub(renewed.elapsed());
-            let asked = Instant::now();
+            let asked = Moment::now();
             match tokio::time::timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(true)) => {
+                    renewed = asked;
+                    self.fence.renewed(asked);
+                }
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
                 Err(_) => return,

@@ -5,11 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context;
 use axum::{Router, http::StatusCode, routing::get};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -42,13 +43,9 @@ impl Pulse {
     }
 }
 
-/// Serves on `address` until `shutdown`. A standby is ready: it could take over at any time.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn serve(address: &str, metrics: Metrics, pulse: Pulse, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let stopping = shutdown.clone();
-    let app = Router::new()
+/// What is served. A standby is ready: it could take over at any time.
+pub fn router(metrics: Metrics, pulse: Pulse, stopping: CancellationToken) -> Router {
+    Router::new()
         .route(
             "/livez",
             get(move || async move {
@@ -74,7 +71,15 @@ pub async fn serve(address: &str, metrics: Metrics, pulse: Pulse, shutdown: Canc
             get(move || async move {
                 ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.render())
             }),
-        );
+        )
+}
+
+/// Serves on `address` until `shutdown`.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(address: &str, metrics: Metrics, pulse: Pulse, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let app = router(metrics, pulse, shutdown.clone());
     let listener =
         tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     axum::serve(listener, app)

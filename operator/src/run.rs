@@ -2,12 +2,14 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use kube::Client;
+use kube::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    client::connect,
     context::Context,
     external_metrics,
+    fence::Fence,
     images::Images,
     leader::Candidate,
     metrics::Metrics,
@@ -32,7 +34,7 @@ pub struct Options {
     /// Name of that Lease.
     #[arg(long, env = "SWITCHYARD_LEASE_NAME", default_value = "switchyard-operator")]
     pub lease_name: String,
-    /// Name of this instance, for instance the pod's; another for each.
+    /// Name of this instance, for instance the pod's. A random ending is added to it.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// Where to serve /livez, /readyz and /metrics.
@@ -57,11 +59,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=warn".into()),
         )
         .init();
-    let client = Client::try_default()
+    let config = Config::infer()
         .await
         .context("no cluster to talk to: run in a pod with a service account, or set KUBECONFIG")?;
-    let identity =
-        options.identity.clone().unwrap_or_else(|| format!("switchyard-operator-{:08x}", rand::random::<u32>()));
+    // Another for each process: one that is started anew in the same pod must not take the lease for its own while writes of the old one are on their way.
+    let name = options.identity.as_deref().unwrap_or("switchyard-operator");
+    let identity = format!("{name}_{:08x}", rand::random::<u32>());
+    let fence = Fence::default();
+    let (election, client) = (connect(&config, None)?, connect(&config, Some(fence.clone()))?);
     let (metrics, pulse, shutdown) = (Metrics::default(), Pulse::default(), CancellationToken::new());
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let queues = Queues::new();
@@ -87,8 +92,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let autoscalers = autoscalers(&options);
     if let Some(autoscalers) = autoscalers.clone() {
-        let (wanted, copies) = Wanted::new(&client, namespace, queues);
-        let (client, shutdown) = (client.clone(), shutdown.clone());
+        let (wanted, copies) = Wanted::new(&election, namespace, queues);
+        // Whether somebody may read the metric is asked by every instance, so not through the fence.
+        let (client, shutdown) = (election.clone(), shutdown.clone());
         tokio::spawn(async move {
             let serving = external_metrics::serve(client, wanted, &autoscalers, shutdown.clone());
             tokio::select! {
@@ -106,7 +112,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
-    Candidate::new(client.clone(), &options.lease_namespace, &options.lease_name, &identity)
+    Candidate::new(election, &options.lease_namespace, &options.lease_name, &identity, fence)
         .lead(&metrics, &pulse, &shutdown, || async {
             let platforms = platform::controller::run(context.clone(), namespace);
             let pools = worker_pool::controller::run(context.clone(), namespace);
