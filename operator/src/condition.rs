@@ -82,6 +82,27 @@ pub fn conditions(
         .collect()
 }
 
+/// The conditions of an object that could not even be looked at, for the API server refuses what has to be read: what is known stays.
+pub fn unreadable(
+    previous: &[Condition],
+    reason: &str,
+    words: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let message = format!("{words}. What ran before goes on running.");
+    let ready = state("Ready", false, reason, &message);
+    let rest = [
+        state("Reconciling", false, "Stalled", "Waiting for somebody to mend what stands in the way."),
+        state("Stalled", true, reason, &message),
+    ];
+    let known = previous.iter().filter(|old| old.type_ != ready.kind && rest.iter().all(|new| new.kind != old.type_));
+    let mut all = conditions(previous, vec![ready.clone()], generation, now);
+    all.extend(known.cloned());
+    all.extend(conditions(previous, rest.to_vec(), generation, now));
+    all
+}
+
 /// What a person should know about the way from the `previous` conditions to the `current` ones, one Event each: every other status or reason of
 /// `Ready`; of the rest what went wrong, and that it went away. `Reconciling` and `Stalled` repeat what others say.
 pub fn events(previous: &[Condition], current: &[Condition]) -> Vec<Event> {
@@ -142,6 +163,33 @@ mod tests {
         assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("SettingUp", Some(2)));
         let third = conditions(&second, vec![state("Ready", true, "Ready", "c")], Some(2), at(30));
         assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_stays() {
+        let before = conditions(
+            &[],
+            vec![
+                state("Ready", true, "Serving", "a"),
+                state("DatabaseReady", true, "SetUpSucceeded", "b"),
+                state("Stalled", false, "NotStalled", "c"),
+            ],
+            Some(1),
+            at(10),
+        );
+        let after = unreadable(&before, "Forbidden", "cannot read Secret x: no", Some(2), at(20));
+        let told: Vec<_> =
+            after.iter().map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("Ready", "False", "Forbidden"),
+                ("DatabaseReady", "True", "SetUpSucceeded"),
+                ("Reconciling", "False", "Stalled"),
+                ("Stalled", "True", "Forbidden")
+            ]
+        );
+        assert_eq!(unreadable(&after, "Forbidden", "cannot read Secret x: no", Some(2), at(30)), after, "and once");
     }
 
     #[test]

@@ -48,6 +48,12 @@ impl Context {
     }
 }
 
+/// When to look again at what is on its way: after `first`, and later and later while nothing changes, up to a minute. Whatever changes in an object of
+/// the operator's is noticed at once; pods tell their troubles to nobody's watch.
+pub fn patience(first: Duration, looks: u32) -> Duration {
+    (first * (1 << looks.min(6))).min(Duration::from_secs(60))
+}
+
 /// 1 s, doubled with each failure in a row, up to 2 minutes.
 pub fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.min(7)).min(Duration::from_secs(120))
@@ -61,5 +67,7 @@ mod tests {
     fn failures_in_a_row_are_tried_again_later_and_later() {
         let seconds: Vec<u64> = (0..9).map(|n| backoff(n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+        let seconds: Vec<u64> = (0..6).map(|n| patience(Duration::from_secs(5), n).as_secs()).collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

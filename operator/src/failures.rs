@@ -1,11 +1,11 @@
-//! Failures in a row, object by object.
+//! What happens again and again, object by object: failures, or looks at which nothing had changed.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-/// Counts failures in a row by namespace and name. What succeeds is forgotten, so it holds failing objects alone.
+/// Counts in a row by namespace and name. What ends is forgotten, so it holds objects alone that are in such a row.
 #[derive(Debug, Default)]
 pub struct Failures(Mutex<HashMap<(String, String), u32>>);
 
@@ -18,7 +18,7 @@ impl Failures {
         *count - 1
     }
 
-    /// It succeeded.
+    /// The row has ended.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
     }

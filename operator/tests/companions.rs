@@ -70,7 +70,8 @@ fn what_goes_with_workloads_stays_while_they_are_not_planned() {
     let mut running = facts.clone();
     running.observed.jobs.values_mut().for_each(|job| *job = JobState::Running { trouble: None });
     // But for a quota that nobody asks for any more: it may be what keeps the rest from coming.
-    let goes = |facts: &Facts| planned(facts).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>();
+    let goes =
+        |facts: &Facts| planned(facts).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>();
     assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the set-up has not ended");
     facts.secrets.0.insert("db".into(), None);
     assert_eq!(goes(&facts), ["ResourceQuota", "LimitRange"], "a Secret is missing");

@@ -37,10 +37,10 @@ use super::{
     status::status,
 };
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
+    api::{AnalyticsPlatform, AnalyticsPlatformStatus, WorkerPool},
     cluster::{Error, write_status},
     condition,
-    context::Context,
+    context::{Context, backoff, patience},
     failures::Failures,
     names::MANAGED_SELECTOR,
 };
@@ -48,12 +48,15 @@ use crate::{
 const KIND: &str = "AnalyticsPlatform";
 /// A settled platform is looked at this often, in case a watch missed something.
 const SETTLED: Duration = Duration::from_secs(300);
-/// One on its way is looked at this often: pods tell their troubles to nobody's watch.
+/// One on its way is looked at after this long, and later and later while nothing changes.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
 struct Controlled {
     context: Context,
+    /// Failures and refusals in a row.
     failures: Failures,
+    /// Looks in a row at a platform on its way that found nothing new.
+    looks: Failures,
 }
 
 /// Runs the controller for ever.
@@ -90,7 +93,11 @@ pub async fn run(context: Context, namespace: Option<&str>) {
                 .map(|platform| ObjectRef::from_obj(&**platform))
                 .collect::<Vec<_>>()
         })
-        .run(reconcile, after_error, Arc::new(Controlled { context, failures: Failures::default() }))
+        .run(
+            reconcile,
+            after_error,
+            Arc::new(Controlled { context, failures: Failures::default(), looks: Failures::default() }),
+        )
         .for_each(|_| std::future::ready(()))
         .await;
 }
@@ -119,47 +126,78 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
         // The garbage collector does it.
         return Ok(Action::await_change());
     }
+    let result = look(&platform, &controlled).await;
+    if let Err(error @ Error::Refused { reason, .. }) = &result {
+        let previous = platform.status.clone().unwrap_or_default();
+        let generation = platform.metadata.generation;
+        let conditions =
+            condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
+        let status = AnalyticsPlatformStatus { observed_generation: generation, conditions, ..previous };
+        if let Err(error) = tell(&platform, &status, None, &controlled.context).await {
+            tracing::warn!(%error, "nor can it be told");
+        }
+    }
+    result
+}
+
+async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<Action, Error> {
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.client, &platform).await?;
+    let facts = facts(&context.client, platform).await?;
+    let (namespace, name) = (&facts.settings.namespace, &facts.settings.name);
     let plan = plan(&facts, &context.images, Timestamp::now());
-    let applied = if facts.settings.paused {
-        Applied::default()
-    } else {
-        apply(&context.client, &facts.settings.namespace, &plan).await?
-    };
+    let applied =
+        if facts.settings.paused { Applied::default() } else { apply(&context.client, namespace, &plan).await? };
     if applied.outdated {
-        return Ok(Action::requeue(Duration::ZERO));
+        return Ok(Action::requeue(backoff(controlled.failures.count(namespace, name))));
     }
 
     let previous = platform.status.clone().unwrap_or_default();
     let status =
         status(&previous, platform.metadata.generation, &facts, &plan, applied.refused.as_ref(), Timestamp::now());
-    if status != previous {
-        write_status(&context.client, &*platform, &status).await?;
-        context.metrics.status_written(KIND);
-    }
-    let mut events: Vec<Event> = generated(&applied.created).into_iter().collect();
-    events.extend(condition::events(&previous.conditions, &status.conditions));
-    context.publish(&*platform, &events).await;
+    tell(platform, &status, generated(&applied.created), context).await?;
 
     context.metrics.reconciled(KIND, begun.elapsed());
-    controlled.failures.forget(&facts.settings.namespace, &facts.settings.name);
+    if applied.refused.is_some() {
+        return Ok(Action::requeue(backoff(controlled.failures.count(namespace, name))));
+    }
+    controlled.failures.forget(namespace, name);
     let settled = status.conditions.iter().all(|c| {
         !matches!((c.type_.as_str(), c.status.as_str()), ("Ready" | "Exposed", "False") | ("Reconciling", "True"))
     });
-    Ok(Action::requeue(next_look(&plan, settled, Timestamp::now())))
+    if settled || status != previous {
+        controlled.looks.forget(namespace, name);
+    }
+    let under_way = || patience(UNDER_WAY, controlled.looks.count(namespace, name));
+    Ok(Action::requeue(next_look(&plan, settled, Timestamp::now()).unwrap_or_else(under_way)))
 }
 
-/// When to look again, if nothing happens before.
-fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Duration {
+/// Writes the status, if it is another, and publishes what changed.
+async fn tell(
+    platform: &AnalyticsPlatform,
+    status: &AnalyticsPlatformStatus,
+    event: Option<Event>,
+    context: &Context,
+) -> Result<(), Error> {
+    let previous = platform.status.clone().unwrap_or_default();
+    if *status != previous {
+        write_status(&context.client, platform, status).await?;
+        context.metrics.status_written(KIND);
+    }
+    let changes = condition::events(&previous.conditions, &status.conditions);
+    context.publish(platform, &event.into_iter().chain(changes).collect::<Vec<_>>()).await;
+    Ok(())
+}
+
+/// When to look again, if nothing happens before; none while it is on its way.
+fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Option<Duration> {
     match &plan.stage {
         Stage::SetUpFailed { retry_at, .. } => {
             let wait = Duration::try_from(retry_at.duration_since(now)).unwrap_or(Duration::ZERO);
-            wait.clamp(Duration::from_millis(200), super::plan::SET_UP_RETRY)
+            Some(wait.clamp(Duration::from_millis(200), super::plan::SET_UP_RETRY))
         }
-        Stage::Refused(_) => SETTLED,
-        _ if settled => SETTLED,
-        _ => UNDER_WAY,
+        Stage::Refused(_) => Some(SETTLED),
+        _ if settled => Some(SETTLED),
+        _ => None,
     }
 }
 

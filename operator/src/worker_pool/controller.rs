@@ -29,10 +29,10 @@ use super::{
     status::status,
 };
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
+    api::{AnalyticsPlatform, WorkerPool, WorkerPoolStatus},
     cluster::{self, Error},
     condition,
-    context::Context,
+    context::{Context, backoff, patience},
     failures::Failures,
     names::MANAGED_SELECTOR,
     platform::controller::scoped,
@@ -41,7 +41,7 @@ use crate::{
 const KIND: &str = "WorkerPool";
 /// A settled pool is looked at this often, in case a watch missed something.
 const SETTLED: Duration = Duration::from_secs(300);
-/// One on its way is looked at this often: pods tell their troubles to nobody's watch.
+/// One on its way is looked at after this long, and later and later while nothing changes.
 const UNDER_WAY: Duration = Duration::from_secs(10);
 
 /// One without pods is looked at this often: the first job waits for it.
@@ -49,7 +49,10 @@ const AT_ZERO: Duration = Duration::from_secs(5);
 
 struct Controlled {
     context: Context,
+    /// Failures and refusals in a row.
     failures: Failures,
+    /// Looks in a row at a pool on its way that found nothing new.
+    looks: Failures,
 }
 
 /// Runs the controller for ever.
@@ -74,7 +77,11 @@ pub async fn run(context: Context, namespace: Option<&str>) {
             let namespace = secret.namespace().unwrap_or_default();
             pools_that(&by_secret, |pool| pool.namespace().as_deref() == Some(&namespace))
         })
-        .run(reconcile, after_error, Arc::new(Controlled { context, failures: Failures::default() }))
+        .run(
+            reconcile,
+            after_error,
+            Arc::new(Controlled { context, failures: Failures::default(), looks: Failures::default() }),
+        )
         .for_each(|_| std::future::ready(()))
         .await;
 }
@@ -87,23 +94,53 @@ async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result
     if pool.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    let result = look(&pool, &controlled).await;
+    if let Err(error @ Error::Refused { reason, .. }) = &result {
+        let previous = pool.status.clone().unwrap_or_default();
+        let generation = pool.metadata.generation;
+        let conditions =
+            condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
+        let status = WorkerPoolStatus { observed_generation: generation, conditions, ..previous };
+        if let Err(error) = tell(&pool, &status, &controlled.context).await {
+            tracing::warn!(%error, "nor can it be told");
+        }
+    }
+    result
+}
+
+async fn look(pool: &WorkerPool, controlled: &Controlled) -> Result<Action, Error> {
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.client, &context.queues, &pool).await?;
+    let facts = facts(&context.client, &context.queues, pool).await?;
+    let (namespace, name) = (&facts.owner.namespace, &pool.name_any());
     let plan = plan(&facts, &context.images);
     let refused = apply(context, &facts, &plan).await?;
 
     let previous = pool.status.clone().unwrap_or_default();
     let status = status(&previous, pool.metadata.generation, &facts, &plan, refused.as_ref(), Timestamp::now());
-    if pool.status.as_ref() != Some(&status) {
-        cluster::write_status(&context.client, &*pool, &status).await?;
-        context.metrics.status_written(KIND);
-    }
-    context.publish(&*pool, &condition::events(&previous.conditions, &status.conditions)).await;
+    tell(pool, &status, context).await?;
 
     context.metrics.reconciled(KIND, begun.elapsed());
-    controlled.failures.forget(&facts.owner.namespace, &pool.name_any());
+    if refused.is_some() {
+        return Ok(Action::requeue(backoff(controlled.failures.count(namespace, name))));
+    }
+    controlled.failures.forget(namespace, name);
     let ready = condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
-    Ok(Action::requeue(next_look(&facts, ready)))
+    if ready || status != previous {
+        controlled.looks.forget(namespace, name);
+    }
+    let under_way = || patience(UNDER_WAY, controlled.looks.count(namespace, name));
+    Ok(Action::requeue(next_look(&facts, ready).unwrap_or_else(under_way)))
+}
+
+/// Writes the status, if it is another, and publishes what changed.
+async fn tell(pool: &WorkerPool, status: &WorkerPoolStatus, context: &Context) -> Result<(), Error> {
+    if pool.status.as_ref() != Some(status) {
+        cluster::write_status(&context.client, pool, status).await?;
+        context.metrics.status_written(KIND);
+    }
+    let previous = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    context.publish(pool, &condition::events(previous, &status.conditions)).await;
+    Ok(())
 }
 
 /// Applies the plan; answers with what the API server would not take.
@@ -137,13 +174,13 @@ async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(
     Ok(refused)
 }
 
-/// When to look again, if nothing happens before.
-fn next_look(facts: &Facts, ready: bool) -> Duration {
-    let Some(scaling) = &facts.pool.spec.scaling else { return if ready { SETTLED } else { UNDER_WAY } };
-    match facts.rollout.as_ref().map(|rollout| rollout.desired) {
-        Some(0) => AT_ZERO,
-        _ if scaling.min == 0 || !ready => UNDER_WAY,
-        _ => SETTLED,
+/// When to look again, if nothing happens before; none while it is on its way.
+fn next_look(facts: &Facts, ready: bool) -> Option<Duration> {
+    match (&facts.pool.spec.scaling, facts.rollout.as_ref().map(|rollout| rollout.desired)) {
+        (Some(_), Some(0)) => Some(AT_ZERO),
+        // It may have to go to none.
+        (Some(scaling), _) if scaling.min == 0 => Some(UNDER_WAY),
+        _ => ready.then_some(SETTLED),
     }
 }
 
