@@ -24,7 +24,10 @@ use kube::{
 };
 use tower::{BoxError, Service, ServiceBuilder, retry::RetryLayer};
 
-use crate::fence::{Fence, UNSENT};
+use crate::{
+    fence::{Fence, UNSENT},
+    metrics::Metrics,
+};
 
 /// The time that a call has that is no fenced write; of a watch, its beginning.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -49,11 +52,11 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// A client of the cluster that `config` names. With a `fence` its writes go no further than that allows.
+/// A client of the cluster that `config` names. With a `fence` its writes go no further than that allows, and its calls are counted in `metrics`.
 ///
 /// # Errors
 /// When the configuration makes no client.
-pub fn connect(config: &Config, fence: Option<Fence>) -> anyhow::Result<Client> {
+pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyhow::Result<Client> {
     anyhow::ensure!(
         config.proxy_url.is_none(),
         "the API server cannot be reached through a proxy: unset HTTPS_PROXY and proxy-url"
@@ -63,7 +66,12 @@ pub fn connect(config: &Config, fence: Option<Fence>) -> anyhow::Result<Client> 
     tcp.set_connect_timeout(config.connect_timeout);
     tcp.set_tcp_user_timeout(Some(UNSENT));
     let connector = config.rustls_https_connector_with_connector(tcp).context("the certificates are of no use")?;
+    let counted = fence.is_some().then(|| metrics.clone());
     let service = ServiceBuilder::new()
+        .map_request(move |request: Request<Body>| {
+            counted.iter().for_each(|metrics| metrics.called(request.method().as_str()));
+            request
+        })
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().context("the credentials are of no use")?)
         .layer(config.extra_headers_layer().context("the headers are of no use")?)

@@ -20,7 +20,7 @@ pub mod platform;
 pub mod preset;
 pub mod preview;
 mod quantity;
-mod queues;
+pub mod queues;
 pub mod resources;
 pub mod run;
 mod wanted;

@@ -14,6 +14,11 @@ struct Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verb {
+    verb: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
     kind: String,
     category: String,
@@ -27,6 +32,7 @@ pub struct Metrics {
     errors: Family<Failure, Counter>,
     seconds: Family<Kind, Histogram>,
     status_writes: Family<Kind, Counter>,
+    calls: Family<Verb, Counter>,
     leader: Gauge,
 }
 
@@ -39,13 +45,15 @@ impl Default for Metrics {
             (|| Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])) as fn() -> Histogram,
         );
         let status_writes = Family::default();
+        let calls = Family::default();
         let leader = Gauge::default();
         registry.register("reconciles", "Reconciles that ended", reconciles.clone());
         registry.register("reconcile_errors", "Reconciles that failed", errors.clone());
         registry.register("reconcile_duration_seconds", "Time that a reconcile took", seconds.clone());
         registry.register("status_writes", "Times that a status was written", status_writes.clone());
+        registry.register("api_calls", "Calls of the API server, the election's left out", calls.clone());
         registry.register("leader", "1 while this instance holds the lease", leader.clone());
-        Self { registry: Arc::new(registry), reconciles, errors, seconds, status_writes, leader }
+        Self { registry: Arc::new(registry), reconciles, errors, seconds, status_writes, calls, leader }
     }
 }
 
@@ -65,6 +73,11 @@ impl Metrics {
     /// A status was written.
     pub fn status_written(&self, kind: &str) {
         self.status_writes.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+    }
+
+    /// The API server is called.
+    pub fn called(&self, verb: &str) {
+        self.calls.get_or_create(&Verb { verb: verb.to_owned() }).inc();
     }
 
     /// Whether this instance holds the lease.

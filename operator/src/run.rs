@@ -66,8 +66,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let name = options.identity.as_deref().unwrap_or("switchyard-operator");
     let identity = format!("{name}_{:08x}", rand::random::<u32>());
     let fence = Fence::default();
-    let (election, client) = (connect(&config, None)?, connect(&config, Some(fence.clone()))?);
     let (metrics, pulse, shutdown) = (Metrics::default(), Pulse::default(), CancellationToken::new());
+    let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let queues = Queues::new();
     let context = Context::new(client.clone(), options.images.clone(), metrics.clone(), queues.clone(), &identity);

@@ -5,7 +5,7 @@ mod planned;
 
 use std::sync::Arc;
 
-use common::{fresh, images, now, pool, ready, set_up, settings};
+use common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use planned::{find, pool_facts};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn scaled(scaling: Value) -> WorkerPool {
 }
 
 fn facts(pool: &WorkerPool, pods: Option<i32>, load: Load) -> Facts {
-    let platform = set_up(fresh(settings("main", json!({"environment": "development"})), &[]));
+    let platform = set_up(fresh(settings("main", own_services()), &own_secrets()));
     Facts { rollout: pods.map(ready), load, ..pool_facts(&platform, pool) }
 }
 

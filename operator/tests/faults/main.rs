@@ -27,7 +27,9 @@ use switchyard_operator::{
     context::Context,
     fence::{Fence, Moment},
     metrics::Metrics,
-    platform, worker_pool,
+    platform,
+    queues::Queues,
+    worker_pool,
 };
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
@@ -140,7 +142,7 @@ async fn started(fault: Option<Fault>) -> Server {
         move |request| server.clone().answer(request)
     });
     let client = Client::new(within_limits(transport, Some(fence.clone())), "default");
-    let context = Context::new(client, common::images(), Metrics::default(), "test");
+    let context = Context::new(client, common::images(), Metrics::default(), Queues::new(), "test");
     tokio::spawn(platform::controller::run(context.clone(), None));
     tokio::spawn(worker_pool::controller::run(context, None));
     tokio::spawn(async move {
