@@ -76,13 +76,13 @@ where
     api.get_opt(name).await.map_err(|error| Error::of(format!("cannot read {} {name}", K::kind(&())), error))
 }
 
-/// Every object of a platform, by its label.
-pub async fn list<K>(client: &Client, namespace: &str, platform: &str) -> Result<Vec<K>, Error>
+/// Every object whose label says so.
+pub async fn list<K>(client: &Client, namespace: &str, label: &str, value: &str) -> Result<Vec<K>, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
+    let ours = ListParams::default().labels(&format!("{label}={value}"));
     let list = api.list(&ours).await.map_err(|error| Error::of(format!("cannot list {}", K::plural(&())), error))?;
     Ok(list.items)
 }

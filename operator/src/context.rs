@@ -12,6 +12,9 @@ use kube::{
 
 use crate::{cluster::Error, images::Images, metrics::Metrics, queues::Queues};
 
+/// Objects that a controller works on at once: most of the time it waits for the API server.
+pub const CONCURRENCY: u16 = 12;
+
 /// What the controllers share.
 #[derive(Clone)]
 pub struct Context {

@@ -40,7 +40,7 @@ use crate::{
     api::{AnalyticsPlatform, AnalyticsPlatformStatus, WorkerPool},
     cluster::{Error, write_status},
     condition,
-    context::{Context, backoff, patience},
+    context::{CONCURRENCY, Context, backoff, patience},
     failures::Failures,
     names::MANAGED_SELECTOR,
 };
@@ -67,7 +67,7 @@ pub async fn run(context: Context, namespace: Option<&str>) {
     let controller = Controller::new(scoped::<AnalyticsPlatform>(&client, namespace), all());
     let platforms = controller.store();
     controller
-        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(4))
+        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(CONCURRENCY))
         .owns(scoped::<PartialObjectMeta<StatefulSet>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<Job>>(&client, namespace), ours.clone())

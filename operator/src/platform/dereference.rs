@@ -1,5 +1,6 @@
 //! Reads everything that a platform's plan follows from.
 
+use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     batch::v1::Job,
@@ -17,6 +18,7 @@ use crate::{
     api::{AnalyticsPlatform, WorkerPool},
     cluster::{Error, get, list, owned},
     leftovers::around_workloads,
+    names::PLATFORM_LABEL,
     resources::Owner,
 };
 
@@ -40,23 +42,17 @@ pub async fn references(client: &Client, platform: &AnalyticsPlatform) -> Result
     let namespace = platform.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
     let settings = Settings::of(&namespace, &name, &platform.spec);
     let owner = Owner::of(platform, &name).ok_or_else(|| Error::Unstored(name.clone()))?;
-    let mut secrets = Secrets::default();
-    for secret in named(&settings) {
-        let values = read_secret(client, &namespace, &secret).await?;
-        secrets.0.insert(secret, values);
-    }
-    let mut to_generate = Vec::new();
     let wanted = generate(&settings, &mut rand::rng());
-    for fresh in wanted {
-        let values = read_secret(client, &namespace, &fresh.name).await?;
-        if values.is_none() {
-            secrets.0.insert(fresh.name.clone(), Some(fresh.values.clone()));
-            to_generate.push(fresh);
-        } else {
-            secrets.0.insert(fresh.name, values);
-        }
+    let names: Vec<String> =
+        named(&settings).into_iter().chain(wanted.iter().map(|fresh| fresh.name.clone())).collect();
+    let reading = try_join_all(names.iter().map(|secret| read_secret(client, &namespace, secret)));
+    let (values, pools) = try_join(reading, pools(client, &namespace, &name)).await?;
+    let mut secrets = Secrets(names.into_iter().zip(values).collect());
+    let to_generate: Vec<_> = wanted.into_iter().filter(|fresh| secrets.get(&fresh.name).is_none()).collect();
+    for fresh in &to_generate {
+        secrets.0.insert(fresh.name.clone(), Some(fresh.values.clone()));
     }
-    Ok(References { settings, owner, secrets, to_generate, pools: pools(client, &namespace, &name).await? })
+    Ok(References { settings, owner, secrets, to_generate, pools })
 }
 
 /// Everything that the plan of `platform` follows from.
@@ -67,18 +63,23 @@ pub async fn facts(client: &Client, platform: &AnalyticsPlatform) -> Result<Fact
     let References { settings, owner, secrets, to_generate, pools } = references(client, platform).await?;
     let (namespace, name) = (&settings.namespace, &settings.name);
     let kinds = around_workloads();
-    let (jobs, sets, deployments, pods, optional) = futures::try_join!(
-        list::<Job>(client, namespace, name),
-        list::<StatefulSet>(client, namespace, name),
-        list::<Deployment>(client, namespace, name),
-        list::<Pod>(client, namespace, name),
+    let (jobs, sets, deployments, optional) = futures::try_join!(
+        list::<Job>(client, namespace, PLATFORM_LABEL, name),
+        list::<StatefulSet>(client, namespace, PLATFORM_LABEL, name),
+        list::<Deployment>(client, namespace, PLATFORM_LABEL, name),
         owned(client, &owner, &kinds),
     )?;
     // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| owner.owns(job)).collect();
     let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owner.owns(set)).collect();
     let (optional, missing) = optional;
-    let observed = Observed { optional, missing, ..observed(&jobs, &sets, &deployments, &pods) };
+    let mut seen = observed(&jobs, &sets, &deployments, &[]);
+    if !seen.is_settled() {
+        // Only what is on its way has pods with something to say.
+        let pods: Vec<Pod> = list(client, namespace, PLATFORM_LABEL, name).await?;
+        seen = observed(&jobs, &sets, &deployments, &pods);
+    }
+    let observed = Observed { optional, missing, ..seen };
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }
 

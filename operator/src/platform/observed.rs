@@ -36,6 +36,14 @@ pub struct Observed {
     pub missing: Vec<ApiResource>,
 }
 
+impl Observed {
+    /// Whether every Job has succeeded and every roll-out is complete.
+    pub fn is_settled(&self) -> bool {
+        let rollouts = self.servers.values().chain(&self.api).chain(self.pools.values());
+        self.jobs.values().all(|job| *job == JobState::Succeeded) && { rollouts }.all(|rollout| rollout.complete)
+    }
+}
+
 /// How a set-up Job is doing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobState {

@@ -32,7 +32,7 @@ use crate::{
     api::{AnalyticsPlatform, WorkerPool, WorkerPoolStatus},
     cluster::{self, Error},
     condition,
-    context::{Context, backoff, patience},
+    context::{CONCURRENCY, Context, backoff, patience},
     failures::Failures,
     names::MANAGED_SELECTOR,
     platform::controller::scoped,
@@ -63,7 +63,7 @@ pub async fn run(context: Context, namespace: Option<&str>) {
     let controller = Controller::new(scoped::<WorkerPool>(&client, namespace), all());
     let (by_platform, by_secret) = (controller.store(), controller.store());
     controller
-        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(4))
+        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(CONCURRENCY))
         .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
         .owns(scoped::<PartialObjectMeta<PodDisruptionBudget>>(&client, namespace), ours)

@@ -1,5 +1,6 @@
 //! Reads everything that a pool's plan follows from.
 
+use futures::future::try_join;
 use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 use kube::{Client, ResourceExt};
 
@@ -43,18 +44,9 @@ pub async fn facts(client: &Client, queues: &Queues, pool: &WorkerPool) -> Resul
             })
         }
     };
-    // Somebody else's of the same name is neither counted nor scaled.
-    let deployment = get::<Deployment>(client, namespace, &name).await?;
-    let (rollout, provider) = match deployment.filter(|deployment| owner.owns(deployment)) {
-        None => (None, None),
-        Some(deployment) => {
-            let pods: Vec<Pod> = list(client, namespace, platform_name).await?;
-            let ours: Vec<Pod> = pods.into_iter().filter(|pod| pod.labels().get(POOL_LABEL) == Some(&name)).collect();
-            let provider = pool.spec.gpu.as_ref().and_then(|_| Provider::of(&ours));
-            (Some(Rollout::of_deployment(&deployment, &ours)), provider)
-        }
-    };
-    let (optional, _) = owned(client, &owner, &around_a_pool()).await?;
+    let kinds = around_a_pool();
+    let ((rollout, provider), (optional, _)) =
+        try_join(rolled_out(client, &owner, pool), owned(client, &owner, &kinds)).await?;
     let load = match (&pool.spec.scaling, &platform) {
         (Some(scaling), Some(platform)) => {
             load(client, queues, pool, scaling, platform, rollout.as_ref(), &optional).await?
@@ -62,6 +54,25 @@ pub async fn facts(client: &Client, queues: &Queues, pool: &WorkerPool) -> Resul
         _ => Load::default(),
     };
     Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, load })
+}
+
+/// How its Deployment is doing, and where its models run. Somebody else's of the same name is neither counted nor scaled.
+async fn rolled_out(
+    client: &Client,
+    owner: &Owner,
+    pool: &WorkerPool,
+) -> Result<(Option<Rollout>, Option<Provider>), Error> {
+    let name = pool.name_any();
+    let deployment = get::<Deployment>(client, &owner.namespace, &name).await?;
+    let Some(deployment) = deployment.filter(|deployment| owner.owns(deployment)) else { return Ok((None, None)) };
+    let rollout = Rollout::of_deployment(&deployment, &[]);
+    if rollout.complete && pool.spec.gpu.is_none() {
+        // Its pods have nothing more to say.
+        return Ok((Some(rollout), None));
+    }
+    let pods: Vec<Pod> = list(client, &owner.namespace, POOL_LABEL, &name).await?;
+    let provider = pool.spec.gpu.as_ref().and_then(|_| Provider::of(&pods));
+    Ok((Some(Rollout::of_deployment(&deployment, &pods)), provider))
 }
 
 async fn load(
