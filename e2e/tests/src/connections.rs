@@ -32,12 +32,13 @@ impl Connections {
             async move {
                 let count = "select usename::text, count(*) from pg_stat_activity where usename like 'analytics%' group by usename";
                 while let Ok(rows) = client.query(count, &[]).await {
-                    let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
-                    for row in rows {
-                        let held = most.entry(row.get(0)).or_default();
-                        *held = row.get::<_, i64>(1).max(*held);
+                    {
+                        let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+                        for row in rows {
+                            let held = most.entry(row.get(0)).or_default();
+                            *held = row.get::<_, i64>(1).max(*held);
+                        }
                     }
-                    drop(most);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
