@@ -213,12 +213,10 @@ async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
     client: &ApiClient,
 ) -> Result<()> {
     kubectl_scale(namespace, "main-cdn", 0).await?;
-    let pool = |template: Value| {
-        json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-burst"}, "spec": {
-            "platformRef": {"name": "main"}, "kind": "cdn", "concurrency": 1, "podTemplate": template,
-            "scaling": {"min": 0, "max": 3, "targetBacklog": 1}}})
-    };
-    namespace.apply(pool(json!({"spec": {"nodeSelector": {"e2e": "nowhere"}}}))).await?;
+    let mut pool = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-burst"}, "spec": {
+        "platformRef": {"name": "main"}, "kind": "cdn", "concurrency": 1, "scaling": {"min": 0, "max": 3, "targetBacklog": 1},
+        "podTemplate": {"spec": {"nodeSelector": {"e2e": "nowhere"}}}}});
+    namespace.apply(pool.clone()).await?;
     let limit = Duration::from_secs(120);
     let (reason, _) = namespace.wait("WorkerPool", "main-burst", "Ready", "True", limit).await?;
     ensure!(reason == "ScaledToZero", "{reason}");
@@ -244,7 +242,8 @@ async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
         ensure!(job["state"] != "dead", "{job}");
     }
 
-    namespace.apply(pool(json!({}))).await?;
+    pool["spec"].as_object_mut().context("a spec")?.remove("podTemplate");
+    namespace.apply(pool).await?;
     for job in jobs {
         let ended = client.ended(&job, ANALYSIS).await?;
         ensure!(ended["state"] == "completed", "{ended}");
