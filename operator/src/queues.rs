@@ -23,13 +23,15 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 pub type Silence = String;
 
 type Answer = Result<Arc<Vec<QueueFacts>>, Silence>;
+/// By namespace and name, with when they were last asked about.
+type Platforms = HashMap<(String, String), (Instant, Cell)>;
 type Cell = Arc<AsyncMutex<Option<(Instant, Answer)>>>;
 
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
     http: reqwest::Client,
-    platforms: Arc<Mutex<HashMap<(String, String), (Instant, Cell)>>>,
+    platforms: Arc<Mutex<Platforms>>,
 }
 
 #[derive(Deserialize)]

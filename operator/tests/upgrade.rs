@@ -6,7 +6,7 @@ mod planned;
 use std::{collections::BTreeMap, env, fs, path::Path};
 
 use common::{fresh, images, own_secrets, own_services, pool, set_up, settings};
-use planned::{planned, pool_facts};
+use planned::{find, planned, pool_facts};
 use serde_json::{Value, json};
 use switchyard_operator::{platform::plan::Facts, resources::Manifest, worker_pool};
 
@@ -34,7 +34,10 @@ fn an_upgrade_of_the_operator_changes_no_pod_template() {
     let mut all = BTreeMap::new();
     for environment in ["development", "staging", "production"] {
         let facts = platform(environment);
-        templates(environment, &planned(&facts).apply, &mut all);
+        let apply = planned(&facts).apply;
+        // The plan has come as far as to the workloads.
+        find(&apply, "Deployment/main-api");
+        templates(environment, &apply, &mut all);
         for (name, spec) in [
             ("main-general", json!({"platformRef": {"name": "main"}, "kind": "general"})),
             ("main-ai", json!({"platformRef": {"name": "main"}, "kind": "ai", "scaling": {"min": 0, "max": 4}})),

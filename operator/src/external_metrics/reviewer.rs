@@ -40,10 +40,13 @@ impl Asker {
     }
 }
 
+/// Whoever asks, a namespace, a metric.
+type Question = (Asker, String, String);
+
 /// Asks the API server, and remembers for a minute.
 pub struct Reviewer {
     reviews: Api<SubjectAccessReview>,
-    answers: Mutex<HashMap<(Asker, String, String), (Instant, bool)>>,
+    answers: Mutex<HashMap<Question, (Instant, bool)>>,
 }
 
 impl Reviewer {

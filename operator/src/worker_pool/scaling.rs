@@ -16,11 +16,14 @@ use crate::{
     resources::{Manifest, horizontal_pod_autoscaler::pool_autoscaler},
 };
 
+/// What waits in the platform's queues, and the pods that the pool should have for it.
+pub type Known = (Arc<Vec<QueueFacts>>, Option<Wanted>);
+
 /// What is known about the size of a scaled pool.
 #[derive(Debug, Clone, Default)]
 pub struct Load {
-    /// What waits, and the pods that the pool should have for it; None where nobody needs to know, an error where nobody knows.
-    pub wanted: Option<Result<(Arc<Vec<QueueFacts>>, Option<Wanted>), String>>,
+    /// None where nobody needs to know, an error where nobody knows.
+    pub wanted: Option<Result<Known, String>>,
     /// Conditions of its autoscaler, when there is one.
     pub autoscaler: Option<Vec<HorizontalPodAutoscalerCondition>>,
     /// How many of its pods the cluster's GPUs have room for, where it needs some and that is known.
