@@ -14,6 +14,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use switchyard_contract::QueueFacts;
 
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
@@ -70,27 +71,24 @@ impl Wanted {
             })
             .collect();
         let settings = Settings::of(namespace, platform_name, &platform.spec);
-        of_platform(&self.queues, &settings, siblings.iter().map(AsRef::as_ref)).await?.remove(name).ok_or_else(|| {
+        let facts = self.queues.of(namespace, platform_name).await?;
+        of_pools(&facts, &settings, siblings.iter().map(AsRef::as_ref)).remove(name).ok_or_else(|| {
             format!("the API of platform {platform_name} does not know every lane that WorkerPool {name} serves")
         })
     }
 }
 
-/// The pods that each scaled pool of a platform should have.
-///
-/// # Errors
-/// When the platform's API does not tell what waits: in words.
-pub async fn of_platform<'a>(
-    queues: &Queues,
+/// The pods that each scaled pool of a platform should have for what waits.
+pub fn of_pools<'a>(
+    facts: &[QueueFacts],
     settings: &Settings,
     pools: impl Iterator<Item = &'a WorkerPool>,
-) -> Result<BTreeMap<String, capacity::Wanted>, String> {
-    let facts = queues.of(&settings.namespace, &settings.name).await?;
+) -> BTreeMap<String, capacity::Wanted> {
     let pools: Vec<Pool> = pools
         .filter(|pool| pool.metadata.deletion_timestamp.is_none())
         .map(|pool| Pool::of(&pool.name_any(), &pool.spec))
         .collect();
-    Ok(capacity::wanted(&facts, &pools, &settings.lanes))
+    capacity::wanted(facts, &pools, &settings.lanes)
 }
 
 /// Keeps a copy of everything behind `api`, without the books that the API server keeps of it.

@@ -1,8 +1,11 @@
 //! Queue facts -> pods wanted.
 
+mod queues;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use queues::{queues, quiet};
 use switchyard_contract::{Kind, Lane, Lanes, QueueFacts};
 use switchyard_operator::capacity::{
     Ask, Bound, Pool, Size, Target, Wanted,
@@ -10,31 +13,6 @@ use switchyard_operator::capacity::{
     wanted,
     zero::{Step, step},
 };
-
-fn quiet(kind: Kind, lane: Lane) -> QueueFacts {
-    QueueFacts {
-        kind,
-        lane,
-        paused: false,
-        depth: 0,
-        oldest_age_seconds: 0.0,
-        running: 0,
-        retrying: 0,
-        due_soon: 0,
-        waiting: 0,
-        arrival_rate: 0.0,
-        recent_arrival_rate: None,
-        completion_rate: 0.0,
-        service_seconds: None,
-    }
-}
-
-/// All queues of a kind, of which `change` changes the one of `lane`.
-fn queues(kind: Kind, lane: Lane, change: impl Fn(&mut QueueFacts)) -> Vec<QueueFacts> {
-    let mut all: Vec<QueueFacts> = Lane::ALL.iter().map(|lane| quiet(kind, *lane)).collect();
-    all.iter_mut().filter(|facts| facts.lane == lane).for_each(change);
-    all
-}
 
 fn scaled(name: &str, lanes: &[Lane], min: u32, max: u32) -> Pool {
     let size = Size::Scaled { min, max, target: Target::Wait(30.0) };

@@ -1,10 +1,19 @@
 //! What `plan` tells without a cluster: the presets, the connection arithmetic, and what would be made.
 
-use switchyard_operator::{images::Images, preview};
+use switchyard_operator::{
+    images::Images,
+    preview::{documents::Documents, offline, outcome::Outcome, report},
+};
+
+fn planned(text: &str) -> anyhow::Result<Outcome> {
+    let mut documents = Documents::default();
+    documents.add("text", text)?;
+    offline::outcome(&documents, "shop", &Images::of_release())
+}
 
 fn told(text: &str) -> (String, bool) {
-    let outcome = preview::offline_text(text, "shop", &Images::of_release()).expect("documents");
-    (preview::report::text(&outcome), outcome.is_refused())
+    let outcome = planned(text).expect("documents");
+    (report::text(&outcome), outcome.is_refused())
 }
 
 fn platform(environment: &str, more: &str) -> String {
@@ -68,7 +77,6 @@ fn a_secret_that_is_given_is_looked_at_and_never_told() {
 
 #[test]
 fn a_pool_without_its_platform_is_refused() {
-    let error =
-        preview::offline_text(&pool("alone", "kind: ai"), "shop", &Images::of_release()).expect_err("no platform");
+    let error = planned(&pool("alone", "kind: ai")).expect_err("no platform");
     assert!(error.to_string().contains("there is no AnalyticsPlatform main of namespace shop"), "{error}");
 }

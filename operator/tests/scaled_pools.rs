@@ -2,12 +2,14 @@
 
 mod common;
 mod planned;
+mod queues;
 
 use std::sync::Arc;
 
 use common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use planned::{find, pool_facts};
+use queues::{queues, quiet};
 use serde_json::{Value, json};
 use switchyard_contract::{Kind, Lane, QueueFacts};
 use switchyard_operator::{
@@ -30,28 +32,10 @@ fn planned(facts: &Facts) -> Plan {
     plan(facts, &images())
 }
 
-/// Every queue of the kind, of which the normal one has `depth` jobs.
-fn queues(depth: i64) -> Vec<QueueFacts> {
-    let queue = |lane: Lane| QueueFacts {
-        kind: Kind::Ai,
-        lane,
-        paused: false,
-        depth: if lane == Lane::Normal { depth } else { 0 },
-        oldest_age_seconds: 0.0,
-        running: 0,
-        retrying: 0,
-        due_soon: 0,
-        waiting: 0,
-        arrival_rate: 0.0,
-        recent_arrival_rate: Some(0.0),
-        completion_rate: 0.0,
-        service_seconds: Some(1.0),
-    };
-    Lane::ALL.iter().copied().map(queue).collect()
-}
-
 fn load(pool: &WorkerPool, depth: i64) -> Load {
-    let queues = queues(depth);
+    let queues = queues(Kind::Ai, Lane::Normal, |facts| {
+        *facts = QueueFacts { depth, service_seconds: Some(1.0), ..quiet(facts.kind, facts.lane) };
+    });
     let wanted = wanted(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
     Load { wanted: Some(Ok((Arc::new(queues), wanted))), ..Load::default() }
 }

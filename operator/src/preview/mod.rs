@@ -5,7 +5,7 @@
 
 pub mod difference;
 pub mod documents;
-mod offline;
+pub mod offline;
 mod online;
 pub mod outcome;
 pub mod report;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use self::{documents::Documents, outcome::Outcome};
+use self::documents::Documents;
 use crate::images::Images;
 
 /// Options of `plan`.
@@ -90,14 +90,4 @@ fn read(options: &Options) -> anyhow::Result<Documents> {
         bail!("there is neither an AnalyticsPlatform nor a WorkerPool in what was given: name their files with -f");
     }
     Ok(documents)
-}
-
-/// Everything of one outcome, by hand: for tests.
-///
-/// # Errors
-/// When the text is no such document.
-pub fn offline_text(text: &str, namespace: &str, images: &Images) -> anyhow::Result<Outcome> {
-    let mut documents = Documents::default();
-    documents.add("text", text)?;
-    offline::outcome(&documents, namespace, images)
 }

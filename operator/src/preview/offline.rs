@@ -55,7 +55,7 @@ pub fn outcome(documents: &Documents, namespace: &str, images: &Images) -> anyho
             refused: whole.refused,
             manifests: whole.manifests,
             changes,
-            pools: whole.pools,
+            pools: whole.facts.pools,
         });
     }
     Ok(outcome)

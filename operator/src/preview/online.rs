@@ -141,7 +141,7 @@ async fn one(
             found.insert(pool.name_any(), cluster::owned(client, &owner, &around_a_pool()).await?.0);
         }
     }
-    let Whole { plan, facts, refused: more_refused, manifests, deletes, pools } = whole(
+    let Whole { plan, facts, refused: more_refused, manifests, deletes } = whole(
         facts,
         more,
         &cluster.images,
@@ -159,7 +159,7 @@ async fn one(
     }
     changes.extend(deletes.iter().map(|found| Change::deleted(format!("{}/{}", found.resource.kind, found.name))));
     changes.extend(plan.delete_jobs.iter().map(|job| Change::deleted(format!("Job/{job}"))));
-    Ok(Planned { settings: facts.settings, budget: plan.budget, refused, manifests, changes, pools })
+    Ok(Planned { settings: facts.settings, budget: plan.budget, refused, manifests, changes, pools: facts.pools })
 }
 
 /// Has the API server try the custom resource itself, with its own rules.

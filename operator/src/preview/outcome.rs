@@ -64,7 +64,6 @@ pub struct Whole {
     pub refused: Vec<(String, String)>,
     pub manifests: Vec<Manifest>,
     pub deletes: Vec<crate::leftovers::Found>,
-    pub pools: Vec<WorkerPool>,
 }
 
 /// Plans the platform of `facts` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
@@ -125,8 +124,7 @@ pub fn whole(
         deletes.extend(pool_plan.delete);
         manifests.extend(pool_plan.apply);
     }
-    let pools = facts.pools.clone();
-    Whole { plan, facts, refused, manifests, deletes, pools }
+    Whole { plan, facts, refused, manifests, deletes }
 }
 
 /// A pool that is there owns its objects; one that is not gets a stand-in of an identity.

@@ -89,11 +89,11 @@ async fn load(
     let autoscaler = if is_there { get::<HorizontalPodAutoscaler>(client, namespace, &name).await? } else { None };
     // Only the operator takes the steps between none and one.
     let wanted = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
-        let wanted = wanted::of_platform(queues, &platform.settings, platform.pools.iter()).await;
-        Some(match (queues.of(namespace, &platform.settings.name).await, wanted) {
-            (Ok(facts), Ok(mut wanted)) => Ok((facts, wanted.remove(&name))),
-            (Err(words), _) | (_, Err(words)) => Err(words),
-        })
+        let facts = queues.of(namespace, &platform.settings.name).await;
+        Some(facts.map(|facts| {
+            let wanted = wanted::of_pools(&facts, &platform.settings, platform.pools.iter()).remove(&name);
+            (facts, wanted)
+        }))
     } else {
         None
     };
