@@ -1,17 +1,31 @@
 //! Reading from and writing to the API server.
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use std::sync::Arc;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{Pod, Secret},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    core::DynamicResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
+    api::WorkerPool,
+    copies::{self, Content, Copies, Key, Seen},
     leftovers::Found,
     names,
-    resources::{Manifest, Owner},
+    platform::credentials::Values,
+    resources::Manifest,
 };
 
 /// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
@@ -38,6 +52,14 @@ pub enum Error {
         what: String,
         source: kube::Error,
     },
+    /// What the decision follows from is not known: worth trying again.
+    #[error("{what}: {words}")]
+    Unseen {
+        /// What it was about.
+        what: String,
+        /// Why it is not known.
+        words: String,
+    },
     /// The object has no namespace or was never stored.
     #[error("{0} has no namespace or identity")]
     Unstored(String),
@@ -61,9 +83,31 @@ impl Error {
     pub const fn category(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Unanswered { .. } => "unanswered",
+            Self::Unanswered { .. } | Self::Unseen { .. } => "unanswered",
             Self::Unstored(_) => "unstored",
         }
+    }
+}
+
+/// The objects of `namespace`, or of all.
+pub fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The objects of a kind that is known at run time, of `namespace`, or of all.
+pub fn scoped_dynamic<K>(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> Api<K>
+where
+    K: Resource<Scope = DynamicResourceScope, DynamicType = ApiResource>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
     }
 }
 
@@ -76,60 +120,204 @@ where
     api.get_opt(name).await.map_err(|error| Error::of(format!("cannot read {} {name}", K::kind(&())), error))
 }
 
-/// Every object whose label says so.
-pub async fn list<K>(client: &Client, namespace: &str, label: &str, value: &str) -> Result<Vec<K>, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let ours = ListParams::default().labels(&format!("{label}={value}"));
-    let list = api.list(&ours).await.map_err(|error| Error::of(format!("cannot list {}", K::plural(&())), error))?;
-    Ok(list.items)
+/// The API server, with what is known of its objects.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    pub copies: Copies,
 }
 
-/// Every object of these kinds that carries the platform's label and belongs to `owner`, and the kinds that the cluster does not know.
-pub async fn owned(
-    client: &Client,
-    owner: &Owner,
-    kinds: &[ApiResource],
-) -> Result<(Vec<Found>, Vec<ApiResource>), Error> {
-    let ours = ListParams::default().labels(&format!("{}={}", names::PLATFORM_LABEL, owner.platform));
-    let lists = kinds.iter().map(|kind| {
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, kind);
-        let ours = &ours;
-        async move {
-            match api.list_metadata(ours).await {
-                Ok(list) => Ok((kind, Some(list.items))),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok((kind, None)),
-                Err(error) => Err(Error::of(format!("cannot list {}", kind.plural), error)),
+impl Cluster {
+    /// The pods whose label says so.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn pods(&self, namespace: &str, label: &str, value: &str) -> Result<Vec<Pod>, Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let ours = ListParams::default().labels(&format!("{label}={value}"));
+        Ok(api.list(&ours).await.map_err(|error| Error::of("cannot list pods", error))?.items)
+    }
+
+    /// The values of a Secret, if it exists. They are read when the Secret is new or another than when they were read last.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Values>, Error> {
+        match self.copies.secret(namespace, name) {
+            copies::Secret::Missing => return Ok(None),
+            copies::Secret::Known(values) => return Ok(Some(Values::clone(&values))),
+            copies::Secret::Unknown => {}
+        }
+        let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
+        let version = secret.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
+        let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+        self.copies.read(namespace, name, version, Arc::new(values.clone()));
+        Ok(Some(values))
+    }
+
+    fn api_of(&self, manifest: &Manifest) -> Api<DynamicObject> {
+        scoped_dynamic(&self.client, manifest.object.metadata.namespace.as_deref(), &manifest.resource)
+    }
+
+    /// Creates an object unless it is there already. Tells whether it did.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn create(&self, manifest: &Manifest) -> Result<bool, Error> {
+        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
+        match self.api_of(manifest).create(&params, &manifest.object).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(Error::of(format!("cannot create {}", manifest.title()), error)),
+        }
+    }
+
+    /// Applies an object server-side, unless it was applied before and nobody has touched it since; somebody else's object is refused. A WorkerPool of
+    /// the user's under the name of a default pool is a pool of the platform all the same. Of a Deployment that is `scaled` something else decides on the
+    /// replicas: where no other manager holds them yet, they are handed over first.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn apply(&self, manifest: &Manifest, scaled: bool) -> Result<(), Error> {
+        let key = Key::of_manifest(manifest);
+        let text = serde_json::to_vec(&manifest.object).map_err(kube::Error::SerdeError);
+        let text = text.map_err(|error| Error::of(format!("cannot write {}", manifest.title()), error))?;
+        let digest = names::digest([text.as_slice()]);
+        if self.copies.is_as_applied(&key, &digest, &manifest.object.metadata) {
+            return Ok(());
+        }
+        if key.kind != "WorkerPool"
+            && let Some(live) = self.live(&key, manifest).await?
+        {
+            if let Some(why) = stranger(&live.meta, &manifest.object.metadata) {
+                let words = format!("there is one already, and {why}: remove or rename one of the two");
+                return Err(Error::Refused {
+                    what: format!("cannot apply {}", manifest.title()),
+                    reason: "Refused",
+                    words,
+                });
+            }
+            if scaled {
+                self.hand_over(&live, manifest).await?;
             }
         }
-    });
-    let lists = futures::future::try_join_all(lists).await?;
-    let missing = lists.iter().filter(|(_, items)| items.is_none()).map(|(kind, _)| (*kind).clone()).collect();
-    let found = lists.into_iter().filter_map(|(kind, items)| Some((kind, items?))).flat_map(|(kind, items)| {
-        items.into_iter().filter(|object| owner.owns(object)).map(|object| Found {
-            resource: kind.clone(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
-        })
-    });
-    Ok((found.collect(), missing))
-}
-
-fn api_of(client: &Client, manifest: &Manifest) -> Api<DynamicObject> {
-    let namespace = manifest.object.namespace().unwrap_or_default();
-    Api::namespaced_with(client.clone(), &namespace, &manifest.resource)
-}
-
-/// Creates an object unless it is there already. Tells whether it did.
-pub async fn create(client: &Client, manifest: &Manifest) -> Result<bool, Error> {
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
-    match api_of(client, manifest).create(&params, &manifest.object).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-        Err(error) => Err(Error::of(format!("cannot create {}", manifest.title()), error)),
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&manifest.object)).await;
+        let outcome = outcome.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
+        self.copies.applied(&key, &digest, seen(&key, &outcome));
+        Ok(())
     }
+
+    /// What is there under that name: of what carries the operator's label there is a copy.
+    async fn live(&self, key: &Key, manifest: &Manifest) -> Result<Option<Arc<Seen>>, Error> {
+        if let Some(seen) = self.copies.get(&key.kind, &key.namespace, &key.name) {
+            return Ok(Some(seen));
+        }
+        let live = self.api_of(manifest).get_opt(&key.name).await;
+        let live = live.map_err(|error| Error::of(format!("cannot read {}", manifest.title()), error))?;
+        Ok(live.map(|object| Arc::new(Seen::of(&key.kind, &object))))
+    }
+
+    async fn hand_over(&self, live: &Seen, manifest: &Manifest) -> Result<(), Error> {
+        let Content::Deployment { replicas: Some(replicas), handed_over: false, .. } = live.content else {
+            return Ok(());
+        };
+        let keep = json!({
+            "apiVersion": manifest.resource.api_version,
+            "kind": manifest.resource.kind,
+            "metadata": {"name": manifest.name()},
+            "spec": {"replicas": replicas},
+        });
+        let params = PatchParams::apply(REPLICAS_KEEPER).force();
+        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&keep)).await;
+        outcome.map_err(|error| Error::of(format!("cannot hand over the replicas of {}", manifest.title()), error))?;
+        Ok(())
+    }
+
+    /// Sets a Deployment's replicas and nothing else.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn set_replicas(&self, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
+        self.patch_replicas(namespace, name, replicas, names::FIELD_MANAGER).await
+    }
+
+    /// Sets the replicas of a Deployment that an autoscaler decides on otherwise, and leaves the field to it.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn step_replicas(&self, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
+        self.patch_replicas(namespace, name, replicas, REPLICAS_KEEPER).await
+    }
+
+    async fn patch_replicas(&self, namespace: &str, name: &str, replicas: i32, by: &str) -> Result<(), Error> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        let params = PatchParams { field_manager: Some(by.into()), ..PatchParams::default() };
+        api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
+            .await
+            .map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
+        Ok(())
+    }
+
+    /// Deletes a Job with its pods, if it is still the one that is known.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn delete_job(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        let Some(seen) = self.copies.get("Job", namespace, name) else { return Ok(()) };
+        let uid = seen.meta.uid.clone().unwrap_or_default();
+        let found = Found { resource: ApiResource::erase::<Job>(&()), name: name.to_owned(), uid };
+        self.delete(namespace, &found).await
+    }
+
+    /// Deletes an object that was found, if it is still that one.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn delete(&self, namespace: &str, found: &Found) -> Result<(), Error> {
+        let api: Api<DynamicObject> = scoped_dynamic(&self.client, Some(namespace), &found.resource);
+        let only = Preconditions { uid: Some(found.uid.clone()), ..Preconditions::default() };
+        match api.delete(&found.name, &DeleteParams::background().preconditions(only)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(Error::of(format!("cannot delete {}/{}", found.resource.kind, found.name), error)),
+        }
+    }
+
+    /// Writes the status of a custom resource, of which `see` makes a copy.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn write_status<K>(&self, object: &K, status: &impl Serialize, see: fn(&K) -> Seen) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let (name, kind) = (object.name_any(), K::kind(&()));
+        let namespace = object.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let body =
+            json!({"apiVersion": K::api_version(&()), "kind": kind, "metadata": {"name": name}, "status": status});
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        match api.patch_status(&name, &params, &Patch::Apply(&body)).await {
+            // It was deleted meanwhile: there is nobody to tell.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(Error::of(format!("cannot write the status of {kind} {name}"), error)),
+            Ok(outcome) => {
+                self.copies.written(&Key::of(&kind, outcome.meta()), see(&outcome));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A copy of what came of a write: of pools the same as the watch makes.
+fn seen(key: &Key, outcome: &DynamicObject) -> Seen {
+    if key.kind == "WorkerPool"
+        && let Ok(pool) = outcome.clone().try_parse::<WorkerPool>()
+    {
+        return Seen::of_pool(&pool);
+    }
+    Seen::of(&key.kind, outcome)
 }
 
 /// Why an object that is there must not be overwritten: somebody else's of the same name would lose its fields now, and itself with the platform.
@@ -145,119 +333,6 @@ fn stranger(live: &ObjectMeta, wanted: &ObjectMeta) -> Option<String> {
         Some(owner) => Some(format!("it belongs to {} {}", owner.kind, owner.name)),
         None if same(names::MANAGED_BY_LABEL) && same(names::PLATFORM_LABEL) => None,
         None => Some("it was not made by this operator".into()),
-    }
-}
-
-/// Applies an object server-side. Applying what is there already writes nothing; somebody else's object is refused. A WorkerPool of the user's
-/// under the name of a default pool is a pool of the platform all the same.
-pub async fn apply(client: &Client, manifest: &Manifest) -> Result<(), Error> {
-    if manifest.resource.kind != "WorkerPool" {
-        let live = api_of(client, manifest).get_metadata_opt(manifest.name()).await;
-        let live = live.map_err(|error| Error::of(format!("cannot read {}", manifest.title()), error))?;
-        if let Some(why) = live.and_then(|live| stranger(&live.metadata, &manifest.object.metadata)) {
-            let words = format!("there is one already, and {why}: remove or rename one of the two");
-            return Err(Error::Refused {
-                what: format!("cannot apply {}", manifest.title()),
-                reason: "Refused",
-                words,
-            });
-        }
-    }
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    api_of(client, manifest)
-        .patch(manifest.name(), &params, &Patch::Apply(&manifest.object))
-        .await
-        .map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
-    Ok(())
-}
-
-/// Applies a Deployment whose replicas something else decides on: where no other manager holds them yet, hands them over first.
-pub async fn apply_scaled(client: &Client, manifest: &Manifest) -> Result<(), Error> {
-    let api = api_of(client, manifest);
-    let what = || format!("cannot hand over the replicas of {}", manifest.title());
-    if let Some(live) = api.get_opt(manifest.name()).await.map_err(|error| Error::of(what(), error))? {
-        let replicas = live.data["spec"]["replicas"].clone();
-        let ours = stranger(&live.metadata, &manifest.object.metadata).is_none();
-        if ours && !held_by_another(&live) && !replicas.is_null() {
-            let keep = json!({
-                "apiVersion": manifest.resource.api_version,
-                "kind": manifest.resource.kind,
-                "metadata": {"name": manifest.name()},
-                "spec": {"replicas": replicas},
-            });
-            let params = PatchParams::apply(REPLICAS_KEEPER).force();
-            api.patch(manifest.name(), &params, &Patch::Apply(&keep))
-                .await
-                .map_err(|error| Error::of(what(), error))?;
-        }
-    }
-    apply(client, manifest).await
-}
-
-/// Whether a manager other than the operator's own holds `spec.replicas`.
-fn held_by_another(live: &DynamicObject) -> bool {
-    live.metadata.managed_fields.iter().flatten().any(|entry| {
-        let replicas = entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"]["f:replicas"] != Value::Null);
-        replicas && entry.manager.as_deref() != Some(names::FIELD_MANAGER)
-    })
-}
-
-/// Sets a Deployment's replicas and nothing else.
-pub async fn set_replicas(client: &Client, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
-    patch_replicas(client, namespace, name, replicas, names::FIELD_MANAGER).await
-}
-
-async fn patch_replicas(client: &Client, namespace: &str, name: &str, replicas: i32, by: &str) -> Result<(), Error> {
-    let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(client.clone(), namespace);
-    let params = PatchParams { field_manager: Some(by.into()), ..PatchParams::default() };
-    api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
-        .await
-        .map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
-    Ok(())
-}
-
-/// Sets the replicas of a Deployment that an autoscaler decides on otherwise, and leaves the field to it.
-pub async fn step_replicas(client: &Client, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
-    patch_replicas(client, namespace, name, replicas, REPLICAS_KEEPER).await
-}
-
-/// Deletes a Job with its pods, if it is there.
-pub async fn delete_job(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
-    let api: Api<k8s_openapi::api::batch::v1::Job> = Api::namespaced(client.clone(), namespace);
-    match api.delete(name, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Error::of(format!("cannot delete Job/{name}"), error)),
-    }
-}
-
-/// Deletes an object that was found, if it is still that one.
-pub async fn delete(client: &Client, namespace: &str, found: &Found) -> Result<(), Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &found.resource);
-    let only = Preconditions { uid: Some(found.uid.clone()), ..Preconditions::default() };
-    match api.delete(&found.name, &DeleteParams::background().preconditions(only)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(Error::of(format!("cannot delete {}/{}", found.resource.kind, found.name), error)),
-    }
-}
-
-/// Writes the status of a custom resource.
-pub async fn write_status<K>(client: &Client, object: &K, status: &impl Serialize) -> Result<(), Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let name = object.name_any();
-    let namespace = object.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let body =
-        json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "status": status});
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    match api.patch_status(&name, &params, &Patch::Apply(&body)).await {
-        // It was deleted meanwhile: there is nobody to tell.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Error::of(format!("cannot write the status of {} {name}", K::kind(&())), error)),
-        Ok(_) => Ok(()),
     }
 }
 

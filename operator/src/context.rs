@@ -3,22 +3,30 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::{
-    Client, Resource,
+    Resource,
     runtime::{
         controller::Action,
         events::{Event, Recorder, Reporter},
     },
 };
 
-use crate::{cluster::Error, images::Images, metrics::Metrics, queues::Queues};
+use crate::{
+    cluster::{Cluster, Error},
+    images::Images,
+    metrics::Metrics,
+    queues::Queues,
+};
 
 /// Objects that a controller works on at once: most of the time it waits for the API server.
 pub const CONCURRENCY: u16 = 12;
 
+/// What changes within this time is looked at once.
+pub const DEBOUNCE: Duration = Duration::from_millis(100);
+
 /// What the controllers share.
 #[derive(Clone)]
 pub struct Context {
-    pub client: Client,
+    pub cluster: Cluster,
     pub images: Arc<Images>,
     pub metrics: Metrics,
     pub queues: Queues,
@@ -27,9 +35,10 @@ pub struct Context {
 
 impl Context {
     /// A context of the operator's instance `identity`.
-    pub fn new(client: Client, images: Images, metrics: Metrics, queues: Queues, identity: &str) -> Self {
+    pub fn new(cluster: Cluster, images: Images, metrics: Metrics, queues: Queues, identity: &str) -> Self {
         let reporter = Reporter { controller: "switchyard-operator".into(), instance: Some(identity.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, images: Arc::new(images), metrics, queues }
+        let recorder = Recorder::new(cluster.client.clone(), reporter);
+        Self { recorder, cluster, images: Arc::new(images), metrics, queues }
     }
 
     /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::connect,
+    cluster::Cluster,
     context::Context,
+    copies::Copies,
     external_metrics,
     fence::Fence,
     images::Images,
@@ -70,7 +72,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let queues = Queues::new();
-    let context = Context::new(client.clone(), options.images.clone(), metrics.clone(), queues.clone(), &identity);
+    let (copies, writers) = Copies::new();
+    let cluster = Cluster { client: client.clone(), copies: copies.clone() };
+    let context = Context::new(cluster, options.images.clone(), metrics.clone(), queues.clone(), &identity);
+    tokio::spawn({
+        let (copies, client, namespace) = (copies.clone(), client.clone(), namespace.map(str::to_owned));
+        async move { copies.keep(&client, namespace.as_deref(), writers).await }
+    });
 
     let serving = tokio::spawn({
         let (address, metrics, pulse, shutdown) =
@@ -92,17 +100,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let autoscalers = autoscalers(&options);
     if let Some(autoscalers) = autoscalers.clone() {
-        let (wanted, copies) = Wanted::new(&election, namespace, queues);
+        let wanted = Wanted { queues, copies: copies.clone() };
         // Whether somebody may read the metric is asked by every instance, so not through the fence.
         let (client, shutdown) = (election.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let serving = external_metrics::serve(client, wanted, &autoscalers, shutdown.clone());
-            tokio::select! {
-                result = serving => if let Err(error) = result {
-                    tracing::error!(error = format!("{error:#}"), "autoscalers get no metrics");
-                    shutdown.cancel();
-                },
-                () = copies => {}
+            if let Err(error) = external_metrics::serve(client, wanted, &autoscalers, shutdown.clone()).await {
+                tracing::error!(error = format!("{error:#}"), "autoscalers get no metrics");
+                shutdown.cancel();
             }
         });
     }
@@ -114,8 +118,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     Candidate::new(election, &options.lease_namespace, &options.lease_name, &identity, fence)
         .lead(&metrics, &pulse, &shutdown, || async {
-            let platforms = platform::controller::run(context.clone(), namespace);
-            let pools = worker_pool::controller::run(context.clone(), namespace);
+            copies.looked().await;
+            let (platforms, pools) = copies.listen();
+            let platforms = platform::controller::run(context.clone(), platforms);
+            let pools = worker_pool::controller::run(context.clone(), pools);
             futures::future::join3(platforms, pools, certificate()).await;
         })
         .await;

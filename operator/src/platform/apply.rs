@@ -1,9 +1,7 @@
 //! Brings the cluster to the plan.
 
-use kube::Client;
-
 use super::{Component, plan::Plan, validate::Problem};
-use crate::cluster::{self, Error};
+use crate::cluster::{Cluster, Error};
 
 /// What came of applying a plan.
 #[derive(Debug, Default)]
@@ -20,10 +18,10 @@ pub struct Applied {
 ///
 /// # Errors
 /// When the API server does not answer. What it refuses is no error but told in the result.
-pub async fn apply(client: &Client, namespace: &str, plan: &Plan) -> Result<Applied, Error> {
+pub async fn apply(cluster: &Cluster, namespace: &str, plan: &Plan) -> Result<Applied, Error> {
     let mut applied = Applied::default();
     for secret in &plan.create {
-        match cluster::create(client, secret).await {
+        match cluster.create(secret).await {
             Ok(true) => applied.created.push(secret.name().to_owned()),
             Ok(false) => applied.outdated = true,
             Err(error) => applied.refuse(error)?,
@@ -34,19 +32,14 @@ pub async fn apply(client: &Client, namespace: &str, plan: &Plan) -> Result<Appl
         return Ok(applied);
     }
     for job in &plan.delete_jobs {
-        cluster::delete_job(client, namespace, job).await.or_else(|error| applied.refuse(error))?;
+        cluster.delete_job(namespace, job).await.or_else(|error| applied.refuse(error))?;
     }
     for found in &plan.delete {
-        cluster::delete(client, namespace, found).await.or_else(|error| applied.refuse(error))?;
+        cluster.delete(namespace, found).await.or_else(|error| applied.refuse(error))?;
     }
     for manifest in &plan.apply {
-        let result = if plan.scaled.iter().any(|name| name == manifest.name()) && manifest.resource.kind == "Deployment"
-        {
-            cluster::apply_scaled(client, manifest).await
-        } else {
-            cluster::apply(client, manifest).await
-        };
-        result.or_else(|error| applied.refuse(error))?;
+        let scaled = manifest.resource.kind == "Deployment" && plan.scaled.iter().any(|name| name == manifest.name());
+        cluster.apply(manifest, scaled).await.or_else(|error| applied.refuse(error))?;
     }
     Ok(applied)
 }

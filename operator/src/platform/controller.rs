@@ -4,26 +4,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, StatefulSet},
-        batch::v1::Job,
-        core::v1::{ConfigMap, Secret, Service},
-        networking::v1::NetworkPolicy,
-        policy::v1::PodDisruptionBudget,
-    },
-    jiff::Timestamp,
-};
+use futures::{Stream, StreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, ResourceExt,
-    core::PartialObjectMeta,
+    ResourceExt,
     runtime::{
         Controller,
         controller::{Action, Config},
         events::{Event, EventType},
         reflector::ObjectRef,
-        watcher,
     },
 };
 
@@ -37,12 +26,12 @@ use super::{
     status::status,
 };
 use crate::{
-    api::{AnalyticsPlatform, AnalyticsPlatformStatus, WorkerPool},
-    cluster::{Error, write_status},
+    api::{AnalyticsPlatform, AnalyticsPlatformStatus},
+    cluster::Error,
     condition,
-    context::{CONCURRENCY, Context, backoff, patience},
+    context::{CONCURRENCY, Context, DEBOUNCE, backoff, patience},
+    copies::Seen,
     failures::Failures,
-    names::MANAGED_SELECTOR,
 };
 
 const KIND: &str = "AnalyticsPlatform";
@@ -59,40 +48,12 @@ struct Controlled {
     looks: Failures,
 }
 
-/// Runs the controller for ever.
-pub async fn run(context: Context, namespace: Option<&str>) {
-    let client = context.client.clone();
-    let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
-    let all = watcher::Config::default;
-    let controller = Controller::new(scoped::<AnalyticsPlatform>(&client, namespace), all());
-    let platforms = controller.store();
-    controller
-        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(CONCURRENCY))
-        .owns(scoped::<PartialObjectMeta<StatefulSet>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<Job>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<Service>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<NetworkPolicy>>(&client, namespace), ours.clone())
-        // Not the autoscaler, which writes down every measurement: the look at a settled platform finds it changed or gone.
-        .owns(scoped::<PartialObjectMeta<PodDisruptionBudget>>(&client, namespace), ours)
-        .watches(scoped::<WorkerPool>(&client, namespace), all(), |pool| {
-            let namespace = pool.namespace().unwrap_or_default();
-            Some(ObjectRef::new(&pool.spec.platform_ref.name).within(&namespace))
-        })
-        // Metadata alone: the operator keeps no copy of anybody's Secrets.
-        .watches(scoped::<PartialObjectMeta<Secret>>(&client, namespace), all(), move |secret| {
-            let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-            let uses = |platform: &Arc<AnalyticsPlatform>| {
-                platform.namespace().as_deref() == Some(&namespace) && secrets_of(platform).contains(&name)
-            };
-            platforms
-                .state()
-                .iter()
-                .filter(|platform| uses(platform))
-                .map(|platform| ObjectRef::from_obj(&**platform))
-                .collect::<Vec<_>>()
-        })
+/// Runs the controller for ever: whatever is `touched` is looked at.
+pub async fn run(context: Context, touched: impl Stream<Item = ObjectRef<AnalyticsPlatform>> + Send + 'static) {
+    let platforms = context.cluster.copies.platforms().clone();
+    Controller::for_stream(stream::pending(), platforms)
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .reconcile_on(touched)
         .run(
             reconcile,
             after_error,
@@ -102,19 +63,8 @@ pub async fn run(context: Context, namespace: Option<&str>) {
         .await;
 }
 
-/// The objects of `namespace`, or of all.
-pub fn scoped<K>(client: &kube::Client, namespace: Option<&str>) -> Api<K>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
 /// Every Secret that a platform reads.
-fn secrets_of(platform: &AnalyticsPlatform) -> BTreeSet<String> {
+pub fn secrets_of(platform: &AnalyticsPlatform) -> BTreeSet<String> {
     let name = platform.name_any();
     let settings = Settings::of(&platform.namespace().unwrap_or_default(), &name, &platform.spec);
     let own = Component::BACKING.map(|component| bundled_secret(&name, component));
@@ -128,7 +78,7 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
     }
     let result = look(&platform, &controlled).await;
     if let Err(error @ Error::Refused { reason, .. }) = &result {
-        let previous = platform.status.clone().unwrap_or_default();
+        let previous = previous(&platform, &controlled.context);
         let generation = platform.metadata.generation;
         let conditions =
             condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
@@ -142,16 +92,16 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
 
 async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<Action, Error> {
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.client, platform).await?;
+    let facts = facts(&context.cluster, platform).await?;
     let (namespace, name) = (&facts.settings.namespace, &facts.settings.name);
     let plan = plan(&facts, &context.images, Timestamp::now());
     let applied =
-        if facts.settings.paused { Applied::default() } else { apply(&context.client, namespace, &plan).await? };
+        if facts.settings.paused { Applied::default() } else { apply(&context.cluster, namespace, &plan).await? };
     if applied.outdated {
         return Ok(Action::requeue(backoff(controlled.failures.count(namespace, name))));
     }
 
-    let previous = platform.status.clone().unwrap_or_default();
+    let previous = previous(platform, context);
     let status =
         status(&previous, platform.metadata.generation, &facts, &plan, applied.refused.as_ref(), Timestamp::now());
     tell(platform, &status, generated(&applied.created), context).await?;
@@ -171,6 +121,12 @@ async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<A
     Ok(Action::requeue(next_look(&plan, settled, Timestamp::now()).unwrap_or_else(under_way)))
 }
 
+/// The status that was written last: the platform at hand may be older.
+fn previous(platform: &AnalyticsPlatform, context: &Context) -> AnalyticsPlatformStatus {
+    let namespace = platform.namespace().unwrap_or_default();
+    context.cluster.copies.platform_status(&namespace, &platform.name_any()).unwrap_or_default()
+}
+
 /// Writes the status, if it is another, and publishes what changed.
 async fn tell(
     platform: &AnalyticsPlatform,
@@ -178,9 +134,9 @@ async fn tell(
     event: Option<Event>,
     context: &Context,
 ) -> Result<(), Error> {
-    let previous = platform.status.clone().unwrap_or_default();
+    let previous = previous(platform, context);
     if *status != previous {
-        write_status(&context.client, platform, status).await?;
+        context.cluster.write_status(platform, status, Seen::of_platform).await?;
         context.metrics.status_written(KIND);
     }
     let changes = condition::events(&previous.conditions, &status.conditions);
@@ -196,6 +152,7 @@ fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Option<Duration> {
             Some(wait.clamp(Duration::from_millis(200), super::plan::SET_UP_RETRY))
         }
         Stage::Refused(_) => Some(SETTLED),
+        Stage::SettingUp { .. } if plan.look_again.is_some() => plan.look_again,
         _ if settled => Some(SETTLED),
         _ => None,
     }

@@ -1,26 +1,28 @@
 //! Reads everything that a platform's plan follows from.
 
-use futures::future::{try_join, try_join_all};
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    batch::v1::Job,
-    core::v1::{Pod, Secret},
-};
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use kube::ResourceExt;
 
 use super::{
-    credentials::{Secrets, Values, generate, named},
-    observed::{Observed, observed},
+    Component,
+    credentials::{Secrets, generate, named},
+    observed::{JobState, Observed},
     plan::Facts,
     settings::Settings,
 };
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
-    cluster::{Error, get, list, owned},
+    cluster::{Cluster, Error},
+    copies::Content,
     leftovers::around_workloads,
-    names::PLATFORM_LABEL,
+    names::{COMPONENT_LABEL, PLATFORM_LABEL, POOL_LABEL},
     resources::Owner,
 };
+
+/// Pods of what has moved within this time are not asked what keeps them.
+pub const MOVING: Duration = Duration::from_secs(3);
 
 /// What a platform's workloads depend on, without what is running.
 pub struct References {
@@ -37,7 +39,7 @@ pub struct References {
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn references(client: &Client, platform: &AnalyticsPlatform) -> Result<References, Error> {
+pub async fn references(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<References, Error> {
     let name = platform.name_any();
     let namespace = platform.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
     let settings = Settings::of(&namespace, &name, &platform.spec);
@@ -45,13 +47,13 @@ pub async fn references(client: &Client, platform: &AnalyticsPlatform) -> Result
     let wanted = generate(&settings, &mut rand::rng());
     let names: Vec<String> =
         named(&settings).into_iter().chain(wanted.iter().map(|fresh| fresh.name.clone())).collect();
-    let reading = try_join_all(names.iter().map(|secret| read_secret(client, &namespace, secret)));
-    let (values, pools) = try_join(reading, pools(client, &namespace, &name)).await?;
+    let values = try_join_all(names.iter().map(|secret| cluster.secret(&namespace, secret))).await?;
     let mut secrets = Secrets(names.into_iter().zip(values).collect());
     let to_generate: Vec<_> = wanted.into_iter().filter(|fresh| secrets.get(&fresh.name).is_none()).collect();
     for fresh in &to_generate {
         secrets.0.insert(fresh.name.clone(), Some(fresh.values.clone()));
     }
+    let pools = cluster.copies.pools_of(&namespace, &name);
     Ok(References { settings, owner, secrets, to_generate, pools })
 }
 
@@ -59,38 +61,55 @@ pub async fn references(client: &Client, platform: &AnalyticsPlatform) -> Result
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn facts(client: &Client, platform: &AnalyticsPlatform) -> Result<Facts, Error> {
-    let References { settings, owner, secrets, to_generate, pools } = references(client, platform).await?;
-    let (namespace, name) = (&settings.namespace, &settings.name);
-    let kinds = around_workloads();
-    let (jobs, sets, deployments, optional) = futures::try_join!(
-        list::<Job>(client, namespace, PLATFORM_LABEL, name),
-        list::<StatefulSet>(client, namespace, PLATFORM_LABEL, name),
-        list::<Deployment>(client, namespace, PLATFORM_LABEL, name),
-        owned(client, &owner, &kinds),
-    )?;
-    // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own.
-    let jobs: Vec<Job> = jobs.into_iter().filter(|job| owner.owns(job)).collect();
-    let sets: Vec<StatefulSet> = sets.into_iter().filter(|set| owner.owns(set)).collect();
-    let (optional, missing) = optional;
-    let mut seen = observed(&jobs, &sets, &deployments, &[]);
-    if !seen.is_settled() {
-        // Only what is on its way has pods with something to say.
-        let pods: Vec<Pod> = list(client, namespace, PLATFORM_LABEL, name).await?;
-        seen = observed(&jobs, &sets, &deployments, &pods);
+pub async fn facts(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<Facts, Error> {
+    cluster.copies.check()?;
+    let References { settings, owner, secrets, to_generate, pools } = references(cluster, platform).await?;
+    let (mut observed, ask) = observed(cluster, &owner);
+    if ask {
+        observed = observed.told_by(&cluster.pods(&settings.namespace, PLATFORM_LABEL, &settings.name).await?);
     }
-    let observed = Observed { optional, missing, ..seen };
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }
 
-async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Values>, Error> {
-    let secret: Option<Secret> = get(client, namespace, name).await?;
-    Ok(secret.map(|secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()))
-}
-
-/// Every pool that names the platform, the user's own included.
-async fn pools(client: &Client, namespace: &str, platform: &str) -> Result<Vec<WorkerPool>, Error> {
-    let api: Api<WorkerPool> = Api::namespaced(client.clone(), namespace);
-    let list = api.list(&ListParams::default()).await.map_err(|error| Error::of("cannot list workerpools", error))?;
-    Ok(list.items.into_iter().filter(|pool| pool.spec.platform_ref.name == platform).collect())
+/// What there is of a platform, and whether some of it stands still and its pods may tell why.
+fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, bool) {
+    let kinds = around_workloads();
+    let mut found = Observed {
+        optional: cluster.copies.owned(owner, &kinds),
+        missing: cluster.copies.missing(&kinds),
+        ..Observed::default()
+    };
+    let mut ask = false;
+    let label = (PLATFORM_LABEL, owner.platform.as_str());
+    for kind in ["Job", "StatefulSet", "Deployment"] {
+        for (name, seen, moved) in cluster.copies.labelled(kind, &owner.namespace, label) {
+            let stands_still = moved.elapsed() >= MOVING;
+            // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own. A pool's Deployment is the pool's.
+            match &seen.content {
+                Content::Job(job) if owner.is_of(&seen.meta) => {
+                    ask |= match job {
+                        JobState::Succeeded => false,
+                        JobState::Running { .. } => stands_still,
+                        JobState::Failed { .. } => true,
+                    };
+                    found.jobs.insert(name, job.clone());
+                }
+                Content::StatefulSet(rollout) if owner.is_of(&seen.meta) => {
+                    ask |= stands_still && !rollout.complete;
+                    let component = seen.label(COMPONENT_LABEL).and_then(Component::from_name);
+                    found.servers.extend(component.map(|component| (component, rollout.clone())));
+                }
+                Content::Deployment { rollout, .. } => {
+                    ask |= stands_still && !rollout.complete;
+                    if let Some(pool) = seen.label(POOL_LABEL) {
+                        found.pools.insert(pool.to_owned(), rollout.clone());
+                    } else if seen.label(COMPONENT_LABEL) == Some("api") {
+                        found.api = Some(rollout.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    (found, ask)
 }

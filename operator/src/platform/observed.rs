@@ -37,15 +37,32 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether every Job has succeeded and every roll-out is complete.
-    pub fn is_settled(&self) -> bool {
-        let rollouts = self.servers.values().chain(&self.api).chain(self.pools.values());
-        self.jobs.values().all(|job| *job == JobState::Succeeded) && { rollouts }.all(|rollout| rollout.complete)
+    /// The same with what the platform's pods say.
+    pub fn told_by(mut self, pods: &[Pod]) -> Self {
+        let with = |label: &str, value: &str| -> Vec<Pod> {
+            pods.iter()
+                .filter(|pod| {
+                    pod.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|v| v == value)
+                })
+                .cloned()
+                .collect()
+        };
+        for (name, job) in &mut self.jobs {
+            *job = job.clone().told_by(&with("batch.kubernetes.io/job-name", name));
+        }
+        for (component, server) in &mut self.servers {
+            *server = server.clone().told_by(&with(COMPONENT_LABEL, component.as_str()));
+        }
+        for (name, pool) in &mut self.pools {
+            *pool = pool.clone().told_by(&with(POOL_LABEL, name));
+        }
+        self.api = self.api.map(|api| api.told_by(&with(COMPONENT_LABEL, "api")));
+        self
     }
 }
 
 /// How a set-up Job is doing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
     Running {
         /// What keeps its pod from running.
@@ -87,8 +104,8 @@ impl Rollout {
         self.ready > 0 || self.desired == 0
     }
 
-    /// The roll-out of a Deployment with these pods.
-    pub fn of_deployment(deployment: &Deployment, pods: &[Pod]) -> Self {
+    /// The roll-out of a Deployment.
+    pub fn of_deployment(deployment: &Deployment) -> Self {
         let spec = deployment.spec.as_ref();
         let status = deployment.status.clone().unwrap_or_default();
         let desired = spec.and_then(|spec| spec.replicas).unwrap_or(1);
@@ -105,24 +122,29 @@ impl Rollout {
             replicas,
             ready,
             complete: current && updated == desired && replicas == desired && ready == desired,
-            trouble: refused.and_then(|condition| condition.message).or_else(|| trouble(pods)),
+            trouble: refused.and_then(|condition| condition.message),
         }
     }
 
-    /// The roll-out of a StatefulSet with these pods.
-    pub fn of_stateful_set(set: &StatefulSet, pods: &[Pod]) -> Self {
+    /// The roll-out of a StatefulSet.
+    pub fn of_stateful_set(set: &StatefulSet) -> Self {
         let status = set.status.clone().unwrap_or_default();
         let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let (replicas, ready) = (status.replicas, status.ready_replicas.unwrap_or(0));
         let current = status.observed_generation.unwrap_or(0) >= set.metadata.generation.unwrap_or(0);
         let newest = status.update_revision == status.current_revision || status.updated_replicas == Some(desired);
-        Self { desired, replicas, ready, complete: current && newest && ready == desired, trouble: trouble(pods) }
+        Self { desired, replicas, ready, complete: current && newest && ready == desired, trouble: None }
+    }
+
+    /// The same with what its pods say.
+    pub fn told_by(self, pods: &[Pod]) -> Self {
+        Self { trouble: self.trouble.or_else(|| trouble(pods)), ..self }
     }
 }
 
 impl JobState {
-    /// The state of a Job with these pods.
-    pub fn of(job: &Job, pods: &[Pod]) -> Self {
+    /// The state of a Job.
+    pub fn of(job: &Job) -> Self {
         let status = job.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         let met =
@@ -131,21 +153,30 @@ impl JobState {
             return Self::Succeeded;
         }
         let Some(failed) = met("Failed") else {
-            return Self::Running { trouble: trouble(pods) };
+            return Self::Running { trouble: None };
         };
         let at = failed.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let said = pods.iter().flat_map(container_statuses).find_map(|container| {
-            let terminated = container.state.as_ref()?.terminated.as_ref()?;
-            let message = terminated.message.clone().filter(|message| !message.trim().is_empty());
-            Some(
-                message.unwrap_or_else(|| format!("it ended with exit code {} and said nothing", terminated.exit_code)),
-            )
-        });
-        let words = said
-            .or_else(|| trouble(pods))
-            .or_else(|| failed.message.clone())
-            .unwrap_or_else(|| "it failed and said nothing".into());
+        let words = failed.message.clone().unwrap_or_else(|| "it failed and said nothing".into());
         Self::Failed { at, report: Report::read(&words) }
+    }
+
+    /// The same with what its pods say.
+    pub fn told_by(self, pods: &[Pod]) -> Self {
+        match self {
+            Self::Running { .. } => Self::Running { trouble: trouble(pods) },
+            Self::Succeeded => Self::Succeeded,
+            Self::Failed { at, report } => {
+                let said = pods.iter().flat_map(container_statuses).find_map(|container| {
+                    let terminated = container.state.as_ref()?.terminated.as_ref()?;
+                    let message = terminated.message.clone().filter(|message| !message.trim().is_empty());
+                    Some(message.unwrap_or_else(|| {
+                        format!("it ended with exit code {} and said nothing", terminated.exit_code)
+                    }))
+                });
+                let said = said.or_else(|| trouble(pods)).map(|words| Report::read(&words));
+                Self::Failed { at, report: said.unwrap_or(report) }
+            }
+        }
     }
 }
 
@@ -172,41 +203,6 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// Everything of one platform, from lists of what carries its label.
-pub fn observed(jobs: &[Job], sets: &[StatefulSet], deployments: &[Deployment], pods: &[Pod]) -> Observed {
-    let pods_with = |label: &str, value: &str| -> Vec<Pod> {
-        pods.iter()
-            .filter(|pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|v| v == value))
-            .cloned()
-            .collect()
-    };
-    let label = |labels: &Option<BTreeMap<String, String>>, key: &str| {
-        labels.as_ref().and_then(|labels| labels.get(key)).cloned()
-    };
-    let mut found = Observed::default();
-    for job in jobs {
-        let name = job.metadata.name.clone().unwrap_or_default();
-        let state = JobState::of(job, &pods_with("batch.kubernetes.io/job-name", &name));
-        found.jobs.insert(name, state);
-    }
-    for set in sets {
-        let Some(name) = label(&set.metadata.labels, COMPONENT_LABEL) else { continue };
-        if let Some(component) = Component::from_name(&name) {
-            found.servers.insert(component, Rollout::of_stateful_set(set, &pods_with(COMPONENT_LABEL, &name)));
-        }
-    }
-    for deployment in deployments {
-        let labels = &deployment.metadata.labels;
-        if let Some(pool) = label(labels, POOL_LABEL) {
-            let rollout = Rollout::of_deployment(deployment, &pods_with(POOL_LABEL, &pool));
-            found.pools.insert(pool, rollout);
-        } else if label(labels, COMPONENT_LABEL).as_deref() == Some("api") {
-            found.api = Some(Rollout::of_deployment(deployment, &pods_with(COMPONENT_LABEL, "api")));
-        }
-    }
-    found
 }
 
 /// What keeps a pod from running, in words that do not change from one look to the next.
@@ -275,13 +271,15 @@ mod tests {
             json!({"containerStatuses": [{"name": "setup", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 1, "message": said}}}]}),
         );
-        let JobState::Failed { at, report } = JobState::of(&job("Failed"), &[pod]) else { panic!("not failed") };
+        let JobState::Failed { at, report } = JobState::of(&job("Failed")).told_by(&[pod]) else {
+            panic!("not failed")
+        };
         assert_eq!(report, Report { component: Some(Component::ObjectStore), message: "no such bucket".into() });
         assert_eq!(at.as_second(), 1_767_323_045);
-        let JobState::Failed { report, .. } = JobState::of(&job("Failed"), &[]) else { panic!("not failed") };
+        let JobState::Failed { report, .. } = JobState::of(&job("Failed")).told_by(&[]) else { panic!("not failed") };
         assert_eq!(report, Report { component: None, message: "backoff limit".into() });
-        assert_eq!(JobState::of(&job("Complete"), &[]), JobState::Succeeded);
-        assert_eq!(JobState::of(&Job::default(), &[]), JobState::Running { trouble: None });
+        assert_eq!(JobState::of(&job("Complete")), JobState::Succeeded);
+        assert_eq!(JobState::of(&Job::default()), JobState::Running { trouble: None });
     }
 
     #[test]
@@ -306,7 +304,7 @@ mod tests {
         let deployment = |status: Value| -> Deployment {
             serde_json::from_value(json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status})).expect("a deployment")
         };
-        let of = |status| Rollout::of_deployment(&deployment(status), &[]);
+        let of = |status| Rollout::of_deployment(&deployment(status));
         assert!(of(json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2})).complete);
         assert!(
             !of(json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2})).complete

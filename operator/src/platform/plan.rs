@@ -28,6 +28,9 @@ use crate::{
 /// A failed set-up is tried again after this long.
 pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
 
+/// A new set-up waits until no pool has been made for this long: each changes what is set up, and several often come together.
+const ARRIVING: Duration = Duration::from_secs(2);
+
 /// All that a plan follows from.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -62,6 +65,8 @@ pub enum Stage {
 pub struct Plan {
     pub stage: Stage,
     pub budget: Budget,
+    /// When to look again though nothing happens.
+    pub look_again: Option<Duration>,
     /// Name of the set-up Job that belongs to these facts; none when something stands in the way.
     pub set_up: Option<String>,
     /// Objects to create if they are not there, and never to write again.
@@ -109,7 +114,7 @@ pub fn usable(settings: &Settings, secrets: &Secrets, budget: &Budget) -> Result
     }
 }
 
-/// The plan for `facts` at `now`, which decides only whether a failed set-up is due again.
+/// The plan for `facts` at `now`, which decides only when to set up.
 pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     let mut plan = wanted(facts, images, now);
     // Until the workloads are planned nobody knows what should go with them: what there is stays. What may be in the way of getting there goes.
@@ -133,6 +138,7 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     let budget = budget(settings, pools);
     let mut plan = Plan {
         stage: Stage::Running,
+        look_again: None,
         set_up: None,
         create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
         apply: namespace_limits(settings, pools, owner),
@@ -159,7 +165,10 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     plan.stage = match observed.jobs.get(&set_up.name) {
         None => {
             let waiting = not_ready(settings, observed);
-            if waiting.is_empty() {
+            plan.look_again = arriving(pools, now);
+            if waiting.is_empty() && plan.look_again.is_some() {
+                Stage::SettingUp { trouble: None }
+            } else if waiting.is_empty() {
                 // Applied once: a Job cannot be changed, and a changed one has another name.
                 plan.apply.push(Manifest::of(&set_up.job));
                 Stage::SettingUp { trouble: None }
@@ -178,6 +187,14 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
         Some(JobState::Succeeded) => running(facts, &credentials, images, &mut plan),
     };
     plan
+}
+
+/// How long to wait for more pools to come, if the newest is that new. Times of creation are whole seconds by the API server's clock.
+fn arriving(pools: &[WorkerPool], now: Timestamp) -> Option<Duration> {
+    let newest = pools.iter().filter_map(|pool| pool.metadata.creation_timestamp.as_ref()).map(|time| time.0).max()?;
+    let age = now.duration_since(newest);
+    let age = if age.is_negative() && age.unsigned_abs() < ARRIVING { Duration::ZERO } else { age.try_into().ok()? };
+    ARRIVING.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 /// Adds the API and the default pools.

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     api::{AnalyticsPlatform, WorkerPool},
     cluster,
+    copies::Copies,
     images::Images,
     leftovers::{Found, around_a_pool},
     names,
@@ -133,12 +134,13 @@ async fn one(
         }
         more.push(pool);
     }
-    let facts: Facts = dereference::facts(client, &platform).await?;
+    let known = cluster::Cluster { client: client.clone(), copies: Copies::once(client, namespace).await? };
+    let facts: Facts = dereference::facts(&known, &platform).await?;
     let rollouts = facts.observed.pools.clone();
     let mut found: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     for pool in facts.pools.iter().chain(&more) {
         if let Some(owner) = Owner::of(pool, &platform.name_any()).filter(|_| is_there) {
-            found.insert(pool.name_any(), cluster::owned(client, &owner, &around_a_pool()).await?.0);
+            found.insert(pool.name_any(), known.copies.owned(&owner, &around_a_pool()));
         }
     }
     let Whole { plan, facts, refused: more_refused, manifests, deletes } = whole(

@@ -1,6 +1,6 @@
 //! What planning came to. Pure.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::difference::Change;
@@ -141,8 +141,10 @@ pub const PLANNED: &str = "00000000-0000-0000-0000-000000000000";
 /// Plays every step that has to succeed before the next, and gathers all that is applied on the way.
 fn to_the_end(facts: &mut Facts, images: &Images) -> (Plan, Vec<Manifest>) {
     let mut all: Vec<Manifest> = Vec::new();
+    // When every pool has been there for long enough.
+    let then = Timestamp::now() + SignedDuration::from_mins(1);
     loop {
-        let now = plan(facts, images, Timestamp::now());
+        let now = plan(facts, images, then);
         for manifest in &now.apply {
             match all.iter_mut().find(|known| known.title() == manifest.title()) {
                 Some(known) => known.clone_from(manifest),

@@ -49,7 +49,12 @@ impl Owner {
 
     /// Whether `object` belongs to this owner.
     pub fn owns<K: Resource>(&self, object: &K) -> bool {
-        object.meta().owner_references.iter().flatten().any(|reference| reference.uid == self.reference.uid)
+        self.is_of(object.meta())
+    }
+
+    /// Whether an object with this metadata belongs to this owner.
+    pub fn is_of(&self, meta: &ObjectMeta) -> bool {
+        meta.owner_references.iter().flatten().any(|reference| reference.uid == self.reference.uid)
     }
 
     /// Metadata of an object of this owner.

@@ -3,23 +3,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{ConfigMap, Secret},
-        policy::v1::PodDisruptionBudget,
-    },
-    jiff::Timestamp,
-};
+use futures::{Stream, StreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt,
-    core::PartialObjectMeta,
     runtime::{
         Controller,
         controller::{Action, Config},
-        reflector::{ObjectRef, Store},
-        watcher,
+        reflector::ObjectRef,
     },
 };
 
@@ -29,13 +20,12 @@ use super::{
     status::status,
 };
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool, WorkerPoolStatus},
-    cluster::{self, Error},
+    api::{WorkerPool, WorkerPoolStatus},
+    cluster::{Cluster, Error},
     condition,
-    context::{CONCURRENCY, Context, backoff, patience},
+    context::{CONCURRENCY, Context, DEBOUNCE, backoff, patience},
+    copies::Seen,
     failures::Failures,
-    names::MANAGED_SELECTOR,
-    platform::controller::scoped,
 };
 
 const KIND: &str = "WorkerPool";
@@ -55,28 +45,12 @@ struct Controlled {
     looks: Failures,
 }
 
-/// Runs the controller for ever.
-pub async fn run(context: Context, namespace: Option<&str>) {
-    let client = context.client.clone();
-    let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
-    let all = watcher::Config::default;
-    let controller = Controller::new(scoped::<WorkerPool>(&client, namespace), all());
-    let (by_platform, by_secret) = (controller.store(), controller.store());
-    controller
-        .with_config(Config::default().debounce(Duration::from_millis(100)).concurrency(CONCURRENCY))
-        .owns(scoped::<PartialObjectMeta<Deployment>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<ConfigMap>>(&client, namespace), ours.clone())
-        .owns(scoped::<PartialObjectMeta<PodDisruptionBudget>>(&client, namespace), ours)
-        .watches(scoped::<AnalyticsPlatform>(&client, namespace), all(), move |platform| {
-            let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
-            pools_that(&by_platform, |pool| {
-                pool.namespace().as_deref() == Some(&namespace) && pool.spec.platform_ref.name == name
-            })
-        })
-        .watches(scoped::<PartialObjectMeta<Secret>>(&client, namespace), all(), move |secret| {
-            let namespace = secret.namespace().unwrap_or_default();
-            pools_that(&by_secret, |pool| pool.namespace().as_deref() == Some(&namespace))
-        })
+/// Runs the controller for ever: whatever is `touched` is looked at.
+pub async fn run(context: Context, touched: impl Stream<Item = ObjectRef<WorkerPool>> + Send + 'static) {
+    let pools = context.cluster.copies.pools().clone();
+    Controller::for_stream(stream::pending(), pools)
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .reconcile_on(touched)
         .run(
             reconcile,
             after_error,
@@ -86,17 +60,13 @@ pub async fn run(context: Context, namespace: Option<&str>) {
         .await;
 }
 
-fn pools_that(pools: &Store<WorkerPool>, wanted: impl Fn(&WorkerPool) -> bool) -> Vec<ObjectRef<WorkerPool>> {
-    pools.state().iter().filter(|pool| wanted(pool)).map(|pool| ObjectRef::from_obj(&**pool)).collect()
-}
-
 async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result<Action, Error> {
     if pool.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
     let result = look(&pool, &controlled).await;
     if let Err(error @ Error::Refused { reason, .. }) = &result {
-        let previous = pool.status.clone().unwrap_or_default();
+        let previous = previous(&pool, &controlled.context);
         let generation = pool.metadata.generation;
         let conditions =
             condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
@@ -110,12 +80,12 @@ async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result
 
 async fn look(pool: &WorkerPool, controlled: &Controlled) -> Result<Action, Error> {
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.client, &context.queues, pool).await?;
+    let facts = facts(&context.cluster, &context.queues, pool).await?;
     let (namespace, name) = (&facts.owner.namespace, &pool.name_any());
     let plan = plan(&facts, &context.images);
-    let refused = apply(context, &facts, &plan).await?;
+    let refused = apply(&context.cluster, &facts, &plan).await?;
 
-    let previous = pool.status.clone().unwrap_or_default();
+    let previous = previous(pool, context);
     let status = status(&previous, pool.metadata.generation, &facts, &plan, refused.as_ref(), Timestamp::now());
     tell(pool, &status, context).await?;
 
@@ -132,20 +102,26 @@ async fn look(pool: &WorkerPool, controlled: &Controlled) -> Result<Action, Erro
     Ok(Action::requeue(next_look(&facts, ready).unwrap_or_else(under_way)))
 }
 
+/// The status that was written last: the pool at hand may be older.
+fn previous(pool: &WorkerPool, context: &Context) -> WorkerPoolStatus {
+    let namespace = pool.namespace().unwrap_or_default();
+    context.cluster.copies.pool_status(&namespace, &pool.name_any()).unwrap_or_default()
+}
+
 /// Writes the status, if it is another, and publishes what changed.
 async fn tell(pool: &WorkerPool, status: &WorkerPoolStatus, context: &Context) -> Result<(), Error> {
-    if pool.status.as_ref() != Some(status) {
-        cluster::write_status(&context.client, pool, status).await?;
+    let previous = previous(pool, context);
+    if *status != previous {
+        context.cluster.write_status(pool, status, Seen::of_pool).await?;
         context.metrics.status_written(KIND);
     }
-    let previous = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    context.publish(pool, &condition::events(previous, &status.conditions)).await;
+    context.publish(pool, &condition::events(&previous.conditions, &status.conditions)).await;
     Ok(())
 }
 
 /// Applies the plan; answers with what the API server would not take.
-async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(&'static str, String)>, Error> {
-    let client = &context.client;
+async fn apply(cluster: &Cluster, facts: &Facts, plan: &Plan) -> Result<Option<(&'static str, String)>, Error> {
+    let (namespace, name) = (&facts.owner.namespace, facts.pool.name_any());
     let mut refused = None;
     let mut sort = |result: Result<(), Error>| match result {
         Err(Error::Refused { what, reason, words }) => {
@@ -155,21 +131,16 @@ async fn apply(context: &Context, facts: &Facts, plan: &Plan) -> Result<Option<(
         other => other,
     };
     for found in &plan.delete {
-        sort(cluster::delete(client, &facts.owner.namespace, found).await)?;
+        sort(cluster.delete(namespace, found).await)?;
     }
     for manifest in &plan.apply {
-        let result = if plan.scaled && manifest.resource.kind == "Deployment" {
-            cluster::apply_scaled(client, manifest).await
-        } else {
-            cluster::apply(client, manifest).await
-        };
-        sort(result)?;
+        sort(cluster.apply(manifest, plan.scaled && manifest.resource.kind == "Deployment").await)?;
     }
     if let Some(replicas) = plan.only_replicas {
-        sort(cluster::set_replicas(client, &facts.owner.namespace, &facts.pool.name_any(), replicas).await)?;
+        sort(cluster.set_replicas(namespace, &name, replicas).await)?;
     }
     if let Some(replicas) = plan.step {
-        sort(cluster::step_replicas(client, &facts.owner.namespace, &facts.pool.name_any(), replicas).await)?;
+        sort(cluster.step_replicas(namespace, &name, replicas).await)?;
     }
     Ok(refused)
 }

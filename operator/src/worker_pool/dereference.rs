@@ -1,8 +1,6 @@
 //! Reads everything that a pool's plan follows from.
 
-use futures::future::try_join;
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 
 use super::{
     gpu_room,
@@ -11,11 +9,15 @@ use super::{
     scaling::Load,
 };
 use crate::{
-    api::{AnalyticsPlatform, Scaling, WorkerPool},
-    cluster::{Error, get, list, owned},
-    leftovers::{Found, around_a_pool, autoscalers},
+    api::{Scaling, WorkerPool},
+    cluster::{Cluster, Error},
+    copies::Content,
+    leftovers::around_a_pool,
     names::POOL_LABEL,
-    platform::{dereference::references, observed::Rollout},
+    platform::{
+        dereference::{MOVING, references},
+        observed::Rollout,
+    },
     queues::Queues,
     resources::Owner,
     wanted,
@@ -25,32 +27,29 @@ use crate::{
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn facts(client: &Client, queues: &Queues, pool: &WorkerPool) -> Result<Facts, Error> {
+pub async fn facts(cluster: &Cluster, queues: &Queues, pool: &WorkerPool) -> Result<Facts, Error> {
+    let copies = &cluster.copies;
+    copies.check()?;
     let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
     let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
-    let namespace = &owner.namespace;
-    let platform = match get::<AnalyticsPlatform>(client, namespace, platform_name).await? {
+    let platform = match copies.platform(&owner.namespace, platform_name) {
         None => None,
         Some(platform) => {
-            let set_up =
-                platform.status.as_ref().and_then(|status| status.set_up.as_ref()).map(|set_up| set_up.job.clone());
-            let references = references(client, &platform).await?;
+            let set_up = copies.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
+            let references = references(cluster, &platform).await?;
             Some(Platform {
                 settings: references.settings,
                 secrets: references.secrets,
                 pools: references.pools,
-                set_up,
+                set_up: set_up.map(|set_up| set_up.job),
                 owner: references.owner,
             })
         }
     };
-    let kinds = around_a_pool();
-    let ((rollout, provider), (optional, _)) =
-        try_join(rolled_out(client, &owner, pool), owned(client, &owner, &kinds)).await?;
+    let (rollout, provider) = rolled_out(cluster, &owner, pool).await?;
+    let optional = copies.owned(&owner, &around_a_pool());
     let load = match (&pool.spec.scaling, &platform) {
-        (Some(scaling), Some(platform)) => {
-            load(client, queues, pool, scaling, platform, rollout.as_ref(), &optional).await?
-        }
+        (Some(scaling), Some(platform)) => load(cluster, queues, pool, scaling, platform, rollout.as_ref()).await?,
         _ => Load::default(),
     };
     Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, load })
@@ -58,35 +57,39 @@ pub async fn facts(client: &Client, queues: &Queues, pool: &WorkerPool) -> Resul
 
 /// How its Deployment is doing, and where its models run. Somebody else's of the same name is neither counted nor scaled.
 async fn rolled_out(
-    client: &Client,
+    cluster: &Cluster,
     owner: &Owner,
     pool: &WorkerPool,
 ) -> Result<(Option<Rollout>, Option<Provider>), Error> {
-    let name = pool.name_any();
-    let deployment = get::<Deployment>(client, &owner.namespace, &name).await?;
-    let Some(deployment) = deployment.filter(|deployment| owner.owns(deployment)) else { return Ok((None, None)) };
-    let rollout = Rollout::of_deployment(&deployment, &[]);
-    if rollout.complete && pool.spec.gpu.is_none() {
+    let (namespace, name) = (owner.namespace.as_str(), pool.name_any());
+    let deployments = cluster.copies.labelled("Deployment", namespace, (POOL_LABEL, &name));
+    let own = deployments.into_iter().find(|(found, seen, _)| *found == name && owner.is_of(&seen.meta));
+    let Some((_, seen, moved)) = own else { return Ok((None, None)) };
+    let Content::Deployment { rollout, .. } = &seen.content else { return Ok((None, None)) };
+    let stands_still = !rollout.complete && moved.elapsed() >= MOVING;
+    if !stands_still && pool.spec.gpu.is_none() {
         // Its pods have nothing more to say.
-        return Ok((Some(rollout), None));
+        return Ok((Some(rollout.clone()), None));
     }
-    let pods: Vec<Pod> = list(client, &owner.namespace, POOL_LABEL, &name).await?;
+    let pods = cluster.pods(namespace, POOL_LABEL, &name).await?;
     let provider = pool.spec.gpu.as_ref().and_then(|_| Provider::of(&pods));
-    Ok((Some(Rollout::of_deployment(&deployment, &pods)), provider))
+    Ok((Some(rollout.clone().told_by(&pods)), provider))
 }
 
 async fn load(
-    client: &Client,
+    cluster: &Cluster,
     queues: &Queues,
     pool: &WorkerPool,
     scaling: &Scaling,
     platform: &Platform,
     rollout: Option<&Rollout>,
-    optional: &[Found],
 ) -> Result<Load, Error> {
     let (namespace, name) = (&platform.settings.namespace, pool.name_any());
-    let is_there = optional.iter().any(|found| found.resource == autoscalers() && found.name == name);
-    let autoscaler = if is_there { get::<HorizontalPodAutoscaler>(client, namespace, &name).await? } else { None };
+    let autoscaler = cluster.copies.get("HorizontalPodAutoscaler", namespace, &name);
+    let autoscaler = autoscaler.and_then(|seen| match &seen.content {
+        Content::Autoscaler(conditions) => Some(conditions.clone()),
+        _ => None,
+    });
     // Only the operator takes the steps between none and one.
     let wanted = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
         let facts = queues.of(namespace, &platform.settings.name).await;
@@ -97,6 +100,6 @@ async fn load(
     } else {
         None
     };
-    let room = gpu_room::room(client, pool, scaling, namespace).await?;
-    Ok(Load { wanted, autoscaler: autoscaler.map(Load::conditions_of), room })
+    let room = gpu_room::room(&cluster.client, pool, scaling, namespace).await?;
+    Ok(Load { wanted, autoscaler, room })
 }

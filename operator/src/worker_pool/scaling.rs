@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    api::autoscaling::v2::HorizontalPodAutoscalerCondition, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use switchyard_contract::QueueFacts;
 
@@ -31,11 +30,6 @@ pub struct Load {
 }
 
 impl Load {
-    /// The conditions of an autoscaler.
-    pub fn conditions_of(autoscaler: HorizontalPodAutoscaler) -> Vec<HorizontalPodAutoscalerCondition> {
-        autoscaler.status.and_then(|status| status.conditions).unwrap_or_default()
-    }
-
     /// The autoscaler. It cannot ask for no pods: from one to none and back is the operator's. It asks for no more than there are GPUs for.
     pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling) -> Manifest {
         let room = self.room.as_ref().map_or(scaling.max, |room| i32::try_from(room.pods).unwrap_or(i32::MAX));

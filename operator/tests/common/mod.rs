@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ pub fn pool(name: &str, value: Value) -> WorkerPool {
     let mut pool = WorkerPool::new(name, serde_json::from_value(value).expect("a spec"));
     pool.metadata.namespace = Some("shop".into());
     pool.metadata.uid = Some(format!("uid-of-{name}"));
-    pool.metadata.creation_timestamp = Some(Time(now()));
+    pool.metadata.creation_timestamp = Some(Time(now() - SignedDuration::from_hours(1)));
     pool
 }
 

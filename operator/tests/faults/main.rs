@@ -18,13 +18,16 @@ use std::{
 };
 
 use fault::{Fault, Harm, harms, is_write};
+use futures::future::join;
 use kube::Client;
 use serde_json::{Value, json};
 use server::Server;
 use store::{Key, Store};
 use switchyard_operator::{
     client::within_limits,
+    cluster::Cluster,
     context::Context,
+    copies::Copies,
     fence::{Fence, Moment},
     metrics::Metrics,
     platform,
@@ -142,9 +145,18 @@ async fn started(fault: Option<Fault>) -> Server {
         move |request| server.clone().answer(request)
     });
     let client = Client::new(within_limits(transport, Some(fence.clone())), "default");
-    let context = Context::new(client, common::images(), Metrics::default(), Queues::new(), "test");
-    tokio::spawn(platform::controller::run(context.clone(), None));
-    tokio::spawn(worker_pool::controller::run(context, None));
+    let (copies, writers) = Copies::new();
+    tokio::spawn({
+        let (copies, client) = (copies.clone(), client.clone());
+        async move { copies.keep(&client, None, writers).await }
+    });
+    tokio::spawn(async move {
+        copies.looked().await;
+        let (platforms, pools) = copies.listen();
+        let cluster = Cluster { client, copies };
+        let context = Context::new(cluster, common::images(), Metrics::default(), Queues::new(), "test");
+        join(platform::controller::run(context.clone(), platforms), worker_pool::controller::run(context, pools)).await;
+    });
     tokio::spawn(async move {
         loop {
             fence.renewed(Moment::now());

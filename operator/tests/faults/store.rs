@@ -56,7 +56,12 @@ impl Store {
         meta["namespace"] = json!(key.1);
         meta["uid"] = json!(format!("uid-{}-{}", key.0, self.version() + 1));
         meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-        meta["generation"] = json!(1);
+        if !matches!(
+            key.0.as_str(),
+            "configmaps" | "services" | "secrets" | "limitranges" | "resourcequotas" | "horizontalpodautoscalers"
+        ) {
+            meta["generation"] = json!(1);
+        }
         Ok(self.put(key, object))
     }
 
@@ -135,7 +140,7 @@ impl Store {
             if *before == object {
                 return object;
             }
-            if before["spec"] != object["spec"] {
+            if before["spec"] != object["spec"] && before["metadata"]["generation"].is_number() {
                 object["metadata"]["generation"] = json!(before["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
             }
         }

@@ -78,8 +78,8 @@ func programs(p Plan) []program {
 				"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"), "--use-service-account-credentials=true",
 				"--service-account-private-key-file=" + pki("service-accounts.key"), "--root-ca-file=" + pki("ca.crt"),
 				"--leader-elect=false", "--bind-address=127.0.0.1", "--profiling=false",
-				// At the default rate its own start takes five seconds of waiting.
-				"--kube-api-qps=200", "--kube-api-burst=400",
+				// At the default rate its own start takes five seconds of waiting, and a thousand Deployments half an hour.
+				"--kube-api-qps=1000", "--kube-api-burst=2000", "--concurrent-deployment-syncs=20", "--concurrent-replicaset-syncs=20",
 				"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
 				"--controllers=*,-node-ipam-controller,-node-route-controller,-cloud-node-lifecycle-controller,-service-lb-controller",
 				// A scale test waits for the autoscaler rather than for its clock.
@@ -94,6 +94,7 @@ func programs(p Plan) []program {
 			Args: []string{
 				"--kubeconfig=" + pki("kube-scheduler.kubeconfig"), "--leader-elect=false",
 				"--bind-address=127.0.0.1", "--profiling=false", "--v=1",
+				"--kube-api-qps=1000", "--kube-api-burst=2000",
 			},
 		},
 		{

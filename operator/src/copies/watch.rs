@@ -1,0 +1,369 @@
+//! Keeps the copies up to date.
+
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, FutureExt as _, join_all},
+    stream::BoxStream,
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
+        batch::v1::Job,
+        core::v1::{ConfigMap, LimitRange, ResourceQuota, Secret, Service},
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, store::Writer},
+        watcher,
+        watcher::Event,
+    },
+};
+use rand::Rng as _;
+
+use super::{By, Copies, Key, Seen, Writers, locked, objects::Touched};
+use crate::{
+    cluster::{Error, scoped, scoped_dynamic},
+    names::MANAGED_SELECTOR,
+    resources::http_route,
+};
+
+/// Everything is listed anew after this long, in case a watch missed something.
+const LIST_AGAIN: Duration = Duration::from_secs(3600);
+
+/// After this long without an error a watch goes on. Longer than the longest pause between two tries.
+const QUIET: Duration = Duration::from_secs(90);
+/// So many refusals in a row are meant.
+const REFUSED: u32 = 3;
+
+/// How far the watch of a kind has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Unlisted,
+    Listed,
+    /// The cluster does not know the kind, and need not.
+    Missing,
+    Failing {
+        /// Whether it was listed before.
+        listed: bool,
+        /// A reason, where the API server would not have it.
+        refused: Option<&'static str>,
+        words: String,
+    },
+}
+
+/// How much of an object is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Metadata,
+}
+
+struct Kind {
+    resource: ApiResource,
+    part: Part,
+    /// Whether a cluster may do without it.
+    optional: bool,
+}
+
+/// The kinds that the operator makes objects of.
+fn kinds() -> Vec<Kind> {
+    fn kind<K: Resource<DynamicType = ()>>(part: Part) -> Kind {
+        Kind { resource: ApiResource::erase::<K>(&()), part, optional: false }
+    }
+    vec![
+        kind::<Deployment>(Part::Whole),
+        kind::<StatefulSet>(Part::Whole),
+        kind::<Job>(Part::Whole),
+        kind::<HorizontalPodAutoscaler>(Part::Whole),
+        kind::<ResourceQuota>(Part::Whole),
+        kind::<ConfigMap>(Part::Metadata),
+        kind::<Service>(Part::Metadata),
+        kind::<LimitRange>(Part::Metadata),
+        kind::<NetworkPolicy>(Part::Metadata),
+        kind::<Ingress>(Part::Metadata),
+        kind::<PodDisruptionBudget>(Part::Metadata),
+        Kind { resource: http_route::resource(), part: Part::Metadata, optional: true },
+    ]
+}
+
+impl Copies {
+    /// Keeps the copies of the objects of `namespace`, or of all, for ever.
+    pub async fn keep(&self, client: &Client, namespace: Option<&str>, writers: Writers) {
+        let Writers { platforms, pools } = writers;
+        let mut watches: Vec<BoxFuture<'_, ()>> = vec![
+            self.keep_custom(scoped(client, namespace), platforms, Seen::of_platform).boxed(),
+            self.keep_custom(scoped(client, namespace), pools, Seen::of_pool).boxed(),
+            self.keep_secrets(client, namespace).boxed(),
+        ];
+        watches.extend(kinds().into_iter().map(|kind| self.keep_kind(client, namespace, kind).boxed()));
+        join_all(watches).await;
+    }
+
+    /// Copies of what there is in `namespace` now, without Secrets.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn once(client: &Client, namespace: &str) -> Result<Self, Error> {
+        let (copies, mut writers) = Self::with(false);
+        let platforms = listed(&scoped(client, Some(namespace)), "AnalyticsPlatform").await?;
+        let pools = listed(&scoped(client, Some(namespace)), "WorkerPool").await?;
+        fill(&mut writers.platforms, &platforms);
+        fill(&mut writers.pools, &pools);
+        {
+            let mut objects = locked(&copies.0.objects);
+            for platform in &platforms {
+                objects.put(
+                    &Key::of("AnalyticsPlatform", &platform.metadata),
+                    Seen::of_platform(platform),
+                    By::Anybody,
+                );
+            }
+            for pool in &pools {
+                objects.put(&Key::of("WorkerPool", &pool.metadata), Seen::of_pool(pool), By::Anybody);
+            }
+        }
+        for Kind { resource, optional, .. } in kinds() {
+            let kind = resource.kind.clone();
+            let api: Api<DynamicObject> = scoped_dynamic(client, Some(namespace), &resource);
+            let state = match api.list(&ListParams::default().labels(MANAGED_SELECTOR)).await {
+                Ok(list) => {
+                    let mut objects = locked(&copies.0.objects);
+                    for object in &list.items {
+                        objects.put(&Key::of(&kind, &object.metadata), Seen::of(&kind, object), By::Anybody);
+                    }
+                    State::Listed
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 && optional => State::Missing,
+                Err(error) => return Err(Error::of(format!("cannot list {}", resource.plural), error)),
+            };
+            copies.0.states.send_modify(|states| {
+                states.insert(kind, state);
+            });
+        }
+        Ok(copies)
+    }
+
+    async fn keep_custom<K>(&self, api: Api<K>, mut writer: Writer<K>, see: fn(&K) -> Seen)
+    where
+        K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let kind = K::kind(&()).into_owned();
+        let events = || {
+            let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+            events.modify(|object| object.managed_fields_mut().clear()).boxed()
+        };
+        let store = writer.as_reader();
+        let keep = |event: &Event<K>| {
+            let mut touched = BTreeSet::new();
+            if let Event::Apply(object) | Event::InitApply(object) = event {
+                // Whoever was told of the operator's own write found the old one here, or none.
+                let old = store.get(&ObjectRef::from_obj(object));
+                if old.is_none_or(|old| old.meta().generation != object.meta().generation) {
+                    touched = locked(&self.0.objects).around(&Key::of(&kind, object.meta()), &see(object));
+                }
+            }
+            writer.apply_watcher_event(event);
+            touched
+        };
+        self.follow(&kind, false, events, see, keep).await;
+    }
+
+    async fn keep_kind(&self, client: &Client, namespace: Option<&str>, kind: Kind) {
+        let Kind { resource, part, optional } = kind;
+        let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
+        let name = resource.kind.clone();
+        match part {
+            Part::Whole => {
+                let api: Api<DynamicObject> = scoped_dynamic(client, namespace, &resource);
+                let events = || watcher(api.clone(), ours.clone()).default_backoff().boxed();
+                self.follow(&name, optional, events, |object| Seen::of(&name, object), |_| BTreeSet::new()).await;
+            }
+            Part::Metadata => {
+                let api: Api<PartialObjectMeta<DynamicObject>> = scoped_dynamic(client, namespace, &resource);
+                let events = || watcher(api.clone(), ours.clone()).default_backoff().boxed();
+                self.follow(&name, optional, events, |object| Seen::of_meta(&object.metadata), |_| BTreeSet::new())
+                    .await;
+            }
+        }
+    }
+
+    /// Of every Secret that it exists, in which version, and nothing else: its values are read when a platform names it.
+    async fn keep_secrets(&self, client: &Client, namespace: Option<&str>) {
+        let api: Api<PartialObjectMeta<Secret>> = scoped(client, namespace);
+        let events = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+        let see = |meta: &ObjectMeta| {
+            let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
+            Seen::of_meta(&ObjectMeta { uid, resource_version, ..ObjectMeta::default() })
+        };
+        let changed = |event: &Event<PartialObjectMeta<Secret>>| match event {
+            Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret) => {
+                let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+                let known = self.get("Secret", &namespace, &name);
+                let is_news = matches!(event, Event::Delete(_))
+                    || known.is_none_or(|known| known.version < see(&secret.metadata).version);
+                if is_news {
+                    if matches!(event, Event::Delete(_)) {
+                        locked(&self.0.values).remove(&(namespace.clone(), name.clone()));
+                    }
+                    return self.users(&namespace, &name);
+                }
+                BTreeSet::new()
+            }
+            Event::Init | Event::InitDone => BTreeSet::new(),
+        };
+        self.follow("Secret", false, events, |secret| see(&secret.metadata), changed).await;
+    }
+
+    /// Follows a kind for ever. `also` is asked for those whom an event concerns besides the object's owners, before the event is taken in.
+    async fn follow<K: ResourceExt>(
+        &self,
+        kind: &str,
+        optional: bool,
+        events: impl Fn() -> BoxStream<'static, watcher::Result<Event<K>>>,
+        see: impl Fn(&K) -> Seen,
+        mut also: impl FnMut(&Event<K>) -> BTreeSet<Touched>,
+    ) {
+        self.set(kind, State::Unlisted);
+        loop {
+            // Not all of them at one moment.
+            let again = LIST_AGAIN.mul_f64(rand::rng().random_range(1.0..1.1));
+            let mut events = events().take_until(Box::pin(tokio::time::sleep(again)));
+            // Nobody is told in the middle of a list: it would be looked at in the light of half of it.
+            let mut waiting = BTreeSet::new();
+            let mut errors = 0;
+            loop {
+                let event = match tokio::time::timeout(QUIET, events.next()).await {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    // A watch that goes on says nothing.
+                    Err(_) => {
+                        errors = 0;
+                        self.recovered(kind);
+                        continue;
+                    }
+                };
+                match event {
+                    Ok(event) => {
+                        errors = 0;
+                        let listed = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
+                        waiting.extend(also(&event));
+                        waiting.extend(self.take_in(kind, event, &see));
+                        if listed {
+                            self.tell(std::mem::take(&mut waiting));
+                            self.set(kind, State::Listed);
+                        }
+                    }
+                    Err(error) => {
+                        errors += 1;
+                        self.fail(kind, optional, &error, errors);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in<K: ResourceExt>(&self, kind: &str, event: Event<K>, see: impl Fn(&K) -> Seen) -> BTreeSet<Touched> {
+        let mut objects = locked(&self.0.objects);
+        let key = |object: &K| Key::of(kind, object.meta());
+        match event {
+            Event::Init => {
+                objects.begin(kind);
+                BTreeSet::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => objects.put(&key(&object), see(&object), By::Anybody),
+            Event::Delete(object) => objects.remove(&key(&object), &see(&object)),
+            Event::InitDone => objects.end(kind),
+        }
+    }
+
+    /// Those who waited for a kind to be known, or known again, have to look anew.
+    fn set(&self, kind: &str, state: State) {
+        let mut new = false;
+        self.0.states.send_if_modified(|states| {
+            let before = states.get(kind);
+            if before == Some(&state) {
+                return false;
+            }
+            new = before.is_some_and(|before| *before != State::Unlisted);
+            states.insert(kind.to_owned(), state);
+            true
+        });
+        if new {
+            let everybody = locked(&self.0.objects).everybody();
+            self.tell(everybody);
+        }
+    }
+
+    /// Nothing has gone wrong for a while: a watch that could not be begun has been.
+    fn recovered(&self, kind: &str) {
+        if matches!(self.0.states.borrow().get(kind), Some(State::Failing { listed: true, .. })) {
+            self.set(kind, State::Listed);
+        }
+    }
+
+    /// The `errors`th error in a row.
+    fn fail(&self, kind: &str, optional: bool, error: &watcher::Error, errors: u32) {
+        tracing::debug!(kind, %error, "watching");
+        let code = match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+            _ => 0,
+        };
+        if code == 404 && optional {
+            let gone = {
+                let mut objects = locked(&self.0.objects);
+                objects.begin(kind);
+                objects.end(kind)
+            };
+            self.tell(gone);
+            return self.set(kind, State::Missing);
+        }
+        let refused = match code {
+            403 => Some("Forbidden"),
+            400 | 401 | 404 | 405 | 422 => Some("Refused"),
+            _ => None,
+        };
+        let listed =
+            matches!(self.0.states.borrow().get(kind), Some(State::Listed | State::Failing { listed: true, .. }));
+        // What was known stays known while the API server does not answer, and while it may be of two minds.
+        if !listed || (refused.is_some() && errors >= REFUSED) {
+            self.set(kind, State::Failing { listed, refused, words: words(error) });
+        }
+    }
+}
+
+/// The API server's own words, where there are some.
+fn words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn listed<K>(api: &Api<K>, kind: &str) -> Result<Vec<K>, Error>
+where
+    K: Resource + Clone + serde::de::DeserializeOwned + Debug,
+{
+    let list = api.list(&ListParams::default()).await;
+    Ok(list.map_err(|error| Error::of(format!("cannot list objects of kind {kind}"), error))?.items)
+}
+
+fn fill<K: Resource<DynamicType = ()> + Clone + 'static>(writer: &mut Writer<K>, objects: &[K]) {
+    writer.apply_watcher_event(&Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&Event::InitApply(object.clone()));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}
