@@ -1,6 +1,6 @@
 //! Reading from and writing to the API server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::{
     api::WorkerPool,
     copies::{self, Content, Copies, Key, Seen},
+    fresh::Fresh,
     leftovers::Found,
     names,
     platform::credentials::Values,
@@ -31,6 +32,9 @@ use crate::{
 /// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
 /// up, or the API server sets it back to 1.
 const REPLICAS_KEEPER: &str = "switchyard-replicas";
+
+/// How long an answer about pods is good.
+const PODS_FRESH: Duration = Duration::from_secs(2);
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -125,17 +129,33 @@ where
 pub struct Cluster {
     pub client: Client,
     pub copies: Copies,
+    /// By namespace and platform.
+    pods: Fresh<(String, String), Option<Arc<Vec<Pod>>>>,
 }
 
 impl Cluster {
-    /// The pods whose label says so.
+    /// The API server behind `client`.
+    pub fn new(client: Client, copies: Copies) -> Self {
+        Self { client, copies, pods: Fresh::new(PODS_FRESH) }
+    }
+
+    /// The pods of a platform and of its pools, as they were within the last seconds: all that wait for pods ask at about the same time.
     ///
     /// # Errors
     /// When the API server does not answer or refuses.
-    pub async fn pods(&self, namespace: &str, label: &str, value: &str) -> Result<Vec<Pod>, Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let ours = ListParams::default().labels(&format!("{label}={value}"));
-        Ok(api.list(&ours).await.map_err(|error| Error::of("cannot list pods", error))?.items)
+    pub async fn pods(&self, namespace: &str, platform: &str) -> Result<Arc<Vec<Pod>>, Error> {
+        let mut failure = None;
+        let ask = async {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
+            let list = api.list(&ours).await.map_err(|error| failure = Some(error)).ok()?;
+            Some(Arc::new(list.items))
+        };
+        let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), ask).await;
+        pods.ok_or_else(|| match failure {
+            Some(error) => Error::of("cannot list pods", error),
+            None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
+        })
     }
 
     /// The values of a Secret, if it exists. They are read when the Secret is new or another than when they were read last.

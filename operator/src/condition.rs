@@ -103,8 +103,8 @@ pub fn unreadable(
     all
 }
 
-/// What a person should know about the way from the `previous` conditions to the `current` ones, one Event each: every other status or reason of
-/// `Ready`; of the rest what went wrong, and that it went away. `Reconciling` and `Stalled` repeat what others say.
+/// What a person should know about the way from the `previous` conditions to the `current` ones, one Event each: of `Ready` every other status or
+/// reason, but not the steps of the way there; of the rest what went wrong, and that it went away. `Reconciling` and `Stalled` repeat what others say.
 pub fn events(previous: &[Condition], current: &[Condition]) -> Vec<Event> {
     current
         .iter()
@@ -113,7 +113,10 @@ pub fn events(previous: &[Condition], current: &[Condition]) -> Vec<Event> {
             let changed = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
             match condition.type_.as_str() {
                 "Reconciling" | "Stalled" => false,
-                "Ready" => changed,
+                "Ready" => {
+                    let step = condition.status == "False" && is_progress(&condition.reason);
+                    changed && (!step || old.is_some_and(|old| old.status == "True"))
+                }
                 _ => changed && (is_wrong(condition) || (condition.status == "True" && old.is_some_and(is_wrong))),
             }
         })

@@ -11,6 +11,7 @@ pub mod copies;
 mod external_metrics;
 mod failures;
 pub mod fence;
+mod fresh;
 pub mod images;
 pub mod leader;
 pub mod leftovers;

@@ -1,14 +1,11 @@
 //! What waits in a platform's lanes, as its API tells on its operations port.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use switchyard_contract::{OPERATIONS_PORT, QueueFacts};
-use tokio::sync::Mutex as AsyncMutex;
+
+use crate::fresh::Fresh;
 
 /// How long an answer is good: all pools of a platform ask at about the same time.
 const FRESH: Duration = Duration::from_secs(4);
@@ -16,22 +13,16 @@ const FRESH: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An answer longer than this is none of ours. Sixteen lanes make some 5 kB.
 const MOST_BYTES: usize = 1 << 20;
-/// Platforms that nobody has asked about for this long are forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(600);
-
 /// Why nothing is known about a platform's lanes, in words.
 pub type Silence = String;
 
 type Answer = Result<Arc<Vec<QueueFacts>>, Silence>;
-/// By namespace and name, with when they were last asked about.
-type Platforms = HashMap<(String, String), (Instant, Cell)>;
-type Cell = Arc<AsyncMutex<Option<(Instant, Answer)>>>;
-
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
     http: reqwest::Client,
-    platforms: Arc<Mutex<Platforms>>,
+    /// By namespace and name.
+    answers: Fresh<(String, String), Answer>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +48,7 @@ impl Queues {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("an HTTP client");
-        Self { http, platforms: Arc::default() }
+        Self { http, answers: Fresh::new(FRESH) }
     }
 
     /// The lanes of a platform.
@@ -65,26 +56,8 @@ impl Queues {
     /// # Errors
     /// When its API does not answer, or does not know: nobody may act on that as if nothing waited.
     pub async fn of(&self, namespace: &str, platform: &str) -> Answer {
-        let cell = self.cell(namespace, platform);
-        let mut last = cell.lock().await;
-        if let Some((at, answer)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return answer.clone();
-        }
-        let answer = self.ask(namespace, platform).await.map(Arc::new);
-        *last = Some((Instant::now(), answer.clone()));
-        answer
-    }
-
-    fn cell(&self, namespace: &str, platform: &str) -> Cell {
-        let mut platforms = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
-        platforms.retain(|_, (asked, _)| asked.elapsed() < FORGOTTEN);
-        let (asked, cell) = platforms
-            .entry((namespace.to_owned(), platform.to_owned()))
-            .or_insert_with(|| (Instant::now(), Cell::default()));
-        *asked = Instant::now();
-        cell.clone()
+        let ask = async { self.ask(namespace, platform).await.map(Arc::new) };
+        self.answers.get((namespace.to_owned(), platform.to_owned()), ask).await
     }
 
     async fn ask(&self, namespace: &str, platform: &str) -> Result<Vec<QueueFacts>, Silence> {

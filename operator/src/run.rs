@@ -73,7 +73,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let queues = Queues::new();
     let (copies, writers) = Copies::new();
-    let cluster = Cluster { client: client.clone(), copies: copies.clone() };
+    let cluster = Cluster::new(client.clone(), copies.clone());
     let context = Context::new(cluster, options.images.clone(), metrics.clone(), queues.clone(), &identity);
     tokio::spawn({
         let (copies, client, namespace) = (copies.clone(), client.clone(), namespace.map(str::to_owned));

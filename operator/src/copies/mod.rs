@@ -224,6 +224,11 @@ impl Copies {
         (streamed(platform_stream), streamed(pool_stream))
     }
 
+    /// Has pools of one namespace looked at.
+    pub fn touch_pools<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a String>) {
+        self.tell(names.map(|name| Touched::Pool { namespace: namespace.to_owned(), name: name.clone() }).collect());
+    }
+
     fn tell(&self, touched: BTreeSet<Touched>) {
         let listening = locked(&self.0.listening);
         let Some(listening) = listening.as_ref() else { return };

@@ -9,7 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
 use super::seen::{Content, Key, Seen};
-use crate::names::PLATFORM_LABEL;
+use crate::{api::SetUpStatus, names::PLATFORM_LABEL};
+
+/// Beginning of the apiVersion of the custom resources.
+const GROUP: &str = "switchyard.dev/";
 
 /// A resource that has to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,7 +194,7 @@ impl Objects {
                 if news && by == By::Anybody {
                     touched.insert(platform(&key.namespace, &key.name));
                 }
-                if for_pools(before) != for_pools(after) {
+                if set_up(before) != set_up(after) {
                     touched.extend(self.pools_of(&key.namespace, &key.name));
                 }
             }
@@ -209,6 +212,9 @@ impl Objects {
                 if is_news {
                     touched.extend([before, after].into_iter().flatten().flat_map(|seen| owners(&key.namespace, seen)));
                 }
+                if service(before) != service(after) {
+                    touched.extend(any.label(PLATFORM_LABEL).map(|name| platform(&key.namespace, name)));
+                }
             }
         }
         touched
@@ -224,29 +230,28 @@ fn pool(namespace: &str, name: &str) -> Touched {
 }
 
 /// What pools go by in their platform's status.
-fn for_pools(seen: Option<&Seen>) -> Option<(&Option<crate::api::SetUpStatus>, &[crate::api::ConnectionRow])> {
+fn set_up(seen: Option<&Seen>) -> Option<&SetUpStatus> {
     match &seen?.content {
-        Content::Platform(Some(status)) => Some((&status.set_up, &status.connections)),
+        Content::Platform(Some(status)) => status.set_up.as_ref(),
         _ => None,
     }
 }
 
-/// Those that an object belongs to. How a pool's Deployment does matters to the platform as well.
+/// Those that an object belongs to.
 fn owners(namespace: &str, seen: &Seen) -> Vec<Touched> {
-    let mut all: Vec<Touched> = seen
-        .meta
-        .owner_references
-        .iter()
-        .flatten()
-        .filter(|owner| owner.api_version.starts_with("switchyard.dev/"))
-        .filter_map(|owner| match owner.kind.as_str() {
-            "AnalyticsPlatform" => Some(platform(namespace, &owner.name)),
-            "WorkerPool" => Some(pool(namespace, &owner.name)),
-            _ => None,
-        })
-        .collect();
-    if matches!(seen.content, Content::Deployment { .. }) {
-        all.extend(seen.label(PLATFORM_LABEL).map(|name| platform(namespace, name)));
+    let ours = seen.meta.owner_references.iter().flatten().filter(|owner| owner.api_version.starts_with(GROUP));
+    ours.filter_map(|owner| match owner.kind.as_str() {
+        "AnalyticsPlatform" => Some(platform(namespace, &owner.name)),
+        "WorkerPool" => Some(pool(namespace, &owner.name)),
+        _ => None,
+    })
+    .collect()
+}
+
+/// What a platform tells of a Deployment of a pool: whether it serves, and what keeps it from that.
+fn service(seen: Option<&Seen>) -> (bool, Option<&str>) {
+    match seen.map(|seen| &seen.content) {
+        Some(Content::Deployment { rollout, .. }) => (rollout.serves(), rollout.trouble.as_deref()),
+        _ => (false, None),
     }
-    all
 }

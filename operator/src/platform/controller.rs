@@ -1,6 +1,6 @@
 use std::{
-    collections::BTreeSet,
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,8 +25,11 @@ use super::{
     settings::Settings,
     status::status,
 };
+use switchyard_contract::ConnectionPool;
+
 use crate::{
     api::{AnalyticsPlatform, AnalyticsPlatformStatus},
+    budget::{Budget, Refusal},
     cluster::Error,
     condition,
     context::{CONCURRENCY, Context, DEBOUNCE, backoff, patience},
@@ -46,6 +49,23 @@ struct Controlled {
     failures: Failures,
     /// Looks in a row at a platform on its way that found nothing new.
     looks: Failures,
+    /// What each pool of a platform was last granted, by the platform's namespace and name.
+    granted: Mutex<HashMap<(String, String), Granted>>,
+}
+
+/// What each pool is granted, and whether all of it fits.
+type Granted = (BTreeMap<String, Result<ConnectionPool, Refusal>>, bool);
+
+impl Controlled {
+    /// Has those pools looked at that are granted other connections than before: what one takes, another does not get.
+    fn grant(&self, namespace: &str, name: &str, budget: &Budget) {
+        let granted = (budget.pools.clone(), budget.verdict.is_ok() && budget.api.is_ok());
+        let mut all = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.insert((namespace.to_owned(), name.to_owned()), granted.clone()).unwrap_or_default();
+        let changed =
+            granted.0.iter().filter(|(pool, share)| before.1 != granted.1 || before.0.get(*pool) != Some(*share));
+        self.context.cluster.copies.touch_pools(namespace, changed.map(|(pool, _)| pool));
+    }
 }
 
 /// Runs the controller for ever: whatever is `touched` is looked at.
@@ -57,7 +77,12 @@ pub async fn run(context: Context, touched: impl Stream<Item = ObjectRef<Analyti
         .run(
             reconcile,
             after_error,
-            Arc::new(Controlled { context, failures: Failures::default(), looks: Failures::default() }),
+            Arc::new(Controlled {
+                context,
+                failures: Failures::default(),
+                looks: Failures::default(),
+                granted: Mutex::default(),
+            }),
         )
         .for_each(|_| std::future::ready(()))
         .await;
@@ -95,6 +120,7 @@ async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<A
     let facts = facts(&context.cluster, platform).await?;
     let (namespace, name) = (&facts.settings.namespace, &facts.settings.name);
     let plan = plan(&facts, &context.images, Timestamp::now());
+    controlled.grant(namespace, name, &plan.budget);
     let applied =
         if facts.settings.paused { Applied::default() } else { apply(&context.cluster, namespace, &plan).await? };
     if applied.outdated {

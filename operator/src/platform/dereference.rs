@@ -66,7 +66,7 @@ pub async fn facts(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<Fa
     let References { settings, owner, secrets, to_generate, pools } = references(cluster, platform).await?;
     let (mut observed, ask) = observed(cluster, &owner);
     if ask {
-        observed = observed.told_by(&cluster.pods(&settings.namespace, PLATFORM_LABEL, &settings.name).await?);
+        observed = observed.told_by(&cluster.pods(&settings.namespace, &settings.name).await?);
     }
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }

@@ -134,7 +134,7 @@ async fn one(
         }
         more.push(pool);
     }
-    let known = cluster::Cluster { client: client.clone(), copies: Copies::once(client, namespace).await? };
+    let known = cluster::Cluster::new(client.clone(), Copies::once(client, namespace).await?);
     let facts: Facts = dereference::facts(&known, &platform).await?;
     let rollouts = facts.observed.pools.clone();
     let mut found: BTreeMap<String, Vec<Found>> = BTreeMap::new();

@@ -153,7 +153,7 @@ async fn started(fault: Option<Fault>) -> Server {
     tokio::spawn(async move {
         copies.looked().await;
         let (platforms, pools) = copies.listen();
-        let cluster = Cluster { client, copies };
+        let cluster = Cluster::new(client, copies);
         let context = Context::new(cluster, common::images(), Metrics::default(), Queues::new(), "test");
         join(platform::controller::run(context.clone(), platforms), worker_pool::controller::run(context, pools)).await;
     });
