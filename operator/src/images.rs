@@ -34,6 +34,11 @@ pub struct Images {
     /// When images are pulled: Always, IfNotPresent or Never.
     #[arg(long = "image-pull-policy", env = "SWITCHYARD_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     pub pull_policy: String,
+    /// Where KEDA reaches the operator as an external scaler, for instance `switchyard-keda.switchyard-system.svc:9090`. With it, and where KEDA is
+    /// installed, KEDA scales the pools in place of plain autoscalers.
+    #[arg(long = "keda-scaler", env = "SWITCHYARD_KEDA_SCALER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keda_scaler: Option<String>,
     /// Beginning of the names of PriorityClasses that there are for the lanes, for instance `switchyard` of `switchyard-critical`.
     #[arg(long = "priority-classes", env = "SWITCHYARD_PRIORITY_CLASSES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +67,7 @@ impl Images {
             rabbitmq: image("rabbitmq"),
             redis: image("redis"),
             s3: image("s3"),
+            keda_scaler: said("SWITCHYARD_KEDA_SCALER"),
             priority_classes: said("SWITCHYARD_PRIORITY_CLASSES"),
             pull_policy: said("SWITCHYARD_IMAGE_PULL_POLICY").unwrap_or_else(|| "IfNotPresent".into()),
         }

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::api::ApiResource;
 
-use crate::resources::{Manifest, http_route};
+use crate::resources::{Manifest, http_route, scaled_object};
 
 /// An object that there is, of the owner that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,12 @@ pub fn autoscalers() -> ApiResource {
 
 /// Kinds that go with a pool's Deployment.
 pub fn around_a_pool() -> Vec<ApiResource> {
-    vec![autoscalers(), disruption_budgets()]
+    vec![autoscalers(), scaled_object::resource(), disruption_budgets()]
+}
+
+/// Kinds that a cluster may or may not know.
+pub fn may_be_missing() -> Vec<ApiResource> {
+    vec![http_route::resource(), scaled_object::resource()]
 }
 
 /// The kind that lets drains take one pod after the other.

@@ -13,6 +13,7 @@ mod failures;
 pub mod fence;
 mod fresh;
 pub mod images;
+mod keda;
 pub mod leader;
 pub mod leftovers;
 pub mod metrics;

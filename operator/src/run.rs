@@ -13,6 +13,7 @@ use crate::{
     external_metrics,
     fence::Fence,
     images::Images,
+    keda,
     leader::Candidate,
     metrics::Metrics,
     ops::{self, Pulse},
@@ -48,6 +49,9 @@ pub struct Options {
     /// Service that leads there, in the namespace of the Lease. A Secret of its name keeps the certificate.
     #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_SERVICE")]
     pub external_metrics_service: Option<String>,
+    /// Where to answer KEDA as an external scaler; left out, nowhere.
+    #[arg(long, env = "SWITCHYARD_KEDA_ADDRESS")]
+    pub keda_address: Option<String>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -99,8 +103,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
 
     let autoscalers = autoscalers(&options);
+    let wanted = Wanted { queues, copies: copies.clone() };
+    if let Some(address) = options.keda_address.clone().filter(|address| !address.is_empty()) {
+        let (wanted, shutdown) = (wanted.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            if let Err(error) = keda::serve(wanted, &address, shutdown.clone()).await {
+                tracing::error!(error = format!("{error:#}"), "KEDA is not served");
+                shutdown.cancel();
+            }
+        });
+    }
     if let Some(autoscalers) = autoscalers.clone() {
-        let wanted = Wanted { queues, copies: copies.clone() };
         // Whether somebody may read the metric is asked by every instance, so not through the fence.
         let (client, shutdown) = (election.clone(), shutdown.clone());
         tokio::spawn(async move {

@@ -9,7 +9,7 @@ use switchyard_contract::QueueFacts;
 
 use crate::{
     api::WorkerPool,
-    capacity::{self, Pool},
+    capacity::{self, Pool, zero},
     copies::Copies,
     platform::settings::Settings,
     queues::Queues,
@@ -23,11 +23,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The pods that the pool `namespace`/`name` should have.
+    /// What the pool `namespace`/`name` should have for its load.
     ///
     /// # Errors
     /// When nothing is known about the pool, or about what waits for it: in words.
-    pub async fn pods(&self, namespace: &str, name: &str) -> Result<capacity::Wanted, String> {
+    pub async fn load(&self, namespace: &str, name: &str) -> Result<PoolLoad, String> {
         let pool = self
             .copies
             .pool(namespace, name)
@@ -43,10 +43,20 @@ impl Wanted {
         let siblings = self.copies.pools_of(namespace, platform_name);
         let settings = Settings::of(namespace, platform_name, &platform.spec);
         let facts = self.queues.of(namespace, platform_name).await?;
-        of_pools(&facts, &settings, siblings.iter()).remove(name).ok_or_else(|| {
+        let wanted = of_pools(&facts, &settings, siblings.iter()).remove(name).ok_or_else(|| {
             format!("the API of platform {platform_name} does not know every lane that WorkerPool {name} serves")
-        })
+        })?;
+        Ok(PoolLoad { wanted, idle: zero::is_idle(&Pool::of(name, &pool.spec), &facts) })
     }
+}
+
+/// The load of a pool.
+#[derive(Debug, Clone)]
+pub struct PoolLoad {
+    /// The pods that it should have.
+    pub wanted: capacity::Wanted,
+    /// Whether nothing is going on, nor has been for five minutes.
+    pub idle: bool,
 }
 
 /// The pods that each scaled pool of a platform should have for what waits.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
+use kube::api::ApiResource;
 use planned::{find, pool_facts};
 use queues::{queues, quiet};
 use serde_json::{Value, json};
@@ -16,7 +17,16 @@ use switchyard_operator::{
     api::{WorkerPool, WorkerPoolStatus},
     capacity::{Pool, gpu::Room, wanted},
     condition::find as condition,
-    worker_pool::{plan::Facts, plan::Plan, plan::plan, scaling::Load, status::status},
+    images::Images,
+    leftovers::{Found, autoscalers},
+    resources::scaled_object,
+    worker_pool::{
+        plan::Facts,
+        plan::Plan,
+        plan::plan,
+        scaling::{Autoscaler, Load},
+        status::status,
+    },
 };
 
 fn scaled(scaling: Value) -> WorkerPool {
@@ -109,8 +119,10 @@ fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load
         );
         (found.status, found.reason, found.message)
     };
-    let of =
-        |conditions: Vec<HorizontalPodAutoscalerCondition>| Load { autoscaler: Some(conditions), ..Load::default() };
+    let of = |conditions: Vec<HorizontalPodAutoscalerCondition>| Load {
+        autoscaler: Some(Autoscaler { kind: "HorizontalPodAutoscaler", conditions }),
+        ..Load::default()
+    };
     let (status, reason, words) = autoscaling(2, of(vec![said("ScalingActive", "False", "FailedGetExternalMetric")]));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "FailedGetExternalMetric"));
     assert!(words.contains("the words"), "{words}");
@@ -134,4 +146,43 @@ fn a_pool_that_is_no_longer_scaled_gives_its_autoscaler_up() {
     let plan = planned(&facts);
     assert_eq!(plan.delete.len(), 1);
     assert_eq!(find(&plan.apply, "Deployment/burst").object.data["spec"]["replicas"], 2);
+}
+
+#[test]
+fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself() {
+    let installation = Images { keda_scaler: Some("switchyard-keda.system.svc:9090".into()), ..images() };
+    let pool = scaled(json!({"min": 0, "max": 6}));
+    let by_keda = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = facts(&pool, Some(0), load(&pool, 30));
+        change(&mut facts);
+        plan(&facts, &installation)
+    };
+    let with = by_keda(&|_| ());
+    let object =
+        with.apply.iter().find(|manifest| manifest.resource == scaled_object::resource()).expect("a ScaledObject");
+    let spec = &object.object.data["spec"];
+    assert_eq!(spec["scaleTargetRef"], json!({"name": "burst"}));
+    assert_eq!((&spec["minReplicaCount"], &spec["maxReplicaCount"]), (&json!(0), &json!(6)));
+    let trigger =
+        json!({"type": "external", "metadata": {"scalerAddress": "switchyard-keda.system.svc:9090", "pool": "burst"}});
+    assert_eq!(spec["triggers"], json!([trigger]));
+    assert!(!with.apply.iter().any(|manifest| manifest.resource == autoscalers()), "one autoscaler is enough");
+    assert!(with.scaled, "the replicas are KEDA's");
+    assert_eq!(with.step, None, "and so are the steps between none and one");
+
+    let without = by_keda(&|facts| facts.missing = vec![scaled_object::resource()]);
+    assert!(
+        !without.apply.iter().any(|manifest| manifest.resource == scaled_object::resource()),
+        "nobody knows the kind"
+    );
+    assert!(without.apply.iter().any(|manifest| manifest.resource == autoscalers()));
+    assert!(without.step.is_some());
+
+    let found = |resource: ApiResource| Found { resource, name: "burst".into(), uid: "1".into() };
+    let came = by_keda(&|facts| facts.optional = vec![found(autoscalers())]);
+    assert_eq!(came.delete, [found(autoscalers())], "KEDA has come: the plain one goes");
+    let gpus = by_keda(&|facts| facts.load.room = Some(Room { pods: 2, words: "arithmetic".into() }));
+    let object =
+        gpus.apply.iter().find(|manifest| manifest.resource == scaled_object::resource()).expect("a ScaledObject");
+    assert_eq!(object.object.data["spec"]["maxReplicaCount"], 2, "no more than there are GPUs for");
 }

@@ -97,6 +97,9 @@ impl Seen {
             "HorizontalPodAutoscaler" => typed(object).map(|autoscaler: HorizontalPodAutoscaler| {
                 Content::Autoscaler(autoscaler.status.and_then(|status| status.conditions).unwrap_or_default())
             }),
+            "ScaledObject" => {
+                Some(Content::Autoscaler(conditions_of_scaled_object(&object.data["status"]["conditions"])))
+            }
             _ => None,
         };
         let by_spec = matches!(kind, "HorizontalPodAutoscaler" | "ResourceQuota");
@@ -171,6 +174,23 @@ impl Seen {
 fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
     let whole = serde_json::to_value(object).and_then(serde_json::from_value);
     whole.inspect_err(|error| tracing::warn!(%error, "an object is not what its kind says")).ok()
+}
+
+/// KEDA's conditions as an autoscaler's. Of one that KEDA has not looked at yet there are none.
+fn conditions_of_scaled_object(conditions: &Value) -> Vec<HorizontalPodAutoscalerCondition> {
+    let text =
+        |condition: &Value, field: &str| condition[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let ready = conditions.as_array().into_iter().flatten().filter(|condition| condition["type"] == "Ready");
+    ready
+        .filter(|condition| condition["status"] != "Unknown")
+        .map(|condition| HorizontalPodAutoscalerCondition {
+            type_: "AbleToScale".into(),
+            status: text(condition, "status").unwrap_or_default(),
+            reason: text(condition, "reason"),
+            message: text(condition, "message"),
+            last_transition_time: None,
+        })
+        .collect()
 }
 
 fn handed_over<'a>(mut managers: impl Iterator<Item = &'a ManagedFieldsEntry>) -> bool {

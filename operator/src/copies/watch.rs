@@ -35,7 +35,7 @@ use super::{By, Copies, Key, Seen, Writers, locked, objects::Touched};
 use crate::{
     cluster::{Error, scoped, scoped_dynamic},
     names::MANAGED_SELECTOR,
-    resources::http_route,
+    resources::{http_route, scaled_object},
 };
 
 /// Everything is listed anew after this long, in case a watch missed something.
@@ -94,6 +94,7 @@ fn kinds() -> Vec<Kind> {
         kind::<Ingress>(Part::Metadata),
         kind::<PodDisruptionBudget>(Part::Metadata),
         Kind { resource: http_route::resource(), part: Part::Metadata, optional: true },
+        Kind { resource: scaled_object::resource(), part: Part::Whole, optional: true },
     ]
 }
 

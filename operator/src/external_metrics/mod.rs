@@ -112,10 +112,10 @@ async fn values(
     let Some(pool) = asked.label_selector.as_deref().and_then(pool_of) else {
         return refused(StatusCode::BAD_REQUEST, "BadRequest", &format!("select one pool, as by {POOL}=NAME"));
     };
-    match serving.wanted.pods(&namespace, pool).await {
-        Ok(wanted) => {
+    match serving.wanted.load(&namespace, pool).await {
+        Ok(load) => {
             // Thousandths, as quantities have them; rounded up, so that a little more than n is never n.
-            let thousandths = (wanted.pods.max(0.0) * 1000.0).ceil().min(1e9);
+            let thousandths = (load.wanted.pods.max(0.0) * 1000.0).ceil().min(1e9);
             Json(json!({
                 "kind": "ExternalMetricValueList", "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {},
                 "items": [{

@@ -16,7 +16,7 @@ use crate::{
     api::{AnalyticsPlatform, WorkerPool},
     cluster::{Cluster, Error},
     copies::Content,
-    leftovers::around_workloads,
+    leftovers::{around_workloads, may_be_missing},
     names::{COMPONENT_LABEL, PLATFORM_LABEL, POOL_LABEL},
     resources::Owner,
 };
@@ -73,10 +73,9 @@ pub async fn facts(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<Fa
 
 /// What there is of a platform, and whether some of it stands still and its pods may tell why.
 fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, bool) {
-    let kinds = around_workloads();
     let mut found = Observed {
-        optional: cluster.copies.owned(owner, &kinds),
-        missing: cluster.copies.missing(&kinds),
+        optional: cluster.copies.owned(owner, &around_workloads()),
+        missing: cluster.copies.missing(&may_be_missing()),
         ..Observed::default()
     };
     let mut ask = false;

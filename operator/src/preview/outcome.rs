@@ -110,6 +110,7 @@ pub fn whole(
             rollout: rollouts(&name),
             provider: None,
             optional: found(&name),
+            missing: facts.observed.missing.clone(),
             load: worker_pool::scaling::Load::default(),
             pool,
         };

@@ -12,6 +12,7 @@ pub mod network_policy;
 pub mod pod;
 pub mod pod_disruption_budget;
 pub mod resource_quota;
+pub mod scaled_object;
 pub mod secret;
 pub mod service;
 pub mod stateful_set;

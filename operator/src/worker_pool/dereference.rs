@@ -7,13 +7,13 @@ use super::{
     gpu_room,
     plan::{Facts, Platform},
     provider::Provider,
-    scaling::Load,
+    scaling::{Autoscaler, Load},
 };
 use crate::{
     api::{Scaling, WorkerPool},
     cluster::{Cluster, Error},
     copies::Content,
-    leftovers::around_a_pool,
+    leftovers::{around_a_pool, may_be_missing},
     names::POOL_LABEL,
     platform::{
         dereference::{MOVING, references},
@@ -53,7 +53,8 @@ pub async fn facts(cluster: &Cluster, queues: &Queues, pool: &WorkerPool) -> Res
         (Some(scaling), Some(platform)) => load(cluster, queues, pool, scaling, platform, rollout.as_ref()).await?,
         _ => Load::default(),
     };
-    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, load })
+    let missing = copies.missing(&may_be_missing());
+    Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, missing, load })
 }
 
 /// How its Deployment is doing, and where its models run. Somebody else's of the same name is neither counted nor scaled.
@@ -87,10 +88,11 @@ async fn load(
     rollout: Option<&Rollout>,
 ) -> Result<Load, Error> {
     let (namespace, name) = (&platform.settings.namespace, pool.name_any());
-    let autoscaler = cluster.copies.get("HorizontalPodAutoscaler", namespace, &name);
-    let autoscaler = autoscaler.and_then(|seen| match &seen.content {
-        Content::Autoscaler(conditions) => Some(conditions.clone()),
-        _ => None,
+    let autoscaler = ["ScaledObject", "HorizontalPodAutoscaler"].into_iter().find_map(|kind| {
+        match &cluster.copies.get(kind, namespace, &name)?.content {
+            Content::Autoscaler(conditions) => Some(Autoscaler { kind, conditions: conditions.clone() }),
+            _ => None,
+        }
     });
     // Only the operator takes the steps between none and one.
     let wanted = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {

@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::core::v1::{Container, PodTemplateSpec, Toleration},
     apimachinery::pkg::api::resource::Quantity,
 };
+use kube::api::ApiResource;
 use switchyard_contract::{ConnectionPool, Kind, Lane, Workload};
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
         deployment::deployment,
         pod::{self, Env, Pod, Probes},
         pod_disruption_budget::pod_disruption_budget,
+        scaled_object,
     },
 };
 
@@ -54,6 +56,8 @@ pub struct Facts {
     pub provider: Option<Provider>,
     /// Objects of its own that may no longer be wanted.
     pub optional: Vec<Found>,
+    /// Kinds that the cluster does not know, of those that it need not know.
+    pub missing: Vec<ApiResource>,
     /// What is known about its size, where that follows the load.
     pub load: Load,
 }
@@ -159,11 +163,19 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
             apply,
             scaled: matches!(replicas, Replicas::Scaled { .. }),
             only_replicas: None,
-            step: facts.load.step(name, &facts.pool, facts.rollout.as_ref()),
+            step: match scaler(facts, images) {
+                Some(_) => None,
+                None => facts.load.step(name, &facts.pool, facts.rollout.as_ref()),
+            },
             connections: Some(connections.total()),
         },
         Err(error) => Plan::stopped(Stage::Refused(format!("spec.podTemplate makes no pod template: {error}"))),
     }
+}
+
+/// Where KEDA is to ask, if it is there and does the scaling.
+fn scaler<'a>(facts: &Facts, images: &'a Images) -> Option<&'a str> {
+    images.keda_scaler.as_deref().filter(|_| !facts.missing.contains(&scaled_object::resource()))
 }
 
 /// A pool without a share of its own may still have time-outs of its own.
@@ -260,7 +272,7 @@ fn objects(
         Manifest::of(&deployment(metadata.clone(), selector.clone(), replicas, template)),
     ];
     if let Some(scaling) = &spec.scaling {
-        all.push(facts.load.autoscaler(metadata.clone(), name, scaling));
+        all.push(facts.load.autoscaler(metadata.clone(), name, scaling, scaler(facts, images)));
     }
     if preset::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(metadata, selector)));

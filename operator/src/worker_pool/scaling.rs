@@ -12,7 +12,7 @@ use crate::{
     capacity::{Pool, Wanted, gpu::Room, zero},
     condition::{Statement, Truth, state},
     platform::observed::Rollout,
-    resources::{Manifest, horizontal_pod_autoscaler::pool_autoscaler},
+    resources::{Manifest, horizontal_pod_autoscaler::pool_autoscaler, scaled_object::scaled_object},
 };
 
 /// What waits in the platform's queues, and the pods that the pool should have for it.
@@ -23,18 +23,29 @@ pub type Known = (Arc<Vec<QueueFacts>>, Option<Wanted>);
 pub struct Load {
     /// None where nobody needs to know, an error where nobody knows.
     pub wanted: Option<Result<Known, String>>,
-    /// Conditions of its autoscaler, when there is one.
-    pub autoscaler: Option<Vec<HorizontalPodAutoscalerCondition>>,
+    /// Its autoscaler, when there is one.
+    pub autoscaler: Option<Autoscaler>,
     /// How many of its pods the cluster's GPUs have room for, where it needs some and that is known.
     pub room: Option<Room>,
 }
 
+/// What brings a pool to its size.
+#[derive(Debug, Clone)]
+pub struct Autoscaler {
+    pub kind: &'static str,
+    pub conditions: Vec<HorizontalPodAutoscalerCondition>,
+}
+
 impl Load {
-    /// The autoscaler. It cannot ask for no pods: from one to none and back is the operator's. It asks for no more than there are GPUs for.
-    pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling) -> Manifest {
+    /// The autoscaler: KEDA's, which asks at `scaler`, or a plain one. That cannot ask for no pods: from one to none and back is then the operator's.
+    /// Either asks for no more than there are GPUs for.
+    pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling, scaler: Option<&str>) -> Manifest {
         let room = self.room.as_ref().map_or(scaling.max, |room| i32::try_from(room.pods).unwrap_or(i32::MAX));
         let max = scaling.max.min(room).max(1);
-        Manifest::of(&pool_autoscaler(metadata, pool, (scaling.min.clamp(1, max), max)))
+        match scaler {
+            Some(scaler) => scaled_object(metadata, pool, (scaling.min.clamp(0, max), max), scaler),
+            None => Manifest::of(&pool_autoscaler(metadata, pool, (scaling.min.clamp(1, max), max))),
+        }
     }
 
     /// The replicas that the operator is to set, if any.
@@ -66,8 +77,12 @@ impl Load {
         if rollout.is_some_and(|rollout| rollout.desired == 0) {
             return state(kind, true, "ScaledToZero", format!("Nothing is to be done; the load is followed {bounds}."));
         }
+        let by = self.autoscaler.as_ref().map_or("HorizontalPodAutoscaler", |autoscaler| autoscaler.kind);
         let wrong = |kind: &str| {
-            self.autoscaler.iter().flatten().find(|condition| condition.type_ == kind && condition.status == "False")
+            self.autoscaler
+                .iter()
+                .flat_map(|all| &all.conditions)
+                .find(|condition| condition.type_ == kind && condition.status == "False")
         };
         match wrong("AbleToScale")
             .or_else(|| wrong("ScalingActive").filter(|c| c.reason.as_deref() != Some("ScalingDisabled")))
@@ -75,19 +90,12 @@ impl Load {
             Some(condition) => {
                 let reason = condition.reason.clone().unwrap_or_else(|| "AutoscalerFailed".into());
                 let words = condition.message.clone().unwrap_or_default();
-                state(
-                    kind,
-                    false,
-                    reason,
-                    format!("The pods stay as they are, since the HorizontalPodAutoscaler says: {words}."),
-                )
+                state(kind, false, reason, format!("The pods stay as they are, since the {by} says: {words}."))
             }
-            None if self.autoscaler.as_ref().is_some_and(|conditions| !conditions.is_empty()) => {
+            None if self.autoscaler.as_ref().is_some_and(|autoscaler| !autoscaler.conditions.is_empty()) => {
                 state(kind, true, "Following", format!("The load is followed {bounds}."))
             }
-            None => {
-                state(kind, Truth::Unknown, "NotSeen", "The HorizontalPodAutoscaler has not looked at the pool yet.")
-            }
+            None => state(kind, Truth::Unknown, "NotSeen", "The autoscaler has not looked at the pool yet."),
         }
     }
 }

@@ -33,6 +33,7 @@ pub fn images() -> Images {
         redis: image("redis"),
         s3: image("s3"),
         pull_policy: "IfNotPresent".into(),
+        keda_scaler: None,
         priority_classes: Some("switchyard".into()),
     }
 }

@@ -37,6 +37,7 @@ pub fn pool_facts(platform: &Facts, pool: &WorkerPool) -> worker_pool::plan::Fac
         rollout: None,
         provider: None,
         optional: Vec::new(),
+        missing: Vec::new(),
         load: Default::default(),
     }
 }

@@ -1,0 +1,39 @@
+//! `ScaledObject` of KEDA, which a cluster may or may not have.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+use serde_json::json;
+
+use super::Manifest;
+use crate::{capacity::hpa, keda::POOL};
+
+/// How often KEDA asks whether a pool without pods should have some, in seconds: its first job waits for that.
+const POLLING_SECONDS: u32 = 5;
+/// How long KEDA waits with the last pod, in seconds. The scaler itself calls a pool active for five minutes after its last job.
+const COOL_DOWN_SECONDS: u32 = 30;
+
+/// The kind.
+pub fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject"))
+}
+
+/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the external scaler at `scaler` says, between `min` and `max`.
+pub fn scaled_object(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32), scaler: &str) -> Manifest {
+    let spec = json!({
+        "scaleTargetRef": {"name": pool},
+        "minReplicaCount": min,
+        "maxReplicaCount": max,
+        "pollingInterval": POLLING_SECONDS,
+        "cooldownPeriod": COOL_DOWN_SECONDS,
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": hpa::behavior()}},
+        "triggers": [{"type": "external", "metadata": {"scalerAddress": scaler, POOL: pool}}],
+    });
+    let resource = resource();
+    let mut object = DynamicObject::new(pool, &resource);
+    object.metadata = metadata;
+    object.data = json!({"spec": spec});
+    Manifest { resource, object }
+}
