@@ -62,11 +62,12 @@ fn resource(kind: &str) -> ApiResource {
         "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
         "NetworkPolicy" => ("networking.k8s.io", "networkpolicies"),
         "PodDisruptionBudget" => ("policy", "poddisruptionbudgets"),
+        "ScaledObject" => ("keda.sh", "scaledobjects"),
         "HorizontalPodAutoscaler" => ("autoscaling", "horizontalpodautoscalers"),
         other => panic!("no resource known for kind {other}"),
     };
     let version = match group {
-        "switchyard.dev" => "v1alpha1",
+        "switchyard.dev" | "keda.sh" => "v1alpha1",
         "autoscaling" => "v2",
         _ => "v1",
     };
