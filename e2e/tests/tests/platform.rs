@@ -2,12 +2,13 @@
 //!
 //! One test, in steps, since bringing a platform up is what takes the time.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Cluster, Connections, Namespace, Platform, patiently, profile_source};
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 const ANALYSIS: Duration = Duration::from_secs(180);
@@ -44,6 +45,7 @@ async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
     a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(&namespace, &client).await?;
     connections_stay_within_their_rows_while_everything_moves(&platform, &client).await?;
     a_settled_platform_is_not_written_to(&namespace).await?;
+    a_plan_tells_what_would_change(&namespace).await?;
     what_is_no_longer_wanted_goes(&namespace).await?;
     deletion_leaves_nothing(&namespace).await?;
     the_operator_was_refused_nothing(&namespace).await?;
@@ -354,6 +356,36 @@ async fn a_settled_platform_is_not_written_to(namespace: &Namespace) -> Result<(
         |list: Vec<String>| list.into_iter().filter(|o| !o.starts_with("AnalyticsPlatform/")).collect::<Vec<_>>();
     let (before, after) = (but_the_platform(settled), but_the_platform(namespace.made(MADE).await?));
     ensure!(before == after, "a second reconcile wrote:\n{before:#?}\n{after:#?}");
+    Ok(())
+}
+
+/// Of what is there already nothing; of another lane what is rolled out with it; and nothing of it is done.
+async fn a_plan_tells_what_would_change(namespace: &Namespace) -> Result<()> {
+    let live = namespace.get("AnalyticsPlatform", "main").await?;
+    let plan = async |spec: Value| -> Result<(Option<i32>, String)> {
+        let object =
+            json!({"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {"name": "main"}, "spec": spec});
+        let program = std::env::var("SWITCHYARD_E2E_PLAN").context("SWITCHYARD_E2E_PLAN names the program")?;
+        let mut child = tokio::process::Command::new(program)
+            .args(["plan", "--exit-code", "-n", &namespace.name, "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("a pipe")?.write_all(object.to_string().as_bytes()).await?;
+        let ran = child.wait_with_output().await?;
+        Ok((
+            ran.status.code(),
+            [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat(),
+        ))
+    };
+    let (code, text) = plan(live["spec"].clone()).await?;
+    ensure!(code == Some(0), "{code:?}: {text}");
+    let mut changed = live["spec"].clone();
+    changed["lanes"]["low"]["concurrency"] = json!(3);
+    let (code, text) = plan(changed).await?;
+    ensure!(code == Some(2) && text.contains("ConfigMap/main-api"), "{code:?}: {text}");
+    ensure!(namespace.get("AnalyticsPlatform", "main").await?["spec"] == live["spec"], "planning changed the platform");
     Ok(())
 }
 

@@ -255,3 +255,144 @@ fn service(seen: Option<&Seen>) -> (bool, Option<&str>) {
         _ => (false, None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use kube::api::{ApiResource, DynamicObject};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::names;
+
+    fn key(kind: &str, name: &str) -> Key {
+        Key { kind: kind.into(), namespace: "shop".into(), name: name.into() }
+    }
+
+    /// A Deployment of the pool `burst`.
+    fn deployment(uid: &str, version: u64, generation: i64, ready: i64) -> Seen {
+        let mut object =
+            DynamicObject::new("burst", &ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()));
+        object.metadata = ObjectMeta {
+            uid: Some(uid.into()),
+            resource_version: Some(version.to_string()),
+            generation: Some(generation),
+            ..meta()
+        };
+        object.data =
+            json!({"spec": {"replicas": 1, "selector": {}, "template": {}}, "status": {"readyReplicas": ready}});
+        Seen::of("Deployment", &object)
+    }
+
+    fn meta() -> ObjectMeta {
+        let owner = OwnerReference {
+            api_version: "switchyard.dev/v1alpha1".into(),
+            kind: "WorkerPool".into(),
+            name: "burst".into(),
+            uid: "p".into(),
+            ..OwnerReference::default()
+        };
+        ObjectMeta {
+            labels: Some(names::labels("main", "worker")),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn custom(kind: &str, version: u64, spec: Value, status: Value) -> Seen {
+        let metadata = json!({"name": "x", "namespace": "shop", "uid": kind, "resourceVersion": version.to_string(), "generation": 1});
+        let object = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "status": status});
+        if kind == "WorkerPool" {
+            Seen::of_pool(&serde_json::from_value(object).expect("a pool"))
+        } else {
+            Seen::of_platform(&serde_json::from_value(object).expect("a platform"))
+        }
+    }
+
+    fn touched(pools: &[&str], platforms: &[&str]) -> BTreeSet<Touched> {
+        pools.iter().map(|name| pool("shop", name)).chain(platforms.iter().map(|name| platform("shop", name))).collect()
+    }
+
+    #[test]
+    fn only_newer_states_count_and_each_change_is_told_to_those_whom_it_concerns() {
+        let (mut objects, burst) = (Objects::default(), key("Deployment", "burst"));
+        let none = BTreeSet::new();
+        assert_eq!(objects.put(&burst, deployment("a", 5, 1, 0), By::Anybody), touched(&["burst"], &[]));
+        assert_eq!(objects.put(&burst, deployment("a", 4, 1, 1), By::Anybody), none, "older");
+        assert_eq!(objects.put(&burst, deployment("a", 6, 1, 0), By::Anybody), none, "nothing that anybody goes by");
+        let serves = touched(&["burst"], &["main"]);
+        assert_eq!(
+            objects.put(&burst, deployment("a", 7, 1, 1), By::Anybody),
+            serves,
+            "it serves now: the platform's too"
+        );
+        assert_eq!(objects.remove(&burst, &deployment("b", 9, 1, 0)), none, "another of that name");
+        assert_eq!(objects.remove(&burst, &deployment("a", 9, 1, 0)), serves);
+    }
+
+    #[test]
+    fn what_the_operator_wrote_is_no_news_but_what_it_came_upon_is() {
+        let (mut objects, burst) = (Objects::default(), key("Deployment", "burst"));
+        assert_eq!(objects.applied(&burst, "1", deployment("a", 5, 1, 0)), BTreeSet::new());
+        assert_eq!(
+            objects.put(&burst, deployment("a", 5, 1, 0), By::Anybody),
+            BTreeSet::new(),
+            "the watch tells of it"
+        );
+        // Between the last event and the answer to the write the pod became ready.
+        assert_eq!(objects.applied(&burst, "2", deployment("a", 8, 2, 1)), touched(&["burst"], &["main"]));
+    }
+
+    #[test]
+    fn what_was_applied_holds_until_somebody_changes_what_is_to_be() {
+        let (mut objects, burst) = (Objects::default(), key("Deployment", "burst"));
+        objects.applied(&burst, "1", deployment("a", 5, 1, 0));
+        objects.put(&burst, deployment("a", 6, 1, 1), By::Anybody);
+        assert!(objects.is_as_applied(&burst, "1", &meta()), "a state changes nothing");
+        assert!(!objects.is_as_applied(&burst, "2", &meta()), "another manifest");
+        let more = ObjectMeta { labels: Some([("more".to_owned(), "yes".to_owned())].into()), ..meta() };
+        assert!(!objects.is_as_applied(&burst, "1", &more), "a label was taken away");
+        objects.put(&burst, deployment("a", 7, 2, 1), By::Anybody);
+        assert!(!objects.is_as_applied(&burst, "1", &meta()), "the spec was edited");
+        objects.applied(&burst, "1", deployment("a", 8, 3, 1));
+        objects.remove(&burst, &deployment("a", 9, 3, 1));
+        assert!(!objects.is_as_applied(&burst, "1", &meta()), "it is gone");
+    }
+
+    #[test]
+    fn a_list_takes_away_what_is_not_in_it_but_nothing_that_was_written_meanwhile() {
+        let mut objects = Objects::default();
+        for name in ["stays", "goes"] {
+            objects.put(&key("Deployment", name), deployment(name, 5, 1, 1), By::Anybody);
+        }
+        objects.begin("Deployment");
+        objects.put(&key("Deployment", "stays"), deployment("stays", 5, 1, 1), By::Anybody);
+        objects.applied(&key("Deployment", "made"), "1", deployment("made", 9, 1, 0));
+        assert_eq!(objects.end("Deployment"), touched(&["burst"], &["main"]));
+        let left: Vec<_> = objects.of_kind("Deployment", "shop").map(|(name, _, _)| name.to_owned()).collect();
+        assert_eq!(left, ["made", "stays"]);
+    }
+
+    #[test]
+    fn a_status_is_news_when_it_is_not_the_operators_own_and_pools_go_by_the_set_up() {
+        let mut objects = Objects::default();
+        let (main, burst) = (key("AnalyticsPlatform", "main"), key("WorkerPool", "burst"));
+        let platform =
+            |version, status| custom("AnalyticsPlatform", version, json!({"environment": "development"}), status);
+        let of_pool = |version, status| {
+            custom("WorkerPool", version, json!({"platformRef": {"name": "main"}, "kind": "cdn"}), status)
+        };
+        let written = |ready| json!({"desiredReplicas": 1, "replicas": 1, "readyReplicas": ready});
+        assert_eq!(objects.put(&main, platform(1, json!({})), By::Anybody), touched(&[], &["main"]));
+        assert_eq!(objects.put(&burst, of_pool(2, written(0)), By::Anybody), touched(&["burst"], &["main"]));
+        assert_eq!(objects.put(&burst, of_pool(3, written(1)), By::Operator), BTreeSet::new());
+        assert_eq!(objects.put(&burst, of_pool(4, written(7)), By::Anybody), touched(&["burst"], &[]), "not ours");
+        assert_eq!(objects.put(&main, platform(5, json!({"url": "http://x"})), By::Operator), BTreeSet::new());
+        let set_up = json!({"url": "http://x", "setUp": {"job": "main-setup-1"}});
+        assert_eq!(
+            objects.put(&main, platform(6, set_up), By::Operator),
+            touched(&["burst"], &[]),
+            "pools waited for it"
+        );
+    }
+}

@@ -12,8 +12,9 @@ use crate::{capacity::hpa, keda::POOL};
 
 /// How often KEDA asks whether a pool without pods should have some, in seconds: its first job waits for that.
 const POLLING_SECONDS: u32 = 5;
-/// How long KEDA waits with the last pod, in seconds. The scaler itself calls a pool active for five minutes after its last job.
-const COOL_DOWN_SECONDS: u32 = 30;
+/// How long KEDA waits before it goes to none, in seconds; it goes there from any number of pods. The scaler calls a pool active for five minutes after
+/// its last job, and so the autoscaler's seven minutes have brought it to one before.
+const COOL_DOWN_SECONDS: u32 = 300;
 
 /// The kind.
 pub fn resource() -> ApiResource {
