@@ -42,6 +42,7 @@ async fn from_one_yaml_to_a_finished_analysis_and_away_again() -> Result<()> {
     a_watcher_sees_every_event_and_can_resume(&client).await?;
     kubectl_scale_sticks(&namespace).await?;
     a_pool_that_finds_no_gpu_works_and_says_so(&namespace).await?;
+    a_pool_with_nothing_to_do_goes_to_none(&namespace).await?;
     a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(&namespace, &client).await?;
     connections_stay_within_their_rows_while_everything_moves(&platform, &client).await?;
     a_settled_platform_is_not_written_to(&namespace).await?;
@@ -206,6 +207,25 @@ async fn a_pool_that_finds_no_gpu_works_and_says_so(namespace: &Namespace) -> Re
     let (reason, message) = namespace.wait("WorkerPool", "main-gpu", "Accelerated", "False", limit).await?;
     ensure!(reason == "OnProcessor" && message.contains("1 of 1 pods run on the processor"), "{reason}: {message}");
     namespace.delete_object("WorkerPool", "main-gpu").await
+}
+
+/// Nothing ever came in its lane, so that it need not wait for five quiet minutes.
+async fn a_pool_with_nothing_to_do_goes_to_none(namespace: &Namespace) -> Result<()> {
+    let pool = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-idle"}, "spec": {
+        "platformRef": {"name": "main"}, "kind": "discovery", "lanes": ["low"], "scaling": {"min": 0, "max": 2}}});
+    namespace.apply(pool).await?;
+    let limit = Duration::from_secs(90);
+    namespace.wait("WorkerPool", "main-idle", "Ready", "True", limit).await?;
+    let one = kube::api::Patch::Merge(json!({"spec": {"replicas": 1}}));
+    let asked = namespace.api("Deployment").patch("main-idle", &Default::default(), &one).await?.metadata.generation;
+    patiently(limit, "the operator takes the pod away again", || async {
+        let deployment = namespace.get("Deployment", "main-idle").await?;
+        let (pods, generation) = (&deployment["spec"]["replicas"], deployment["metadata"]["generation"].as_i64());
+        ensure!(*pods == 0 && generation > asked, "{pods} pods, generation {generation:?}");
+        Ok(())
+    })
+    .await?;
+    namespace.delete_object("WorkerPool", "main-idle").await
 }
 
 /// Its jobs have nobody else, and its pods no node at first: so they wait for long enough to be seen by the cluster's own autoscaler, which asks through

@@ -135,6 +135,10 @@ pub struct Gpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub runtime_class_name: Option<String>,
+    /// Whether such nodes are made as they are needed, by a cluster autoscaler: then scaling asks for pods that no node has room for yet. Left out, it
+    /// asks for no more than the nodes that are there have GPUs for. Quotas bind either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_on_demand: Option<bool>,
 }
 
 /// What is going on with a pool.

@@ -29,7 +29,8 @@ pub async fn room(
     let mine = |pod: &Pod| {
         pod.namespace().as_deref() == Some(namespace) && pod.labels().get(POOL_LABEL) == Some(&pool.name_any())
     };
-    let nodes = match matching_nodes(client, gpu).await? {
+    let there = if gpu.nodes_on_demand == Some(true) { None } else { matching_nodes(client, gpu).await? };
+    let nodes = match there {
         None => None,
         Some(nodes) => {
             let mut all = Vec::new();
