@@ -51,7 +51,7 @@ const REFUSED: u32 = 3;
 pub enum State {
     Unlisted,
     Listed,
-    /// The cluster does not know the kind, and need not.
+    /// The cluster does not know the kind, and need not; or the operator may not know, which comes to the same.
     Missing,
     Failing {
         /// Whether it was listed before.
@@ -145,7 +145,7 @@ impl Copies {
                     }
                     State::Listed
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 && optional => State::Missing,
+                Err(kube::Error::Api(status)) if optional && is_missing(status.code) => State::Missing,
                 Err(error) => return Err(Error::of(format!("cannot list {}", resource.plural), error)),
             };
             copies.0.states.send_modify(|states| {
@@ -321,7 +321,7 @@ impl Copies {
             | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
-        if code == 404 && optional {
+        if optional && is_missing(code) {
             let gone = {
                 let mut objects = locked(&self.0.objects);
                 objects.begin(kind);
@@ -342,6 +342,11 @@ impl Copies {
             self.set(kind, State::Failing { listed, refused, words: words(error) });
         }
     }
+}
+
+/// Whether this is the answer about a kind that a cluster does without. Who has no rights to it is refused before anybody finds out that there is none.
+const fn is_missing(code: u16) -> bool {
+    matches!(code, 403 | 404)
 }
 
 /// The API server's own words, where there are some.
