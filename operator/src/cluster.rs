@@ -18,6 +18,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     api::WorkerPool,
@@ -139,11 +140,11 @@ impl Cluster {
         Self { client, copies, pods: Fresh::new(PODS_FRESH) }
     }
 
-    /// The pods of a platform and of its pools, as they were within the last seconds: all that wait for pods ask at about the same time.
+    /// The pods of a platform and of its pools, as they were within the last seconds and after `since`: all that wait for pods ask at about the same time.
     ///
     /// # Errors
     /// When the API server does not answer or refuses.
-    pub async fn pods(&self, namespace: &str, platform: &str) -> Result<Arc<Vec<Pod>>, Error> {
+    pub async fn pods(&self, namespace: &str, platform: &str, since: Instant) -> Result<Arc<Vec<Pod>>, Error> {
         let mut failure = None;
         let ask = async {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -151,7 +152,7 @@ impl Cluster {
             let list = api.list(&ours).await.map_err(|error| failure = Some(error)).ok()?;
             Some(Arc::new(list.items))
         };
-        let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), ask).await;
+        let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), Some(since), ask).await;
         pods.ok_or_else(|| match failure {
             Some(error) => Error::of("cannot list pods", error),
             None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
@@ -186,7 +187,11 @@ impl Cluster {
     pub async fn create(&self, manifest: &Manifest) -> Result<bool, Error> {
         let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
         match self.api_of(manifest).create(&params, &manifest.object).await {
-            Ok(_) => Ok(true),
+            Ok(outcome) => {
+                let key = Key::of_manifest(manifest);
+                self.copies.written(&key, seen(&key, &outcome));
+                Ok(true)
+            }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(Error::of(format!("cannot create {}", manifest.title()), error)),
         }
@@ -206,6 +211,7 @@ impl Cluster {
         if self.copies.is_as_applied(&key, &digest, &manifest.object.metadata) {
             return Ok(());
         }
+        let mut object = manifest.object.clone();
         if key.kind != "WorkerPool"
             && let Some(live) = self.live(&key, manifest).await?
         {
@@ -219,10 +225,14 @@ impl Cluster {
             }
             if scaled {
                 self.hand_over(&live, manifest).await?;
+                // It is there after all, with as many as something else has decided on.
+                if let Some(spec) = object.data.get_mut("spec").and_then(serde_json::Value::as_object_mut) {
+                    spec.remove("replicas");
+                }
             }
         }
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&manifest.object)).await;
+        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&object)).await;
         let outcome = outcome.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
         self.copies.applied(&key, &digest, seen(&key, &outcome));
         Ok(())
@@ -250,8 +260,15 @@ impl Cluster {
         });
         let params = PatchParams::apply(REPLICAS_KEEPER).force();
         let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&keep)).await;
-        outcome.map_err(|error| Error::of(format!("cannot hand over the replicas of {}", manifest.title()), error))?;
+        let outcome = outcome
+            .map_err(|error| Error::of(format!("cannot hand over the replicas of {}", manifest.title()), error))?;
+        self.keep("Deployment", &outcome);
         Ok(())
+    }
+
+    /// Keeps what came of a write.
+    fn keep(&self, kind: &str, outcome: &DynamicObject) {
+        self.copies.written(&Key::of(kind, &outcome.metadata), Seen::of(kind, outcome));
     }
 
     /// Sets a Deployment's replicas and nothing else.
@@ -271,11 +288,11 @@ impl Cluster {
     }
 
     async fn patch_replicas(&self, namespace: &str, name: &str, replicas: i32, by: &str) -> Result<(), Error> {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        let api = scoped_dynamic(&self.client, Some(namespace), &ApiResource::erase::<Deployment>(&()));
         let params = PatchParams { field_manager: Some(by.into()), ..PatchParams::default() };
-        api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
-            .await
-            .map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
+        let outcome = api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await;
+        let outcome = outcome.map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
+        self.keep("Deployment", &outcome);
         Ok(())
     }
 
@@ -330,8 +347,11 @@ impl Cluster {
     }
 }
 
-/// A copy of what came of a write: of pools the same as the watch makes.
+/// A copy of what came of a write, the same as the watch makes.
 fn seen(key: &Key, outcome: &DynamicObject) -> Seen {
+    if key.kind == "Secret" {
+        return Seen::of_secret(&outcome.metadata);
+    }
     if key.kind == "WorkerPool"
         && let Ok(pool) = outcome.clone().try_parse::<WorkerPool>()
     {

@@ -29,12 +29,13 @@ impl<K: Eq + Hash, V: Clone> Fresh<K, V> {
         Self { good_for, cells: Arc::default() }
     }
 
-    /// The answer to `key`: the last one, or what `ask` answers.
-    pub async fn get(&self, key: K, ask: impl Future<Output = V>) -> V {
+    /// The answer to `key`: the last one, if it is still good and not from before `since`, or what `ask` answers.
+    pub async fn get(&self, key: K, since: Option<Instant>, ask: impl Future<Output = V>) -> V {
         let cell = self.cell(key);
         let mut last = cell.lock().await;
         if let Some((at, answer)) = &*last
             && at.elapsed() < self.good_for
+            && since.is_none_or(|since| *at >= since)
         {
             return answer.clone();
         }
@@ -61,10 +62,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_asked_for_again_when_it_is_no_longer_good() {
         let (fresh, asked) = (Fresh::new(Duration::from_secs(4)), Cell::new(0));
-        let ask = async |key: &str| fresh.get(key.to_owned(), async { asked.replace(asked.get() + 1) }).await;
+        let ask = async |key: &str| fresh.get(key.to_owned(), None, async { asked.replace(asked.get() + 1) }).await;
         assert_eq!([ask("a").await, ask("a").await, ask("b").await], [0, 0, 1]);
         tokio::time::advance(Duration::from_secs(4)).await;
         assert_eq!([ask("a").await, ask("a").await], [2, 2]);
+        let later = fresh.get("a".to_owned(), Some(Instant::now() + Duration::from_secs(1)), async { 9 }).await;
+        assert_eq!(later, 9, "what was answered before is of no use");
         tokio::time::advance(FORGOTTEN).await;
         ask("c").await;
         assert_eq!(fresh.cells.lock().expect("nobody panics with it").len(), 1);

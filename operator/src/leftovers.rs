@@ -57,10 +57,12 @@ pub fn network_policies() -> ApiResource {
     ApiResource::erase::<NetworkPolicy>(&())
 }
 
-/// Of what was `found`, everything of these kinds that is not `wanted`.
-pub fn leftovers(found: &[Found], kinds: &[ApiResource], wanted: &[Manifest]) -> Vec<Found> {
+/// Of what was `found`, everything of these kinds that is not `wanted`. What belongs to a `missing` kind stays: it is not asked for only because nobody
+/// knows the kind at the moment.
+pub fn leftovers(found: &[Found], kinds: &[ApiResource], missing: &[ApiResource], wanted: &[Manifest]) -> Vec<Found> {
     found
         .iter()
+        .filter(|found| !missing.contains(&found.resource))
         .filter(|found| kinds.contains(&found.resource))
         .filter(|found| !wanted.iter().any(|w| w.resource == found.resource && w.name() == found.name))
         .cloned()

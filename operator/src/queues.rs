@@ -57,7 +57,7 @@ impl Queues {
     /// When its API does not answer, or does not know: nobody may act on that as if nothing waited.
     pub async fn of(&self, namespace: &str, platform: &str) -> Answer {
         let ask = async { self.ask(namespace, platform).await.map(Arc::new) };
-        self.answers.get((namespace.to_owned(), platform.to_owned()), ask).await
+        self.answers.get((namespace.to_owned(), platform.to_owned()), None, ask).await
     }
 
     async fn ask(&self, namespace: &str, platform: &str) -> Result<Vec<QueueFacts>, Silence> {

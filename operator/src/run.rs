@@ -131,7 +131,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     Candidate::new(election, &options.lease_namespace, &options.lease_name, &identity, fence)
         .lead(&metrics, &pulse, &shutdown, || async {
-            copies.looked().await;
+            copies.renewed().await;
             let (platforms, pools) = copies.listen();
             let platforms = platform::controller::run(context.clone(), platforms);
             let pools = worker_pool::controller::run(context.clone(), pools);

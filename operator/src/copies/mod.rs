@@ -51,6 +51,10 @@ struct Inner {
     values: Mutex<Read>,
     /// How far the watch of each kind has come.
     states: signal::Sender<BTreeMap<String, State>>,
+    /// Counts the times that everything is to be listed anew.
+    renewals: signal::Sender<u64>,
+    /// By kind, the last of them to which a list has come to an end, be it a bad one.
+    answered: signal::Sender<BTreeMap<String, u64>>,
     /// Whether watches keep the copies, or they are of one moment.
     kept: bool,
     /// The controllers of this instance, while it leads.
@@ -89,6 +93,8 @@ impl Copies {
             objects: Mutex::default(),
             values: Mutex::default(),
             states: signal::Sender::default(),
+            renewals: signal::Sender::default(),
+            answered: signal::Sender::default(),
             kept,
             listening: Mutex::default(),
         };
@@ -207,6 +213,20 @@ impl Copies {
         };
         // The sender is ours: it does not go away.
         let _ = states.wait_for(over).await;
+    }
+
+    /// Has everything listed anew, and waits for it: a watch that stands still does not say so, and whoever takes over must not go by what was.
+    pub async fn renewed(&self) {
+        self.looked().await;
+        self.0.renewals.send_modify(|renewal| *renewal += 1);
+        let renewal = *self.0.renewals.borrow();
+        let mut answered = self.0.answered.subscribe();
+        // The sender is ours: it does not go away.
+        let _ = answered.wait_for(|all| all.values().all(|last| *last >= renewal)).await;
+    }
+
+    fn answered(&self, kind: &str, renewal: u64) {
+        self.0.answered.send_if_modified(|all| all.insert(kind.to_owned(), renewal) != Some(renewal));
     }
 
     /// Begins to lead: what has to be looked at, from now on, beginning with everything there is.

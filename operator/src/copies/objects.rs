@@ -46,6 +46,8 @@ pub struct Objects {
     all: BTreeMap<Key, Entry>,
     /// The number of the current list of each kind.
     lists: BTreeMap<String, u64>,
+    /// Versions at which objects went, since the last list of their kind: an answer to a write may come after that.
+    gone: BTreeMap<Key, u64>,
 }
 
 impl Objects {
@@ -70,9 +72,12 @@ impl Objects {
     /// Keeps what was seen, unless something newer is known. Answers with whom that concerns.
     pub fn put(&mut self, key: &Key, seen: Seen, by: By) -> BTreeSet<Touched> {
         let list = self.lists.get(&key.kind).copied().unwrap_or_default();
-        let before = match self.all.get_mut(key) {
-            Some(entry) if entry.seen.version >= seen.version && seen.version > 0 => {
-                entry.list = list;
+        if seen.version > 0 && self.gone.get(key).is_some_and(|version| seen.version <= *version) {
+            return BTreeSet::new();
+        }
+        let before = match self.all.get(key) {
+            // A list may begin anew with lower versions, when the API server's store was restored.
+            Some(entry) if entry.list == list && entry.seen.version >= seen.version && seen.version > 0 => {
                 return BTreeSet::new();
             }
             other => other.map(|entry| entry.seen.clone()),
@@ -118,9 +123,15 @@ impl Objects {
 
     /// The object is gone, as it was last. Answers with whom that concerns.
     pub fn remove(&mut self, key: &Key, last: &Seen) -> BTreeSet<Touched> {
-        // Of an older one of the same name.
-        if self.all.get(key).is_none_or(|entry| entry.seen.meta.uid != last.meta.uid) {
+        // Of an older one of the same name, or from before it was given its labels back.
+        let is_last = |entry: &Entry| entry.seen.meta.uid == last.meta.uid && entry.seen.version <= last.version;
+        let known = self.all.get(key);
+        if known.is_some_and(|entry| !is_last(entry)) {
             return BTreeSet::new();
+        }
+        // Of other people's Secrets there may be many, and of them the operator applies none.
+        if key.kind != "Secret" {
+            self.gone.insert(key.clone(), last.version);
         }
         self.forget(key)
     }
@@ -132,11 +143,12 @@ impl Objects {
 
     /// A list of everything of `kind` begins.
     pub fn begin(&mut self, kind: &str) {
+        self.gone.retain(|key, _| key.kind != kind);
         *self.lists.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// The list is complete: what was neither in it nor written since it began is gone. Answers with whom that concerns.
-    pub fn end(&mut self, kind: &str) -> BTreeSet<Touched> {
+    /// The list is complete: what was neither in it nor written since it began is gone. Answers with what that is, and whom it concerns.
+    pub fn end(&mut self, kind: &str) -> (Vec<Key>, BTreeSet<Touched>) {
         let list = self.lists.get(kind).copied().unwrap_or_default();
         let gone: Vec<Key> = self
             .all
@@ -144,7 +156,8 @@ impl Objects {
             .filter(|(key, entry)| key.kind == kind && entry.list < list)
             .map(|(key, _)| key.clone())
             .collect();
-        gone.iter().flat_map(|key| self.forget(key)).collect()
+        let touched = gone.iter().flat_map(|key| self.forget(key)).collect();
+        (gone, touched)
     }
 
     /// Every platform and pool.
@@ -360,6 +373,29 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_end_brings_nothing_back() {
+        let (mut objects, burst) = (Objects::default(), key("Deployment", "burst"));
+        objects.put(&burst, deployment("a", 5, 1, 0), By::Anybody);
+        objects.remove(&burst, &deployment("a", 7, 1, 0));
+        objects.applied(&burst, "1", deployment("a", 6, 2, 0));
+        assert!(objects.get(&burst).is_none() && !objects.is_as_applied(&burst, "1", &meta()));
+        objects.applied(&burst, "1", deployment("b", 9, 1, 0));
+        assert!(objects.is_as_applied(&burst, "1", &meta()), "made anew");
+        assert_eq!(objects.remove(&burst, &deployment("b", 8, 1, 0)), BTreeSet::new(), "from before the write");
+        assert!(objects.get(&burst).is_some());
+    }
+
+    #[test]
+    fn a_store_that_was_restored_begins_anew_with_lower_versions() {
+        let (mut objects, burst) = (Objects::default(), key("Deployment", "burst"));
+        objects.put(&burst, deployment("a", 50, 2, 0), By::Anybody);
+        objects.begin("Deployment");
+        assert_eq!(objects.put(&burst, deployment("a", 5, 1, 0), By::Anybody), touched(&["burst"], &[]));
+        objects.end("Deployment");
+        assert_eq!(objects.get(&burst).expect("there").version, 5);
+    }
+
+    #[test]
     fn a_list_takes_away_what_is_not_in_it_but_nothing_that_was_written_meanwhile() {
         let mut objects = Objects::default();
         for name in ["stays", "goes"] {
@@ -368,7 +404,7 @@ mod tests {
         objects.begin("Deployment");
         objects.put(&key("Deployment", "stays"), deployment("stays", 5, 1, 1), By::Anybody);
         objects.applied(&key("Deployment", "made"), "1", deployment("made", 9, 1, 0));
-        assert_eq!(objects.end("Deployment"), touched(&["burst"], &["main"]));
+        assert_eq!(objects.end("Deployment"), (vec![key("Deployment", "goes")], touched(&["burst"], &["main"])));
         let left: Vec<_> = objects.of_kind("Deployment", "shop").map(|(name, _, _)| name.to_owned()).collect();
         assert_eq!(left, ["made", "stays"]);
     }

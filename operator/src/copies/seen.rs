@@ -112,6 +112,12 @@ impl Seen {
         Self::new(meta, None, Content::Nothing)
     }
 
+    /// A Secret: that it exists, in which version, and nothing else.
+    pub fn of_secret(meta: &ObjectMeta) -> Self {
+        let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
+        Self::of_meta(&ObjectMeta { uid, resource_version, ..ObjectMeta::default() })
+    }
+
     /// A platform.
     pub fn of_platform(platform: &AnalyticsPlatform) -> Self {
         Self::new(&platform.metadata, None, Content::Platform(platform.status.clone().map(Box::new)))

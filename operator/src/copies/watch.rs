@@ -7,16 +7,13 @@ use futures::{
     future::{BoxFuture, FutureExt as _, join_all},
     stream::BoxStream,
 };
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, StatefulSet},
-        autoscaling::v2::HorizontalPodAutoscaler,
-        batch::v1::Job,
-        core::v1::{ConfigMap, LimitRange, ResourceQuota, Secret, Service},
-        networking::v1::{Ingress, NetworkPolicy},
-        policy::v1::PodDisruptionBudget,
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    batch::v1::Job,
+    core::v1::{ConfigMap, LimitRange, ResourceQuota, Secret, Service},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -43,6 +40,8 @@ const LIST_AGAIN: Duration = Duration::from_secs(3600);
 
 /// After this long without an error a watch goes on. Longer than the longest pause between two tries.
 const QUIET: Duration = Duration::from_secs(90);
+/// Before it is found out by a list whether a kind is away.
+const PAUSE: Duration = Duration::from_secs(5);
 /// So many refusals in a row are meant.
 const REFUSED: u32 = 3;
 
@@ -134,7 +133,10 @@ impl Copies {
                 objects.put(&Key::of("WorkerPool", &pool.metadata), Seen::of_pool(pool), By::Anybody);
             }
         }
-        for Kind { resource, optional, .. } in kinds() {
+        // Of these two nothing follows.
+        for Kind { resource, optional, .. } in
+            kinds().into_iter().filter(|kind| !matches!(kind.resource.kind.as_str(), "ConfigMap" | "Service"))
+        {
             let kind = resource.kind.clone();
             let api: Api<DynamicObject> = scoped_dynamic(client, Some(namespace), &resource);
             let state = match api.list(&ListParams::default().labels(MANAGED_SELECTOR)).await {
@@ -203,27 +205,20 @@ impl Copies {
     async fn keep_secrets(&self, client: &Client, namespace: Option<&str>) {
         let api: Api<PartialObjectMeta<Secret>> = scoped(client, namespace);
         let events = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
-        let see = |meta: &ObjectMeta| {
-            let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
-            Seen::of_meta(&ObjectMeta { uid, resource_version, ..ObjectMeta::default() })
-        };
         let changed = |event: &Event<PartialObjectMeta<Secret>>| match event {
             Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret) => {
                 let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
                 let known = self.get("Secret", &namespace, &name);
-                let is_news = matches!(event, Event::Delete(_))
-                    || known.is_none_or(|known| known.version < see(&secret.metadata).version);
-                if is_news {
-                    if matches!(event, Event::Delete(_)) {
-                        locked(&self.0.values).remove(&(namespace.clone(), name.clone()));
-                    }
-                    return self.users(&namespace, &name);
+                let is_gone = matches!(event, Event::Delete(_));
+                if is_gone {
+                    locked(&self.0.values).remove(&(namespace.clone(), name.clone()));
                 }
-                BTreeSet::new()
+                let is_news = || known.is_none_or(|known| known.version != Seen::of_secret(&secret.metadata).version);
+                if is_gone || is_news() { self.users(&namespace, &name) } else { BTreeSet::new() }
             }
             Event::Init | Event::InitDone => BTreeSet::new(),
         };
-        self.follow("Secret", false, events, |secret| see(&secret.metadata), changed).await;
+        self.follow("Secret", false, events, |secret| Seen::of_secret(&secret.metadata), changed).await;
     }
 
     /// Follows a kind for ever. `also` is asked for those whom an event concerns besides the object's owners, before the event is taken in.
@@ -236,38 +231,52 @@ impl Copies {
         mut also: impl FnMut(&Event<K>) -> BTreeSet<Touched>,
     ) {
         self.set(kind, State::Unlisted);
+        let mut renewals = self.0.renewals.subscribe();
+        // Nobody is told in the middle of a list: it would be looked at in the light of half of it.
+        let mut waiting = BTreeSet::new();
         loop {
+            let renewal = *renewals.borrow_and_update();
             // Not all of them at one moment.
             let again = LIST_AGAIN.mul_f64(rand::rng().random_range(1.0..1.1));
             let mut events = events().take_until(Box::pin(tokio::time::sleep(again)));
-            // Nobody is told in the middle of a list: it would be looked at in the light of half of it.
-            let mut waiting = BTreeSet::new();
             let mut errors = 0;
             loop {
-                let event = match tokio::time::timeout(QUIET, events.next()).await {
-                    Ok(Some(event)) => event,
+                let event = tokio::select! {
+                    event = tokio::time::timeout(QUIET, events.next()) => event,
+                    _ = renewals.changed() => break,
+                };
+                match event {
                     Ok(None) => break,
                     // A watch that goes on says nothing.
                     Err(_) => {
                         errors = 0;
                         self.recovered(kind);
-                        continue;
                     }
-                };
-                match event {
-                    Ok(event) => {
+                    Ok(Some(Ok(event))) => {
                         errors = 0;
-                        let listed = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
+                        let ends = matches!(event, Event::InitDone);
+                        let whole = ends || matches!(event, Event::Apply(_) | Event::Delete(_));
                         waiting.extend(also(&event));
                         waiting.extend(self.take_in(kind, event, &see));
-                        if listed {
+                        if whole {
                             self.tell(std::mem::take(&mut waiting));
                             self.set(kind, State::Listed);
                         }
+                        if ends {
+                            self.answered(kind, renewal);
+                        }
                     }
-                    Err(error) => {
+                    Ok(Some(Err(error))) => {
                         errors += 1;
                         self.fail(kind, optional, &error, errors);
+                        self.answered(kind, renewal);
+                        if optional
+                            && matches!(&error, watcher::Error::WatchStartFailed(error) if is_missing(code_of(error)))
+                        {
+                            // Whether it is really away a list will tell.
+                            tokio::time::sleep(PAUSE).await;
+                            break;
+                        }
                     }
                 }
             }
@@ -275,8 +284,8 @@ impl Copies {
     }
 
     fn take_in<K: ResourceExt>(&self, kind: &str, event: Event<K>, see: impl Fn(&K) -> Seen) -> BTreeSet<Touched> {
-        let mut objects = locked(&self.0.objects);
         let key = |object: &K| Key::of(kind, object.meta());
+        let mut objects = locked(&self.0.objects);
         match event {
             Event::Init => {
                 objects.begin(kind);
@@ -284,7 +293,15 @@ impl Copies {
             }
             Event::InitApply(object) | Event::Apply(object) => objects.put(&key(&object), see(&object), By::Anybody),
             Event::Delete(object) => objects.remove(&key(&object), &see(&object)),
-            Event::InitDone => objects.end(kind),
+            Event::InitDone => {
+                let (gone, mut touched) = objects.end(kind);
+                drop(objects);
+                for key in gone.into_iter().filter(|key| key.kind == "Secret") {
+                    touched.extend(self.users(&key.namespace, &key.name));
+                    locked(&self.0.values).remove(&(key.namespace, key.name));
+                }
+                touched
+            }
         }
     }
 
@@ -316,19 +333,26 @@ impl Copies {
     /// The `errors`th error in a row.
     fn fail(&self, kind: &str, optional: bool, error: &watcher::Error, errors: u32) {
         tracing::debug!(kind, %error, "watching");
-        let code = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-            _ => 0,
+        let (code, listing) = match error {
+            watcher::Error::InitialListFailed(error) => (code_of(error), true),
+            watcher::Error::WatchStartFailed(error) => (code_of(error), false),
+            _ => (0, false),
         };
         if optional && is_missing(code) {
-            let gone = {
-                let mut objects = locked(&self.0.objects);
-                objects.begin(kind);
-                objects.end(kind)
-            };
-            self.tell(gone);
-            return self.set(kind, State::Missing);
+            if listing {
+                let gone = {
+                    let mut objects = locked(&self.0.objects);
+                    objects.begin(kind);
+                    objects.end(kind).1
+                };
+                self.set(kind, State::Missing);
+                self.tell(gone);
+            }
+            return;
+        }
+        if self.0.states.borrow().get(kind) == Some(&State::Missing) {
+            // It is looked for again and again, and that nobody answers does not bring it there.
+            return;
         }
         let refused = match code {
             403 => Some("Forbidden"),
@@ -347,6 +371,13 @@ impl Copies {
 /// Whether this is the answer about a kind that a cluster does without. Who has no rights to it is refused before anybody finds out that there is none.
 const fn is_missing(code: u16) -> bool {
     matches!(code, 403 | 404)
+}
+
+const fn code_of(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
 }
 
 /// The API server's own words, where there are some.

@@ -28,8 +28,8 @@ use crate::{names::WANTED_PODS, wanted::Wanted};
 pub const POOL: &str = "pool";
 /// How long an answer may take. KEDA gives up about then.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Calls at once on one connection; KEDA has one for each trigger.
-const CALLS: usize = 16;
+/// Calls at once on one connection, which KEDA has for all pools.
+const CALLS: usize = 4096;
 
 /// Serves at `address` until `shutdown`.
 ///

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use super::{
     Component,
@@ -65,20 +66,20 @@ pub async fn facts(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<Fa
     cluster.copies.check()?;
     let References { settings, owner, secrets, to_generate, pools } = references(cluster, platform).await?;
     let (mut observed, ask) = observed(cluster, &owner);
-    if ask {
-        observed = observed.told_by(&cluster.pods(&settings.namespace, &settings.name).await?);
+    if let Some(since) = ask {
+        observed = observed.told_by(&cluster.pods(&settings.namespace, &settings.name, since).await?);
     }
     Ok(Facts { settings, owner, secrets, to_generate, pools, observed })
 }
 
-/// What there is of a platform, and whether some of it stands still and its pods may tell why.
-fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, bool) {
+/// What there is of a platform, and, if some of it stands still and its pods may tell why, since when.
+fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, Option<Instant>) {
     let mut found = Observed {
         optional: cluster.copies.owned(owner, &around_workloads()),
         missing: cluster.copies.missing(&may_be_missing()),
         ..Observed::default()
     };
-    let mut ask = false;
+    let mut ask = None;
     let label = (PLATFORM_LABEL, owner.platform.as_str());
     for kind in ["Job", "StatefulSet", "Deployment"] {
         for (name, seen, moved) in cluster.copies.labelled(kind, &owner.namespace, label) {
@@ -86,20 +87,21 @@ fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, bool) {
             // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own. A pool's Deployment is the pool's.
             match &seen.content {
                 Content::Job(job) if owner.is_of(&seen.meta) => {
-                    ask |= match job {
+                    let asks = match job {
                         JobState::Succeeded => false,
                         JobState::Running { .. } => stands_still,
                         JobState::Failed { .. } => true,
                     };
+                    ask = ask.max(asks.then_some(moved));
                     found.jobs.insert(name, job.clone());
                 }
                 Content::StatefulSet(rollout) if owner.is_of(&seen.meta) => {
-                    ask |= stands_still && !rollout.complete;
+                    ask = ask.max((stands_still && !rollout.complete).then_some(moved));
                     let component = seen.label(COMPONENT_LABEL).and_then(Component::from_name);
                     found.servers.extend(component.map(|component| (component, rollout.clone())));
                 }
                 Content::Deployment { rollout, .. } => {
-                    ask |= stands_still && !rollout.complete;
+                    ask = ask.max((stands_still && !rollout.complete).then_some(moved));
                     if let Some(pool) = seen.label(POOL_LABEL) {
                         found.pools.insert(pool.to_owned(), rollout.clone());
                     } else if seen.label(COMPONENT_LABEL) == Some("api") {

@@ -128,7 +128,7 @@ pub fn plan(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
     if plan.stage == Stage::Running {
         kinds.extend(around_workloads());
     }
-    plan.delete = leftovers(&facts.observed.optional, &kinds, &plan.apply);
+    plan.delete = leftovers(&facts.observed.optional, &kinds, &facts.observed.missing, &plan.apply);
     plan
 }
 

@@ -73,7 +73,7 @@ async fn rolled_out(
         // Its pods have nothing more to say.
         return Ok((Some(rollout.clone()), None));
     }
-    let pods = cluster.pods(namespace, &owner.platform).await?;
+    let pods = cluster.pods(namespace, &owner.platform, moved).await?;
     let pods: Vec<Pod> = pods.iter().filter(|pod| pod.labels().get(POOL_LABEL) == Some(&name)).cloned().collect();
     let provider = pool.spec.gpu.as_ref().and_then(|_| Provider::of(&pods));
     Ok((Some(rollout.clone().told_by(&pods)), provider))

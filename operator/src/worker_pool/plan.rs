@@ -159,7 +159,7 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
     match objects(facts, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
         Ok(apply) => Plan {
             stage: Stage::Running,
-            delete: leftovers(&facts.optional, &around_a_pool(), &apply),
+            delete: leftovers(&facts.optional, &around_a_pool(), &facts.missing, &apply),
             apply,
             scaled: matches!(replicas, Replicas::Scaled { .. }),
             only_replicas: None,

@@ -151,7 +151,7 @@ async fn started(fault: Option<Fault>) -> Server {
         async move { copies.keep(&client, None, writers).await }
     });
     tokio::spawn(async move {
-        copies.looked().await;
+        copies.renewed().await;
         let (platforms, pools) = copies.listen();
         let cluster = Cluster::new(client, copies);
         let context = Context::new(cluster, common::images(), Metrics::default(), Queues::new(), "test");
@@ -266,6 +266,33 @@ fn without_a_fault_everything_comes_up_and_then_nothing_is_written() {
         outcome.later,
         LATER.as_secs()
     );
+}
+
+#[test]
+fn a_deployment_that_lost_its_labels_gets_them_back_and_keeps_the_pods_that_it_was_scaled_to() {
+    in_its_own_time(async {
+        let server = started(None).await;
+        sleep(CONVERGED).await;
+        let extra = key("deployments", "extra");
+        let lost = json!({"spec": {"replicas": 2}, "metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
+        server.store(|store| store.merge(&extra, &lost)).expect("it is there");
+        sleep(Duration::from_secs(30)).await;
+        let found = server.store(|store| store.objects[&extra].clone());
+        assert_eq!(found["metadata"]["labels"]["app.kubernetes.io/managed-by"], "switchyard");
+        assert_eq!(found["spec"]["replicas"], 2);
+
+        // And whatever else somebody changes is set right, once.
+        let main = key("configmaps", "main-api");
+        let right = server.store(|store| store.objects[&main]["data"].clone());
+        server.store(|store| store.merge(&main, &json!({"data": {"config.json": "{}"}}))).expect("it is there");
+        server.store(|store| store.delete(&key("services", "main-api"), None)).expect("it is there");
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(server.store(|store| store.objects[&main]["data"]["config.json"].clone()), right["config.json"]);
+        assert!(server.store(|store| store.objects.contains_key(&key("services", "main-api"))));
+        let version = server.store(|store| store.version());
+        sleep(LATER).await;
+        assert_eq!(server.store(|store| store.version()), version, "and then nothing is written");
+    });
 }
 
 #[test]
