@@ -40,8 +40,6 @@ const LIST_AGAIN: Duration = Duration::from_secs(3600);
 
 /// After this long without an error a watch goes on. Longer than the longest pause between two tries.
 const QUIET: Duration = Duration::from_secs(90);
-/// Before it is found out by a list whether a kind is away.
-const PAUSE: Duration = Duration::from_secs(5);
 /// So many refusals in a row are meant.
 const REFUSED: u32 = 3;
 
@@ -163,7 +161,7 @@ impl Copies {
     {
         let kind = K::kind(&()).into_owned();
         let events = || {
-            let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+            let events = watcher(api.clone(), watcher::Config::default());
             events.modify(|object| object.managed_fields_mut().clear()).boxed()
         };
         let store = writer.as_reader();
@@ -189,12 +187,12 @@ impl Copies {
         match part {
             Part::Whole => {
                 let api: Api<DynamicObject> = scoped_dynamic(client, namespace, &resource);
-                let events = || watcher(api.clone(), ours.clone()).default_backoff().boxed();
+                let events = || watcher(api.clone(), ours.clone()).boxed();
                 self.follow(&name, optional, events, |object| Seen::of(&name, object), |_| BTreeSet::new()).await;
             }
             Part::Metadata => {
                 let api: Api<PartialObjectMeta<DynamicObject>> = scoped_dynamic(client, namespace, &resource);
-                let events = || watcher(api.clone(), ours.clone()).default_backoff().boxed();
+                let events = || watcher(api.clone(), ours.clone()).boxed();
                 self.follow(&name, optional, events, |object| Seen::of_meta(&object.metadata), |_| BTreeSet::new())
                     .await;
             }
@@ -204,7 +202,7 @@ impl Copies {
     /// Of every Secret that it exists, in which version, and nothing else: its values are read when a platform names it.
     async fn keep_secrets(&self, client: &Client, namespace: Option<&str>) {
         let api: Api<PartialObjectMeta<Secret>> = scoped(client, namespace);
-        let events = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+        let events = || watcher(api.clone(), watcher::Config::default()).boxed();
         let changed = |event: &Event<PartialObjectMeta<Secret>>| match event {
             Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret) => {
                 let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
@@ -253,12 +251,12 @@ impl Copies {
                         self.recovered(kind);
                     }
                     Ok(Some(Ok(event))) => {
-                        errors = 0;
                         let ends = matches!(event, Event::InitDone);
                         let whole = ends || matches!(event, Event::Apply(_) | Event::Delete(_));
                         waiting.extend(also(&event));
                         waiting.extend(self.take_in(kind, event, &see));
                         if whole {
+                            errors = 0;
                             self.tell(std::mem::take(&mut waiting));
                             self.set(kind, State::Listed);
                         }
@@ -270,11 +268,14 @@ impl Copies {
                         errors += 1;
                         self.fail(kind, optional, &error, errors);
                         self.answered(kind, renewal);
-                        if optional
-                            && matches!(&error, watcher::Error::WatchStartFailed(error) if is_missing(code_of(error)))
-                        {
-                            // Whether it is really away a list will tell.
-                            tokio::time::sleep(PAUSE).await;
+                        // Whether a kind is really away a list will tell.
+                        let ask = optional
+                            && matches!(&error, watcher::Error::WatchStartFailed(error) if is_missing(code_of(error)));
+                        tokio::select! {
+                            () = tokio::time::sleep(pause(if ask { errors.max(4) } else { errors })) => {}
+                            _ = renewals.changed() => break,
+                        }
+                        if ask {
                             break;
                         }
                     }
@@ -371,6 +372,12 @@ impl Copies {
 /// Whether this is the answer about a kind that a cluster does without. Who has no rights to it is refused before anybody finds out that there is none.
 const fn is_missing(code: u16) -> bool {
     matches!(code, 403 | 404)
+}
+
+/// How long to wait after so many errors in a row: about a second, doubled with each, up to half a minute. The watcher's own would begin anew with each list.
+fn pause(errors: u32) -> Duration {
+    let second = Duration::from_millis(800).mul_f64(rand::rng().random_range(1.0..1.25));
+    (second * (1 << errors.saturating_sub(1).min(6))).min(Duration::from_secs(30))
 }
 
 const fn code_of(error: &kube::Error) -> u16 {
