@@ -49,6 +49,13 @@ impl ApiClient {
         Self { key: key.to_owned(), ..self.clone() }
     }
 
+    /// The same with a connection of its own for each call.
+    pub fn reconnecting(&self) -> Result<Self> {
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().pool_max_idle_per_host(0).build()?;
+        Ok(Self { http, ..self.clone() })
+    }
+
     /// One call.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);

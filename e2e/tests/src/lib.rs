@@ -3,11 +3,13 @@
 //! Nothing here knows the operator's types: a test from outside must notice when a name changes.
 
 mod api;
+mod callers;
 mod cluster;
 mod connections;
 mod platform;
 
 pub use api::{Answer, ApiClient};
+pub use callers::Callers;
 pub use cluster::{Cluster, Namespace, image, patiently};
 pub use connections::Connections;
 pub use platform::{Platform, profile_source};

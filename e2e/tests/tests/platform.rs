@@ -7,7 +7,7 @@ use std::{process::Stdio, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Connections, Namespace, Platform, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Callers, Cluster, Connections, Namespace, Platform, patiently, profile_source};
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
@@ -275,7 +275,8 @@ async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
     kubectl_scale(namespace, "main-cdn", 1).await
 }
 
-/// Pools grow, the API is autoscaled and all pods are made anew, under load: no role ever has more connections than its row, and none is turned away.
+/// Pools grow, the API is autoscaled up and down and all pods are made anew, under load: no role ever has more connections than its row, none is turned
+/// away, and every caller is served.
 async fn connections_stay_within_their_rows_while_everything_moves(
     platform: &Platform,
     client: &ApiClient,
@@ -294,6 +295,7 @@ async fn connections_stay_within_their_rows_while_everything_moves(
         })
         .collect();
     let connections = Connections::watch(namespace, &platform.name).await?;
+    let callers = Callers::of(client, "/v1/usage")?;
 
     for pool in ["main-general", "main-cdn", "main-ai"] {
         kubectl_scale(namespace, pool, 2).await?;
@@ -338,6 +340,15 @@ async fn connections_stay_within_their_rows_while_everything_moves(
     let mut spec = object["spec"].clone();
     spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
     namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
+    patiently(Duration::from_secs(120), "the API has one pod again", || async {
+        let api = namespace.get("Deployment", "main-api").await?;
+        ensure!(api["spec"]["replicas"] == 1 && api["status"]["replicas"] == 1, "{}", api["status"]);
+        Ok(())
+    })
+    .await?;
+    // The last pod of those that go serves on for some seconds, until nobody is led to it.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    println!("{} callers were served meanwhile", callers.all_were_served().await?);
     Ok(())
 }
 
