@@ -21,7 +21,6 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    api::WorkerPool,
     copies::{self, Content, Copies, Key, Seen},
     fresh::Fresh,
     leftovers::Found,
@@ -170,7 +169,7 @@ impl Cluster {
             copies::Secret::Unknown => {}
         }
         let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
-        let version = secret.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
+        let version = Seen::of_secret(&secret.metadata).version;
         let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
         self.copies.read(namespace, name, version, Arc::new(values.clone()));
         Ok(Some(values))
@@ -188,8 +187,7 @@ impl Cluster {
         let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
         match self.api_of(manifest).create(&params, &manifest.object).await {
             Ok(outcome) => {
-                let key = Key::of_manifest(manifest);
-                self.copies.written(&key, seen(&key, &outcome));
+                self.keep(&manifest.resource.kind, &outcome);
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
@@ -234,7 +232,7 @@ impl Cluster {
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&object)).await;
         let outcome = outcome.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
-        self.copies.applied(&key, &digest, seen(&key, &outcome));
+        self.copies.applied(&key, &digest, Seen::of(&key.kind, &outcome));
         Ok(())
     }
 
@@ -345,19 +343,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// A copy of what came of a write, the same as the watch makes.
-fn seen(key: &Key, outcome: &DynamicObject) -> Seen {
-    if key.kind == "Secret" {
-        return Seen::of_secret(&outcome.metadata);
-    }
-    if key.kind == "WorkerPool"
-        && let Ok(pool) = outcome.clone().try_parse::<WorkerPool>()
-    {
-        return Seen::of_pool(&pool);
-    }
-    Seen::of(&key.kind, outcome)
 }
 
 /// Why an object that is there must not be overwritten: somebody else's of the same name would lose its fields now, and itself with the platform.

@@ -24,18 +24,15 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{
-    objects::By,
-    seen::{Content, Key, Seen},
-};
+pub use self::seen::{Content, Key, Seen};
 use self::{
-    objects::{Objects, Touched},
+    objects::{By, Objects, Touched},
     watch::State,
 };
 use crate::{
     api::{AnalyticsPlatform, AnalyticsPlatformStatus, WorkerPool, WorkerPoolStatus},
     cluster::Error,
-    leftovers::Found,
+    leftovers::{Found, may_be_missing},
     platform::{controller::secrets_of, credentials::Values},
     resources::Owner,
 };
@@ -181,10 +178,10 @@ impl Copies {
         all
     }
 
-    /// Those of these kinds that the cluster does not know.
-    pub fn missing(&self, kinds: &[ApiResource]) -> Vec<ApiResource> {
+    /// The kinds that the cluster does not know, of those that it need not know.
+    pub fn missing(&self) -> Vec<ApiResource> {
         let states = self.0.states.borrow();
-        kinds.iter().filter(|kind| states.get(&kind.kind) == Some(&State::Missing)).cloned().collect()
+        may_be_missing().into_iter().filter(|kind| states.get(&kind.kind) == Some(&State::Missing)).collect()
     }
 
     /// Whether everything is known that is to be known.

@@ -84,8 +84,17 @@ pub enum Content {
 }
 
 impl Seen {
-    /// A whole object of one of Kubernetes' kinds.
+    /// What is kept of a whole object of `kind`.
     pub fn of(kind: &str, object: &DynamicObject) -> Self {
+        let custom = match kind {
+            "Secret" => Some(Self::of_secret(&object.metadata)),
+            "WorkerPool" => typed(object).map(|pool| Self::of_pool(&pool)),
+            _ => None,
+        };
+        custom.unwrap_or_else(|| Self::of_built_in(kind, object))
+    }
+
+    fn of_built_in(kind: &str, object: &DynamicObject) -> Self {
         let content = match kind {
             "Deployment" => typed(object).map(|deployment: Deployment| Content::Deployment {
                 rollout: Rollout::of_deployment(&deployment),

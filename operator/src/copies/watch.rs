@@ -31,6 +31,7 @@ use rand::Rng as _;
 use super::{By, Copies, Key, Seen, Writers, locked, objects::Touched};
 use crate::{
     cluster::{Error, scoped, scoped_dynamic},
+    leftovers::may_be_missing,
     names::MANAGED_SELECTOR,
     resources::{http_route, scaled_object},
 };
@@ -69,14 +70,19 @@ enum Part {
 struct Kind {
     resource: ApiResource,
     part: Part,
+}
+
+impl Kind {
     /// Whether a cluster may do without it.
-    optional: bool,
+    fn is_optional(&self) -> bool {
+        may_be_missing().contains(&self.resource)
+    }
 }
 
 /// The kinds that the operator makes objects of.
 fn kinds() -> Vec<Kind> {
     fn kind<K: Resource<DynamicType = ()>>(part: Part) -> Kind {
-        Kind { resource: ApiResource::erase::<K>(&()), part, optional: false }
+        Kind { resource: ApiResource::erase::<K>(&()), part }
     }
     vec![
         kind::<Deployment>(Part::Whole),
@@ -90,8 +96,8 @@ fn kinds() -> Vec<Kind> {
         kind::<NetworkPolicy>(Part::Metadata),
         kind::<Ingress>(Part::Metadata),
         kind::<PodDisruptionBudget>(Part::Metadata),
-        Kind { resource: http_route::resource(), part: Part::Metadata, optional: true },
-        Kind { resource: scaled_object::resource(), part: Part::Whole, optional: true },
+        Kind { resource: http_route::resource(), part: Part::Metadata },
+        Kind { resource: scaled_object::resource(), part: Part::Whole },
     ]
 }
 
@@ -132,9 +138,11 @@ impl Copies {
             }
         }
         // Of these two nothing follows.
-        for Kind { resource, optional, .. } in
+        for watched in
             kinds().into_iter().filter(|kind| !matches!(kind.resource.kind.as_str(), "ConfigMap" | "Service"))
         {
+            let optional = watched.is_optional();
+            let resource = watched.resource;
             let kind = resource.kind.clone();
             let api: Api<DynamicObject> = scoped_dynamic(client, Some(namespace), &resource);
             let state = match api.list(&ListParams::default().labels(MANAGED_SELECTOR)).await {
@@ -181,7 +189,8 @@ impl Copies {
     }
 
     async fn keep_kind(&self, client: &Client, namespace: Option<&str>, kind: Kind) {
-        let Kind { resource, part, optional } = kind;
+        let optional = kind.is_optional();
+        let Kind { resource, part } = kind;
         let ours = watcher::Config::default().labels(MANAGED_SELECTOR);
         let name = resource.kind.clone();
         match part {

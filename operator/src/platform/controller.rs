@@ -15,6 +15,7 @@ use kube::{
         reflector::ObjectRef,
     },
 };
+use switchyard_contract::ConnectionPool;
 
 use super::{
     Component,
@@ -25,8 +26,6 @@ use super::{
     settings::Settings,
     status::status,
 };
-use switchyard_contract::ConnectionPool;
-
 use crate::{
     api::{AnalyticsPlatform, AnalyticsPlatformStatus},
     budget::{Budget, Refusal},
@@ -107,8 +106,8 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
         let generation = platform.metadata.generation;
         let conditions =
             condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
-        let status = AnalyticsPlatformStatus { observed_generation: generation, conditions, ..previous };
-        if let Err(error) = tell(&platform, &status, None, &controlled.context).await {
+        let status = AnalyticsPlatformStatus { observed_generation: generation, conditions, ..previous.clone() };
+        if let Err(error) = tell(&platform, &previous, &status, None, &controlled.context).await {
             tracing::warn!(%error, "nor can it be told");
         }
     }
@@ -130,7 +129,7 @@ async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<A
     let previous = previous(platform, context);
     let status =
         status(&previous, platform.metadata.generation, &facts, &plan, applied.refused.as_ref(), Timestamp::now());
-    tell(platform, &status, generated(&applied.created), context).await?;
+    tell(platform, &previous, &status, generated(&applied.created), context).await?;
 
     context.metrics.reconciled(KIND, begun.elapsed());
     if applied.refused.is_some() {
@@ -156,12 +155,12 @@ fn previous(platform: &AnalyticsPlatform, context: &Context) -> AnalyticsPlatfor
 /// Writes the status, if it is another, and publishes what changed.
 async fn tell(
     platform: &AnalyticsPlatform,
+    previous: &AnalyticsPlatformStatus,
     status: &AnalyticsPlatformStatus,
     event: Option<Event>,
     context: &Context,
 ) -> Result<(), Error> {
-    let previous = previous(platform, context);
-    if *status != previous {
+    if status != previous {
         context.cluster.write_status(platform, status, Seen::of_platform).await?;
         context.metrics.status_written(KIND);
     }

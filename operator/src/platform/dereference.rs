@@ -17,7 +17,7 @@ use crate::{
     api::{AnalyticsPlatform, WorkerPool},
     cluster::{Cluster, Error},
     copies::Content,
-    leftovers::{around_workloads, may_be_missing},
+    leftovers::around_workloads,
     names::{COMPONENT_LABEL, PLATFORM_LABEL, POOL_LABEL},
     resources::Owner,
 };
@@ -76,7 +76,7 @@ pub async fn facts(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<Fa
 fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, Option<Instant>) {
     let mut found = Observed {
         optional: cluster.copies.owned(owner, &around_workloads()),
-        missing: cluster.copies.missing(&may_be_missing()),
+        missing: cluster.copies.missing(),
         ..Observed::default()
     };
     let mut ask = None;

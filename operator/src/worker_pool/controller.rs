@@ -70,8 +70,8 @@ async fn reconcile(pool: Arc<WorkerPool>, controlled: Arc<Controlled>) -> Result
         let generation = pool.metadata.generation;
         let conditions =
             condition::unreadable(&previous.conditions, reason, &error.to_string(), generation, Timestamp::now());
-        let status = WorkerPoolStatus { observed_generation: generation, conditions, ..previous };
-        if let Err(error) = tell(&pool, &status, &controlled.context).await {
+        let status = WorkerPoolStatus { observed_generation: generation, conditions, ..previous.clone() };
+        if let Err(error) = tell(&pool, &previous, &status, &controlled.context).await {
             tracing::warn!(%error, "nor can it be told");
         }
     }
@@ -87,7 +87,7 @@ async fn look(pool: &WorkerPool, controlled: &Controlled) -> Result<Action, Erro
 
     let previous = previous(pool, context);
     let status = status(&previous, pool.metadata.generation, &facts, &plan, refused.as_ref(), Timestamp::now());
-    tell(pool, &status, context).await?;
+    tell(pool, &previous, &status, context).await?;
 
     context.metrics.reconciled(KIND, begun.elapsed());
     if refused.is_some() {
@@ -109,9 +109,13 @@ fn previous(pool: &WorkerPool, context: &Context) -> WorkerPoolStatus {
 }
 
 /// Writes the status, if it is another, and publishes what changed.
-async fn tell(pool: &WorkerPool, status: &WorkerPoolStatus, context: &Context) -> Result<(), Error> {
-    let previous = previous(pool, context);
-    if *status != previous {
+async fn tell(
+    pool: &WorkerPool,
+    previous: &WorkerPoolStatus,
+    status: &WorkerPoolStatus,
+    context: &Context,
+) -> Result<(), Error> {
+    if status != previous {
         context.cluster.write_status(pool, status, Seen::of_pool).await?;
         context.metrics.status_written(KIND);
     }

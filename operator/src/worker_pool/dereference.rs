@@ -13,7 +13,7 @@ use crate::{
     api::{Scaling, WorkerPool},
     cluster::{Cluster, Error},
     copies::Content,
-    leftovers::{around_a_pool, may_be_missing},
+    leftovers::around_a_pool,
     names::POOL_LABEL,
     platform::{
         dereference::{MOVING, references},
@@ -53,7 +53,7 @@ pub async fn facts(cluster: &Cluster, queues: &Queues, pool: &WorkerPool) -> Res
         (Some(scaling), Some(platform)) => load(cluster, queues, pool, scaling, platform, rollout.as_ref()).await?,
         _ => Load::default(),
     };
-    let missing = copies.missing(&may_be_missing());
+    let missing = copies.missing();
     Ok(Facts { pool: pool.clone(), owner, platform, rollout, provider, optional, missing, load })
 }
 
