@@ -12,4 +12,4 @@ pub use api::{Answer, ApiClient};
 pub use callers::Callers;
 pub use cluster::{Cluster, Namespace, image, patiently};
 pub use connections::Connections;
-pub use platform::{Platform, profile_source};
+pub use platform::{Platform, grows_with_its_jobs, profile_source};

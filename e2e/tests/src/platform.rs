@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{ApiClient, Namespace, image, patiently};
@@ -34,6 +34,29 @@ impl Platform {
         .await?;
         Ok(client)
     }
+}
+
+/// Submits more jobs than one pod of `pool` takes, and waits until its autoscaler, of the name `scaler`, has brought it to `most` pods. Answers with the jobs.
+pub async fn grows_with_its_jobs(
+    namespace: &Namespace,
+    client: &ApiClient,
+    pool: &str,
+    scaler: &str,
+    most: i32,
+    limit: Duration,
+) -> Result<Vec<String>> {
+    let mut jobs = Vec::new();
+    for name in ["wakes", "grows", "grows-more", "grows-most"] {
+        jobs.push(client.submit(name).await?);
+    }
+    patiently(limit, format!("{pool} grows to its most"), || async {
+        let pods = namespace.get("Deployment", pool).await?["spec"]["replicas"].clone();
+        let scaler = namespace.get("HorizontalPodAutoscaler", scaler).await?;
+        ensure!(pods == most, "{pods} pods; {}", scaler["status"]);
+        Ok(())
+    })
+    .await?;
+    Ok(jobs)
 }
 
 /// An `AnalyticsPlatform` object.

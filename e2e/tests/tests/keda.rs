@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
-use switchyard_e2e::{Cluster, Platform, patiently, profile_source};
+use switchyard_e2e::{Cluster, Platform, grows_with_its_jobs, patiently, profile_source};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -46,17 +46,7 @@ async fn keda_scales_a_pool_from_none_and_is_done_without_when_it_goes() -> Resu
         "there is an autoscaler of the operator's too"
     );
 
-    let mut jobs = Vec::new();
-    for name in ["wakes", "grows", "grows-more", "grows-most"] {
-        jobs.push(client.submit(name).await?);
-    }
-    patiently(LIMIT, "the pool grows to its most", || async {
-        let pods = namespace.get("Deployment", "burst").await?["spec"]["replicas"].clone();
-        let scaler = namespace.get("HorizontalPodAutoscaler", "keda-hpa-burst").await?;
-        ensure!(pods == 3, "{pods} pods; {}", scaler["status"]);
-        Ok(())
-    })
-    .await?;
+    let jobs = grows_with_its_jobs(&namespace, &client, "burst", "keda-hpa-burst", 3, LIMIT).await?;
     namespace.wait("WorkerPool", "burst", "Autoscaling", "True", LIMIT).await?;
     if let Some(spec) = pool["spec"].as_object_mut() {
         spec.remove("podTemplate");

@@ -7,7 +7,9 @@ use std::{process::Stdio, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Callers, Cluster, Connections, Namespace, Platform, patiently, profile_source};
+use switchyard_e2e::{
+    ApiClient, Callers, Cluster, Connections, Namespace, Platform, grows_with_its_jobs, patiently, profile_source,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
@@ -243,17 +245,7 @@ async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
     let (reason, _) = namespace.wait("WorkerPool", "main-burst", "Ready", "True", limit).await?;
     ensure!(reason == "ScaledToZero", "{reason}");
 
-    let mut jobs = Vec::new();
-    for name in ["wakes", "grows", "grows-more", "grows-most"] {
-        jobs.push(client.submit(name).await?);
-    }
-    patiently(limit, "the pool grows to its most", || async {
-        let pods = namespace.get("Deployment", "main-burst").await?["spec"]["replicas"].clone();
-        let scaler = namespace.get("HorizontalPodAutoscaler", "main-burst").await?;
-        ensure!(pods == 3, "{pods} pods; {}", scaler["status"]);
-        Ok(())
-    })
-    .await?;
+    let jobs = grows_with_its_jobs(namespace, client, "main-burst", "main-burst", 3, limit).await?;
     let scaler = namespace.get("HorizontalPodAutoscaler", "main-burst").await?;
     ensure!(
         scaler["status"]["currentMetrics"][0]["external"]["metric"]["name"] == "switchyard_wanted_pods",
