@@ -12,6 +12,7 @@ use kube::{
 
 use crate::{
     cluster::{Cluster, Error},
+    health::Healths,
     images::Images,
     metrics::Metrics,
     queues::Queues,
@@ -30,15 +31,23 @@ pub struct Context {
     pub images: Arc<Images>,
     pub metrics: Metrics,
     pub queues: Queues,
+    pub healths: Healths,
     recorder: Recorder,
 }
 
 impl Context {
     /// A context of the operator's instance `identity`.
-    pub fn new(cluster: Cluster, images: Images, metrics: Metrics, queues: Queues, identity: &str) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        images: Images,
+        metrics: Metrics,
+        queues: Queues,
+        healths: Healths,
+        identity: &str,
+    ) -> Self {
         let reporter = Reporter { controller: "switchyard-operator".into(), instance: Some(identity.to_owned()) };
         let recorder = Recorder::new(cluster.client.clone(), reporter);
-        Self { recorder, cluster, images: Arc::new(images), metrics, queues }
+        Self { recorder, cluster, images: Arc::new(images), metrics, queues, healths }
     }
 
     /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.

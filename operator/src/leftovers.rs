@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::api::ApiResource;
 
-use crate::resources::{Manifest, http_route, scaled_object};
+use crate::resources::{Manifest, http_route, pod_monitor, prometheus_rule, scaled_object};
 
 /// An object that there is, of the owner that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct Found {
 pub fn around_workloads() -> Vec<ApiResource> {
     let mut kinds =
         vec![autoscalers(), disruption_budgets(), ApiResource::erase::<Ingress>(&()), http_route::resource()];
+    kinds.extend([pod_monitor::resource(), prometheus_rule::resource()]);
     kinds.extend(in_the_way());
     kinds
 }
@@ -44,7 +45,7 @@ pub fn around_a_pool() -> Vec<ApiResource> {
 
 /// Kinds that a cluster may or may not know.
 pub fn may_be_missing() -> Vec<ApiResource> {
-    vec![http_route::resource(), scaled_object::resource()]
+    vec![http_route::resource(), scaled_object::resource(), pod_monitor::resource(), prometheus_rule::resource()]
 }
 
 /// The kind that lets drains take one pod after the other.

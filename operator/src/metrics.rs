@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
+    collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -24,6 +25,13 @@ struct Failure {
     category: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecoveryLabels {
+    namespace: String,
+    platform: String,
+    action: String,
+}
+
 /// The operator's metrics; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -34,11 +42,25 @@ pub struct Metrics {
     status_writes: Family<Kind, Counter>,
     calls: Family<Verb, Counter>,
     leader: Gauge,
+    recoveries: Family<RecoveryLabels, Counter>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("switchyard_operator");
+        Self::of(Registry::default())
+    }
+}
+
+impl Metrics {
+    /// Metrics beside those of `fleet`.
+    pub fn showing(fleet: impl Collector) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(fleet));
+        Self::of(registry)
+    }
+
+    fn of(mut all: Registry) -> Self {
+        let registry = all.sub_registry_with_prefix("switchyard_operator");
         let reconciles = Family::default();
         let errors = Family::default();
         let seconds = Family::new_with_constructor(
@@ -53,11 +75,21 @@ impl Default for Metrics {
         registry.register("status_writes", "Times that a status was written", status_writes.clone());
         registry.register("api_calls", "Calls of the API server, the election's left out", calls.clone());
         registry.register("leader", "1 while this instance holds the lease", leader.clone());
-        Self { registry: Arc::new(registry), reconciles, errors, seconds, status_writes, calls, leader }
+        let recoveries = Family::default();
+        registry.register("recoveries", "What was healed without anybody asking", recoveries.clone());
+        Self { registry: Arc::new(all), recoveries, reconciles, errors, seconds, status_writes, calls, leader }
     }
-}
 
-impl Metrics {
+    /// Something of a platform was healed.
+    pub fn recovered(&self, namespace: &str, platform: &str, action: &'static str) {
+        let labels = RecoveryLabels {
+            namespace: namespace.to_owned(),
+            platform: platform.to_owned(),
+            action: action.to_owned(),
+        };
+        self.recoveries.get_or_create(&labels).inc();
+    }
+
     /// A reconcile of an object of `kind` ended.
     pub fn reconciled(&self, kind: &str, took: Duration) {
         let label = Kind { kind: kind.to_owned() };

@@ -1,9 +1,8 @@
-//! What waits in a platform's lanes, as its API tells on its operations port.
+//! What waits in a platform's lanes and how it does, as its API tells on its operations port.
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
-use switchyard_contract::{OPERATIONS_PORT, QueueFacts};
+use switchyard_contract::{OPERATIONS_PORT, PlatformFacts};
 
 use crate::fresh::Fresh;
 
@@ -16,18 +15,13 @@ const MOST_BYTES: usize = 1 << 20;
 /// Why nothing is known about a platform's lanes, in words.
 pub type Silence = String;
 
-type Answer = Result<Arc<Vec<QueueFacts>>, Silence>;
+type Answer = Result<Arc<PlatformFacts>, Silence>;
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
     http: reqwest::Client,
     /// By namespace and name.
     answers: Fresh<(String, String), Answer>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    lanes: Vec<QueueFacts>,
 }
 
 impl Default for Queues {
@@ -51,7 +45,7 @@ impl Queues {
         Self { http, answers: Fresh::new(FRESH) }
     }
 
-    /// The lanes of a platform.
+    /// The lanes of a platform, and its health.
     ///
     /// # Errors
     /// When its API does not answer, or does not know: nobody may act on that as if nothing waited.
@@ -60,7 +54,7 @@ impl Queues {
         self.answers.get((namespace.to_owned(), platform.to_owned()), None, ask).await
     }
 
-    async fn ask(&self, namespace: &str, platform: &str) -> Result<Vec<QueueFacts>, Silence> {
+    async fn ask(&self, namespace: &str, platform: &str) -> Result<PlatformFacts, Silence> {
         let url = format!("http://{platform}-api.{namespace}.svc:{OPERATIONS_PORT}/lanes");
         let silence = |why: String| format!("the API of platform {platform} does not tell what waits: {why}");
         let mut response = self.http.get(&url).send().await.map_err(|error| silence(reason(&error)))?;
@@ -76,9 +70,7 @@ impl Queues {
             let words: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
             return Err(silence(format!("{status}: {words}")));
         }
-        let document: Document =
-            serde_json::from_slice(&body).map_err(|error| silence(format!("its answer is not understood: {error}")))?;
-        Ok(document.lanes)
+        serde_json::from_slice(&body).map_err(|error| silence(format!("its answer is not understood: {error}")))
     }
 }
 

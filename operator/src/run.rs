@@ -12,6 +12,8 @@ use crate::{
     copies::Copies,
     external_metrics,
     fence::Fence,
+    fleet::Fleet,
+    health::Healths,
     images::Images,
     keda,
     leader::Candidate,
@@ -19,6 +21,7 @@ use crate::{
     ops::{self, Pulse},
     platform,
     queues::Queues,
+    recovery,
     wanted::Wanted,
     worker_pool,
 };
@@ -72,13 +75,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let name = options.identity.as_deref().unwrap_or("switchyard-operator");
     let identity = format!("{name}_{:08x}", rand::random::<u32>());
     let fence = Fence::default();
-    let (metrics, pulse, shutdown) = (Metrics::default(), Pulse::default(), CancellationToken::new());
+    let (copies, writers) = Copies::new();
+    let healths = Healths::default();
+    let metrics = Metrics::showing(Fleet { copies: copies.clone(), healths: healths.clone() });
+    let (pulse, shutdown) = (Pulse::default(), CancellationToken::new());
     let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let queues = Queues::new();
-    let (copies, writers) = Copies::new();
     let cluster = Cluster::new(client.clone(), copies.clone());
-    let context = Context::new(cluster, options.images.clone(), metrics.clone(), queues.clone(), &identity);
+    let context = Context::new(cluster, options.images.clone(), metrics.clone(), queues.clone(), healths, &identity);
     tokio::spawn({
         let (copies, client, namespace) = (copies.clone(), client.clone(), namespace.map(str::to_owned));
         async move { copies.keep(&client, namespace.as_deref(), writers).await }
@@ -135,7 +140,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             let (platforms, pools) = copies.listen();
             let platforms = platform::controller::run(context.clone(), platforms);
             let pools = worker_pool::controller::run(context.clone(), pools);
-            futures::future::join3(platforms, pools, certificate()).await;
+            let recovery = recovery::run(context.clone());
+            futures::future::join4(platforms, pools, certificate(), recovery).await;
         })
         .await;
     shutdown.cancel();

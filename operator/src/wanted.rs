@@ -43,10 +43,10 @@ impl Wanted {
         let siblings = self.copies.pools_of(namespace, platform_name);
         let settings = Settings::of(namespace, platform_name, &platform.spec);
         let facts = self.queues.of(namespace, platform_name).await?;
-        let wanted = of_pools(&facts, &settings, siblings.iter()).remove(name).ok_or_else(|| {
+        let wanted = of_pools(&facts.lanes, &settings, siblings.iter()).remove(name).ok_or_else(|| {
             format!("the API of platform {platform_name} does not know every lane that WorkerPool {name} serves")
         })?;
-        Ok(PoolLoad { wanted, idle: zero::is_idle(&Pool::of(name, &pool.spec), &facts) })
+        Ok(PoolLoad { wanted, idle: zero::is_idle(&Pool::of(name, &pool.spec), &facts.lanes) })
     }
 }
 

@@ -132,10 +132,61 @@ fn a_route_waits_for_a_cluster_that_knows_routes_and_holds_nothing_else_up() {
     assert_eq!(spec["rules"][0]["backendRefs"], json!([{"name": "main-api", "port": 80}]));
 
     let route = find(&plan.apply, "HTTPRoute/main-api").resource.clone();
-    facts.observed.missing = vec![route];
+    facts.observed.missing.push(route);
     let without = planned(&facts);
     assert_eq!(without.stage, plan.stage);
     assert_eq!(without.apply.len() + 1, plan.apply.len());
+}
+
+#[test]
+fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and_the_rules_have_the_spec_s_thresholds()
+{
+    let watched = json!({
+        "prometheus": true, "labels": {"release": "prom"}, "interval": "15s",
+        "alerts": {"latency": {"warning": "3s"}, "errors": {"critical": 20}, "queue": {"warning": 7}, "failuresPerHundredThousand": 50,
+            "runbooks": "https://wiki.example.com/"},
+    });
+    let mut spec = own_services();
+    spec["monitoring"] = watched;
+    let mut facts = set_up(fresh(settings("main", spec.clone()), &own_secrets()));
+    assert!(names(&planned(&facts), "PodMonitor").is_empty(), "nobody knows the kind");
+    facts.observed.missing.clear();
+    let plan = planned(&facts);
+    let (monitor, rule) = (find(&plan.apply, "PodMonitor/main"), find(&plan.apply, "PrometheusRule/main"));
+    for object in [monitor, rule] {
+        assert_eq!(object.object.metadata.labels.as_ref().unwrap()["release"], "prom");
+    }
+    let endpoint = &monitor.object.data["spec"]["podMetricsEndpoints"][0];
+    assert_eq!((&endpoint["port"], &endpoint["interval"]), (&json!("operations"), &json!("15s")));
+    // The pods that it picks are those of the API and of every pool, and they have that port.
+    let selector = &monitor.object.data["spec"]["selector"];
+    let api = &find(&plan.apply, "Deployment/main-api").object.data["spec"]["template"];
+    for (key, value) in selector["matchLabels"].as_object().unwrap() {
+        assert_eq!(&api["metadata"]["labels"][key], value);
+    }
+    let worker = pool("p", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
+    let pool_plan = worker_pool::plan::plan(&pool_facts(&facts, &worker), &images());
+    let worker = &find(&pool_plan.apply, "Deployment/p").object.data["spec"]["template"];
+    for (key, value) in selector["matchLabels"].as_object().unwrap() {
+        assert_eq!(&worker["metadata"]["labels"][key], value);
+    }
+    let component = &selector["matchExpressions"][0];
+    for template in [api, worker] {
+        let label = &template["metadata"]["labels"][component["key"].as_str().unwrap()];
+        assert!(component["values"].as_array().unwrap().contains(label), "{label}");
+        let ports = template["spec"]["containers"][0]["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|port| port["name"] == "operations"), "{ports:?}");
+    }
+    let text = rule.object.data.to_string();
+    for words in ["> 3", "> 0.2", "> 7", "0.0005", "https://wiki.example.com/SwitchyardApiDown.md"] {
+        assert!(text.contains(words), "{words} is nowhere in the rules");
+    }
+    assert!(!text.contains("$("), "a placeholder is left");
+
+    spec["monitoring"]["prometheus"] = json!(false);
+    let mut off = set_up(fresh(settings("main", spec), &own_secrets()));
+    off.observed.missing.clear();
+    assert!(names(&planned(&off), "PodMonitor").is_empty() && names(&planned(&off), "PrometheusRule").is_empty());
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub async fn run(mount: &Mount) -> anyhow::Result<()> {
         cache: Cache::connect(&mount.secret(CACHE_URI)?, ttl)?,
         metrics: Metrics::register(&mut Registry::default()),
         timing: Timing { lease: LEASE, grace: GRACE },
+        memory_limit: None,
         config,
     };
     runner.run(Arc::new(Scripted), stop).await.context("jobs")?;

@@ -63,6 +63,8 @@ fn resource(kind: &str) -> ApiResource {
         "NetworkPolicy" => ("networking.k8s.io", "networkpolicies"),
         "PodDisruptionBudget" => ("policy", "poddisruptionbudgets"),
         "ScaledObject" => ("keda.sh", "scaledobjects"),
+        "PodMonitor" => ("monitoring.coreos.com", "podmonitors"),
+        "PrometheusRule" => ("monitoring.coreos.com", "prometheusrules"),
         "HorizontalPodAutoscaler" => ("autoscaling", "horizontalpodautoscalers"),
         other => panic!("no resource known for kind {other}"),
     };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use switchyard_contract::{Lane, Pooler, Role};
 
-use super::{Connections, PodTemplate, Resources, Seconds, SecretRef};
+use super::{Connections, MonitoringSpec, PodTemplate, RecoverySpec, Resources, Seconds, SecretRef};
 
 /// A platform that analyses profiles in the background.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ use super::{Connections, PodTemplate, Resources, Seconds, SecretRef};
     printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment", description = "The preset that it starts from"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether it takes and runs analyses"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready or not"),
+    printcolumn(name = "Health", type_ = "integer", json_path = ".status.health", description = "How well it does, 0 to 100"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "The same in words"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "The API inside the cluster", priority = 1),
@@ -78,6 +79,12 @@ pub struct AnalyticsPlatformSpec {
     /// quarter more. Left out: false, since a quota holds everybody in the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_limits: Option<bool>,
+    /// How the platform is watched, and when somebody is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<MonitoringSpec>,
+    /// What is healed without anybody asking for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoverySpec>,
     /// While true the operator changes nothing of this platform and its pools; they go on running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
@@ -385,6 +392,9 @@ pub struct AnalyticsPlatformStatus {
     /// Address of the API inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// How well it does, 0 to 100, in steps of ten; the metric `switchyard_platform_health_score` has it in full. Absent while the API does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<i32>,
     /// The last set-up that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_up: Option<SetUpStatus>,
@@ -392,7 +402,7 @@ pub struct AnalyticsPlatformStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
     pub connections: Vec<ConnectionRow>,
-    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Reconciling`, `Stalled`.
+    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Healthy`, `Reconciling`, `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

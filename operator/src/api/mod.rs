@@ -3,6 +3,7 @@
 mod analytics_platform;
 pub mod crd;
 mod duration;
+mod monitoring;
 mod shared;
 mod worker_pool;
 
@@ -12,6 +13,7 @@ pub use analytics_platform::{
     ProfileSourceSpec, RetrySpec, RouteOptions, SetUpStatus, TierOverride, TierOverrides,
 };
 pub use duration::Seconds;
+pub use monitoring::{Alerts, LatencyAlert, MonitoringSpec, PercentAlert, QueueAlert, RecoverySpec, Traces};
 pub use shared::{Connections, PodTemplate, Resources, SecretRef};
 pub use worker_pool::{Gpu, PlatformRef, Scaling, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
 

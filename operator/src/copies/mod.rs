@@ -241,6 +241,11 @@ impl Copies {
         (streamed(platform_stream), streamed(pool_stream))
     }
 
+    /// Has a platform looked at.
+    pub fn touch_platform(&self, namespace: &str, name: &str) {
+        self.tell([Touched::Platform { namespace: namespace.to_owned(), name: name.to_owned() }].into());
+    }
+
     /// Has pools of one namespace looked at.
     pub fn touch_pools<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a String>) {
         self.tell(names.map(|name| Touched::Pool { namespace: namespace.to_owned(), name: name.clone() }).collect());

@@ -33,7 +33,7 @@ use crate::{
     cluster::{Error, scoped, scoped_dynamic},
     leftovers::may_be_missing,
     names::MANAGED_SELECTOR,
-    resources::{http_route, scaled_object},
+    resources::{http_route, pod_monitor, prometheus_rule, scaled_object},
 };
 
 /// Everything is listed anew after this long, in case a watch missed something.
@@ -98,6 +98,8 @@ fn kinds() -> Vec<Kind> {
         kind::<PodDisruptionBudget>(Part::Metadata),
         Kind { resource: http_route::resource(), part: Part::Metadata },
         Kind { resource: scaled_object::resource(), part: Part::Whole },
+        Kind { resource: pod_monitor::resource(), part: Part::Metadata },
+        Kind { resource: prometheus_rule::resource(), part: Part::Metadata },
     ]
 }
 

@@ -116,7 +116,8 @@ async fn reconcile(platform: Arc<AnalyticsPlatform>, controlled: Arc<Controlled>
 
 async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<Action, Error> {
     let (begun, context) = (Instant::now(), &controlled.context);
-    let facts = facts(&context.cluster, platform).await?;
+    let mut facts = facts(&context.cluster, platform).await?;
+    facts.observed.health = context.healths.of(&facts.settings.namespace, &facts.settings.name);
     let (namespace, name) = (&facts.settings.namespace, &facts.settings.name);
     let plan = plan(&facts, &context.images, Timestamp::now());
     controlled.grant(namespace, name, &plan.budget);

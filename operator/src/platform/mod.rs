@@ -7,6 +7,7 @@ pub mod controller;
 pub mod credentials;
 pub mod dereference;
 mod destinations;
+pub mod monitoring;
 mod namespace_limits;
 mod network;
 pub mod observed;

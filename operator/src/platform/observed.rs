@@ -12,6 +12,7 @@ use k8s_openapi::{
 };
 
 use kube::api::ApiResource;
+use switchyard_contract::Health;
 
 use super::Component;
 use crate::{
@@ -34,6 +35,8 @@ pub struct Observed {
     pub optional: Vec<Found>,
     /// Kinds that the cluster does not know, of those that it need not know.
     pub missing: Vec<ApiResource>,
+    /// How well it does, as its API tells.
+    pub health: Option<Health>,
 }
 
 impl Observed {

@@ -10,6 +10,7 @@ use super::{
     backing::{bundled_components, manifests, server_name},
     companions::companions,
     credentials::{Generated, Secrets},
+    monitoring::monitoring,
     namespace_limits::namespace_limits,
     network,
     observed::{JobState, Observed, Report},
@@ -213,6 +214,7 @@ fn running(facts: &Facts, credentials: &Credentials, images: &Images, plan: &mut
             }
             plan.apply.extend([Manifest::of(&api.config), Manifest::of(&api.service), Manifest::of(&api.deployment)]);
             plan.apply.extend(companions(settings, owner, &observed.missing));
+            plan.apply.extend(monitoring(settings, owner, &observed.missing));
             Stage::Running
         }
         Err(problem) => Stage::Refused(vec![problem]),

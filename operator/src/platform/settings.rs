@@ -1,7 +1,8 @@
 //! A platform's spec with every default filled in.
 
-use switchyard_contract::{Analysis, Kind, LaneLimits, Lanes, Pooler, Retry, Role, TierLimits, Tiers};
+use switchyard_contract::{Analysis, Kind, LaneLimits, Lanes, Pooler, Recovery, Retry, Role, TierLimits, Tiers};
 
+use super::monitoring::Monitoring;
 use crate::{
     api::{
         AnalyticsPlatformSpec, Connections, Environment, IngressOptions, LaneOverride, ObjectStoreSource, PodTemplate,
@@ -94,6 +95,10 @@ pub struct Settings {
     pub api_pod_template: Option<PodTemplate>,
     pub ingress: Option<IngressOptions>,
     pub route: Option<RouteOptions>,
+    pub monitoring: Monitoring,
+    /// Whether pods that do not get ready are replaced.
+    pub replace_pods: bool,
+    pub recovery: Recovery,
 }
 
 impl Settings {
@@ -145,6 +150,11 @@ impl Settings {
             api_pod_template: api.pod_template,
             ingress: api.ingress,
             route: api.route,
+            monitoring: Monitoring::of(spec.monitoring.as_ref()),
+            replace_pods: spec.recovery.and_then(|recovery| recovery.replace_pods).unwrap_or(true),
+            recovery: Recovery {
+                set_jobs_aside: spec.recovery.and_then(|recovery| recovery.set_jobs_aside).unwrap_or(true),
+            },
         }
     }
 

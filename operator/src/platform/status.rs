@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{AnalyticsPlatformStatus, ConnectionRow, SetUpStatus},
     condition::{Statement, Truth, conditions, find, state},
+    health::{grade, troubles},
     resources::http_route,
 };
 
@@ -30,12 +31,14 @@ pub fn status(
     statements.extend(Component::BACKING.map(|component| look.backing(component)));
     statements.extend([look.profile_source(), look.budget()]);
     statements.extend(look.exposed());
+    statements.extend(look.healthy());
     statements.extend([look.reconciling(), look.stalled()]);
     let settings = &facts.settings;
     AnalyticsPlatformStatus {
         observed_generation: generation,
         environment: Some(settings.environment),
         url: facts.observed.api.as_ref().map(|_| settings.url()),
+        health: facts.observed.health.as_ref().map(grade),
         set_up: match (&plan.stage, &plan.set_up) {
             (Stage::Running, Some(job)) => Some(SetUpStatus { job: job.clone() }),
             _ => previous.set_up.clone(),
@@ -293,6 +296,21 @@ impl Look<'_> {
             }
             _ => state(kind, Truth::Unknown, "NotApplied", "It follows the set-up."),
         })
+    }
+
+    /// How well it does, while its API tells: in words that change with the grade alone.
+    fn healthy(&self) -> Option<Statement> {
+        let health = self.facts.observed.health.as_ref()?;
+        let troubles = troubles(health);
+        if troubles.is_empty() {
+            return Some(state("Healthy", true, "InOrder", "The health score is 80 or more of 100."));
+        }
+        let words = format!(
+            "The health score is {} of 100, because of: {}. GET /admin/v1/health and the console tell more.",
+            grade(health),
+            troubles.join(", ")
+        );
+        Some(state("Healthy", false, "Degraded", words))
     }
 
     fn reconciling(&self) -> Statement {

@@ -74,6 +74,8 @@ pub fn config(
                 limits: SourceLimits::default(),
             },
         ),
+        telemetry: settings.monitoring.telemetry.clone(),
+        recovery: settings.recovery,
     }
 }
 
@@ -107,6 +109,8 @@ pub fn set_up(
     // The profile source is nothing to set up: a new token must not set everything up again.
     let config = Config {
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
         ..config(settings, credentials, Workload::Setup { roles }, Role::Api, connections)
     };
     let secrets: Vec<SecretMount> = merged(

@@ -11,6 +11,8 @@ pub mod merge;
 pub mod network_policy;
 pub mod pod;
 pub mod pod_disruption_budget;
+pub mod pod_monitor;
+pub mod prometheus_rule;
 pub mod resource_quota;
 pub mod scaled_object;
 pub mod secret;

@@ -98,7 +98,7 @@ async fn load(
     let wanted = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
         let facts = queues.of(namespace, &platform.settings.name).await;
         Some(facts.map(|facts| {
-            let wanted = wanted::of_pools(&facts, &platform.settings, platform.pools.iter()).remove(&name);
+            let wanted = wanted::of_pools(&facts.lanes, &platform.settings, platform.pools.iter()).remove(&name);
             (facts, wanted)
         }))
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::{
     api::autoscaling::v2::HorizontalPodAutoscalerCondition, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use switchyard_contract::QueueFacts;
+use switchyard_contract::PlatformFacts;
 
 use crate::{
     api::{Scaling, WorkerPool},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What waits in the platform's queues, and the pods that the pool should have for it.
-pub type Known = (Arc<Vec<QueueFacts>>, Option<Wanted>);
+pub type Known = (Arc<PlatformFacts>, Option<Wanted>);
 
 /// What is known about the size of a scaled pool.
 #[derive(Debug, Clone, Default)]
@@ -50,9 +50,9 @@ impl Load {
 
     /// The replicas that the operator is to set, if any.
     pub fn step(&self, name: &str, pool: &WorkerPool, rollout: Option<&Rollout>) -> Option<i32> {
-        let (Some(Ok((queues, wanted))), Some(rollout)) = (&self.wanted, rollout) else { return None };
+        let (Some(Ok((facts, wanted))), Some(rollout)) = (&self.wanted, rollout) else { return None };
         let pods = u32::try_from(rollout.desired).unwrap_or(0);
-        match zero::step(&Pool::of(name, &pool.spec), pods, queues, wanted.as_ref()) {
+        match zero::step(&Pool::of(name, &pool.spec), pods, &facts.lanes, wanted.as_ref()) {
             zero::Step::Leave => None,
             zero::Step::Set(pods) => i32::try_from(pods).ok(),
         }

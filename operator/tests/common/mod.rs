@@ -18,7 +18,7 @@ use switchyard_operator::{
         plan::{Facts, plan},
         settings::Settings,
     },
-    resources::Owner,
+    resources::{Owner, pod_monitor, prometheus_rule},
 };
 
 pub fn images() -> Images {
@@ -80,13 +80,16 @@ pub fn secret(values: &[(&str, &str)]) -> MaybeSecret {
     Some(values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
 }
 
-/// What a platform that nobody has looked at yet is planned from: Secrets are about to be generated, the same at every call.
+/// What a platform that nobody has looked at yet is planned from: Secrets are about to be generated, the same at every call. The cluster does not know
+/// the Prometheus operator.
 pub fn fresh(settings: Settings, named: &[(&str, MaybeSecret)]) -> Facts {
     let to_generate = generate(&settings, &mut StdRng::seed_from_u64(7));
     let mut secrets: BTreeMap<_, _> = named.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect();
     secrets.extend(to_generate.iter().map(|generated| (generated.name.clone(), Some(generated.values.clone()))));
     let owner = owner("AnalyticsPlatform", &settings.name, &settings.name);
-    Facts { settings, owner, secrets: Secrets(secrets), to_generate, pools: Vec::new(), observed: Observed::default() }
+    let missing = vec![pod_monitor::resource(), prometheus_rule::resource()];
+    let observed = Observed { missing, ..Observed::default() };
+    Facts { settings, owner, secrets: Secrets(secrets), to_generate, pools: Vec::new(), observed }
 }
 
 pub fn ready(desired: i32) -> Rollout {

@@ -29,6 +29,7 @@ use switchyard_operator::{
     context::Context,
     copies::Copies,
     fence::{Fence, Moment},
+    health::Healths,
     metrics::Metrics,
     platform,
     queues::Queues,
@@ -154,7 +155,8 @@ async fn started(fault: Option<Fault>) -> Server {
         copies.renewed().await;
         let (platforms, pools) = copies.listen();
         let cluster = Cluster::new(client, copies);
-        let context = Context::new(cluster, common::images(), Metrics::default(), Queues::new(), "test");
+        let context =
+            Context::new(cluster, common::images(), Metrics::default(), Queues::new(), Healths::default(), "test");
         join(platform::controller::run(context.clone(), platforms), worker_pool::controller::run(context, pools)).await;
     });
     tokio::spawn(async move {

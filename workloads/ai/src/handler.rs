@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
     model::{JobError, TenantId},
-    resilience::{Broken, breaker::State},
+    resilience::{Broken, State},
+    trace,
 };
 use tokio::time::timeout_at;
 
@@ -111,7 +112,7 @@ async fn ask(variant: &Variant, texts: &[String], latest: Instant) -> Result<Vec
         let answer = timeout_at(latest.into(), asked).await;
         answer.unwrap_or_else(|_| Err(ModelError::Run("it did not answer in the attempt's time".to_owned())))
     };
-    variant.breaker.call(answer, |_| true).await
+    trace::within(trace::Kind::Internal, "model", variant.breaker.call(answer, |_| true)).await
 }
 
 #[async_trait::async_trait]

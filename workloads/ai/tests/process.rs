@@ -73,6 +73,8 @@ fn config(kind: Kind) -> Config {
         analysis: Default::default(),
         object_store: None,
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 
@@ -149,6 +151,7 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
         cache,
         metrics: Metrics::register(&mut Registry::default()),
         timing: Timing::default(),
+        memory_limit: None,
     };
     let running = tokio::spawn(runner.run(Arc::new(OneChunk), stop.clone()));
     timeout(SOON, broker.connected()).await.expect("the broker is there");

@@ -15,6 +15,18 @@ use crate::problem::Problem;
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 16 * 1024;
 
+/// Things on a page, when the caller does not say, and at most.
+const PAGE: u32 = 50;
+const LONGEST_PAGE: u32 = 200;
+
+/// How many things a page has.
+pub fn page_limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked.unwrap_or(PAGE) {
+        limit @ 1..=LONGEST_PAGE => Ok(limit),
+        _ => Err(Problem::invalid("limit", format!("must be between 1 and {LONGEST_PAGE}"))),
+    }
+}
+
 /// A JSON body. Anything else, an unknown member or a wrong type is `invalid-request` and says where.
 pub struct JsonBody<T>(pub T);
 

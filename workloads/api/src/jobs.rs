@@ -13,16 +13,11 @@ use uuid::Uuid;
 
 use crate::{
     auth::Caller,
-    input::{Path, Query},
+    input::{Path, Query, page_limit},
     problem::{Problem, ProblemType},
     state::App,
     views::{JobPage, JobView},
 };
-
-/// Jobs on a page, when the caller does not say.
-const PAGE: u32 = 50;
-/// The longest page.
-const LONGEST_PAGE: u32 = 200;
 
 /// Which jobs to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -31,30 +26,32 @@ const LONGEST_PAGE: u32 = 200;
 pub struct Listing {
     /// Only jobs in this state.
     #[param(schema_with = crate::views::state_schema, required = false)]
-    state: Option<String>,
+    pub state: Option<String>,
     /// Only jobs of this lane.
     #[param(schema_with = crate::views::lane_schema, required = false)]
-    lane: Option<String>,
+    pub lane: Option<String>,
+    /// A job's id, or how a profile's name begins.
+    #[param(max_length = 64)]
+    pub search: Option<String>,
     /// Also analyses of profiles that another analysis has found.
-    discovered: Option<bool>,
+    pub discovered: Option<bool>,
     /// `next_cursor` of the page before.
-    cursor: Option<Uuid>,
+    pub cursor: Option<Uuid>,
     /// Jobs on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
 }
 
 impl Listing {
     /// The filter; what it does not know is refused.
     pub fn filter(self) -> Result<JobFilter, Problem> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=LONGEST_PAGE).contains(&limit) {
-            return Err(Problem::invalid("limit", format!("must be between 1 and {LONGEST_PAGE}")));
-        }
+        let limit = page_limit(self.limit)?;
         Ok(JobFilter {
             state: self.state.as_deref().map(parse_state).transpose()?,
             lane: self.lane.as_deref().map(parse_lane).transpose()?,
             discovered: self.discovered.unwrap_or(false),
+            search: self.search.as_deref().map(parse_search).transpose()?,
+            tenant: None,
             cursor: self.cursor.map(JobId),
             limit,
         })
@@ -68,6 +65,16 @@ fn parse_state(name: &str) -> Result<JobState, Problem> {
         let names: Vec<_> = known.iter().map(|state| state.public()).collect();
         Problem::invalid("state", format!("must be one of: {}", names.join(", ")))
     })
+}
+
+/// What names and ids are made of; anything else finds nothing, and says so.
+fn parse_search(text: &str) -> Result<String, Problem> {
+    let text = text.trim().trim_start_matches('@');
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match (1..=64).contains(&text.len()) && text.chars().all(known) {
+        true => Ok(text.to_owned()),
+        false => Err(Problem::invalid("search", "must be 1 to 64 letters, digits, '.', '_' and '-'")),
+    }
 }
 
 fn parse_lane(name: &str) -> Result<Lane, Problem> {
@@ -120,7 +127,12 @@ pub async fn get_job_result(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Value>, Problem> {
-    match app.store.result(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))? {
+    result(app.store.result(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?)
+}
+
+/// What there is to a job's result, as an answer.
+pub fn result(outcome: ResultOutcome) -> Result<Json<Value>, Problem> {
+    match outcome {
         ResultOutcome::Finished { result, .. } => Ok(Json(result)),
         ResultOutcome::NotFound => Err(Problem::not_found("job")),
         ResultOutcome::NotFinished { job } if job.state.is_terminal() => {
@@ -169,10 +181,16 @@ pub async fn cancel_job(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Cancelled>, Problem> {
-    match app.store.cancel(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))? {
+    let outcome = app.store.cancel(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?;
+    cancelled(&app, outcome).await
+}
+
+/// What cancelling came to, as an answer; tells watchers and workers of it.
+pub async fn cancelled(app: &App, outcome: CancelOutcome) -> Result<Json<Cancelled>, Problem> {
+    match outcome {
         CancelOutcome::NotFound => Err(Problem::not_found("job")),
         CancelOutcome::AlreadyEnded { job } if job.state == JobState::Cancelled => {
-            let usage = app.store.usage(caller.tenant).await.map_err(|error| app.store_problem(error))?;
+            let usage = app.store.usage(job.tenant).await.map_err(|error| app.store_problem(error))?;
             let balance = usage.map_or(0, |usage| usage.credits);
             Ok(Json(Cancelled { job: job.into(), credits: Refund { refunded: 0, balance } }))
         }
@@ -199,6 +217,12 @@ mod tests {
         assert_eq!(listing.filter().unwrap_err().kind, ProblemType::InvalidRequest);
         let listing = Listing { limit: Some(0), ..Listing::default() };
         assert_eq!(listing.filter().unwrap_err().kind, ProblemType::InvalidRequest);
-        assert_eq!(Listing::default().filter().unwrap().limit, PAGE);
+        for odd in ["", "a b", "%", &"x".repeat(65)] {
+            let listing = Listing { search: Some(odd.to_owned()), ..Listing::default() };
+            assert_eq!(listing.filter().unwrap_err().kind, ProblemType::InvalidRequest, "{odd}");
+        }
+        let listing = Listing { search: Some("@Ada".into()), ..Listing::default() };
+        assert_eq!(listing.filter().unwrap().search.as_deref(), Some("Ada"));
+        assert_eq!(Listing::default().filter().unwrap().limit, 50);
     }
 }

@@ -9,7 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use switchyard_jobs::{resilience::deadline, store::failover};
+use switchyard_jobs::{
+    resilience::deadline,
+    store::failover,
+    trace::{self, Span},
+};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
@@ -38,16 +42,30 @@ pub struct Passage {
 pub async fn pass(State(passage): State<Passage>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request.headers().get(REQUEST_ID).filter(|value| is_plain(value)).cloned().unwrap_or_else(fresh_id);
+    let parent = request.headers().get(trace::TRACEPARENT).and_then(|value| value.to_str().ok());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let template = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let mut work =
+        Span::begin(trace::Kind::Server, parent.and_then(trace::Context::parse), format!("{method} {template}"));
+    work.set("http.request.method", method.to_string());
+    work.set("http.route", template.to_owned());
+    let context = work.context();
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
+        trace = context.trace_id(),
         method = %request.method(),
         path = request.uri().path(),
     );
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    let mut response = answer(&passage.gate, begun, request, next).instrument(span).await;
-    passage.metrics.answered(route, &method, response.status(), begun.elapsed());
+    let answering = trace::scope(context, answer(&passage.gate, begun, request, next));
+    let mut response = answering.instrument(span).await;
+    let status = response.status();
+    work.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        work.fail(status);
+    }
+    passage.metrics.answered(route, &method, status, begun.elapsed(), context.exemplar());
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

@@ -30,8 +30,8 @@ use crate::problem::{Problem, ProblemDocument, ProblemType};
         (name = "analyses", description = "Asking for an analysis"),
         (name = "jobs", description = "Following an analysis"),
         (name = "profiles", description = "What is known about a profile"),
-        (name = "usage", description = "Limits and credits"),
-        (name = "admin", description = "Tenants, dead letters and lanes; needs the admin key"),
+        (name = "usage", description = "Limits, credits and the ledger"),
+        (name = "admin", description = "Health, tenants, dead letters, lanes and everyone's jobs; needs the admin key"),
         (name = "document", description = "This document"),
     )
 )]
@@ -46,9 +46,11 @@ fn own_problems(operation: &str) -> &'static [ProblemType] {
     match operation {
         "submit_analysis" => &[InsufficientCredits, IdempotencyConflict, ConcurrentLimit, DailyLimit, LaneFull],
         "get_job" | "watch_job" | "get_profile" => &[NotFound],
-        "get_job_result" => &[NotFound, NotFinished, NoResult],
-        "cancel_job" => &[NotFound, AlreadyFinished],
-        "admin_get_tenant" | "admin_create_key" | "admin_list_keys" | "admin_revoke_key" => &[NotFound],
+        "get_job_result" | "admin_get_job_result" => &[NotFound, NotFinished, NoResult],
+        "cancel_job" | "admin_cancel_job" => &[NotFound, AlreadyFinished],
+        "admin_get_job" | "admin_get_tenant" | "admin_create_key" | "admin_list_keys" | "admin_revoke_key" => {
+            &[NotFound]
+        }
         "admin_grant_credits" => &[NotFound, InsufficientCredits],
         "admin_replay_dead" => &[NotFound, NotDead, InsufficientCredits, ConcurrentLimit],
         "admin_discard_dead" | "admin_pause_lane" | "admin_resume_lane" => &[NotFound],

@@ -12,9 +12,9 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, analyses, events, jobs,
+    admin, analyses, console, events, jobs,
     layers::{self, Passage},
-    openapi,
+    ledger, openapi,
     problem::{Problem, ProblemType},
     profiles,
     state::App,
@@ -34,18 +34,26 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::watch_job))
         .routes(routes!(profiles::get_profile))
         .routes(routes!(usage::get_usage))
-        .routes(routes!(admin::tenants::admin_create_tenant))
+        .routes(routes!(ledger::get_ledger))
+        .routes(routes!(admin::insight::admin_get_health))
+        .routes(routes!(admin::insight::admin_list_workers))
+        .routes(routes!(admin::insight::admin_get_connections))
+        .routes(routes!(admin::tenants::admin_list_tenants, admin::tenants::admin_create_tenant))
         .routes(routes!(admin::tenants::admin_get_tenant))
         .routes(routes!(admin::tenants::admin_create_key, admin::tenants::admin_list_keys))
         .routes(routes!(admin::tenants::admin_revoke_key))
         .routes(routes!(admin::tenants::admin_grant_credits))
+        .routes(routes!(admin::tenants::admin_get_ledger))
         .routes(routes!(admin::dead::admin_list_dead))
         .routes(routes!(admin::dead::admin_replay_dead))
         .routes(routes!(admin::dead::admin_discard_dead))
         .routes(routes!(admin::lanes::admin_list_lanes))
         .routes(routes!(admin::lanes::admin_pause_lane))
         .routes(routes!(admin::lanes::admin_resume_lane))
-        .routes(routes!(admin::jobs::admin_list_jobs));
+        .routes(routes!(admin::jobs::admin_list_jobs))
+        .routes(routes!(admin::jobs::admin_get_job))
+        .routes(routes!(admin::jobs::admin_get_job_result))
+        .routes(routes!(admin::jobs::admin_cancel_job));
     let (router, mut document) = router.split_for_parts();
     openapi::complete(&mut document);
     (router, document)
@@ -58,7 +66,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// The whole service.
 pub fn service(app: App) -> Router {
-    with_layers(routes().0, app)
+    with_layers(routes().0.merge(console::router()), app)
 }
 
 /// `routes` with what every request passes.
@@ -91,6 +99,8 @@ pub struct Welcome {
     pub document: &'static str,
     /// Where to ask for an analysis.
     pub analyses: &'static str,
+    /// Where people look.
+    pub console: &'static str,
 }
 
 /// See where to go on.
@@ -101,6 +111,7 @@ async fn root() -> Json<Welcome> {
         version: env!("CARGO_PKG_VERSION"),
         document: "/openapi.json",
         analyses: "/v1/analyses",
+        console: "/console/",
     })
 }
 

@@ -16,24 +16,29 @@ use switchyard_jobs::{
     announce::Announcer,
     broker::Broker,
     cache::Cache,
+    cgroup,
+    connections::Connections,
     events::Hub,
     maintenance,
+    memory::Memory,
     ops::{self, Readiness},
     processor,
+    recovery::Recoveries,
     resilience::collector::Breakers,
     shutdown,
     store::Store,
+    trace,
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin_key::AdminKey,
+    facts::{self, Facts},
     gate::{Gate, Watches},
     http_metrics::HttpMetrics,
     identities::Strangers,
-    process_metrics::Connections,
-    queue_facts,
+    platform_metrics::PlatformMetrics,
     rate::{Rate, RateLimiter},
     router, server,
     state::{App, Parts},
@@ -150,12 +155,15 @@ pub async fn until(
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
     stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
-    registry.register_collector(Box::new(Connections {
-        store: store.clone(),
-        broker: broker.clone(),
-        cache: cache.clone(),
-        gate: gate.clone(),
-    }));
+    let facts = Facts::new(store.clone(), broker.clone(), cache.clone());
+    let connections = Connections { store: store.clone(), broker: broker.clone(), cache: cache.clone() };
+    registry.register_collector(Box::new(connections));
+    registry.register_collector(Box::new(PlatformMetrics { facts: facts.clone(), gate: gate.clone() }));
+    let recoveries = Recoveries::register(&mut registry);
+    let memory = Memory::register(&mut registry, cgroup::memory());
+    if let Some(telemetry) = &config.telemetry {
+        trace::export::start(telemetry, "switchyard-api", &config.platform.name);
+    }
 
     let announcer = Announcer::start(broker.clone());
     let hub = Hub::start(store.clone(), broker.clone());
@@ -166,6 +174,7 @@ pub async fn until(
         announcer: announcer.clone(),
         cache: cache.clone(),
         hub,
+        facts: facts.clone(),
         admin_key: admin_key.clone(),
         limiter: RateLimiter::new(cache, rate),
         identities: Default::default(),
@@ -182,7 +191,7 @@ pub async fn until(
     let readiness = readiness(store.clone());
     let operations = tokio::spawn(server::serve(
         listeners.operations,
-        ops::router(Arc::new(registry), readiness.clone()).merge(queue_facts::router(store.clone())),
+        ops::router(Arc::new(registry), readiness.clone()).merge(facts::router(facts.clone())),
         background.clone(),
         Duration::from_secs(1),
     ));
@@ -191,9 +200,14 @@ pub async fn until(
         store,
         broker.clone(),
         announcer.clone(),
-        maintenance::Policy::default(),
+        maintenance::Policy { set_jobs_aside: config.recovery.set_jobs_aside, ..Default::default() },
+        recoveries,
         background.clone(),
     ));
+    let looking = background.clone();
+    let looks = tokio::spawn(async move {
+        tokio::join!(looking.run_until_cancelled(facts.keep()), looking.run_until_cancelled(memory.show()))
+    });
 
     tracing::info!(address = %listeners.callers.local_addr()?, "answering");
     readiness.set(true);
@@ -223,8 +237,10 @@ pub async fn until(
     background.cancel();
     follower.await?;
     upkeep.await?;
+    looks.await?;
     operations.await??;
     broker.close().await;
+    trace::export::flush().await;
     tracing::info!("ended in good order");
     Ok(())
 }

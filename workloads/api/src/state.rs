@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin_key::AdminKey,
+    facts::Facts,
     gate::{Gate, Watches},
     http_metrics::HttpMetrics,
     identities::{Identities, Strangers},
@@ -32,6 +33,7 @@ pub struct Parts {
     pub announcer: Announcer,
     pub cache: Cache,
     pub hub: Hub,
+    pub facts: Facts,
     pub admin_key: AdminKey,
     pub limiter: RateLimiter,
     pub identities: Identities,

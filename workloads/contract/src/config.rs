@@ -24,6 +24,42 @@ pub struct Config {
     /// Where profiles come from; without it an analysis fails for good and says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_source: Option<ProfileSource>,
+    /// Where traces go; without it none are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
+    /// What is healed without anybody asking.
+    #[serde(default, skip_serializing_if = "Recovery::is_default")]
+    pub recovery: Recovery,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Telemetry {
+    /// A collector that takes OTLP over HTTP, for instance `http://collector:4318`; spans go to `/v1/traces` below it.
+    pub otlp_endpoint: String,
+    /// How many of a hundred requests are traced that come without a decision of their caller's.
+    pub sample_percent: u8,
+}
+
+/// What the workloads heal on their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Recovery {
+    /// Jobs in the middle of which two workers ended, one after the other, are dead at once.
+    pub set_jobs_aside: bool,
+}
+
+impl Recovery {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self { set_jobs_aside: true }
+    }
 }
 
 /// Which `AnalyticsPlatform` this is.

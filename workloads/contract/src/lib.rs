@@ -4,6 +4,7 @@
 //! pod that will not start. Nothing here does I/O except [`Config::load`] and [`files::Mount`].
 
 pub mod config;
+mod facts;
 pub mod files;
 mod kind;
 mod lane;
@@ -12,9 +13,10 @@ mod role;
 mod tier;
 
 pub use config::{
-    Analysis, Config, ConnectionPool, Database, ObjectStore, Platform, Pooler, ProfileSource, Retry, RoleGrant,
-    SourceLimits, Workload,
+    Analysis, Config, ConnectionPool, Database, ObjectStore, Platform, Pooler, ProfileSource, Recovery, Retry,
+    RoleGrant, SourceLimits, Telemetry, Workload,
 };
+pub use facts::{Health, HealthPart, PlatformFacts, Recovered};
 pub use files::Mount;
 pub use kind::Kind;
 pub use lane::{Lane, LaneLimits, Lanes};

@@ -26,6 +26,8 @@ fn config(workload: Workload) -> Config {
             region: "local".into(),
         }),
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 

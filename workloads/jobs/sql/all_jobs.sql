@@ -1,1 +1,1 @@
-select switchyard.all_jobs($1, $2, $3, $4, $5)
+select switchyard.all_jobs($1, $2, $3, $4, $5, $6, $7)

@@ -1,1 +1,1 @@
-select switchyard.tenant_jobs($1, $2, $3, $4, $5, $6)
+select switchyard.tenant_jobs($1, $2, $3, $4, $5, $6, $7)

@@ -1,1 +1,1 @@
-select switchyard.reap($1, $2, $3, $4, $5)
+select switchyard.reap($1, $2, $3, $4, $5, $6, $7)

@@ -5,6 +5,8 @@
 pub mod announce;
 pub mod broker;
 pub mod cache;
+pub mod cgroup;
+pub mod connections;
 pub mod events;
 pub mod handler;
 pub mod json;
@@ -14,6 +16,7 @@ pub mod model;
 pub mod ops;
 pub mod process;
 pub mod processor;
+pub mod recovery;
 pub mod resilience;
 pub mod runner;
 pub mod setup;
@@ -22,3 +25,4 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     announce::Announcer,
     broker::{Broker, BrokerError},
-    store::{FailOutcome, Kept, Store, StoreError},
+    recovery::{Action, Recoveries},
+    store::{FailOutcome, Kept, Reaped, Store, StoreError},
 };
 
 /// How often what is done.
@@ -25,6 +26,8 @@ pub struct Policy {
     /// Between two rounds of retention.
     pub retain_every: Duration,
     pub kept: Kept,
+    /// Whether jobs that take workers down are set aside.
+    pub set_jobs_aside: bool,
 }
 
 impl Default for Policy {
@@ -35,6 +38,7 @@ impl Default for Policy {
             reap_every: Duration::from_secs(2),
             retain_every: Duration::from_secs(300),
             kept: Kept::default(),
+            set_jobs_aside: true,
         }
     }
 }
@@ -58,7 +62,14 @@ const BATCH: u32 = 500;
 const REMOVED_AT_ONCE: u32 = 1000;
 
 /// Runs until `shutdown` fires. Trouble with database or broker is waited out.
-pub async fn run(store: Store, broker: Broker, announcer: Announcer, policy: Policy, shutdown: CancellationToken) {
+pub async fn run(
+    store: Store,
+    broker: Broker,
+    announcer: Announcer,
+    policy: Policy,
+    recoveries: Recoveries,
+    shutdown: CancellationToken,
+) {
     let every = |period| {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,7 +88,7 @@ pub async fn run(store: Store, broker: Broker, announcer: Announcer, policy: Pol
         let mut ticks = every(policy.reap_every);
         loop {
             ticks.tick().await;
-            told("ending expired attempts", reap(&store, &announcer).await);
+            told("ending expired attempts", reap(&store, &announcer, policy.set_jobs_aside, &recoveries).await);
         }
     };
     let retention = async {
@@ -117,12 +128,23 @@ pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> 
 }
 
 /// Ends all attempts whose lease has run out. Answers how many it ended.
-pub async fn reap(store: &Store, announcer: &Announcer) -> Result<usize, StoreError> {
+pub async fn reap(
+    store: &Store,
+    announcer: &Announcer,
+    set_jobs_aside: bool,
+    recoveries: &Recoveries,
+) -> Result<usize, StoreError> {
     let mut count = 0;
     for held in store.expired(BATCH).await? {
-        match store.reap(held).await {
-            Ok(FailOutcome::Stale) => continue,
-            Ok(FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects }) => announcer.announce(effects),
+        match store.reap(held, set_jobs_aside).await {
+            Ok(Reaped { outcome: FailOutcome::Stale, .. }) => continue,
+            Ok(Reaped {
+                outcome: FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects },
+                set_aside,
+            }) => {
+                recoveries.count(if set_aside { Action::JobSetAside } else { Action::LeaseReopened });
+                announcer.announce(effects);
+            }
             Err(error) if error.is_passing() => return Err(error),
             // One that is refused must not stand in the way of those behind it.
             Err(error) => {

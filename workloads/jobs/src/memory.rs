@@ -20,27 +20,42 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Shows what the process holds in `registry`. `limit` is what the container may hold, in bytes.
+    /// Shows in `registry` what the process holds. `limit` is what the container may hold, in bytes.
     pub fn register(registry: &mut Registry, limit: Option<u64>) -> Self {
         let resident = Gauge::default();
         let help = "Memory that the process holds";
         registry.register_with_unit("process_resident_memory", help, Unit::Bytes, resident.clone());
+        if let Some(bytes) = limit {
+            let allowed = Gauge::<i64, AtomicI64>::default();
+            allowed.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            let help = "Memory that the container may hold";
+            registry.register_with_unit("switchyard_process_memory_limit", help, Unit::Bytes, allowed);
+        }
         Self { limit, resident }
     }
 
+    /// Keeps what is shown true, and does nothing else. Runs for ever, unless it cannot be known.
+    pub async fn show(&self) {
+        let mut ticks = tokio::time::interval(EVERY);
+        while let Ok(held) = resident() {
+            self.resident.set(i64::try_from(held).unwrap_or(i64::MAX));
+            ticks.tick().await;
+        }
+    }
+
     /// Fires `stop` once the process has come near its limit: the jobs that run finish, no new ones are taken, and whoever started the process starts
-    /// it anew. Returns then, or once somebody else has fired it. Without a limit it only looks.
-    pub async fn watch(&self, stop: &CancellationToken) {
+    /// it anew. Answers the evidence then, or nothing once somebody else has fired it. Without a limit it only looks.
+    pub async fn watch(&self, stop: &CancellationToken) -> Option<String> {
         let most = self.limit.map(|limit| too_much(limit, resident().unwrap_or_default()));
         let mut found = 0;
         let mut ticks = tokio::time::interval(EVERY);
         loop {
-            tokio::select! { () = stop.cancelled() => return, _ = ticks.tick() => {} }
+            tokio::select! { () = stop.cancelled() => return None, _ = ticks.tick() => {} }
             let held = match resident() {
                 Ok(held) => held,
                 Err(error) => {
                     tracing::warn!(%error, "cannot tell how much memory the process holds");
-                    return;
+                    return None;
                 }
             };
             self.resident.set(i64::try_from(held).unwrap_or(i64::MAX));
@@ -54,7 +69,7 @@ impl Memory {
                      raise the pool's memory limit if this comes again"
                 );
                 stop.cancel();
-                return;
+                return Some(format!("it held {held} bytes of the {limit} that it may"));
             }
         }
     }
@@ -67,7 +82,7 @@ fn too_much(limit: u64, at_start: u64) -> u64 {
 }
 
 /// Bytes of memory that the process holds.
-fn resident() -> io::Result<u64> {
+pub fn resident() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kilobytes =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -91,8 +106,9 @@ mod tests {
     async fn a_process_near_its_limit_is_asked_to_end_and_no_other() {
         let mut registry = Registry::default();
         let stop = CancellationToken::new();
-        Memory::register(&mut registry, Some(1)).watch(&stop).await;
+        let evidence = Memory::register(&mut registry, Some(1)).watch(&stop).await;
         assert!(stop.is_cancelled());
+        assert!(evidence.unwrap().contains("of the 1 that it may"));
         for limit in [None, Some(u64::MAX / 2)] {
             let (stop, memory) = (CancellationToken::new(), Memory::register(&mut Registry::default(), limit));
             let looked = tokio::time::timeout(3 * EVERY, memory.watch(&stop)).await;

@@ -4,20 +4,24 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use switchyard_contract::{Config, Mount, OPERATIONS_PORT};
+use switchyard_contract::{Config, Mount, OPERATIONS_PORT, Workload};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{Broker, BrokerAddressError},
     cache::{Cache, CacheAddressError},
+    cgroup,
+    connections::Connections,
     handler::Handler,
     memory::Memory,
     ops::{self, Readiness},
     processor,
+    recovery::{Action, Recoveries},
     resilience::collector::Breakers,
-    runner::{self, Runner, RunnerError, Timing},
+    runner::{self, Runner, RunnerError, Timing, worker_name},
     shutdown,
     store::{AddressError, Store},
+    trace,
 };
 
 /// How a worker runs; what it works on comes from the mounted configuration.
@@ -79,6 +83,11 @@ impl Process {
         let breakers = Breakers::register(&mut registry);
         let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
         stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
+        let connections = Connections { store: store.clone(), broker: broker.clone(), cache: cache.clone() };
+        registry.register_collector(Box::new(connections));
+        if let (Some(telemetry), Workload::Pool { kind, .. }) = (&config.telemetry, &config.workload) {
+            trace::export::start(telemetry, &format!("switchyard-{kind}"), &config.platform.name);
+        }
         Ok(Self { config, cache, registry, breakers, store, broker, stop })
     }
 
@@ -91,14 +100,17 @@ impl Process {
     {
         let Self { config, cache, mut registry, breakers: _, store, broker, stop } = self;
         let readiness = readiness(store.clone(), broker.clone(), health);
-        let memory = Memory::register(&mut registry, options.memory_limit_bytes);
+        let memory_limit = options.memory_limit_bytes.or_else(cgroup::memory);
+        let memory = Memory::register(&mut registry, memory_limit);
+        let recoveries = Recoveries::register(&mut registry);
         let runner = Runner {
-            config,
-            store,
+            config: config.clone(),
+            store: store.clone(),
             broker: broker.clone(),
             cache,
             metrics: runner::Metrics::register(&mut registry),
             timing: Timing { grace: Duration::from_secs(options.grace_seconds), ..Timing::default() },
+            memory_limit,
         };
         let served = CancellationToken::new();
         let probes = ops::serve(options.operations_listen, Arc::new(registry), readiness.clone(), served.child_token());
@@ -111,7 +123,14 @@ impl Process {
         };
         let watched = async {
             // The stop that it fires is the one of a signal.
-            tokio::select! { () = memory.watch(&stop) => {} () = served.cancelled() => {} }
+            let evidence =
+                tokio::select! { evidence = memory.watch(&stop) => evidence, () = served.cancelled() => None };
+            if let (Some(evidence), Workload::Pool { name, .. }) = (evidence, &config.workload) {
+                recoveries.count(Action::MemoryDrain);
+                if let Err(error) = store.recovered(Action::MemoryDrain, &worker_name(name), &evidence).await {
+                    tracing::debug!(%error, "the drain is told by the log alone");
+                }
+            }
             Ok(())
         };
         let draining = async {
@@ -120,6 +139,7 @@ impl Process {
             Ok(())
         };
         tokio::try_join!(async { Ok(probes.await?) }, work, draining, watched)?;
+        trace::export::flush().await;
         tracing::info!("ended in good order");
         Ok(())
     }

@@ -1,20 +1,42 @@
-//! How much processor time the process has used, as `/metrics` shows it.
+//! What the process is and how much processor time it has used, as `/metrics` shows it.
 
-use std::{fmt, fs, io};
+use std::{
+    fmt, fs, io,
+    sync::atomic::AtomicU64,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, counter::ConstCounter},
+    metrics::{MetricType, counter::ConstCounter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+
+use crate::cgroup;
 
 /// Ticks of a second in which Linux tells processor time to programs, on whatever hardware (USER_HZ, proc(5)).
 const TICKS: f64 = 100.0;
 
-/// Shows the process' processor time in `registry`: what is used when it is asked for.
+/// Shows in `registry` which program this is, when it began (which is now), the processor time that it has used whenever that is asked for, and how much of
+/// it at once it may use.
 pub fn register(registry: &mut Registry) {
     registry.register_collector(Box::new(Processor));
+    let gauge = |value: f64| {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value);
+        gauge
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let help = "When the process began, in seconds since 1970";
+    registry.register_with_unit("process_start_time", help, Unit::Seconds, gauge(now.as_secs_f64()));
+    if let Some(cores) = cgroup::cores() {
+        let help = "Processor cores that the container may use at once";
+        registry.register("switchyard_process_cpu_limit_cores", help, gauge(cores));
+    }
+    let build = Family::<[(&str, &str); 1], Gauge>::default();
+    build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+    registry.register("switchyard_build_info", "The program's version", build);
 }
 
 #[derive(Debug)]

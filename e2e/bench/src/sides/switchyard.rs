@@ -64,6 +64,8 @@ fn config(workload: Workload, role: Role, connections: u32) -> Config {
         analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 

@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use switchyard_contract::Tier;
 use switchyard_jobs::{
     model::TenantId,
-    store::{KeyReport, NewTenant, TenantReport},
+    store::{self, KeyReport, NewTenant, TenantReport},
 };
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
     auth::Admin,
-    input::{JsonBody, Path},
+    input::{JsonBody, Path, Query, page_limit},
+    ledger::{LedgerListing, LedgerView},
     problem::{Problem, ProblemType},
     state::App,
 };
@@ -67,6 +68,99 @@ impl From<TenantReport> for Tenant {
         let TenantReport { id, name, tier, credits, ledger_sum, running, today, created_at } = report;
         Self { id: id.0, name, tier, credits, ledger_sum, running, today, created_at }
     }
+}
+
+/// Which tenants to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TenantListing {
+    /// A tenant's id, or how its name begins, in any case.
+    #[param(max_length = 200)]
+    search: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<Uuid>,
+    /// Tenants on the page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+}
+
+/// Tenants, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TenantPage {
+    pub tenants: Vec<TenantRow>,
+    /// What to ask the next page with; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<Uuid>,
+}
+
+/// A tenant beside its limits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TenantRow {
+    pub id: Uuid,
+    pub name: String,
+    #[schema(schema_with = crate::views::tier_schema)]
+    pub tier: Tier,
+    pub credits: i64,
+    /// Unfinished analyses.
+    pub running: u32,
+    pub running_limit: u32,
+    /// Analyses accepted in this UTC day.
+    pub today: u32,
+    /// Absent where there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_limit: Option<u32>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// List tenants, newest first.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/tenants",
+    operation_id = "admin_list_tenants",
+    tag = "admin",
+    params(TenantListing),
+    responses((status = 200, description = "A page of tenants", body = TenantPage)),
+)]
+pub async fn admin_list_tenants(
+    State(app): State<App>,
+    _: Admin,
+    Query(listing): Query<TenantListing>,
+) -> Result<Json<TenantPage>, Problem> {
+    let TenantListing { search, cursor, limit } = listing;
+    if let Some(search) = &search {
+        checked_text("search", search)?;
+    }
+    let search = search.as_deref().map(str::trim);
+    let page = app.store.tenants(search, cursor.map(TenantId), page_limit(limit)?).await;
+    let store::TenantPage { tenants, next } = page.map_err(|error| app.store_problem(error))?;
+    let row = |tenant: store::TenantRow| {
+        let limits = app.store.policy().tiers.get(tenant.tier);
+        let store::TenantRow { id, name, tier, credits, running, today, created_at } = tenant;
+        let (running_limit, daily_limit) = (limits.concurrent, limits.daily);
+        TenantRow { id: id.0, name, tier, credits, running, running_limit, today, daily_limit, created_at }
+    };
+    Ok(Json(TenantPage { tenants: tenants.into_iter().map(row).collect(), next_cursor: next.map(|id| id.0) }))
+}
+
+/// See what a tenant was charged and given back, newest first.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/tenants/{id}/ledger",
+    operation_id = "admin_get_ledger",
+    tag = "admin",
+    params(("id" = Uuid, Path, description = "The tenant"), LedgerListing),
+    responses((status = 200, description = "A page of the ledger", body = LedgerView)),
+)]
+pub async fn admin_get_ledger(
+    State(app): State<App>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+    Query(listing): Query<LedgerListing>,
+) -> Result<Json<LedgerView>, Problem> {
+    let (cursor, limit) = listing.checked()?;
+    let page = app.store.any_ledger(TenantId(id), cursor, limit).await.map_err(|error| app.store_problem(error))?;
+    Ok(Json(page.into()))
 }
 
 fn checked_text(field: &str, text: &str) -> Result<(), Problem> {

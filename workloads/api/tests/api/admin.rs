@@ -21,6 +21,14 @@ async fn the_admin_api_opens_to_the_admin_key_alone() {
         (Method::POST, "/admin/v1/lanes/cdn/low/pause".to_owned()),
         (Method::POST, "/admin/v1/lanes/cdn/low/resume".to_owned()),
         (Method::GET, "/admin/v1/jobs".to_owned()),
+        (Method::GET, format!("/admin/v1/jobs/{}", tenant.id)),
+        (Method::GET, format!("/admin/v1/jobs/{}/result", tenant.id)),
+        (Method::POST, format!("/admin/v1/jobs/{}/cancel", tenant.id)),
+        (Method::GET, "/admin/v1/tenants".to_owned()),
+        (Method::GET, format!("/admin/v1/tenants/{}/ledger", tenant.id)),
+        (Method::GET, "/admin/v1/health".to_owned()),
+        (Method::GET, "/admin/v1/workers".to_owned()),
+        (Method::GET, "/admin/v1/connections".to_owned()),
     ];
     for (method, path) in calls {
         tenant.raw(method.clone(), &path, "application/json", "{}").await.refusal(401, "unauthenticated");

@@ -3,10 +3,12 @@
 mod admin;
 mod conform;
 mod document;
+mod insight;
 mod jobs;
 mod outage;
 mod process;
 mod setup;
 mod submit;
+mod traces;
 mod watch;
 mod world;

@@ -69,6 +69,8 @@ pub fn config() -> Config {
         analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 
@@ -110,7 +112,7 @@ pub struct World {
     served: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     document: Arc<Value>,
     /// As a worker reaches them.
-    store: Store,
+    pub store: Store,
     broker: Broker,
     cache: Cache,
     /// Read again while the process runs.

@@ -123,9 +123,9 @@ begin
     end if;
     -- Its turn is its time, so that it goes before no analysis that is asked for until then.
     insert into switchyard.jobs (id, tenant_id, root_id, parent_id, required, origin, kind, lane, state, username, input, run_at, turn, created_at,
-        corrects)
+        trace, corrects)
     select p_correction, tenant_id, id, id, false, 'child', kind, 'low', 'queued', username, p_input, v_due, v_due, v_now,
-        array(select (event ->> 'job')::uuid from jsonb_array_elements(v_effects -> 'events') event)
+        trace, array(select (event ->> 'job')::uuid from jsonb_array_elements(v_effects -> 'events') event)
     from switchyard.jobs where id = p_job;
     return v_effects;
 end $$;
@@ -213,15 +213,50 @@ begin
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;
 
--- Ends an attempt whose lease has run out.
-create or replace function switchyard.reap(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
+-- Ends an attempt whose lease has run out. Where its worker ended in the middle of it, the error says so. With p_set_aside a job is dead at once when two
+-- attempts in a row ended that way and nothing else can be to blame for the second: it would go on taking workers down. Ten in five minutes at most,
+-- since more than that is trouble of another kind.
+create or replace function switchyard.reap(
+    p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int, p_lease double precision default 30,
+    p_set_aside boolean default false
+) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
+    v_now timestamptz := clock_timestamp();
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
+    w switchyard.workers;
+    v_ended boolean;
 begin
-    if j.id is null or j.lease_until > clock_timestamp() then
+    if j.id is null or j.lease_until > v_now then
         return '{"outcome": "stale"}';
+    end if;
+    -- Whether it ended: it has begun anew, or it is silent while others are heard of. When none is heard of, it is us who are cut off.
+    select * into w from switchyard.workers where name = j.worker;
+    v_ended := w.started_at > j.lease_until - make_interval(secs => p_lease)
+        or w.seen_at < v_now - interval '45 seconds'
+            and exists (select from switchyard.workers where name <> j.worker and seen_at > v_now - interval '30 seconds');
+    if v_ended is not true then
+        return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
+    end if;
+    p_error := jsonb_build_object('code', 'worker-died', 'message', 'the worker that ran this attempt ended in the middle of it', 'permanent', false,
+        'worker', j.worker);
+    if p_set_aside and j.failures > 0 and j.history -> -1 ->> 'code' = 'worker-died'
+        -- Another job that was there both times is as likely to be the one.
+        and not exists (
+            select from switchyard.jobs o
+            where o.state = 'running' and o.worker = j.worker and o.id <> j.id and o.history -> -1 ->> 'code' = 'worker-died')
+        and not exists (
+            select from switchyard.jobs o
+            where o.state = 'retrying' and o.kind = j.kind and o.history -> -1 ->> 'worker' = j.worker and o.history -> -2 ->> 'code' = 'worker-died'
+              and (o.history -> -1 ->> 'at')::timestamptz > v_now - interval '1 minute')
+        and (select count(*) from switchyard.recoveries where action = 'job-set-aside' and at > v_now - interval '5 minutes') < 10
+    then
+        p_error := jsonb_build_object('code', 'poisonous-job', 'permanent', true, 'worker', j.worker,
+            'message', 'two workers ended in the middle of it, one after the other: find out why before it is replayed');
+        insert into switchyard.recoveries (action, subject, evidence)
+        values ('job-set-aside', j.id, format('workers %s and %s ended while they ran it', j.history -> -1 ->> 'worker', j.worker));
+        return switchyard.attempt_failed(j, p_error, p_delays, p_attempts) || '{"set_aside": true}';
     end if;
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;

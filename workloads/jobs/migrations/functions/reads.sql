@@ -27,24 +27,52 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select switchyard.job_document(j) from switchyard.jobs j where j.id = p_job
 $$;
 
--- Analyses, newest first. Every condition but the limit may be null, which is none.
+-- Analyses, newest first. Every condition but the limit may be null, which is none. p_search is an id, or how a name begins. Planned anew for each call:
+-- which index serves depends on what is asked for.
 create or replace function switchyard.job_page(
-    p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint
+    p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text
 ) returns setof jsonb
-language sql stable as $$
-    select switchyard.job_document(j) from switchyard.jobs j
-    where j.parent_id is null
-      and (p_tenant is null or j.tenant_id = p_tenant)
-      and (p_state is null or switchyard.public_state(j.state) = p_state)
-      and (p_lane is null or j.lane = p_lane)
-      and (p_discovered or j.origin <> 'discovery')
-      and (p_before is null or j.id < p_before)
-    order by j.id desc
-    limit p_limit
-$$;
+language plpgsql stable set plan_cache_mode = force_custom_plan as $$
+declare
+    v_states text[] := case p_state when 'running' then '{running,waiting}' else array[p_state] end;
+begin
+    if p_search ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+        return query select switchyard.job_document(j) from switchyard.jobs j
+        where j.id = p_search::uuid and j.parent_id is null
+          and (p_tenant is null or j.tenant_id = p_tenant) and (p_state is null or j.state = any(v_states)) and (p_lane is null or j.lane = p_lane)
+          and (p_before is null or j.id < p_before);
+    elsif p_search is not null then
+        -- Names have no character beyond '~'.
+        return query select switchyard.job_document(hit) from (
+            select j.* from switchyard.jobs j
+            where j.parent_id is null and j.finished_at is not null and j.username >= p_search and j.username < p_search || '~'
+            union all
+            select j.* from switchyard.jobs j
+            where j.parent_id is null and j.state in ('queued', 'retrying') and j.username >= p_search and j.username < p_search || '~'
+            union all
+            select j.* from switchyard.jobs j
+            where j.parent_id is null and j.state in ('running', 'waiting') and j.username >= p_search and j.username < p_search || '~'
+        ) hit
+        where (p_tenant is null or hit.tenant_id = p_tenant) and (p_state is null or hit.state = any(v_states))
+          and (p_lane is null or hit.lane = p_lane) and (p_discovered or hit.origin <> 'discovery') and (p_before is null or hit.id < p_before)
+        order by hit.id desc limit p_limit;
+    elsif p_state is null then
+        return query select switchyard.job_document(j) from switchyard.jobs j
+        where j.parent_id is null
+          and (p_tenant is null or j.tenant_id = p_tenant) and (p_lane is null or j.lane = p_lane)
+          and (p_discovered or j.origin <> 'discovery') and (p_before is null or j.id < p_before)
+        order by j.id desc limit p_limit;
+    else
+        return query select switchyard.job_document(j) from switchyard.jobs j
+        where j.parent_id is null and j.state = any(v_states)
+          and (p_tenant is null or j.tenant_id = p_tenant) and (p_lane is null or j.lane = p_lane)
+          and (p_discovered or j.origin <> 'discovery') and (p_before is null or j.id < p_before)
+        order by j.id desc limit p_limit;
+    end if;
+end $$;
 
 create or replace function switchyard.tenant_jobs(
-    p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint
+    p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text default null
 ) returns setof jsonb
 language plpgsql as $$
 begin
@@ -52,13 +80,30 @@ begin
         raise exception 'a tenant''s jobs need a tenant';
     end if;
     perform set_config('switchyard.tenant', p_tenant::text, true);
-    return query select page.* from switchyard.job_page(p_tenant, p_state, p_lane, p_discovered, p_before, p_limit) page;
+    return query select page.* from switchyard.job_page(p_tenant, p_state, p_lane, p_discovered, p_before, p_limit, p_search) page;
 end $$;
 
-create or replace function switchyard.all_jobs(p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint) returns setof jsonb
+create or replace function switchyard.all_jobs(
+    p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text default null, p_tenant uuid default null
+) returns setof jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select page.* from switchyard.job_page(null, p_state, p_lane, p_discovered, p_before, p_limit) page
+    select page.* from switchyard.job_page(p_tenant, p_state, p_lane, p_discovered, p_before, p_limit, p_search) page
 $$;
+
+-- A tenant's ledger, newest first, before an entry when one is given.
+create or replace function switchyard.ledger_page(p_tenant uuid, p_before bigint, p_limit bigint) returns setof jsonb
+language sql stable as $$
+    select jsonb_build_object('id', l.id, 'kind', l.kind, 'amount', l.amount, 'reason', l.reason, 'job', l.job_id, 'at', l.at)
+    from switchyard.ledger l where l.tenant_id = p_tenant and (p_before is null or l.id < p_before)
+    order by l.id desc limit p_limit
+$$;
+
+create or replace function switchyard.tenant_ledger(p_tenant uuid, p_before bigint, p_limit bigint) returns setof jsonb
+language plpgsql as $$
+begin
+    perform set_config('switchyard.tenant', p_tenant::text, true);
+    return query select page.* from switchyard.ledger_page(p_tenant, p_before, p_limit) page;
+end $$;
 
 create or replace function switchyard.tenant_result(p_tenant uuid, p_job uuid) returns jsonb
 language plpgsql as $$

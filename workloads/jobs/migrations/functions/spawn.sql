@@ -1,6 +1,7 @@
--- Makes a job's children and lets it wait for them. p_children is [{id, kind, input, required}]. The
+-- Makes a job's children and lets it wait for them. p_children is [{id, kind, input, required}]; p_trace is that of the attempt. The
 -- children of different jobs take turns in their queue.
-create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text, p_lanes jsonb) returns jsonb
+create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text, p_lanes jsonb, p_trace text default null)
+returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -17,10 +18,11 @@ begin
     end if;
     with made as (
         insert into switchyard.jobs (id, tenant_id, root_id, parent_id, ordinal, required, origin, kind, lane, state, username, input,
-            turn, created_at)
+            turn, trace, created_at)
         select (c ->> 'id')::uuid, j.tenant_id, j.root_id, j.id, n::int, (c ->> 'required')::boolean, 'child', c ->> 'kind', j.lane, 'queued',
             j.username, c -> 'input', v_now + make_interval(secs => (row_number() over (partition by c ->> 'kind' order by n) - 1)
-                * (p_lanes -> j.lane ->> 'timeoutSeconds')::double precision), v_now
+                * (p_lanes -> j.lane ->> 'timeoutSeconds')::double precision),
+            coalesce(p_trace, j.trace), v_now
         from jsonb_array_elements(p_children) with ordinality as spawned (c, n)
         returning *
     )

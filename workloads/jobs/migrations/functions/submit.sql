@@ -5,7 +5,7 @@
 -- else in a document.
 create or replace function switchyard.submit(
     p_jobs uuid[], p_keys bytea[], p_usernames text[], p_forced boolean[], p_idem_keys text[], p_idem_hashes bytea[],
-    p_tiers jsonb, p_lanes jsonb, p_wait boolean
+    p_tiers jsonb, p_lanes jsonb, p_wait boolean, p_traces text[] default null
 ) returns table (outcome text, tenant uuid, lane text, at timestamptz, charged bigint, balance bigint, coalesced boolean, document jsonb)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -38,8 +38,8 @@ begin
     return query
     with asked as materialized (
         select a.*, k.tenant_id
-        from unnest(p_jobs, p_keys, p_usernames, p_forced, p_idem_keys, p_idem_hashes) with ordinality
-            as a (job, hash, username, forced, idem_key, idem_hash, place)
+        from unnest(p_jobs, p_keys, p_usernames, p_forced, p_idem_keys, p_idem_hashes, p_traces) with ordinality
+            as a (job, hash, username, forced, idem_key, idem_hash, trace, place)
         left join switchyard.api_keys k on k.hash = a.hash and k.revoked_at is null
     ), known as (
         select a.*, t.tier, t.credits, t.running, case when t.day = v_day then t.today else 0 end as today,
@@ -89,10 +89,10 @@ begin
         end) as leader
         from found window same as (partition by username order by place)
     ), made as (
-        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, price, stage, seq, turn, leader_id, created_at)
+        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, price, stage, seq, turn, leader_id, trace, created_at)
         select job, tenant_id, job, 'api', 'general', lane, 'queued', username,
             jsonb_build_object('username', username, 'force_refresh', forced, 'origin', 'api', 'depth', 0), price, 'queued', 1,
-            v_now + make_interval(secs => (running + n - 1) * (p_lanes -> lane ->> 'timeoutSeconds')::double precision), leader, v_now
+            v_now + make_interval(secs => (running + n - 1) * (p_lanes -> lane ->> 'timeoutSeconds')::double precision), leader, trace, v_now
         from led
     ), charges as (
         insert into switchyard.ledger (tenant_id, job_id, round, kind, amount, reason)
@@ -221,12 +221,12 @@ begin
             select from switchyard.jobs
             where tenant_id = t.id and username = v_found ->> 'username' and parent_id is null and finished_at > v_now - interval '1 day'
         );
-        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, stage, seq, turn, created_at)
+        insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, stage, seq, turn, trace, created_at)
         values ((v_found ->> 'id')::uuid, t.id, (v_found ->> 'id')::uuid, 'discovery', 'general', 'low', 'queued', v_found ->> 'username',
             jsonb_build_object('username', v_found ->> 'username', 'force_refresh', false, 'origin', 'discovery',
                 'depth', coalesce((j.input ->> 'depth')::int, 0) + 1),
             'queued', 1,
-            v_now + make_interval(secs => v_open * (p_lanes -> 'low' ->> 'timeoutSeconds')::double precision), v_now)
+            v_now + make_interval(secs => v_open * (p_lanes -> 'low' ->> 'timeoutSeconds')::double precision), j.trace, v_now)
         returning * into n;
         update switchyard.tenants set discovered_today = discovered_today + 1 where id = t.id returning * into t;
         v_open := v_open + 1;

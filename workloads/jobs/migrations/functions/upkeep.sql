@@ -57,6 +57,8 @@ begin
     if not pg_try_advisory_xact_lock(hashtextextended('switchyard retention', 0)) then
         return '{"events": 0, "idempotency": 0, "jobs": 0}';
     end if;
+    delete from switchyard.workers where seen_at < now() - interval '1 day';
+    delete from switchyard.recoveries where at < now() - make_interval(secs => p_jobs);
     delete from switchyard.events where (job_id, seq) in (
         select e.job_id, e.seq from switchyard.events e
         where e.at < now() - make_interval(secs => p_events)

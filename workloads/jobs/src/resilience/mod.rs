@@ -5,5 +5,5 @@ pub mod collector;
 pub mod deadline;
 mod retry;
 
-pub use breaker::{Breaker, Broken, Open, Permit, Policy};
+pub use breaker::{Breaker, Broken, Open, Permit, Policy, State};
 pub use retry::{full_jitter, repeat};

@@ -33,12 +33,43 @@ pub(super) struct Bench {
 }
 
 /// How an attempt ended, for the counters.
-pub(super) type Ending = &'static str;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Completed,
+    /// It made parts and waits for them.
+    Spawned,
+    /// There will be another one.
+    Failed,
+    /// There will be none.
+    Dead,
+    /// The claim was gone.
+    Lost,
+    /// Handed back, because the process ends.
+    GivenBack,
+    /// The database took no outcome in time; the lease sees to the job.
+    Unwritten,
+}
 
-const COMPLETED: Ending = "completed";
+impl Ending {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Spawned => "spawned",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+            Self::Lost => "lost",
+            Self::GivenBack => "given_back",
+            Self::Unwritten => "unwritten",
+        }
+    }
+
+    pub(super) const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Dead | Self::Lost | Self::Unwritten)
+    }
+}
 
 /// Whether a job is an analysis itself rather than a part of one.
-fn is_analysis(claim: &Claim) -> bool {
+pub(super) fn is_analysis(claim: &Claim) -> bool {
     claim.job.id == claim.job.root
 }
 
@@ -53,10 +84,10 @@ impl Bench {
         let work = AssertUnwindSafe(work).catch_unwind();
         let result = tokio::select! {
             biased;
-            () = seat.lost.cancelled() => return "lost",
+            () = seat.lost.cancelled() => return Ending::Lost,
             () = self.give_up.cancelled() => {
                 cancelled.cancel();
-                return self.write(claim, "given_back", || async { self.store.give_back(claim.held()).await }).await;
+                return self.write(claim, Ending::GivenBack, || async { self.store.give_back(claim.held()).await }).await;
             }
             result = timeout_at(until.into(), work) => result,
         };
@@ -78,13 +109,15 @@ impl Bench {
             Ok(Outcome::CompleteForNow { output, input, after }) => {
                 let (output, input) = (&output, &input);
                 let write = || async { self.store.complete_for_now(claim.held(), output, input, after).await };
-                let ending = self.write(claim, COMPLETED, write).await;
+                let ending = self.write(claim, Ending::Completed, write).await;
                 self.remember(claim, ending, output).await
             }
             Ok(Outcome::Spawn { kept, children, stage }) => {
                 let (kept, children) = (&kept, &children);
-                self.write(claim, "spawned", || async { self.store.spawn(claim.held(), kept, children, stage).await })
-                    .await
+                self.write(claim, Ending::Spawned, || async {
+                    self.store.spawn(claim.held(), kept, children, stage).await
+                })
+                .await
             }
             Err(error) => self.fail(claim, &error).await,
         }
@@ -93,7 +126,7 @@ impl Bench {
     async fn complete(&self, claim: &Claim, output: serde_json::Value, found: Vec<String>) -> Ending {
         let (value, found) = (&output, found.as_slice());
         let ending = self
-            .write(claim, COMPLETED, || async {
+            .write(claim, Ending::Completed, || async {
                 if is_analysis(claim) && found.is_empty() {
                     self.store.complete_analysis(claim.held(), value).await
                 } else {
@@ -106,9 +139,9 @@ impl Bench {
 
     /// Keeps the cache of results true to what was written.
     async fn remember(&self, claim: &Claim, ending: Ending, output: &serde_json::Value) -> Ending {
-        if ending == COMPLETED && is_analysis(claim) {
+        if ending == Ending::Completed && is_analysis(claim) {
             self.cache.put_result(&claim.job.username, output).await;
-        } else if ending == COMPLETED && claim.job.corrects {
+        } else if ending == Ending::Completed && claim.job.corrects {
             // The profile may have been analysed again since: the database knows which result is the newest.
             self.cache.forget_result(&claim.job.username).await;
         }
@@ -118,16 +151,16 @@ impl Bench {
     async fn fail(&self, claim: &Claim, error: &JobError) -> Ending {
         tracing::warn!(job = %claim.job.id, root = %claim.job.root, attempt = claim.job.attempt, %error, "attempt failed");
         match self.persist(claim, || async { self.store.fail(claim.held(), error).await }).await {
-            Ok(FailOutcome::Stale) => "lost",
+            Ok(FailOutcome::Stale) => Ending::Lost,
             Ok(FailOutcome::Retrying { effects, .. }) => {
                 self.announcer.announce(effects);
-                "failed"
+                Ending::Failed
             }
             Ok(FailOutcome::Dead { effects }) => {
                 self.announcer.announce(effects);
-                "dead"
+                Ending::Dead
             }
-            Err(_) => "unwritten",
+            Err(_) => Ending::Unwritten,
         }
     }
 
@@ -143,9 +176,9 @@ impl Bench {
             }
             Ok(None) => {
                 tracing::warn!(job = %claim.job.id, "the outcome came too late: the claim is gone");
-                "lost"
+                Ending::Lost
             }
-            Err(error) if error.is_passing() => "unwritten",
+            Err(error) if error.is_passing() => Ending::Unwritten,
             // Another attempt would come to the same; better dead and told than tried for ever.
             Err(error) => self.fail(claim, &JobError::permanent("outcome-refused", error.to_string())).await,
         }

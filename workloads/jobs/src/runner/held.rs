@@ -70,6 +70,11 @@ impl Claims {
         Seat { claims: self.clone(), held, lost }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        locked(&self.0.jobs).len()
+    }
+
     /// Extends all leases three times in a lease's time, and tells those whose claim is gone. What is not answered in a third of a lease, or fails, is
     /// tried again within a second or so: an answer that never comes must not cost the leases. Runs for ever.
     pub(super) async fn beat(&self, store: &Store, lease: Duration) {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -17,6 +18,7 @@ use crate::{
     model::{Effects, Queue},
     resilience::{deadline, full_jitter},
     store::{Claim, Lease, StoreError},
+    trace::{self, Span},
 };
 
 /// Wait before a broken intake is made anew.
@@ -167,16 +169,29 @@ impl LaneRunner {
             // Its time, and once more the lease to write what came of it.
             let seat = self.claims.add(&claim, self.limit + self.bench.lease);
             let (bench, metrics, limit) = (self.bench.clone(), self.metrics.clone(), self.limit);
-            self.running.spawn(async move {
-                let (kind, lane) = (claim.job.kind, claim.job.lane);
-                let began = std::time::Instant::now();
-                metrics.began(kind, lane);
+            let mut span = Span::begin(trace::Kind::Consumer, claim.trace, format!("{} job", claim.job.kind));
+            let context = span.context();
+            let log = tracing::info_span!("attempt", job = %claim.job.id, trace = context.trace_id());
+            let work = async move {
+                let job = &claim.job;
+                let (kind, lane, began) = (job.kind, job.lane, std::time::Instant::now());
+                metrics.began(&claim);
+                span.set("switchyard.job", job.id.to_string());
+                span.set("switchyard.kind", kind.as_str());
+                span.set("switchyard.lane", lane.as_str());
+                span.set("switchyard.attempt", i64::from(job.attempt));
+                span.set("messaging.system", "rabbitmq");
                 let ending = bench.run(&claim, &seat, limit).await;
-                metrics.ended(kind, lane, ending, began.elapsed().as_secs_f64());
-                tracing::info!(job = %claim.job.id, root = %claim.job.root, %kind, %lane, attempt = claim.job.attempt, ending,
-                    seconds = began.elapsed().as_secs_f64(), "attempt ended");
+                let took = began.elapsed();
+                metrics.ended(&claim, ending, took);
+                if ending.is_failure() {
+                    span.fail(ending.as_str());
+                }
+                tracing::info!(root = %job.root, %kind, %lane, attempt = job.attempt, ending = ending.as_str(),
+                    seconds = took.as_secs_f64(), "attempt ended");
                 drop(slot);
-            });
+            };
+            self.running.spawn(trace::scope(context, work).instrument(log));
         }
     }
 }

@@ -6,16 +6,20 @@ mod attempt;
 mod held;
 mod lane;
 mod metrics;
+mod presence;
 mod slots;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use switchyard_contract::{Config, Workload};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::metrics::Metrics;
-use self::{attempt::Bench, held::Claims, lane::LaneRunner, slots::Slots};
+use self::{attempt::Bench, held::Claims, lane::LaneRunner, presence::Presence, slots::Slots};
 use crate::{announce::Announcer, broker::Broker, cache::Cache, handler::Handler, model::Queue, store::Store};
 
 /// How a runner times things.
@@ -49,6 +53,13 @@ pub struct Runner {
     pub cache: Cache,
     pub metrics: Metrics,
     pub timing: Timing,
+    /// What the container may hold, in bytes.
+    pub memory_limit: Option<u64>,
+}
+
+/// How a process of the pool `name` calls itself towards the database: as its pod, or by its number.
+pub fn worker_name(name: &str) -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| format!("{name}-{}", std::process::id()))
 }
 
 impl Runner {
@@ -57,7 +68,8 @@ impl Runner {
         let Workload::Pool { name, kind, lanes, concurrency } = &self.config.workload else {
             return Err(RunnerError::NotAPool);
         };
-        let worker = std::env::var("HOSTNAME").unwrap_or_else(|_| format!("{name}-{}", std::process::id()));
+        let worker = worker_name(name);
+        self.metrics.slots(*concurrency);
         let announcer = Announcer::start(self.broker.clone());
         let give_up = CancellationToken::new();
         let bench = Arc::new(Bench {
@@ -81,6 +93,21 @@ impl Runner {
         keepers.spawn(keeping.clone().run_until_cancelled_owned({
             let (claims, store, announcer) = (claims.clone(), self.store.clone(), announcer.clone());
             async move { claims.write_progress(&store, &announcer).await }
+        }));
+
+        let presence = Arc::new(Presence {
+            worker: worker.clone(),
+            pool: name.clone(),
+            kind: *kind,
+            concurrency: *concurrency,
+            memory_limit: self.memory_limit,
+            began: Instant::now(),
+            claims: claims.clone(),
+            draining: shutdown.clone(),
+        });
+        keepers.spawn(keeping.clone().run_until_cancelled_owned({
+            let (presence, store) = (presence.clone(), self.store.clone());
+            async move { presence.keep(&store).await }
         }));
 
         let takers = TaskTracker::new();
@@ -115,6 +142,7 @@ impl Runner {
         keeping.cancel();
         keepers.close();
         keepers.wait().await;
+        presence.leave(&self.store).await;
         announcer.flush().await;
         Ok(())
     }

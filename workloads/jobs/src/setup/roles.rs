@@ -6,11 +6,22 @@ use switchyard_contract::{Role, RoleGrant};
 use tokio_postgres::{Client, Transaction, types::Type};
 
 /// Functions that a worker calls, and nothing else; it reads no table. By name, so that a roll-out's old and new workers find both their versions of one.
-const WORK: &[&str] =
-    &["claim", "heartbeat", "progress", "spawn", "complete", "complete_many", "complete_for_now", "fail", "give_back"];
+const WORK: &[&str] = &[
+    "claim",
+    "heartbeat",
+    "progress",
+    "spawn",
+    "complete",
+    "complete_many",
+    "complete_for_now",
+    "fail",
+    "give_back",
+    "worker_seen",
+    "worker_gone",
+    "recovered",
+];
 /// Tables that the API reads as a tenant; row-level security shows it that tenant's rows alone. Everything else goes through functions.
-const TENANTS_TABLES: &str =
-    "switchyard.tenants, switchyard.jobs, switchyard.outputs, switchyard.events, switchyard.idempotency";
+const TENANTS_TABLES: &str = "switchyard.tenants, switchyard.jobs, switchyard.outputs, switchyard.events, switchyard.idempotency, switchyard.ledger";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoleError {

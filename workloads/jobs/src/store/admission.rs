@@ -16,6 +16,7 @@ use super::{
 use crate::{
     model::{Effects, Job, JobId, JobState, Origin, Queue, TenantId},
     resilience::deadline,
+    trace,
 };
 
 /// SHA-256 of an API key; all that is stored of it.
@@ -112,6 +113,8 @@ pub(super) struct Submission {
     username: String,
     force_refresh: bool,
     idempotency: Option<Idempotency>,
+    /// The request's place in its trace.
+    trace: Option<String>,
     /// Batches that it has been in.
     tries: u8,
 }
@@ -219,6 +222,7 @@ impl Store {
             username: request.username.to_owned(),
             force_refresh: request.force_refresh,
             idempotency: request.idempotency.cloned(),
+            trace: trace::current().map(|context| context.to_string()),
             tries: 0,
         };
         let store = self.clone();
@@ -291,6 +295,7 @@ impl Store {
             submissions.clone().map(|s| s.idempotency.as_ref().map(|i| i.key.as_str())).collect();
         let idem_hashes: Vec<Option<&[u8]>> =
             submissions.clone().map(|s| s.idempotency.as_ref().map(|i| i.request_hash.as_slice())).collect();
+        let traces: Vec<Option<&str>> = submissions.clone().map(|s| s.trace.as_deref()).collect();
         let rows = self
             .rows(
                 include_str!("../../sql/submit.sql"),
@@ -304,6 +309,7 @@ impl Store {
                     (&Json(&self.policy.tiers), Type::JSONB),
                     (&Json(&self.policy.lanes), Type::JSONB),
                     (&wait, Type::BOOL),
+                    (&traces, Type::TEXT_ARRAY),
                 ],
             )
             .await?;

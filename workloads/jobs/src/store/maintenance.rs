@@ -4,7 +4,10 @@ use serde::Deserialize;
 use tokio_postgres::types::{Json, Type};
 
 use super::{FailOutcome, Held, Store, StoreError};
-use crate::model::{JobError, JobId, Queue, RunToken};
+use crate::{
+    model::{JobError, JobId, Queue, RunToken},
+    runner::Timing,
+};
 
 /// How long ended things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,16 @@ pub struct Removed {
     pub jobs: i64,
 }
 
+/// What became of an attempt whose worker went silent.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Reaped {
+    #[serde(flatten)]
+    pub outcome: FailOutcome,
+    /// Whether the job is dead because it takes workers down.
+    #[serde(default)]
+    pub set_aside: bool,
+}
+
 impl Store {
     /// Queues with jobs that could be claimed and have been there for `min_age`, each with how many there are: a thousand at most, and no more than the lane
     /// has places for. Whoever finds no ticket of such a queue in the broker publishes some.
@@ -57,8 +70,9 @@ impl Store {
         Ok(rows.into_iter().map(|row| Held { job: row.job, token: row.token }).collect())
     }
 
-    /// Ends an attempt whose worker went silent; stale when the worker has been heard of since.
-    pub async fn reap(&self, held: Held) -> Result<FailOutcome, StoreError> {
+    /// Ends an attempt whose worker went silent; stale when the worker has been heard of since. With `set_jobs_aside` a job that two workers in a row ended
+    /// in the middle of is dead at once, where nothing else can be to blame.
+    pub async fn reap(&self, held: Held, set_jobs_aside: bool) -> Result<Reaped, StoreError> {
         let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
         let error = JobError::transient("lease-expired", "the worker that ran this attempt went silent");
         self.essential()
@@ -70,6 +84,8 @@ impl Store {
                     (&Json(error), Type::JSONB),
                     (&delays, Type::FLOAT8_ARRAY),
                     (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
+                    (&Timing::default().lease.as_secs_f64(), Type::FLOAT8),
+                    (&set_jobs_aside, Type::BOOL),
                 ],
             )
             .await

@@ -7,6 +7,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (3, "row level security", include_str!("../../migrations/0003_row_level_security.sql")),
     (4, "retention", include_str!("../../migrations/0004_retention.sql")),
     (5, "corrections", include_str!("../../migrations/0005_corrections.sql")),
+    (6, "seen from outside", include_str!("../../migrations/0006_seen_from_outside.sql")),
 ];
 
 /// The functions, made anew at every run: they hold no data. A function keeps its signature while two versions of the workloads may run side by side.
@@ -20,6 +21,7 @@ const FUNCTIONS: &[&str] = &[
     include_str!("../../migrations/functions/admin.sql"),
     include_str!("../../migrations/functions/upkeep.sql"),
     include_str!("../../migrations/functions/reads.sql"),
+    include_str!("../../migrations/functions/observe.sql"),
 ];
 
 /// Any number will do, as long as nobody else uses it on this database.

@@ -17,6 +17,7 @@ mod gather;
 mod keys;
 mod maintenance;
 mod migrate;
+mod observe;
 mod reads;
 mod server;
 mod tls;
@@ -28,7 +29,11 @@ pub use admission::{Admission, Idempotency, KeyHash, SubmitRequest};
 pub use connect::{Policy, Store};
 pub use error::StoreError;
 pub use keys::KeyReport;
-pub use maintenance::{Kept, Removed};
+pub use maintenance::{Kept, Reaped, Removed};
 pub use migrate::{MigrateError, migrate};
+pub use observe::{
+    Facts, Fairness, JobReport, LedgerEntry, LedgerPage, Outcomes, PartReport, RoleSessions, Sessions, TenantPage,
+    TenantRow, WorkerReport, WorkerSign, WorkersSeen,
+};
 pub use reads::{CancelOutcome, JobFilter, JobPage, ResultOutcome, Tenant, Usage};
 pub use work::{Claim, FailOutcome, Held, Lease, ProgressReport};

@@ -34,6 +34,10 @@ pub struct JobFilter {
     pub lane: Option<Lane>,
     /// Analyses that came from discovery as well.
     pub discovered: bool,
+    /// An id, or how a name begins.
+    pub search: Option<String>,
+    /// In a list of everyone's, only this one's.
+    pub tenant: Option<TenantId>,
     /// Jobs older than this one, which is what a page's `next` is.
     pub cursor: Option<JobId>,
     /// At most this many; cut to 1..=200.
@@ -110,22 +114,26 @@ impl Store {
         let limit = filter.limit.clamp(1, 200);
         let (state, lane) = (filter.state.map(JobState::public), filter.lane.map(Lane::as_str));
         let (cursor, rows) = (filter.cursor.map(|c| c.0), i64::from(limit + 1));
-        let conditions: [(&(dyn ToSql + Sync), Type); 5] = [
+        let of = filter.tenant.map(|tenant| tenant.0);
+        let conditions: [(&(dyn ToSql + Sync), Type); 6] = [
             (&state, Type::TEXT),
             (&lane, Type::TEXT),
             (&filter.discovered, Type::BOOL),
             (&cursor, Type::UUID),
             (&rows, Type::INT8),
+            (&filter.search, Type::TEXT),
         ];
         // What is on a page further back was written a while ago.
         let via = if tenant.is_some() && cursor.is_none() { self.fresh() } else { self.relaxed() };
         let mut jobs: Vec<Job> = match tenant {
             Some(tenant) => {
-                let [state, lane, discovered, cursor, rows] = conditions;
-                let of_tenant = [(&tenant.0 as &(dyn ToSql + Sync), Type::UUID), state, lane, discovered, cursor, rows];
-                via.many(include_str!("../../sql/jobs.sql"), &of_tenant).await?
+                let tenants = [[(&tenant.0 as &(dyn ToSql + Sync), Type::UUID)].as_slice(), &conditions].concat();
+                via.many(include_str!("../../sql/jobs.sql"), &tenants).await?
             }
-            None => via.many(include_str!("../../sql/all_jobs.sql"), &conditions).await?,
+            None => {
+                let everyone = [conditions.as_slice(), &[(&of, Type::UUID)]].concat();
+                via.many(include_str!("../../sql/all_jobs.sql"), &everyone).await?
+            }
         };
         let more = jobs.len() > limit as usize;
         jobs.truncate(limit as usize);

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     handler::{Child, ChildResult, Claimed, Step},
     model::{Effects, JobError, JobId, Queue, RunToken, TenantId},
+    trace,
 };
 
 /// What a worker holds of a job: no write counts without it.
@@ -42,6 +43,10 @@ pub struct Claim {
     pub job: Claimed,
     pub token: RunToken,
     pub effects: Effects,
+    /// Where in a trace it was made.
+    pub trace: Option<trace::Context>,
+    /// How long ago it was made; none where that says nothing, as after a replay.
+    pub age: Option<Duration>,
 }
 
 impl Claim {
@@ -118,6 +123,10 @@ struct ClaimRow {
     children: Vec<ChildRow>,
     token: RunToken,
     effects: Effects,
+    #[serde(default)]
+    trace: Option<String>,
+    #[serde(default)]
+    age_seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +173,8 @@ impl From<ClaimRow> for Claim {
             },
             token: row.token,
             effects: row.effects,
+            trace: row.trace.as_deref().and_then(trace::Context::parse),
+            age: row.age_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         }
     }
 }
@@ -246,6 +257,7 @@ impl Store {
                     (&Json(children), Type::JSONB),
                     (&stage, Type::TEXT),
                     (&Json(&self.policy.lanes), Type::JSONB),
+                    (&trace::current().map(|context| context.to_string()), Type::TEXT),
                 ],
             )
             .await

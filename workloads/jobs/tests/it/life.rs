@@ -94,7 +94,11 @@ async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_m
     for attempt in 1..=3 {
         let claim = g.take(job.id).await;
         assert_eq!(claim.job.attempt, attempt);
-        assert_eq!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale, "a lease that holds is left alone");
+        assert_eq!(
+            g.store.reap(claim.held(), true).await.unwrap().outcome,
+            FailOutcome::Stale,
+            "a lease that holds is left alone"
+        );
         g.database
             .client()
             .await
@@ -104,8 +108,12 @@ async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_m
             .await
             .unwrap();
         assert_eq!(g.store.expired(10).await.unwrap(), [claim.held()]);
-        assert_ne!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale);
-        assert_eq!(g.store.reap(claim.held()).await.unwrap(), FailOutcome::Stale, "two reapers do not end it twice");
+        assert_ne!(g.store.reap(claim.held(), true).await.unwrap().outcome, FailOutcome::Stale);
+        assert_eq!(
+            g.store.reap(claim.held(), true).await.unwrap().outcome,
+            FailOutcome::Stale,
+            "two reapers do not end it twice"
+        );
         // The worker was only slow.
         assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none());
         assert_eq!(g.fail(&claim, &trouble()).await, FailOutcome::Stale);

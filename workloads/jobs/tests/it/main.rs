@@ -8,6 +8,7 @@ mod children;
 mod connections;
 mod events;
 mod ground;
+mod insight;
 mod interleavings;
 mod isolation;
 mod life;

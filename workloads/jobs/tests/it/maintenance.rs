@@ -7,6 +7,7 @@ use switchyard_jobs::{
     broker::Broker,
     maintenance,
     model::{JobError, Queue},
+    recovery::Recoveries,
     testing::rabbitmq,
 };
 
@@ -48,13 +49,13 @@ async fn the_reaper_ends_attempts_of_silent_workers() {
     let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;
     g.take(job.id).await;
-    assert_eq!(maintenance::reap(&g.store, &announcer).await.unwrap(), 0);
+    assert_eq!(maintenance::reap(&g.store, &announcer, true, &Recoveries::default()).await.unwrap(), 0);
     g.database
         .client()
         .await
         .batch_execute("update switchyard.jobs set lease_until = now() - interval '1 s'")
         .await
         .unwrap();
-    assert_eq!(maintenance::reap(&g.store, &announcer).await.unwrap(), 1);
+    assert_eq!(maintenance::reap(&g.store, &announcer, true, &Recoveries::default()).await.unwrap(), 1);
     assert_eq!(g.take(job.id).await.job.attempt, 2);
 }

@@ -19,6 +19,7 @@ use switchyard_jobs::{
     handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
     maintenance,
     model::{Effects, JobError, JobId, JobState, Queue},
+    recovery::Recoveries,
     runner::{Metrics, Runner, RunnerError, Timing},
     store::{Address, Admission, KeyHash, Policy, Store},
     testing::{rabbitmq, redis},
@@ -141,6 +142,8 @@ fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Conf
         analysis: Default::default(),
         object_store: None,
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 
@@ -154,7 +157,7 @@ async fn yard(g: Ground, timing: Timing) -> Yard {
         ..maintenance::Policy::default()
     };
     let (store, broker, announcer) = (yard.g.store.clone(), yard.broker.clone(), yard.announcer.clone());
-    tokio::spawn(maintenance::run(store, broker, announcer, policy, yard.upkeep.clone()));
+    tokio::spawn(maintenance::run(store, broker, announcer, policy, Recoveries::default(), yard.upkeep.clone()));
     yard
 }
 
@@ -181,6 +184,7 @@ impl Yard {
             cache: self.cache.clone(),
             metrics: Metrics::register(&mut Registry::default()),
             timing: self.timing,
+            memory_limit: None,
         };
         let (script, stop) = (Arc::new(Script::default()), CancellationToken::new());
         let running = tokio::spawn(runner.run(script.clone(), stop.clone()));

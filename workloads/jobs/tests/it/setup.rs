@@ -47,6 +47,8 @@ pub fn config(workload: Workload, role: Role) -> Config {
         analysis: Default::default(),
         object_store: None,
         profile_source: None,
+        telemetry: None,
+        recovery: Default::default(),
     }
 }
 

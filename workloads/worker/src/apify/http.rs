@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
-use switchyard_jobs::json::mended;
+use switchyard_jobs::{json::mended, trace};
 use url::Url;
 
 use super::SourceError;
@@ -69,7 +69,14 @@ impl Http {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
-        request.send().await.map_err(|error| self.broken(error))
+        trace::within(trace::Kind::Client, "profile source call", async {
+            let request = match trace::current() {
+                Some(context) => request.header(trace::TRACEPARENT, context.to_string()),
+                None => request,
+            };
+            request.send().await.map_err(|error| self.broken(error))
+        })
+        .await
     }
 
     /// The answer's JSON, or what its status says.

@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 
 use reqwest::{Client, StatusCode, header, redirect};
-use switchyard_jobs::resilience::full_jitter;
+use switchyard_jobs::{resilience::full_jitter, trace};
 use tokio::time::sleep;
 use url::Url;
 
@@ -68,7 +68,7 @@ impl Fetcher {
         let url = Url::parse(url).map_err(|_| FetchError::Final("invalid-address"))?;
         let mut attempt = 0;
         loop {
-            match self.once(url.clone()).await {
+            match trace::within(trace::Kind::Client, "image fetch", self.once(url.clone())).await {
                 Err(FetchError::Transient(_)) if attempt + 1 < self.limits.tries => attempt += 1,
                 result => return result,
             }

@@ -7,6 +7,7 @@ use object_store::{
     aws::AmazonS3Builder, path::Path,
 };
 use secrecy::{ExposeSecret, SecretString};
+use switchyard_jobs::trace;
 
 use super::picture::Picture;
 use crate::children::StoredImage;
@@ -105,8 +106,11 @@ impl Storage {
     async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &'static str) -> Result<(), StorageError> {
         let attributes = Attributes::from_iter([(Attribute::ContentType, content_type)]);
         let options = PutOptions { attributes, ..PutOptions::default() };
-        let put = self.bucket.put_opts(&Path::from(key), PutPayload::from(bytes), options).await;
-        put.map(|_| ()).map_err(|error| self.failed(&error))
+        trace::within(trace::Kind::Client, "object store put", async {
+            let put = self.bucket.put_opts(&Path::from(key), PutPayload::from(bytes), options).await;
+            put.map(|_| ()).map_err(|error| self.failed(&error))
+        })
+        .await
     }
 
     fn failed(&self, error: &object_store::Error) -> StorageError {

@@ -190,7 +190,7 @@ impl Run<'_> {
     async fn reap(&mut self) -> Result<Both, StoreError> {
         let (mut said, mut events) = (Vec::new(), Vec::new());
         for held in self.world.store.expired(100).await? {
-            let outcome = self.world.store.reap(held).await?;
+            let outcome = self.world.store.reap(held, true).await?.outcome;
             events.extend(told(&outcome));
             said.push(outcome.into());
         }

@@ -1,22 +1,18 @@
-//! What the process' connections do, read when the metrics are.
-
-use std::sync::Arc;
+//! What a process' connections do, read when the metrics are.
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
-use switchyard_jobs::{broker::Broker, cache::Cache, store::Store};
 
-use crate::gate::Gate;
+use crate::{broker::Broker, cache::Cache, store::Store};
 
-/// Database connections, broker, cache and requests of this process.
+/// Connections of one process to database, broker and cache.
 pub struct Connections {
     pub store: Store,
     pub broker: Broker,
     pub cache: Cache,
-    pub gate: Arc<Gate>,
 }
 
 impl std::fmt::Debug for Connections {
@@ -35,7 +31,6 @@ impl Collector for Connections {
             ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
             ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
             ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),
-            ("switchyard_api_in_flight", "Requests that are worked on", self.gate.in_flight() as i64),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);

@@ -1,0 +1,124 @@
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::patiently;
+
+/// How long a page may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A Chromium without a screen. It ends when it is dropped.
+pub struct Browser {
+    pub page: Client,
+    /// Of chromedriver.
+    url: String,
+    driver: Child,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Starts one that prefers `scheme`, `light` or `dark`.
+    pub async fn start(scheme: &str) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+        let mut driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("chromedriver cannot be started; e2e/prepare installs it")?;
+        let dark = if scheme == "dark" { 0 } else { 2 };
+        let options = json!({
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": {"args": [
+                // As root Chromium has no sandbox; it sees nothing but our own page.
+                "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", "--window-size=1360,900",
+                "--force-prefers-reduced-motion", format!("--blink-settings=preferredColorScheme={dark}"),
+            ]},
+        });
+        let capabilities: Capabilities = options.as_object().context("capabilities")?.clone();
+        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let builder = builder.capabilities(capabilities);
+        let url = format!("http://127.0.0.1:{port}");
+        let connected = patiently(LIMIT, "the browser starts", || async { Ok(builder.connect(&url).await?) }).await;
+        match connected {
+            Ok(page) => Ok(Self { page, url, driver }),
+            Err(error) => {
+                let _ = driver.kill();
+                let _ = driver.wait();
+                bail!("{error:#}")
+            }
+        }
+    }
+
+    /// Waits until the view of that name shows its data.
+    pub async fn view(&self, name: &str) -> Result<()> {
+        let ready = format!("main[data-view=\"{name}\"][data-ready=\"true\"]");
+        patiently(LIMIT, format!("the view {name}"), || async {
+            self.page.find(Locator::Css(&ready)).await?;
+            Ok(())
+        })
+        .await?;
+        let shown = self.page.find_all(Locator::Css(".problem")).await?;
+        for problem in shown {
+            ensure!(!problem.is_displayed().await?, "{name}: {}", problem.text().await?);
+        }
+        Ok(())
+    }
+
+    /// The text of what a selector finds, once there is one.
+    pub async fn text(&self, selector: &str) -> Result<String> {
+        patiently(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.text().await?) }).await
+    }
+
+    /// Clicks on what a selector finds, once there is one.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        patiently(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.click().await?) }).await
+    }
+
+    /// Types into what a selector finds.
+    pub async fn write(&self, selector: &str, text: &str) -> Result<()> {
+        patiently(LIMIT, selector, || async {
+            Ok(self.page.find(Locator::Css(selector)).await?.send_keys(text).await?)
+        })
+        .await
+    }
+
+    /// What a script answers.
+    pub async fn run(&self, script: &str) -> Result<Value> {
+        Ok(self.page.execute(script, Vec::new()).await?)
+    }
+
+    /// What the page complained of so far: errors and warnings.
+    pub async fn log(&self) -> Result<Vec<String>> {
+        let session = self.page.session_id().await?.context("the session has no id")?;
+        let url = format!("{}/session/{session}/se/log", self.url);
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let answer: Value = http.post(url).json(&json!({"type": "browser"})).send().await?.json().await?;
+        let lines = answer["value"].as_array().context("no log")?;
+        let bad = lines.iter().filter(|line| line["level"] == "SEVERE" || line["level"] == "WARNING");
+        Ok(bad.filter_map(|line| line["message"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// Keeps a picture of the page in the folder that `SWITCHYARD_SCREENSHOTS` names, if one does.
+    pub async fn picture(&self, name: &str) -> Result<()> {
+        if let Ok(folder) = std::env::var("SWITCHYARD_SCREENSHOTS") {
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(Path::new(&folder).join(format!("{name}.png")), self.page.screenshot().await?)?;
+        }
+        Ok(())
+    }
+}

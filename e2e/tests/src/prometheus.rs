@@ -1,0 +1,284 @@
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use axum::{Router, extract::State, routing::post};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::patiently;
+
+/// Rules look at so much of the past, and wait so long before and after they fire. Real durations are what `monitoring/tests` is about.
+const SHORT: &str = "5s";
+const WINDOW: &str = "[30s]";
+
+/// A Prometheus and an Alertmanager on loopback that do what a PodMonitor and a PrometheusRule say, in less time than that. They end when it is dropped.
+pub struct Prometheus {
+    http: reqwest::Client,
+    url: String,
+    alertmanager: String,
+    /// What was posted to the chat room.
+    said: Arc<Mutex<Vec<String>>>,
+    children: Vec<Child>,
+    folder: PathBuf,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A port that was free a moment ago.
+async fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
+}
+
+/// Takes what Alertmanager sends to a chat room or a pager.
+async fn receiver(said: Arc<Mutex<Vec<String>>>) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let take = async |State(said): State<Arc<Mutex<Vec<String>>>>, body: String| {
+        said.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+        "ok"
+    };
+    let router = Router::new().route("/chat", post(take)).route("/pager", post(take)).with_state(said);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(url)
+}
+
+/// The job of a PodMonitor as the Prometheus operator makes it: pods of the namespace with the labels and the port, then the monitor's own relabelings.
+fn job(monitor: &Value) -> Result<Value> {
+    let namespace = monitor["metadata"]["namespace"].as_str().context("namespace")?;
+    let (selector, endpoint) = (&monitor["spec"]["selector"], &monitor["spec"]["podMetricsEndpoints"][0]);
+    let label = |name: &str| format!("__meta_kubernetes_pod_label_{}", name.replace(['.', '/', '-'], "_"));
+    let mut relabel = Vec::new();
+    for (name, value) in selector["matchLabels"].as_object().context("matchLabels")? {
+        relabel.push(json!({"action": "keep", "source_labels": [label(name)], "regex": value}));
+    }
+    for expression in selector["matchExpressions"].as_array().context("matchExpressions")? {
+        ensure!(expression["operator"] == "In", "{expression}");
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let name = expression["key"].as_str().context("key")?;
+        relabel.push(json!({"action": "keep", "source_labels": [label(name)], "regex": values.join("|")}));
+    }
+    relabel.push(json!({"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": endpoint["port"]}));
+    relabel.push(json!({"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}));
+    relabel.push(json!({"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"}));
+    for own in endpoint["relabelings"].as_array().context("relabelings")? {
+        let mut rule = json!({"action": own["action"], "target_label": own["targetLabel"]});
+        for (from, to) in [("sourceLabels", "source_labels"), ("regex", "regex"), ("replacement", "replacement")] {
+            if !own[from].is_null() {
+                rule[to] = own[from].clone();
+            }
+        }
+        relabel.push(rule);
+    }
+    Ok(json!({
+        "job_name": "platform", "scrape_interval": endpoint["interval"],
+        "kubernetes_sd_configs": [discovery(namespace)?], "relabel_configs": relabel,
+    }))
+}
+
+fn discovery(namespace: &str) -> Result<Value> {
+    let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG")?;
+    Ok(json!({"role": "pod", "kubeconfig_file": kubeconfig, "namespaces": {"names": [namespace]}}))
+}
+
+/// The operator's own job, as monitoring/README.md says.
+fn operator_job() -> Result<Value> {
+    Ok(json!({
+        "job_name": "switchyard-operator", "scrape_interval": "2s", "honor_labels": true,
+        "kubernetes_sd_configs": [discovery("switchyard-system")?],
+        "relabel_configs": [{"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "operations"}],
+    }))
+}
+
+/// The groups of a rule, with short durations.
+fn hurried(groups: &Value) -> Value {
+    let mut groups = groups.clone();
+    for group in groups.as_array_mut().into_iter().flatten() {
+        group["interval"] = json!("2s");
+        for rule in group["rules"].as_array_mut().into_iter().flatten() {
+            for field in ["for", "keep_firing_for"] {
+                if !rule[field].is_null() {
+                    rule[field] = json!(SHORT);
+                }
+            }
+            let expr = rule["expr"].as_str().unwrap_or_default().to_owned();
+            rule["expr"] = json!(short_windows(&expr));
+        }
+    }
+    groups
+}
+
+/// Every range of minutes or more becomes [`WINDOW`], and every offset a minute.
+fn short_windows(expr: &str) -> String {
+    let mut out = String::new();
+    let mut rest = expr;
+    while let Some(start) = rest.find('[') {
+        let Some(length) = rest[start..].find(']') else { break };
+        let range = &rest[start..=start + length];
+        out += &rest[..start];
+        out += if range.ends_with("s]") { range } else { WINDOW };
+        rest = &rest[start + length + 1..];
+    }
+    out += rest;
+    out.replace("offset 30m", "offset 1m")
+}
+
+impl Prometheus {
+    /// Starts both for what `monitor` and `rule` say. `plain` is the text of a plain rule file that goes with them; the placeholders of `receivers`, an
+    /// Alertmanager's configuration, are secrets in files.
+    pub async fn start(monitor: &Value, rule: &Value, receivers: &str) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("switchyard-e2e-prometheus-{}", std::process::id()));
+        fs::create_dir_all(folder.join("secrets"))?;
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        let receiver = receiver(said.clone()).await?;
+        fs::write(folder.join("secrets/chat-url"), format!("{receiver}/chat"))?;
+        fs::write(folder.join("secrets/pager-key"), "key")?;
+        let secrets = folder.join("secrets").display().to_string();
+        // PagerDuty's own address is not to be had here, and nobody waits for minutes.
+        let config = receivers.replace("/etc/alertmanager/secrets", &secrets).replace(
+            "pagerduty_configs:\n      - ",
+            &format!("pagerduty_configs:\n      - url: {receiver}/pager\n        "),
+        );
+        let config: String = config
+            .lines()
+            .map(|line| match line.split_once(": ") {
+                Some((key, _)) if ["group_wait", "group_interval"].contains(&key.trim()) => format!("{key}: 1s\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        fs::write(folder.join("alertmanager.yml"), config)?;
+        fs::write(folder.join("rules.json"), json!({"groups": hurried(&rule["spec"]["groups"])}).to_string())?;
+        let (port, alert_port) = (free_port().await?, free_port().await?);
+        let prometheus = json!({
+            "global": {"evaluation_interval": "2s", "scrape_timeout": "2s", "scrape_interval": "2s"},
+            "rule_files": [folder.join("rules.json")],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [format!("127.0.0.1:{alert_port}")]}]}]},
+            "scrape_configs": [job(monitor)?, operator_job()?],
+        });
+        fs::write(folder.join("prometheus.yml"), prometheus.to_string())?;
+        let start = |program: &str, log: &str, arguments: Vec<String>| -> Result<Child> {
+            let log = fs::File::create(folder.join(log))?;
+            let child = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()
+                .with_context(|| format!("{program} cannot be started; e2e/prepare installs it"))?;
+            Ok(child)
+        };
+        let path = |name: &str| folder.join(name).display().to_string();
+        let alertmanager = start(
+            "prometheus-alertmanager",
+            "alertmanager.log",
+            vec![
+                format!("--config.file={}", path("alertmanager.yml")),
+                format!("--storage.path={}", path("alerts")),
+                format!("--web.listen-address=127.0.0.1:{alert_port}"),
+                "--cluster.listen-address=".to_owned(),
+            ],
+        )?;
+        let prometheus = start(
+            "prometheus",
+            "prometheus.log",
+            vec![
+                format!("--config.file={}", path("prometheus.yml")),
+                format!("--storage.tsdb.path={}", path("data")),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+                "--enable-feature=exemplar-storage".to_owned(),
+            ],
+        )?;
+        let this = Self {
+            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?,
+            url: format!("http://127.0.0.1:{port}"),
+            alertmanager: format!("http://127.0.0.1:{alert_port}"),
+            said,
+            children: vec![alertmanager, prometheus],
+            folder,
+        };
+        let ready = patiently(Duration::from_secs(30), "Prometheus and Alertmanager are ready", || async {
+            for url in [&this.url, &this.alertmanager] {
+                this.http.get(format!("{url}/-/ready")).send().await?.error_for_status()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = ready.await {
+            let log = |name: &str| fs::read_to_string(this.folder.join(name)).unwrap_or_default();
+            bail!("{error:#}\n{}\n{}", log("prometheus.log"), log("alertmanager.log"));
+        }
+        Ok(this)
+    }
+
+    /// What a query finds: its series, each with labels and value.
+    pub async fn query(&self, query: &str) -> Result<Vec<Value>> {
+        let url = format!("{}/api/v1/query", self.url);
+        let answer: Value = self.http.post(url).form(&[("query", query)]).send().await?.json().await?;
+        ensure!(answer["status"] == "success", "{query}: {answer}");
+        match &answer["data"]["result"] {
+            Value::Array(series) if answer["data"]["resultType"] != "scalar" => Ok(series.clone()),
+            scalar => Ok(vec![scalar.clone()]),
+        }
+    }
+
+    /// Alerts that fire at Alertmanager: name and severity of each, inhibited ones with a `~` before them.
+    pub async fn firing(&self) -> Result<Vec<(String, String)>> {
+        let url = format!("{}/api/v2/alerts", self.alertmanager);
+        let alerts: Vec<Value> = self.http.get(url).send().await?.error_for_status()?.json().await?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(alerts
+            .iter()
+            .map(|alert| {
+                let mark = if alert["status"]["state"] == "suppressed" { "~" } else { "" };
+                let labels = &alert["labels"];
+                (format!("{mark}{}", text(&labels["alertname"])), text(&labels["severity"]))
+            })
+            .collect())
+    }
+
+    /// Waits until the alert fires, or does not any more.
+    pub async fn until(&self, alert: &str, severity: &str, fires: bool, limit: Duration) -> Result<()> {
+        let what = if fires { "fires" } else { "is over" };
+        patiently(limit, format!("{alert} ({severity}) {what}"), || async {
+            let all = self.firing().await?;
+            let now = all.iter().any(|(name, level)| name.trim_start_matches('~') == alert && level == severity);
+            ensure!(now == fires, "firing: {all:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until somebody was told something with all of these words.
+    pub async fn told(&self, words: &[&str], limit: Duration) -> Result<()> {
+        patiently(limit, format!("somebody is told of {words:?}"), || async {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            ensure!(said.iter().any(|text| words.iter().all(|word| text.contains(word))), "{} messages", said.len());
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_minutes_are_short_and_others_stay() {
+        assert_eq!(short_windows("rate(a[5m]) / b[10s] offset 30m"), "rate(a[30s]) / b[10s] offset 1m");
+        assert_eq!(short_windows("a{b=\"c\"}"), "a{b=\"c\"}");
+    }
+}

@@ -1,0 +1,237 @@
+//! Alerts fire and end in a real Prometheus and Alertmanager, by real faults, and every query of the dashboards finds what it is about.
+//!
+//! Needs the kinds of the Prometheus operator, and Debian's Prometheus and Alertmanager: `e2e/run` and `e2e/prepare` see to them.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, Prometheus, patiently, profile_source};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn file(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// Sets how many pods something has, which the operator leaves alone while the platform is paused.
+async fn pods(namespace: &Namespace, kind: &str, name: &str, replicas: u32) -> Result<()> {
+    let patch = json!({"spec": {"replicas": replicas}});
+    namespace.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+/// Calls that are made until it is dropped.
+struct Calls(tokio::task::JoinHandle<()>);
+
+impl Calls {
+    fn make(client: &ApiClient, pause: Duration) -> Self {
+        let client = client.clone();
+        Self(tokio::spawn(async move {
+            loop {
+                let _ = client.get("/v1/usage").await;
+                tokio::time::sleep(pause).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[tokio::test]
+async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("watched").await?;
+    let source = profile_source(&namespace).await?;
+    let mut spec = json!({
+        "environment": "development", "profileSource": source,
+        "monitoring": {"labels": {"team": "e2e"}, "interval": "2s", "alerts": {"queue": {"warning": 1}, "latency": {"warning": "1s"}}},
+        "api": {"resources": {"limits": {"cpu": "250m", "memory": "256Mi"}}},
+    });
+    let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
+    let admin = platform.admin().await?;
+    let (tenant, client) = admin.tenant("standard", 1000).await?;
+
+    // The kinds came after the operator, which looks for them twice a minute.
+    let (monitor, rule) = patiently(LIMIT, "a PodMonitor and a PrometheusRule", || async {
+        Ok((namespace.get("PodMonitor", "main").await?, namespace.get("PrometheusRule", "main").await?))
+    })
+    .await?;
+    ensure!(monitor["metadata"]["labels"]["team"] == "e2e", "{monitor}");
+    let prometheus = Prometheus::start(&monitor, &rule, &file("monitoring/alertmanager.yaml")?).await?;
+
+    let expected = BTreeSet::from(["api", "main-ai", "main-cdn", "main-discovery", "main-general"].map(str::to_owned));
+    patiently(LIMIT, "every workload is scraped", || async {
+        let up = prometheus.query("up{platform=\"main\"} == 1").await?;
+        let seen: BTreeSet<String> =
+            up.iter().filter_map(|series| series["metric"]["workload"].as_str().map(str::to_owned)).collect();
+        ensure!(seen == expected, "{seen:?}");
+        Ok(())
+    })
+    .await?;
+
+    // Work of every sort, for the dashboards: analyses with images and posts, one that dies, one that comes from the cache.
+    let jobs = [client.submit("watched").await?, client.submit("noimage-watched").await?];
+    let dead = client.submit("missing-watched").await?;
+    for job in jobs.iter().chain([&dead]) {
+        client.ended(job, LIMIT).await?;
+    }
+    let cached = client.post("/v1/analyses", json!({"username": "watched"})).await?;
+    ensure!(cached.status == 200, "{cached:?}");
+    prometheus.until("SwitchyardDeadLetters", "warning", true, LIMIT).await?;
+    dashboards(&prometheus, &namespace.name).await?;
+
+    // From here on the operator keeps its hands off what is broken.
+    spec["paused"] = json!(true);
+    let paused = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec});
+    namespace.apply(paused).await?;
+    namespace.wait("AnalyticsPlatform", "main", "Reconciling", "False", LIMIT).await?;
+
+    // A lane that somebody stopped: what comes waits.
+    admin.post("/admin/v1/lanes/general/normal/pause", json!({})).await?.expect(200)?;
+    let waiting = [client.submit("waits-one").await?, client.submit("waits-two").await?];
+    prometheus.until("SwitchyardLanePaused", "warning", true, LIMIT).await?;
+    prometheus.until("SwitchyardQueueLong", "warning", true, LIMIT).await?;
+    prometheus.told(&["SwitchyardQueueLong.md", &namespace.name], LIMIT).await?;
+    admin.post("/admin/v1/lanes/general/normal/resume", json!({})).await?.expect(200)?;
+    for job in &waiting {
+        client.ended(job, LIMIT).await?;
+    }
+    prometheus.until("SwitchyardQueueLong", "warning", false, LIMIT).await?;
+    prometheus.until("SwitchyardLanePaused", "warning", false, LIMIT).await?;
+    prometheus.told(&["Over: ", &namespace.name], LIMIT).await?;
+
+    // A tenant whose row somebody holds: answers are right, and late.
+    let lock = locked(&namespace, &tenant).await?;
+    let slow: Vec<_> = (0..12)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                client.post("/v1/analyses", json!({"username": format!("slow-{n}"), "force_refresh": true})).await
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    drop(lock);
+    for call in slow {
+        let status = call.await??.status;
+        ensure!([202, 429].contains(&status), "{status}");
+    }
+    prometheus.until("SwitchyardApiSlow", "warning", true, LIMIT).await?;
+    prometheus.until("SwitchyardApiSlow", "warning", false, LIMIT).await?;
+
+    // More calls than a quarter of a core can answer.
+    {
+        let _calls: Vec<Calls> = (0..8).map(|_| Calls::make(&client, Duration::ZERO)).collect();
+        prometheus.until("SwitchyardCpuHigh", "warning", true, LIMIT).await?;
+    }
+    prometheus.until("SwitchyardCpuHigh", "warning", false, LIMIT).await?;
+
+    // The broker goes: nobody is refused, and nothing is worked on.
+    pods(&namespace, "StatefulSet", "main-rabbitmq", 0).await?;
+    prometheus.until("SwitchyardBrokerDisconnected", "critical", true, LIMIT).await?;
+    let while_away = client.submit("while-away").await?;
+    pods(&namespace, "StatefulSet", "main-rabbitmq", 1).await?;
+    prometheus.until("SwitchyardBrokerDisconnected", "critical", false, LIMIT).await?;
+    ensure!(client.ended(&while_away, LIMIT).await?["state"] == "completed");
+
+    // Workers of a kind go, with work for them.
+    pods(&namespace, "Deployment", "main-ai", 0).await?;
+    let unread = client.submit("unread").await?;
+    prometheus.until("SwitchyardNoWorkers", "critical", true, LIMIT).await?;
+    pods(&namespace, "Deployment", "main-ai", 1).await?;
+    prometheus.until("SwitchyardNoWorkers", "critical", false, LIMIT).await?;
+    ensure!(client.ended(&unread, LIMIT).await?["state"] == "completed");
+
+    // The database goes: callers are refused, and the error budget burns.
+    {
+        let _calls: Vec<Calls> = (0..4).map(|_| Calls::make(&client, Duration::from_millis(50))).collect();
+        pods(&namespace, "StatefulSet", "main-postgresql", 0).await?;
+        prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", true, LIMIT).await?;
+        prometheus.until("SwitchyardApiErrors", "critical", true, LIMIT).await?;
+        prometheus.until("SwitchyardErrorBudgetBurn", "critical", true, LIMIT).await?;
+        // Its consequences are known: one message is enough.
+        patiently(LIMIT, "errors are silenced by their cause", || async {
+            let firing = prometheus.firing().await?;
+            ensure!(firing.iter().any(|(name, _)| name == "~SwitchyardApiErrors"), "{firing:?}");
+            Ok(())
+        })
+        .await?;
+        pods(&namespace, "StatefulSet", "main-postgresql", 1).await?;
+        prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", false, LIMIT).await?;
+        prometheus.until("SwitchyardApiErrors", "critical", false, LIMIT).await?;
+    }
+    prometheus.until("SwitchyardErrorBudgetBurn", "critical", false, LIMIT).await?;
+
+    // The API goes.
+    pods(&namespace, "Deployment", "main-api", 0).await?;
+    prometheus.until("SwitchyardApiNotScraped", "warning", true, LIMIT).await?;
+    pods(&namespace, "Deployment", "main-api", 1).await?;
+    prometheus.until("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
+
+    drop(prometheus);
+    namespace.delete().await
+}
+
+/// Holds the row of a tenant until it is dropped.
+async fn locked(namespace: &Namespace, tenant: &str) -> Result<tokio_postgres::Client> {
+    let service = namespace.get("Service", "main-postgresql").await?;
+    let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
+    let uri = namespace.secret("main-database", "admin-uri").await?.replace("main-postgresql", address);
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let lock = format!("begin; select from switchyard.tenants where id = '{tenant}' for update");
+    client.batch_execute(&lock).await?;
+    Ok(client)
+}
+
+/// Runs every query of every dashboard. What there is nothing of here is named.
+async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
+    // Without a GPU, a candidate model, a replica, a failure of this sort or a limit there is no series.
+    let none: BTreeSet<String> = file("monitoring/without-data.txt")?
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    let mut empty = BTreeSet::new();
+    let mut asked = 0;
+    for name in ["overview", "api", "lanes", "workers", "ai", "connections", "tenants", "operator"] {
+        let dashboard: Value = serde_json::from_str(&file(&format!("monitoring/grafana/{name}.json"))?)?;
+        let panels = dashboard["panels"].as_array().context("panels")?;
+        let nested = panels.iter().flat_map(|panel| panel["panels"].as_array().into_iter().flatten());
+        for panel in panels.iter().chain(nested) {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let Some(expr) = target["expr"].as_str() else { continue };
+                let query = expr
+                    .replace("$__rate_interval", "30s")
+                    .replace("$__range", "5m")
+                    .replace("$__interval", "30s")
+                    .replace("$namespace", namespace)
+                    .replace("$platform", "main");
+                asked += 1;
+                let mut found = prometheus.query(&query).await?;
+                for _ in 0..15 {
+                    if !found.is_empty() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(if none.contains(expr) { 0 } else { 1000 })).await;
+                    found = prometheus.query(&query).await?;
+                }
+                if found.is_empty() {
+                    empty.insert(expr.to_owned());
+                }
+            }
+        }
+    }
+    ensure!(asked > 50, "{asked} queries");
+    let unexpected: Vec<_> = empty.difference(&none).collect();
+    ensure!(unexpected.is_empty(), "these queries find nothing: {unexpected:#?}");
+    println!("{asked} queries of dashboards, {} of them of what there is nothing of here", empty.len());
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Rules and alerts of one platform, made of the template that all platforms share. Pure.
+
+use serde_json::Value;
+
+/// The rules with placeholders for a platform and its thresholds; what each of them stands for is written at its top.
+const TEMPLATE: &str = include_str!("../../monitoring/alerts.yaml");
+
+/// Where the runbooks are unless a platform says where its own are.
+pub const RUNBOOKS: &str = "https://github.com/switchyard-dev/switchyard/blob/main/docs/runbooks/";
+
+/// Two thresholds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Levels {
+    pub warning: f64,
+    pub critical: f64,
+}
+
+/// When somebody is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thresholds {
+    /// Seconds.
+    pub latency: Levels,
+    /// Parts of 1, as the next two.
+    pub errors: Levels,
+    pub cpu: Levels,
+    pub memory: Levels,
+    /// Jobs.
+    pub queue: Levels,
+    /// The part of the requests that may fail in the long run.
+    pub budget: f64,
+    /// The beginning of a runbook's address.
+    pub runbooks: String,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        let levels = |warning, critical| Levels { warning, critical };
+        Self {
+            latency: levels(2.0, 5.0),
+            errors: levels(0.05, 0.15),
+            cpu: levels(0.7, 0.9),
+            memory: levels(0.8, 0.95),
+            queue: levels(500.0, 1000.0),
+            budget: 0.001,
+            runbooks: RUNBOOKS.to_owned(),
+        }
+    }
+}
+
+/// Seconds that the oldest job of each lane may wait, from best to worst: what the lane gives one attempt.
+pub type Waits = [(&'static str, u64); 4];
+
+/// The groups of rules of the platforms that `selector` picks.
+///
+/// # Panics
+/// When the template is no YAML once it is filled in, which a test rules out.
+pub fn groups(selector: &str, thresholds: &Thresholds, waits: Waits) -> Value {
+    let text = filled(selector, thresholds, waits);
+    let document: Value = serde_norway::from_str(&text).expect("the template is YAML");
+    document["groups"].clone()
+}
+
+fn filled(selector: &str, thresholds: &Thresholds, waits: Waits) -> String {
+    let Thresholds { latency, errors, cpu, memory, queue, budget, runbooks } = thresholds;
+    let mut values = vec![
+        ("platform".to_owned(), selector.to_owned()),
+        ("slo.budget".to_owned(), budget.to_string()),
+        ("runbooks".to_owned(), runbooks.clone()),
+        // Longer than a roll-out takes to settle, shorter than somebody's patience.
+        ("for.warning".to_owned(), "5m".to_owned()),
+        ("for.critical".to_owned(), "2m".to_owned()),
+    ];
+    for (name, levels) in [("latency", latency), ("errors", errors), ("cpu", cpu), ("memory", memory), ("queue", queue)]
+    {
+        values.push((format!("{name}.warning"), levels.warning.to_string()));
+        values.push((format!("{name}.critical"), levels.critical.to_string()));
+    }
+    values.extend(waits.map(|(lane, seconds)| (format!("wait.{lane}"), seconds.to_string())));
+    let body: String = TEMPLATE
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .fold(String::with_capacity(TEMPLATE.len()), |text, line| text + line + "\n");
+    values.into_iter().fold(body, |text, (name, value)| text.replace(&format!("$({name})"), &value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAITS: Waits = [("critical", 30), ("high", 120), ("normal", 300), ("low", 600)];
+
+    #[test]
+    fn every_placeholder_is_known_and_the_rest_is_left_alone() {
+        let text = filled(r#"platform!="""#, &Thresholds::default(), WAITS);
+        assert!(!text.contains("$("), "{:?}", text.lines().find(|line| line.contains("$(")));
+        assert!(text.contains("{{ $labels.namespace }}"));
+    }
+
+    #[test]
+    fn a_platform_s_rules_speak_of_it_alone_with_its_own_thresholds() {
+        let queue = Levels { warning: 7.0, critical: 9.0 };
+        let thresholds = Thresholds { queue, ..Thresholds::default() };
+        let selector = r#"namespace="shop",platform="demo""#;
+        let groups = groups(selector, &thresholds, WAITS);
+        let rules: Vec<&Value> =
+            groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+        assert!(rules.len() > 20);
+        let alert = |name: &str| rules.iter().find(|rule| rule["alert"] == name).unwrap_or_else(|| panic!("no {name}"));
+        for rule in &rules {
+            let expr = rule["expr"].as_str().unwrap();
+            assert!(expr.contains(selector), "{expr} speaks of every platform");
+        }
+        let all: String = rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned() + "\n").collect();
+        assert!(all.contains("> 7") && all.contains("> 9"), "{all}");
+        assert!(alert("SwitchyardApiDown")["annotations"]["runbook_url"].as_str().unwrap().starts_with(RUNBOOKS));
+    }
+}

@@ -1,0 +1,51 @@
+//! `PodMonitor` of the Prometheus operator, which a cluster may or may not have.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+use serde_json::json;
+
+use super::Manifest;
+
+/// The kind.
+pub fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("monitoring.coreos.com", "v1", "PodMonitor"))
+}
+
+/// Has the port `port` of the pods that `selector` picks asked for metrics every `interval_seconds`. Their series get the label `workload`, from the pod
+/// label `pool` where there is one and else `otherwise`, and `platform`.
+pub fn pod_monitor(
+    metadata: ObjectMeta,
+    selector: &BTreeMap<String, String>,
+    components: &[&str],
+    (platform, pool, otherwise): (&str, &str, &str),
+    (port, interval_seconds): (&str, u64),
+) -> Manifest {
+    let source = |label: &str| {
+        format!("__meta_kubernetes_pod_label_{}", label.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+    };
+    let spec = json!({
+        "selector": {
+            "matchLabels": selector,
+            "matchExpressions": [{"key": crate::names::COMPONENT_LABEL, "operator": "In", "values": components}],
+        },
+        "podMetricsEndpoints": [{
+            "port": port,
+            "interval": format!("{interval_seconds}s"),
+            "relabelings": [
+                {"action": "replace", "sourceLabels": [source(crate::names::PLATFORM_LABEL)], "targetLabel": "platform", "replacement": "$1", "regex": format!("({platform})")},
+                {"action": "replace", "targetLabel": "workload", "replacement": otherwise},
+                {"action": "replace", "sourceLabels": [source(pool)], "targetLabel": "workload", "regex": "(.+)", "replacement": "$1"},
+            ],
+        }],
+    });
+    let resource = resource();
+    let mut object = DynamicObject::new(metadata.name.as_deref().unwrap_or_default(), &resource);
+    object.metadata = metadata;
+    object.data = json!({"spec": spec});
+    Manifest { resource, object }
+}

@@ -1,0 +1,28 @@
+// What the reader's doing has changed, seen and read aloud.
+
+import { $ } from './dom.js';
+
+const STAYS = 8000;
+let timer;
+
+/** For screen readers only. */
+export const announce = (words) => {
+  $('announcer').textContent = words;
+};
+
+const hide = () => {
+  clearTimeout(timer);
+  $('said').hidden = true;
+};
+
+/** A line at the foot of the page; a failure stays until it is dismissed. */
+export function say(words, { bad = false } = {}) {
+  clearTimeout(timer);
+  $('said-words').textContent = words;
+  $('said').classList.toggle('bad', bad);
+  $('said').hidden = false;
+  announce(words);
+  if (!bad) timer = setTimeout(hide, STAYS);
+}
+
+$('said-close').addEventListener('click', hide);

@@ -1,0 +1,155 @@
+// One tenant: what it uses and has, and its keys.
+
+import { get, post, remove, withQuery } from './api.js';
+import { copy } from './copy.js';
+import { ask, tell } from './dialog.js';
+import { h } from './dom.js';
+import { ledgerPage, loadLedger } from './ledger.js';
+import { remember } from './names.js';
+import { say } from './say.js';
+import { table } from './table.js';
+import { against } from './tenants.js';
+import { number, plural, shortId, time } from './words.js';
+
+/** Keys and the ledger change seldom, and mostly by what is done here. */
+const SELDOM = 15000;
+
+const fact = (words, value, look) => h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
+
+function usagePanel({ tenant, limits }) {
+  const even = tenant.ledger_sum === tenant.credits;
+  return h('section', { class: 'panel', 'data-key': 'usage', 'aria-labelledby': 'usage-title' },
+    h('h2', { id: 'usage-title' }, 'Usage'),
+    h('p', { class: 'score' }, h('strong', { id: 'credits' }, number(tenant.credits)), ` ${tenant.credits === 1 ? 'credit' : 'credits'} left`),
+    h('p', { id: 'ledger-sum', class: even ? 'hint' : 'problem' }, even
+      ? `The ledger adds up: its entries sum to ${number(tenant.ledger_sum)}, which is the balance.`
+      : `The ledger does not add up: its entries sum to ${number(tenant.ledger_sum)}, but the balance is ${number(tenant.credits)}. This must not happen; keep the database as it is and look into it.`),
+    h('dl', { class: 'facts' },
+      fact('Running', against(tenant.running, limits?.running_limit, 'Running analyses')),
+      fact('Today', against(tenant.today, limits?.daily_limit, 'Analyses today')),
+      fact('Tier', tenant.tier),
+      fact('Made', time(tenant.created_at)),
+      fact('Jobs', h('a', { href: `#/jobs?tenant=${tenant.id}` }, 'All jobs of this tenant')),
+      fact('Id', h('code', { id: 'tenant-id' }, tenant.id), 'line')));
+}
+
+const revokeButton = ({ id }) =>
+  h('button', { type: 'button', class: 'danger', 'data-action': 'revoke', 'data-id': id, 'aria-label': `Revoke ${shortId(id)}` }, 'Revoke');
+
+const keysTable = (keys) => table({
+  id: 'keys',
+  caption: 'Keys',
+  columns: [
+    { head: 'Key', look: 'code', show: (key) => h('span', { title: key.id }, shortId(key.id)) },
+    { head: 'Made', show: (key) => time(key.created_at) },
+    { head: 'State', show: (key) => (key.revoked_at ? ['revoked ', time(key.revoked_at)] : 'valid') },
+    { head: 'Action', hushed: true, look: 'pair', show: (key) => (key.revoked_at ? '' : revokeButton(key)) },
+  ],
+  rows: keys,
+  key: (key) => key.id,
+  row: (key) => ({ class: key.revoked_at ? 'row-revoked' : undefined }),
+  empty: 'No keys: this tenant cannot call anything yet.',
+});
+
+const showKey = ({ key }) => tell({
+  title: 'The new key',
+  content: [
+    h('p', {}, 'This is the only time that it is shown. Hand it out now; only its hash is stored.'),
+    h('p', {}, h('code', { id: 'new-key', class: 'secret', tabindex: '0' }, key)),
+    h('button', { id: 'copy-key', type: 'button', on: { click: () => copy(key) } }, 'Copy'),
+  ],
+  close: 'I have it',
+});
+
+export const tenant = {
+  name: 'tenant',
+  title: 'Tenant',
+  open(page) {
+    const base = `/admin/v1/tenants/${encodeURIComponent(page.id)}`;
+    const known = {};
+    const link = (cursor) => withQuery(`#/tenants/${page.id}`, { cursor });
+
+    const paint = () => {
+      if (!known.usage) return;
+      page.title(known.usage.tenant.name);
+      page.show(
+        h('div', { class: 'panels', 'data-key': 'panels' },
+          usagePanel(known.usage),
+          known.keys && h('div', { class: 'panel', 'data-key': 'keys' }, keysTable(known.keys))),
+        known.ledger && ledgerPage(known.ledger, { cursor: known.cursor, link }));
+    };
+    const follow = (name, load, more) => page.live(load, (answer) => {
+      known[name] = answer;
+      paint();
+    }, more);
+
+    const usage = follow('usage', async (signal) => {
+      // The limits are in the listing alone.
+      const [one, listed] = await Promise.all([get(base, { signal }), get(withQuery('/admin/v1/tenants', { search: page.id, limit: 1 }), { signal })]);
+      remember(one);
+      return { tenant: one, limits: listed.tenants[0] };
+    });
+    const keys = follow('keys', async (signal) => (await get(`${base}/keys`, { signal })).keys, { every: SELDOM });
+    let entries;
+    let current;
+    page.requery = () => {
+      current?.abort();
+      current = new AbortController();
+      const signal = AbortSignal.any([page.signal, current.signal]);
+      const cursor = page.query.get('cursor') ?? '';
+      entries = follow('ledger', async () => {
+        const answer = await loadLedger(`${base}/ledger`, cursor, signal);
+        known.cursor = cursor;
+        return answer;
+      }, { signal, every: SELDOM, until: () => cursor !== '' });
+    };
+    page.requery();
+
+    page.actions(
+      h('button', { id: 'grant', type: 'button', 'data-action': 'grant' }, 'Grant credits'),
+      h('button', { id: 'make-key', type: 'button', class: 'primary', 'data-action': 'make-key' }, 'Make a key'));
+    Object.assign(page.acts, {
+      async grant() {
+        const done = await ask({
+          title: `Grant credits to ${known.usage.tenant.name}`,
+          yes: 'Grant',
+          fields: [
+            { name: 'amount', label: 'Credits', type: 'number', step: 1, required: true, autofocus: true, hint: 'A negative number takes credits away; the balance never falls below 0.' },
+            { name: 'reason', label: 'Reason', required: true, maxlength: 200, hint: 'It stands in the ledger, which the tenant sees.' },
+          ],
+          act: async ({ amount, reason }) => ({ amount: Number(amount), ...await post(`${base}/credits`, { amount: Number(amount), reason }) }),
+        });
+        if (!done) return;
+        say(`${plural(Math.abs(done.amount), 'credit')} ${done.amount < 0 ? 'taken' : 'granted'}; the balance is ${number(done.credits)}.`);
+        usage.again();
+        entries.again();
+      },
+      async 'make-key'() {
+        const made = await ask({
+          title: `Make a key for ${known.usage.tenant.name}?`,
+          words: 'It is shown once. Keys that there are go on working.',
+          yes: 'Make the key',
+          act: () => post(`${base}/keys`),
+        });
+        if (!made) return;
+        keys.again();
+        await showKey(made);
+      },
+      async revoke({ id }) {
+        const done = await ask({
+          title: `Revoke the key ${shortId(id)}?`,
+          words: 'It opens nothing from then on, and cannot be brought back.',
+          yes: 'Revoke',
+          danger: true,
+          act: async () => {
+            await remove(`${base}/keys/${id}`);
+            return true;
+          },
+        });
+        if (!done) return;
+        say(`The key ${shortId(id)} is revoked.`);
+        keys.again();
+      },
+    });
+  },
+};

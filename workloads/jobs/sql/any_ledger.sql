@@ -1,0 +1,1 @@
+select switchyard.any_ledger($1, $2, $3)

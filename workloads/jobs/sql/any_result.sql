@@ -1,0 +1,1 @@
+select switchyard.any_result($1)

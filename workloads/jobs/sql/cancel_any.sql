@@ -1,0 +1,1 @@
+select switchyard.cancel_any($1)

@@ -1,0 +1,1 @@
+select switchyard.job_report($1)

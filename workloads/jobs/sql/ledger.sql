@@ -1,0 +1,1 @@
+select switchyard.tenant_ledger($1, $2, $3)

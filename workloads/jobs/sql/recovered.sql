@@ -1,0 +1,1 @@
+select to_jsonb(true) from switchyard.recovered($1, $2, $3)

@@ -1,0 +1,1 @@
+select switchyard.session_report()

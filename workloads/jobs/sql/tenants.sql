@@ -1,0 +1,1 @@
+select switchyard.tenant_page($1, $2, $3)

@@ -1,0 +1,1 @@
+select to_jsonb(true) from switchyard.worker_gone($1)

@@ -1,0 +1,289 @@
+//! What operators look at, and what is healed without them.
+
+use serde_json::json;
+use switchyard_contract::{Kind, Tier};
+use switchyard_jobs::{
+    handler::Child,
+    model::{JobId, JobState},
+    recovery::Action,
+    store::{Claim, FailOutcome, JobFilter, Reaped, WorkerSign},
+    trace,
+};
+
+use crate::ground::{Ground, ground, tenant};
+
+fn sign(name: &str) -> WorkerSign<'_> {
+    WorkerSign {
+        name,
+        pool: "general",
+        kind: Kind::General,
+        concurrency: 8,
+        running: 1,
+        memory_bytes: 1 << 20,
+        memory_limit_bytes: Some(1 << 30),
+        draining: false,
+        uptime_seconds: 0.0,
+    }
+}
+
+/// Claims a job as the worker of that name, which is there.
+async fn taken_by(g: &Ground, job: JobId, worker: &str) -> Claim {
+    g.store.worker_seen(&WorkerSign { uptime_seconds: 3600.0, ..sign(worker) }).await.unwrap();
+    let claim = g.take(job).await;
+    let client = g.database.client().await;
+    client.execute("update switchyard.jobs set worker = $2 where id = $1", &[&job.0, &worker]).await.unwrap();
+    claim
+}
+
+/// The lease has run out, and its worker has begun anew since.
+async fn its_worker_ended(g: &Ground, claim: &Claim, worker: &str) -> Reaped {
+    let client = g.database.client().await;
+    client
+        .execute(
+            "update switchyard.jobs set lease_until = now() - interval '1 second' where id = $1",
+            &[&claim.job.id.0],
+        )
+        .await
+        .unwrap();
+    g.store.worker_seen(&sign(worker)).await.unwrap();
+    g.store.reap(claim.held(), true).await.unwrap()
+}
+
+async fn code_of(g: &Ground, job: JobId) -> String {
+    g.job(job).await.error.expect("an error").code
+}
+
+#[tokio::test]
+async fn a_job_that_two_workers_ended_in_the_middle_of_is_set_aside_and_paid_back() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("poison").await.id;
+    let before = g.balance().await;
+    let claim = taken_by(&g, job, "first").await;
+    let reaped = its_worker_ended(&g, &claim, "first").await;
+    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, set_aside: false }), "{reaped:?}");
+    assert_eq!(code_of(&g, job).await, "worker-died");
+
+    let claim = taken_by(&g, job, "second").await;
+    let reaped = its_worker_ended(&g, &claim, "second").await;
+    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Dead { .. }, set_aside: true }), "{reaped:?}");
+    assert_eq!((g.job(job).await.state, code_of(&g, job).await.as_str()), (JobState::Dead, "poisonous-job"));
+    assert!(g.balance().await > before, "the credits are back");
+    let recovered = g.store.facts().await.unwrap().recoveries;
+    assert_eq!(recovered.len(), 1);
+    assert_eq!((recovered[0].action.as_str(), recovered[0].subject.as_str()), ("job-set-aside", &*job.to_string()));
+    assert!(recovered[0].evidence.contains("first") && recovered[0].evidence.contains("second"), "{recovered:?}");
+    // Somebody has found out why.
+    g.store.replay(job).await.unwrap();
+    assert_eq!(g.job(job).await.state, JobState::Queued);
+}
+
+#[tokio::test]
+async fn a_job_is_not_to_blame_when_another_one_was_there_both_times() {
+    let g = ground(Tier::Premium, 100).await;
+    let (one, other) = (g.submit("one").await.id, g.submit("other").await.id);
+    for worker in ["first", "second"] {
+        let claims = [taken_by(&g, one, worker).await, taken_by(&g, other, worker).await];
+        for claim in &claims {
+            let reaped = its_worker_ended(&g, claim, worker).await;
+            assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, set_aside: false }), "{reaped:?}");
+        }
+    }
+    assert!(g.store.facts().await.unwrap().recoveries.is_empty());
+}
+
+#[tokio::test]
+async fn who_was_only_cut_off_has_not_ended_and_nobody_is_to_blame_while_no_worker_is_heard_of() {
+    let g = ground(Tier::Standard, 100).await;
+    let job = g.submit("slow").await.id;
+    for attempt in 0..2 {
+        let claim = taken_by(&g, job, "only").await;
+        let client = g.database.client().await;
+        // The second time it has not been heard of for an hour, as nobody has.
+        let silence = if attempt == 0 { "0" } else { "3600" };
+        let update = format!(
+            "update switchyard.jobs set lease_until = now() - interval '1 second' where id = '{}';
+             update switchyard.workers set seen_at = now() - interval '{silence} seconds'",
+            job.0
+        );
+        client.batch_execute(&update).await.unwrap();
+        g.store.reap(claim.held(), true).await.unwrap();
+        assert_eq!(code_of(&g, job).await, "lease-expired");
+    }
+}
+
+#[tokio::test]
+async fn with_the_switch_off_a_job_has_all_its_attempts() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("poison").await.id;
+    for worker in ["first", "second"] {
+        let claim = taken_by(&g, job, worker).await;
+        let client = g.database.client().await;
+        client
+            .execute("update switchyard.jobs set lease_until = now() - interval '1 second' where id = $1", &[&job.0])
+            .await
+            .unwrap();
+        g.store.worker_seen(&sign(worker)).await.unwrap();
+        let reaped = g.store.reap(claim.held(), false).await.unwrap();
+        assert!(matches!(reaped.outcome, FailOutcome::Retrying { .. }), "{reaped:?}");
+    }
+}
+
+#[tokio::test]
+async fn workers_are_listed_while_they_live_and_what_they_heal_is_remembered() {
+    let g = ground(Tier::Free, 1).await;
+    g.store.worker_seen(&sign("a")).await.unwrap();
+    g.store.worker_seen(&WorkerSign { running: 5, draining: true, ..sign("a") }).await.unwrap();
+    g.store.worker_seen(&sign("b")).await.unwrap();
+    let workers = g.store.workers().await.unwrap();
+    let seen: Vec<_> = workers.iter().map(|w| (w.name.as_str(), w.running, w.draining)).collect();
+    assert_eq!(seen, [("a", 5, true), ("b", 1, false)]);
+    g.store.worker_gone("a").await.unwrap();
+    assert_eq!(g.store.workers().await.unwrap().len(), 1);
+    g.store.recovered(Action::MemoryDrain, "a", "it held too much").await.unwrap();
+    let facts = g.store.facts().await.unwrap();
+    assert_eq!((facts.workers.len(), facts.workers[0].kind, facts.workers[0].seen), (1, Kind::General, 1));
+    assert_eq!((facts.recoveries.len(), facts.recoveries[0].action.as_str()), (1, "memory-drain"));
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_an_id_or_by_how_a_name_begins_and_only_one_s_own() {
+    let g = ground(Tier::Enterprise, 1000).await;
+    let (_, stranger) = tenant(&g.store, Tier::Enterprise, 1000).await;
+    let mut ids = Vec::new();
+    for name in ["ada", "ada.lovelace", "Ada", "adele", "a"] {
+        ids.push(g.submit(name).await.id);
+    }
+    g.store.submit(&crate::ground::request(stranger, "ada.stranger")).await.unwrap();
+    // One has ended, one runs.
+    let claim = g.take(ids[0]).await;
+    g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+    g.take(ids[1]).await;
+    let find = async |search: &str| {
+        let filter = JobFilter { search: Some(search.to_owned()), limit: 50, ..JobFilter::default() };
+        let page = g.store.jobs(g.tenant, &filter).await.unwrap();
+        page.jobs.into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(find("ada").await, [ids[1], ids[0]]);
+    assert_eq!(find("ad").await, [ids[3], ids[1], ids[0]]);
+    assert_eq!(find("a_a").await, []);
+    assert_eq!(find(&ids[2].to_string()).await, [ids[2]]);
+    assert_eq!(find("zzz").await, []);
+    let filter = JobFilter { search: Some("ada".to_owned()), limit: 50, ..JobFilter::default() };
+    assert_eq!(g.store.all_jobs(&filter).await.unwrap().jobs.len(), 3);
+    let own = JobFilter { tenant: Some(g.tenant), ..filter.clone() };
+    assert_eq!(g.store.all_jobs(&own).await.unwrap().jobs.len(), 2);
+    let running = JobFilter { state: Some(JobState::Running), ..filter };
+    assert_eq!(g.store.jobs(g.tenant, &running).await.unwrap().jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rare_job_among_a_hundred_thousand_is_found_without_reading_them() {
+    let g = ground(Tier::Enterprise, 100).await;
+    let client = g.database.client().await;
+    client
+        .batch_execute(
+            "insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, turn, created_at, finished_at)
+             select switchyard.first_id(now() - n * interval '1 second'), gen_random_uuid(), gen_random_uuid(), 'api', 'general', 'normal',
+                 case when n % 20000 = 7 then 'dead' else 'completed' end, 'user' || n, '{}', now(), now() - n * interval '1 second',
+                 now() - n * interval '1 second'
+             from generate_series(1, 100000) n;
+             analyze switchyard.jobs",
+        )
+        .await
+        .unwrap();
+    let began = std::time::Instant::now();
+    let dead = JobFilter { state: Some(JobState::Dead), limit: 50, ..JobFilter::default() };
+    assert_eq!(g.store.all_jobs(&dead).await.unwrap().jobs.len(), 5);
+    let named = JobFilter { search: Some("user9999".to_owned()), limit: 50, ..JobFilter::default() };
+    assert_eq!(g.store.all_jobs(&named).await.unwrap().jobs.len(), 11);
+    let running = JobFilter { state: Some(JobState::Running), limit: 50, ..JobFilter::default() };
+    assert_eq!(g.store.all_jobs(&running).await.unwrap().jobs.len(), 0);
+    eprintln!("three looks: {:?}", began.elapsed());
+    let mut client = g.database.client().await;
+    let transaction = client.transaction().await.unwrap();
+    for (state, search) in
+        [(Some("dead"), None), (Some("running"), None), (Some("queued"), None), (None, Some("user9999"))]
+    {
+        let call = "select count(*) from switchyard.all_jobs($1, null, true, null, 50, $2)";
+        transaction.query_one(call, &[&state, &search]).await.unwrap();
+    }
+    let read = transaction
+        .query_one(
+            "select coalesce(sum(seq_tup_read), 0)::bigint + coalesce(sum(idx_tup_fetch), 0)::bigint from pg_stat_xact_user_tables where relname = 'jobs'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(read.get::<_, i64>(0) < 1000, "{} rows were read", read.get::<_, i64>(0));
+}
+
+#[tokio::test]
+async fn an_analysis_is_told_in_full_with_its_parts_its_failures_and_its_cost() {
+    let g = ground(Tier::Standard, 10).await;
+    let job = g.submit("ada").await.id;
+    let claim = g.take(job).await;
+    let child = Child { kind: Kind::Ai, input: json!(1), required: false };
+    g.store.spawn(claim.held(), &json!({}), &[child], "analysing").await.unwrap().expect("held");
+    let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
+    g.fail(&part, &crate::ground::trouble()).await;
+    let report = g.store.job_report(job).await.unwrap().unwrap();
+    assert_eq!((report.job.id, report.parts.len(), report.ledger.len()), (job, 1, 1));
+    assert_eq!(report.parts[0].failures[0].error.code, "trouble");
+    assert!(report.ledger[0].amount < 0);
+    let stages: Vec<_> = report.timeline.iter().map(|event| event.stage.as_str()).collect();
+    assert_eq!(stages, ["queued", "running", "analysing"]);
+    assert!(g.store.job_report(part.job.id).await.unwrap().is_none(), "a part is told with its analysis");
+    assert!(g.store.job_report(JobId::fresh()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_ledger_is_read_page_by_page_and_only_one_s_own() {
+    let g = ground(Tier::Enterprise, 1000).await;
+    for n in 0..4 {
+        g.submit(&format!("user{n}")).await;
+    }
+    let first = g.store.ledger(g.tenant, None, 3).await.unwrap();
+    let second = g.store.ledger(g.tenant, first.next, 3).await.unwrap();
+    assert_eq!((first.entries.len(), second.entries.len(), second.next), (3, 2, None));
+    let sum: i64 = first.entries.iter().chain(&second.entries).map(|entry| entry.amount).sum();
+    assert_eq!(sum, g.balance().await);
+    assert_eq!(g.store.any_ledger(g.tenant, None, 3).await.unwrap(), first);
+    let (other, _) = tenant(&g.store, Tier::Free, 0).await;
+    assert!(g.store.ledger(other, None, 3).await.unwrap().entries.is_empty());
+}
+
+#[tokio::test]
+async fn tenants_are_found_by_how_their_name_begins_and_listed_in_pages() {
+    let g = ground(Tier::Free, 1).await;
+    for _ in 0..3 {
+        tenant(&g.store, Tier::Free, 1).await;
+    }
+    let first = g.store.tenants(None, None, 3).await.unwrap();
+    let second = g.store.tenants(None, first.next, 3).await.unwrap();
+    assert_eq!((first.tenants.len(), second.tenants.len(), second.next), (3, 1, None));
+    assert_eq!(g.store.tenants(Some("TEST"), None, 10).await.unwrap().tenants.len(), 4);
+    assert_eq!(g.store.tenants(Some("ester"), None, 10).await.unwrap().tenants.len(), 0);
+    let one = g.store.tenants(Some(&g.tenant.to_string()), None, 10).await.unwrap();
+    assert_eq!(one.tenants[0].id, g.tenant);
+}
+
+#[tokio::test]
+async fn a_trace_goes_with_the_job_and_its_parts() {
+    let g = ground(Tier::Standard, 10).await;
+    let request = trace::Context::root(true);
+    let job = trace::scope(request, g.submit("traced")).await.id;
+    let claim = g.take(job).await;
+    assert_eq!(claim.trace, Some(request));
+    assert!(claim.age.is_some());
+    let attempt = request.child();
+    let (kept, children) = (json!({}), [Child { kind: Kind::Ai, input: json!(1), required: true }]);
+    let spawned = g.store.spawn(claim.held(), &kept, &children, "analysing");
+    trace::scope(attempt, spawned).await.unwrap().expect("held");
+    let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
+    assert_eq!(part.trace, Some(attempt));
+    assert_eq!(g.store.job_report(job).await.unwrap().unwrap().trace, Some(request.trace_id()));
+
+    let plain = g.submit("plain").await.id;
+    assert_eq!(g.take(plain).await.trace, None);
+    assert_eq!(g.store.job_report(plain).await.unwrap().unwrap().trace, None);
+}
