@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale simulate models train eval fuzz images cli crds manifests fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability simulate models train eval fuzz images cli crds manifests fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -33,7 +33,7 @@ test: prepare lint unit chaos-short e2e ## set up and run everything that CI run
 prepare: ## install the packages and toolchains that are missing
 	@e2e/prepare
 
-lint: prepare ## formatting, clippy, the chart against the Kubernetes schema
+lint: prepare ## formatting, clippy, the chart against the Kubernetes schema, alerts and dashboards
 	@e2e/lint
 
 unit: prepare models ## unit, property, golden and store tests (real PostgreSQL, RabbitMQ, Redis, ONNX Runtime on loopback)
@@ -57,6 +57,12 @@ bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 1
 
 scale: prepare ## give the operator a thousand pools on a real API server, and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
 	@e2e/scale/run
+
+pipeline: prepare ## put the whole profile pipeline under load with faults at every stage, and write docs/pipeline.md (10 minutes; PIPELINE_ANALYSES)
+	@e2e/pipeline/run
+
+reliability: prepare ## break one part after the other under load with real alerts, and write docs/reliability.md (an hour; RELIABILITY=scenario,…)
+	@e2e/reliability/run
 
 simulate: prepare ## let pools scale under simulated load, and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)

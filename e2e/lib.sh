@@ -107,3 +107,21 @@ operator_up() {
   # shellcheck disable=SC1091
   set -a; . "$work/images.env"; set +a
 }
+
+# A cluster of its own with the operator in it, for a script that measures; both are gone when the script ends. Sets `name` and `work`.
+measuring_cluster() {
+  name=$(cluster_name "$1")
+  work=$(mktemp -d "${TMPDIR:-/tmp}/switchyard-$1.XXXXXX")
+  trap measured EXIT INT TERM
+  operator_up
+  export SWITCHYARD_E2E_KUBECTL
+  SWITCHYARD_E2E_KUBECTL=$(cluster tool kubectl)
+  cd "$root" || return 1
+}
+measured() {
+  local rc=$?
+  trap - EXIT INT TERM
+  [ -n "${KEEP:-}" ] || { cluster_down || rc=1; }
+  [ "$rc" != 0 ] || rm -rf "$work"
+  exit "$rc"
+}

@@ -150,6 +150,20 @@ fn the_workers_of_an_api_without_a_profile_source_reach_none() {
 }
 
 #[test]
+fn traces_reach_their_collector_from_the_api_and_the_workers_alone() {
+    let traced = json!({"monitoring": {"traces": {"endpoint": "http://collector.observability:4318"}}});
+    let facts = development(traced);
+    let (policies, own) = (policies(&facts), own_pods(&facts, &json!({})));
+    let collector = in_pod("observability", Labels::new());
+    for workload in KINDS.iter().chain(&["api"]) {
+        assert!(may(&policies, &own[*workload], &collector, "TCP", 4318), "{workload}");
+    }
+    for other in ["set-up", "postgresql", "s3"] {
+        assert!(!may(&policies, &own[other], &collector, "TCP", 4318), "{other}");
+    }
+}
+
+#[test]
 fn a_service_in_another_namespace_may_lead_to_any_port_there() {
     let mut secrets = own_secrets();
     secrets[1].1 = common::secret(&[("uri", "amqp://app:hidden@mq.queues.svc.cluster.local/app")]);

@@ -16,4 +16,4 @@ pub use callers::Callers;
 pub use cluster::{Cluster, Namespace, image, patiently};
 pub use connections::Connections;
 pub use platform::{Platform, grows_with_its_jobs, profile_source};
-pub use prometheus::Prometheus;
+pub use prometheus::{Pace, Prometheus};

@@ -7,17 +7,33 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use axum::{Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::patiently;
+use crate::{Cluster, patiently};
 
 /// Rules look at so much of the past, and wait so long before and after they fire. Real durations are what `monitoring/tests` is about.
 const SHORT: &str = "5s";
 const WINDOW: &str = "[30s]";
 
-/// A Prometheus and an Alertmanager on loopback that do what a PodMonitor and a PrometheusRule say, in less time than that. They end when it is dropped.
+/// How long rules take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As long as they say.
+    Real,
+    /// Seconds where they say minutes.
+    Hurried,
+}
+
+/// A Prometheus and an Alertmanager on loopback that do what a PodMonitor and a PrometheusRule say. They end when it is dropped.
 pub struct Prometheus {
     http: reqwest::Client,
     url: String,
@@ -43,24 +59,56 @@ async fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
-/// Takes what Alertmanager sends to a chat room or a pager.
-async fn receiver(said: Arc<Mutex<Vec<String>>>) -> Result<String> {
+/// Takes what Alertmanager sends to a chat room or a pager, and tells Prometheus of pods: Debian's has no discovery of Kubernetes' built in.
+async fn neighbour(said: Arc<Mutex<Vec<String>>>, cluster: Cluster) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let take = async |State(said): State<Arc<Mutex<Vec<String>>>>, body: String| {
         said.lock().unwrap_or_else(PoisonError::into_inner).push(body);
         "ok"
     };
-    let router = Router::new().route("/chat", post(take)).route("/pager", post(take)).with_state(said);
+    let discover = async move |Path(namespace): Path<String>| {
+        targets(&cluster, &namespace).await.map(Json).map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
+    };
+    let router = Router::new()
+        .route("/chat", post(take))
+        .route("/pager", post(take))
+        .with_state(said)
+        .route("/pods/{namespace}", get(discover));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(url)
 }
 
+/// The ports of the pods of a namespace, with the labels that Prometheus' own discovery gives them.
+async fn targets(cluster: &Cluster, namespace: &str) -> Result<Value> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let mut found = Vec::new();
+    for pod in pods.list(&ListParams::default()).await? {
+        let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.clone()) else { continue };
+        let mut common =
+            json!({"__meta_kubernetes_namespace": namespace, "__meta_kubernetes_pod_name": pod.name_any()});
+        for (name, value) in pod.labels() {
+            common[format!("__meta_kubernetes_pod_label_{}", underscored(name))] = json!(value);
+        }
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        for port in containers.flat_map(|container| container.ports.iter().flatten()) {
+            let mut labels = common.clone();
+            labels["__meta_kubernetes_pod_container_port_name"] = json!(port.name);
+            found.push(json!({"targets": [format!("{address}:{}", port.container_port)], "labels": labels}));
+        }
+    }
+    Ok(Value::Array(found))
+}
+
+fn underscored(label: &str) -> String {
+    label.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}
+
 /// The job of a PodMonitor as the Prometheus operator makes it: pods of the namespace with the labels and the port, then the monitor's own relabelings.
-fn job(monitor: &Value) -> Result<Value> {
+fn job(monitor: &Value, pods: &str) -> Result<Value> {
     let namespace = monitor["metadata"]["namespace"].as_str().context("namespace")?;
     let (selector, endpoint) = (&monitor["spec"]["selector"], &monitor["spec"]["podMetricsEndpoints"][0]);
-    let label = |name: &str| format!("__meta_kubernetes_pod_label_{}", name.replace(['.', '/', '-'], "_"));
+    let label = |name: &str| format!("__meta_kubernetes_pod_label_{}", underscored(name));
     let mut relabel = Vec::new();
     for (name, value) in selector["matchLabels"].as_object().context("matchLabels")? {
         relabel.push(json!({"action": "keep", "source_labels": [label(name)], "regex": value}));
@@ -86,22 +134,21 @@ fn job(monitor: &Value) -> Result<Value> {
     }
     Ok(json!({
         "job_name": "platform", "scrape_interval": endpoint["interval"],
-        "kubernetes_sd_configs": [discovery(namespace)?], "relabel_configs": relabel,
+        "http_sd_configs": [discovery(pods, namespace)], "relabel_configs": relabel,
     }))
 }
 
-fn discovery(namespace: &str) -> Result<Value> {
-    let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG")?;
-    Ok(json!({"role": "pod", "kubeconfig_file": kubeconfig, "namespaces": {"names": [namespace]}}))
+fn discovery(pods: &str, namespace: &str) -> Value {
+    json!({"url": format!("{pods}/{namespace}"), "refresh_interval": "2s"})
 }
 
 /// The operator's own job, as monitoring/README.md says.
-fn operator_job() -> Result<Value> {
-    Ok(json!({
+fn operator_job(pods: &str) -> Value {
+    json!({
         "job_name": "switchyard-operator", "scrape_interval": "2s", "honor_labels": true,
-        "kubernetes_sd_configs": [discovery("switchyard-system")?],
+        "http_sd_configs": [discovery(pods, "switchyard-system")],
         "relabel_configs": [{"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "operations"}],
-    }))
+    })
 }
 
 /// The groups of a rule, with short durations.
@@ -122,7 +169,7 @@ fn hurried(groups: &Value) -> Value {
     groups
 }
 
-/// Every range of minutes or more becomes [`WINDOW`], and every offset a minute.
+/// Every range of minutes or more becomes [`WINDOW`], and every offset half a minute.
 fn short_windows(expr: &str) -> String {
     let mut out = String::new();
     let mut rest = expr;
@@ -134,17 +181,17 @@ fn short_windows(expr: &str) -> String {
         rest = &rest[start + length + 1..];
     }
     out += rest;
-    out.replace("offset 30m", "offset 1m")
+    out.replace("offset 30m", "offset 30s")
 }
 
 impl Prometheus {
-    /// Starts both for what `monitor` and `rule` say. `plain` is the text of a plain rule file that goes with them; the placeholders of `receivers`, an
-    /// Alertmanager's configuration, are secrets in files.
-    pub async fn start(monitor: &Value, rule: &Value, receivers: &str) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("switchyard-e2e-prometheus-{}", std::process::id()));
+    /// Starts both for what `monitor` and `rule` say. `receivers` is an Alertmanager's configuration, whose messages go to a receiver of the test's own.
+    pub async fn start(cluster: &Cluster, monitor: &Value, rule: &Value, receivers: &str, pace: Pace) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("switchyard-e2e-prometheus-{}", uuid::Uuid::new_v4().simple()));
         fs::create_dir_all(folder.join("secrets"))?;
         let said = Arc::<Mutex<Vec<String>>>::default();
-        let receiver = receiver(said.clone()).await?;
+        let receiver = neighbour(said.clone(), cluster.clone()).await?;
+        let pods = format!("{receiver}/pods");
         fs::write(folder.join("secrets/chat-url"), format!("{receiver}/chat"))?;
         fs::write(folder.join("secrets/pager-key"), "key")?;
         let secrets = folder.join("secrets").display().to_string();
@@ -161,13 +208,15 @@ impl Prometheus {
             })
             .collect();
         fs::write(folder.join("alertmanager.yml"), config)?;
-        fs::write(folder.join("rules.json"), json!({"groups": hurried(&rule["spec"]["groups"])}).to_string())?;
+        let groups = &rule["spec"]["groups"];
+        let groups = if pace == Pace::Hurried { hurried(groups) } else { groups.clone() };
+        fs::write(folder.join("rules.json"), json!({"groups": groups}).to_string())?;
         let (port, alert_port) = (free_port().await?, free_port().await?);
         let prometheus = json!({
             "global": {"evaluation_interval": "2s", "scrape_timeout": "2s", "scrape_interval": "2s"},
             "rule_files": [folder.join("rules.json")],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [format!("127.0.0.1:{alert_port}")]}]}]},
-            "scrape_configs": [job(monitor)?, operator_job()?],
+            "scrape_configs": [job(monitor, &pods)?, operator_job(&pods)],
         });
         fs::write(folder.join("prometheus.yml"), prometheus.to_string())?;
         let start = |program: &str, log: &str, arguments: Vec<String>| -> Result<Child> {
@@ -278,7 +327,7 @@ mod tests {
 
     #[test]
     fn windows_of_minutes_are_short_and_others_stay() {
-        assert_eq!(short_windows("rate(a[5m]) / b[10s] offset 30m"), "rate(a[30s]) / b[10s] offset 1m");
+        assert_eq!(short_windows("rate(a[5m]) / b[10s] offset 30m"), "rate(a[30s]) / b[10s] offset 30s");
         assert_eq!(short_windows("a{b=\"c\"}"), "a{b=\"c\"}");
     }
 }

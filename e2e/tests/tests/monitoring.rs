@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, Prometheus, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -64,7 +64,8 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     })
     .await?;
     ensure!(monitor["metadata"]["labels"]["team"] == "e2e", "{monitor}");
-    let prometheus = Prometheus::start(&monitor, &rule, &file("monitoring/alertmanager.yaml")?).await?;
+    let prometheus =
+        Prometheus::start(&cluster, &monitor, &rule, &file("monitoring/alertmanager.yaml")?, Pace::Hurried).await?;
 
     let expected = BTreeSet::from(["api", "main-ai", "main-cdn", "main-discovery", "main-general"].map(str::to_owned));
     patiently(LIMIT, "every workload is scraped", || async {
@@ -78,14 +79,23 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 
     // Work of every sort, for the dashboards: analyses with images and posts, one that dies, one that comes from the cache.
     let jobs = [client.submit("watched").await?, client.submit("noimage-watched").await?];
-    let dead = client.submit("missing-watched").await?;
-    for job in jobs.iter().chain([&dead]) {
+    for job in &jobs {
         client.ended(job, LIMIT).await?;
     }
     let cached = client.post("/v1/analyses", json!({"username": "watched"})).await?;
     ensure!(cached.status == 200, "{cached:?}");
+    {
+        let _calls = Calls::make(&client, Duration::from_millis(200));
+        dashboards(&prometheus, &namespace.name).await?;
+    }
+
+    // Analyses that die; half a minute later they are no news any more.
+    for n in 0..4 {
+        let dead = client.submit(&format!("missing-watched-{n}")).await?;
+        client.ended(&dead, LIMIT).await?;
+    }
     prometheus.until("SwitchyardDeadLetters", "warning", true, LIMIT).await?;
-    dashboards(&prometheus, &namespace.name).await?;
+    prometheus.until("SwitchyardDeadLetters", "warning", false, LIMIT).await?;
 
     // From here on the operator keeps its hands off what is broken.
     spec["paused"] = json!(true);
@@ -193,8 +203,8 @@ async fn locked(namespace: &Namespace, tenant: &str) -> Result<tokio_postgres::C
 
 /// Runs every query of every dashboard. What there is nothing of here is named.
 async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
-    // Without a GPU, a candidate model, a replica, a failure of this sort or a limit there is no series.
-    let none: BTreeSet<String> = file("monitoring/without-data.txt")?
+    // Of what is not there while all is well there is no series.
+    let none: BTreeSet<String> = file("e2e/tests/without-data.txt")?
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
@@ -202,7 +212,8 @@ async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
     let mut empty = BTreeSet::new();
     let mut asked = 0;
     for name in ["overview", "api", "lanes", "workers", "ai", "connections", "tenants", "operator"] {
-        let dashboard: Value = serde_json::from_str(&file(&format!("monitoring/grafana/{name}.json"))?)?;
+        let dashboard: Value =
+            serde_json::from_str(&file(&format!("charts/switchyard/files/dashboards/{name}.json"))?)?;
         let panels = dashboard["panels"].as_array().context("panels")?;
         let nested = panels.iter().flat_map(|panel| panel["panels"].as_array().into_iter().flatten());
         for panel in panels.iter().chain(nested) {
@@ -216,7 +227,7 @@ async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
                     .replace("$platform", "main");
                 asked += 1;
                 let mut found = prometheus.query(&query).await?;
-                for _ in 0..15 {
+                for _ in 0..40 {
                     if !found.is_empty() {
                         break;
                     }

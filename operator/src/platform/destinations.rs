@@ -64,6 +64,13 @@ impl Destinations {
         }
     }
 
+    /// The collector that traces go to, if they go anywhere.
+    pub fn add_traces(&mut self, settings: &Settings) {
+        if let Some(telemetry) = &settings.monitoring.telemetry {
+            self.add(&telemetry.otlp_endpoint, settings);
+        }
+    }
+
     fn add(&mut self, address: &str, settings: &Settings) {
         let Ok(url) = Url::parse(address.trim()) else { return };
         self.ports.extend(port(&url));

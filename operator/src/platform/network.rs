@@ -79,7 +79,9 @@ pub fn workloads(settings: &Settings, credentials: &Credentials, owner: &Owner) 
         return Vec::new();
     }
     let platform = &settings.name;
-    let stores = reachable(settings, &Destinations::of(settings, credentials, STORES));
+    let mut everybodys = Destinations::of(settings, credentials, STORES);
+    everybodys.add_traces(settings);
+    let stores = reachable(settings, &everybodys);
     let source = Destinations::of(settings, credentials, &[Component::ProfileSource]).rules(platform);
     let images = [
         Destinations::of(settings, credentials, &[Component::ObjectStore]).rules(platform),

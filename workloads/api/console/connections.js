@@ -10,6 +10,9 @@ const inUse = ({ role, limit, in_use: used }) => (limit ? meter({ value: used, m
 
 const total = ({ max, in_use: used }) => h('div', { class: 'total', 'data-key': 'total' }, h('span', {}, 'All roles'), meter({ value: used, max, label: 'Connections of all roles' }));
 
+// The API leaves it out where the platform's owner may not see what sessions do.
+const activity = (row, figure) => (row.active === undefined ? '–' : number(figure));
+
 /** For the overview. */
 export const connectionRows = (connections) => [
   h('table', { 'data-key': 'roles' },
@@ -34,8 +37,8 @@ export const connections = {
           { head: 'In use of its limit', look: 'wide', show: inUse },
           { head: 'Limit', look: 'figure', show: (row) => (row.limit ? number(row.limit) : 'none') },
           { head: 'In use', look: 'figure', show: (row) => number(row.in_use) },
-          { head: 'Active', look: 'figure', show: (row) => number(row.active) },
-          { head: 'Idle', look: 'figure low', show: (row) => number(row.in_use - row.active) },
+          { head: 'Active', look: 'figure', show: (row) => activity(row, row.active) },
+          { head: 'Idle', look: 'figure low', show: (row) => activity(row, row.in_use - row.active) },
         ],
         rows: answer.rows,
         key: (row) => row.role,

@@ -87,7 +87,8 @@ impl Facts {
             age,
             lanes: &self.0.store.policy().lanes,
             broker_connected: self.0.broker.is_connected(),
-            cache_away: self.0.cache.breaker().state() == Breaker::Open,
+            // Its breaker is open for a second at a time, and then tries.
+            cache_away: self.0.cache.breaker().state() != Breaker::Closed,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The health score: one number from 0 to 100 that is the product of a few parts, each 1 in good order. The formula is in docs/operations.md.
+//! The health score: one number from 0 to 100 that is the product of a few parts, each 1 in good order. The formula is in docs/monitoring.md.
 //!
 //! A product, because parts that are bad together are worse than each of them alone, and because a part that is 0 leaves nothing.
 

@@ -18,6 +18,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::MemoryDrain, Self::LeaseReopened, Self::JobSetAside];
+
     /// As metrics, the database and Events name it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +44,10 @@ impl Recoveries {
     /// Makes the counters, and shows them in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let recoveries = Self::default();
+        // From the beginning: a counter that begins at 1 shows no increase.
+        for action in Action::ALL {
+            drop(recoveries.0.get_or_create(&Labels { action: action.as_str() }));
+        }
         registry.register("switchyard_recoveries", "What was healed without anybody asking", recoveries.0.clone());
         recoveries
     }
