@@ -272,6 +272,14 @@ impl Prometheus {
         Ok(this)
     }
 
+    /// The page on which a query is drawn over the last minutes.
+    pub fn graph(&self, query: &str, minutes: u32) -> Result<String> {
+        let page = format!("{}/classic/graph", self.url);
+        let range = format!("{minutes}m");
+        let parameters = [("g0.expr", query), ("g0.range_input", &range), ("g0.tab", "0"), ("g0.stacked", "0")];
+        Ok(reqwest::Url::parse_with_params(&page, parameters)?.to_string())
+    }
+
     /// What a query finds: its series, each with labels and value.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>> {
         let url = format!("{}/api/v1/query", self.url);

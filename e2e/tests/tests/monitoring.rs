@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Browser, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -185,8 +185,31 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     pods(&namespace, "Deployment", "main-api", 1).await?;
     prometheus.until("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
 
+    pictures(&prometheus).await?;
     drop(prometheus);
     namespace.delete().await
+}
+
+/// Draws what happened, for the documentation.
+async fn pictures(prometheus: &Prometheus) -> Result<()> {
+    if std::env::var("SWITCHYARD_SCREENSHOTS").is_err() {
+        return Ok(());
+    }
+    let browser = Browser::start("light").await?;
+    let drawn = async {
+        for (name, query) in [
+            ("queries-lanes", "sum by (state) (platform_kind_lane_state:switchyard_lane_jobs:max)"),
+            ("queries-health", "min by (platform) (switchyard_health_score)"),
+        ] {
+            browser.page.goto(&prometheus.graph(query, 8)?).await?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            browser.picture(name).await?;
+        }
+        anyhow::Ok(())
+    }
+    .await;
+    browser.page.clone().close().await?;
+    drawn
 }
 
 /// Holds the row of a tenant until it is dropped.
