@@ -48,6 +48,11 @@ pub fn may_be_missing() -> Vec<ApiResource> {
     vec![http_route::resource(), scaled_object::resource(), pod_monitor::resource(), prometheus_rule::resource()]
 }
 
+/// Whether a kind is there to have a platform watched, and for nothing else.
+pub fn is_monitoring(kind: &ApiResource) -> bool {
+    [pod_monitor::resource(), prometheus_rule::resource()].contains(kind)
+}
+
 /// The kind that lets drains take one pod after the other.
 pub fn disruption_budgets() -> ApiResource {
     ApiResource::erase::<PodDisruptionBudget>(&())

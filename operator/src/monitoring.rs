@@ -50,37 +50,50 @@ impl Default for Thresholds {
 /// Seconds that the oldest job of each lane may wait, from best to worst: what the lane gives one attempt.
 pub type Waits = [(&'static str, u64); 4];
 
-/// The groups of rules of the platforms that `selector` picks.
+/// The groups of rules of the platforms that `selector` picks. Whatever the thresholds hold stays within the text that it stands in.
 ///
 /// # Panics
-/// When the template is no YAML once it is filled in, which a test rules out.
+/// When the template is no YAML, which a test rules out.
 pub fn groups(selector: &str, thresholds: &Thresholds, waits: Waits) -> Value {
-    let text = filled(selector, thresholds, waits);
-    let document: Value = serde_norway::from_str(&text).expect("the template is YAML");
-    document["groups"].clone()
+    let mut document: Value = serde_norway::from_str(TEMPLATE).expect("the template is YAML");
+    fill(&mut document, &values(selector, thresholds, waits));
+    document["groups"].take()
 }
 
-fn filled(selector: &str, thresholds: &Thresholds, waits: Waits) -> String {
+/// What each placeholder stands for.
+fn values(selector: &str, thresholds: &Thresholds, waits: Waits) -> Vec<(String, String)> {
     let Thresholds { latency, errors, cpu, memory, queue, budget, runbooks } = thresholds;
     let mut values = vec![
-        ("platform".to_owned(), selector.to_owned()),
-        ("slo.budget".to_owned(), budget.to_string()),
-        ("runbooks".to_owned(), runbooks.clone()),
+        ("$(platform)".to_owned(), selector.to_owned()),
+        ("$(slo.budget)".to_owned(), budget.to_string()),
+        ("$(runbooks)".to_owned(), runbooks.clone()),
         // Longer than a roll-out takes to settle, shorter than somebody's patience.
-        ("for.warning".to_owned(), "5m".to_owned()),
-        ("for.critical".to_owned(), "2m".to_owned()),
+        ("$(for.warning)".to_owned(), "5m".to_owned()),
+        ("$(for.critical)".to_owned(), "2m".to_owned()),
     ];
     for (name, levels) in [("latency", latency), ("errors", errors), ("cpu", cpu), ("memory", memory), ("queue", queue)]
     {
-        values.push((format!("{name}.warning"), levels.warning.to_string()));
-        values.push((format!("{name}.critical"), levels.critical.to_string()));
+        values.push((format!("$({name}.warning)"), levels.warning.to_string()));
+        values.push((format!("$({name}.critical)"), levels.critical.to_string()));
     }
-    values.extend(waits.map(|(lane, seconds)| (format!("wait.{lane}"), seconds.to_string())));
-    let body: String = TEMPLATE
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .fold(String::with_capacity(TEMPLATE.len()), |text, line| text + line + "\n");
-    values.into_iter().fold(body, |text, (name, value)| text.replace(&format!("$({name})"), &value))
+    values.extend(waits.map(|(lane, seconds)| (format!("$(wait.{lane})"), seconds.to_string())));
+    values
+}
+
+/// Puts the values into every text of a document.
+fn fill(document: &mut Value, values: &[(String, String)]) {
+    match document {
+        Value::String(text) => {
+            for (placeholder, value) in values {
+                if text.contains(placeholder.as_str()) {
+                    *text = text.replace(placeholder.as_str(), value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, values)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, values)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -91,9 +104,17 @@ mod tests {
 
     #[test]
     fn every_placeholder_is_known_and_the_rest_is_left_alone() {
-        let text = filled(r#"platform!="""#, &Thresholds::default(), WAITS);
-        assert!(!text.contains("$("), "{:?}", text.lines().find(|line| line.contains("$(")));
+        let text = groups(r#"platform!="""#, &Thresholds::default(), WAITS).to_string();
+        assert!(!text.contains("$("), "{text}");
         assert!(text.contains("{{ $labels.namespace }}"));
+    }
+
+    #[test]
+    fn what_a_spec_holds_cannot_break_out_of_its_text() {
+        let runbooks = "https://x/\n}: [\"'\t/".to_owned();
+        let groups = groups("", &Thresholds { runbooks: runbooks.clone(), ..Thresholds::default() }, WAITS);
+        let rule = &groups[1]["rules"][0]["annotations"]["runbook_url"];
+        assert!(rule.as_str().unwrap().starts_with(&runbooks), "{rule}");
     }
 
     #[test]

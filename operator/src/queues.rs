@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchyard_contract::{OPERATIONS_PORT, PlatformFacts};
+use serde::de::DeserializeOwned;
+use switchyard_contract::{LaneFacts, OPERATIONS_PORT, Outlook};
 
 use crate::fresh::Fresh;
 
@@ -15,7 +16,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// Why nothing is known about a platform's lanes, in words.
 pub type Silence = String;
 
-type Answer = Result<Arc<PlatformFacts>, Silence>;
+type Answer = Result<Arc<LaneFacts>, Silence>;
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
@@ -45,17 +46,25 @@ impl Queues {
         Self { http, answers: Fresh::new(FRESH) }
     }
 
-    /// The lanes of a platform, and its health.
+    /// How a platform does.
+    ///
+    /// # Errors
+    /// When its API does not answer.
+    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<Outlook, Silence> {
+        self.ask(namespace, platform, "outlook").await
+    }
+
+    /// The lanes of a platform.
     ///
     /// # Errors
     /// When its API does not answer, or does not know: nobody may act on that as if nothing waited.
     pub async fn of(&self, namespace: &str, platform: &str) -> Answer {
-        let ask = async { self.ask(namespace, platform).await.map(Arc::new) };
+        let ask = async { self.ask(namespace, platform, "lanes").await.map(Arc::new) };
         self.answers.get((namespace.to_owned(), platform.to_owned()), None, ask).await
     }
 
-    async fn ask(&self, namespace: &str, platform: &str) -> Result<PlatformFacts, Silence> {
-        let url = format!("http://{platform}-api.{namespace}.svc:{OPERATIONS_PORT}/lanes");
+    async fn ask<T: DeserializeOwned>(&self, namespace: &str, platform: &str, what: &str) -> Result<T, Silence> {
+        let url = format!("http://{platform}-api.{namespace}.svc:{OPERATIONS_PORT}/{what}");
         let silence = |why: String| format!("the API of platform {platform} does not tell what waits: {why}");
         let mut response = self.http.get(&url).send().await.map_err(|error| silence(reason(&error)))?;
         let status = response.status();

@@ -142,7 +142,7 @@ fn a_route_waits_for_a_cluster_that_knows_routes_and_holds_nothing_else_up() {
 fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and_the_rules_have_the_spec_s_thresholds()
 {
     let watched = json!({
-        "prometheus": true, "labels": {"release": "prom"}, "interval": "15s",
+        "prometheus": true, "labels": {"release": "prom", "app.kubernetes.io/managed-by": "me"}, "interval": "15s",
         "alerts": {"latency": {"warning": "3s"}, "errors": {"critical": 20}, "queue": {"warning": 7}, "failuresPerHundredThousand": 50,
             "runbooks": "https://wiki.example.com/"},
     });
@@ -152,9 +152,11 @@ fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and
     assert!(names(&planned(&facts), "PodMonitor").is_empty(), "nobody knows the kind");
     facts.observed.missing.clear();
     let plan = planned(&facts);
-    let (monitor, rule) = (find(&plan.apply, "PodMonitor/main"), find(&plan.apply, "PrometheusRule/main"));
+    let (monitor, rule) =
+        (find(&plan.apply, "PodMonitor/main-monitoring"), find(&plan.apply, "PrometheusRule/main-monitoring"));
     for object in [monitor, rule] {
-        assert_eq!(object.object.metadata.labels.as_ref().unwrap()["release"], "prom");
+        let labels = object.object.metadata.labels.as_ref().unwrap();
+        assert_eq!((&*labels["release"], &*labels["app.kubernetes.io/managed-by"]), ("prom", "switchyard"));
     }
     let endpoint = &monitor.object.data["spec"]["podMetricsEndpoints"][0];
     assert_eq!((&endpoint["port"], &endpoint["interval"]), (&json!("operations"), &json!("15s")));

@@ -12,7 +12,7 @@ use kube::api::ApiResource;
 use planned::{find, pool_facts};
 use queues::{queues, quiet};
 use serde_json::{Value, json};
-use switchyard_contract::{Kind, Lane, PlatformFacts, QueueFacts};
+use switchyard_contract::{Kind, Lane, LaneFacts, QueueFacts};
 use switchyard_operator::{
     api::{WorkerPool, WorkerPoolStatus},
     capacity::{Pool, gpu::Room, wanted},
@@ -47,7 +47,7 @@ fn load(pool: &WorkerPool, depth: i64) -> Load {
         *facts = QueueFacts { depth, service_seconds: Some(1.0), ..quiet(facts.kind, facts.lane) };
     });
     let wanted = wanted(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
-    let facts = PlatformFacts { lanes: queues, health: None, recoveries: Vec::new() };
+    let facts = LaneFacts { lanes: queues };
     Load { wanted: Some(Ok((Arc::new(facts), wanted))), ..Load::default() }
 }
 

@@ -60,7 +60,10 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 
     // The kinds came after the operator, which looks for them twice a minute.
     let (monitor, rule) = patiently(LIMIT, "a PodMonitor and a PrometheusRule", || async {
-        Ok((namespace.get("PodMonitor", "main").await?, namespace.get("PrometheusRule", "main").await?))
+        Ok((
+            namespace.get("PodMonitor", "main-monitoring").await?,
+            namespace.get("PrometheusRule", "main-monitoring").await?,
+        ))
     })
     .await?;
     ensure!(monitor["metadata"]["labels"]["team"] == "e2e", "{monitor}");

@@ -286,13 +286,13 @@ impl Ground {
     }
 
     /// Critical and warning alerts of the platform that fire.
-    async fn alerts(&self) -> Vec<String> {
-        let firing = self.prometheus.firing().await.unwrap_or_default();
+    async fn alerts(&self) -> Result<Vec<String>> {
+        let firing = self.prometheus.firing().await?;
         let mut names: Vec<String> =
             firing.into_iter().map(|(name, _)| name.trim_start_matches('~').to_owned()).collect();
         names.sort();
         names.dedup();
-        names
+        Ok(names)
     }
 }
 
@@ -321,7 +321,7 @@ fn seconds(of: Option<Duration>) -> String {
 async fn row(ground: &Ground, scenario: Scenario) -> Result<String> {
     let load = Load::begin(&ground.client, scenario.name(), scenario == SourceRubbish)?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let before: Vec<String> = ground.alerts().await;
+    let before: Vec<String> = ground.alerts().await?;
     let began = Instant::now();
     let (mut noticed, mut alerted, mut named) = (None, None, BTreeMap::<String, Duration>::new());
     let broken = ground.break_and_mend(scenario);
@@ -340,7 +340,7 @@ async fn row(ground: &Ground, scenario: Scenario) -> Result<String> {
         if noticed.is_none() && ground.score().await < NOTICED {
             noticed = Some(began.elapsed());
         }
-        for alert in ground.alerts().await.into_iter().filter(|alert| !before.contains(alert)) {
+        for alert in ground.alerts().await?.into_iter().filter(|alert| !before.contains(alert)) {
             alerted.get_or_insert(began.elapsed());
             named.entry(alert).or_insert_with(|| began.elapsed());
         }
@@ -369,6 +369,7 @@ async fn row(ground: &Ground, scenario: Scenario) -> Result<String> {
         let ended = ground.client.ended(job, LIMIT).await.with_context(|| format!("{} {job}", scenario.name()))?;
         lost += usize::from(ended["state"] != "completed");
     }
+    ensure!(lost == 0, "{}: {lost} accepted analyses did not complete", scenario.name());
     let report = ground.admin.get(&format!("/admin/v1/tenants/{}", ground.tenant)).await?.expect(200)?;
     ensure!(report["credits"] == report["ledger_sum"], "{report}");
     let alerts: Vec<String> = named
@@ -407,7 +408,10 @@ async fn what_users_see_and_who_hears_of_it_while_parts_are_broken() -> Result<(
     let admin = platform.admin().await?;
     let (tenant, client) = admin.tenant("enterprise", 1_000_000).await?;
     let (monitor, rule) = patiently(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
-        Ok((namespace.get("PodMonitor", "main").await?, namespace.get("PrometheusRule", "main").await?))
+        Ok((
+            namespace.get("PodMonitor", "main-monitoring").await?,
+            namespace.get("PrometheusRule", "main-monitoring").await?,
+        ))
     })
     .await?;
     let receivers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../monitoring/alertmanager.yaml");

@@ -402,7 +402,7 @@ pub struct AnalyticsPlatformStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
     pub connections: Vec<ConnectionRow>,
-    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Healthy`, `Reconciling`, `Stalled`.
+    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Healthy`, `Watched`, `Reconciling`, `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -55,7 +55,7 @@ pub struct Alerts {
     /// Where the runbooks are; their names follow. Left out: the ones of the project's documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^ ]+/$')")
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^\\\\s\"]+/$')")
         .message("runbooks must be the beginning of a URL and end with a slash, such as https://wiki.example.com/runbooks/"))]
     pub runbooks: Option<String>,
 }

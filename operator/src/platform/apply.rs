@@ -1,7 +1,10 @@
 //! Brings the cluster to the plan.
 
 use super::{Component, plan::Plan, validate::Problem};
-use crate::cluster::{Cluster, Error};
+use crate::{
+    cluster::{Cluster, Error},
+    leftovers::is_monitoring,
+};
 
 /// What came of applying a plan.
 #[derive(Debug, Default)]
@@ -10,6 +13,8 @@ pub struct Applied {
     pub created: Vec<String>,
     /// What the API server would not take, in its words. The rest was applied.
     pub refused: Option<Problem>,
+    /// What the API server would not take of what has the platform watched: it serves all the same.
+    pub unwatched: Option<String>,
     /// Whether a Secret that was to be created was there after all, so that the plan was made of other values than the cluster's.
     pub outdated: bool,
 }
@@ -39,7 +44,11 @@ pub async fn apply(cluster: &Cluster, namespace: &str, plan: &Plan) -> Result<Ap
     }
     for manifest in &plan.apply {
         let scaled = manifest.resource.kind == "Deployment" && plan.scaled.iter().any(|name| name == manifest.name());
-        cluster.apply(manifest, scaled).await.or_else(|error| applied.refuse(error))?;
+        let watches = is_monitoring(&manifest.resource);
+        match cluster.apply(manifest, scaled).await {
+            Err(Error::Refused { what, words, .. }) if watches => applied.unwatched = Some(format!("{what}: {words}")),
+            outcome => outcome.or_else(|error| applied.refuse(error))?,
+        }
     }
     Ok(applied)
 }

@@ -127,6 +127,7 @@ async fn look(platform: &AnalyticsPlatform, controlled: &Controlled) -> Result<A
         return Ok(Action::requeue(backoff(controlled.failures.count(namespace, name))));
     }
 
+    facts.observed.unwatched = applied.unwatched.clone();
     let previous = previous(platform, context);
     let status =
         status(&previous, platform.metadata.generation, &facts, &plan, applied.refused.as_ref(), Timestamp::now());

@@ -77,8 +77,12 @@ pub fn monitoring(settings: &Settings, owner: &Owner, missing: &[ApiResource]) -
         return Vec::new();
     }
     let meta = || {
-        let mut meta = owner.meta(settings.name.clone(), "monitoring");
-        meta.labels.get_or_insert_default().extend(monitoring.labels.clone());
+        let mut meta = owner.meta(format!("{}-monitoring", settings.name), "monitoring");
+        let labels = meta.labels.get_or_insert_default();
+        for (key, value) in &monitoring.labels {
+            // What the operator finds its own objects by is not to be had.
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
         meta
     };
     let mut all = Vec::new();

@@ -32,6 +32,7 @@ pub fn status(
     statements.extend([look.profile_source(), look.budget()]);
     statements.extend(look.exposed());
     statements.extend(look.healthy());
+    statements.extend(look.watched());
     statements.extend([look.reconciling(), look.stalled()]);
     let settings = &facts.settings;
     AnalyticsPlatformStatus {
@@ -311,6 +312,13 @@ impl Look<'_> {
             troubles.join(", ")
         );
         Some(state("Healthy", false, "Degraded", words))
+    }
+
+    /// Whether it is watched, while it is not though it should be.
+    fn watched(&self) -> Option<Statement> {
+        let words = self.facts.observed.unwatched.as_ref()?;
+        let words = format!("{words}; nobody is alerted until that is mended, see spec.monitoring");
+        Some(state("Watched", false, "Refused", sentence(&words)))
     }
 
     fn reconciling(&self) -> Statement {

@@ -6,7 +6,7 @@
 mod pods;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -18,18 +18,25 @@ use kube::{
     api::{DeleteParams, EvictParams, Preconditions},
     runtime::events::{Event, EventType},
 };
-use switchyard_contract::Recovered;
+use switchyard_contract::{Outlook, Recovered};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::pods::Decision;
 use crate::{
-    api::AnalyticsPlatform, context::Context, copies::Content, names::PLATFORM_LABEL, platform::settings::Settings,
+    api::{AnalyticsPlatform, GROUP},
+    context::Context,
+    copies::{Content, Seen},
+    health::Healths,
+    names::PLATFORM_LABEL,
+    platform::settings::Settings,
 };
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(15);
 /// Platforms that are asked at once.
 const AT_ONCE: usize = 8;
+/// Looks in a row without an answer after which nothing is known.
+const SILENT: u32 = 3;
 /// What was healed before the operator looked for the first time is told when it is no older than this.
 const NEWS: Duration = Duration::from_secs(300);
 
@@ -41,15 +48,27 @@ type ByName<T> = HashMap<(String, String), T>;
 struct Memory {
     /// The last recovery of a platform's workloads that was told.
     told: ByName<i64>,
+    /// Looks in a row at which a platform did not answer.
+    silent: ByName<u32>,
     /// When pods of a Deployment were replaced.
     replaced: ByName<Vec<Timestamp>>,
     /// Deployments that were given up, until they are whole again.
-    given_up: ByName<()>,
+    given_up: HashSet<(String, String)>,
+}
+
+/// What is known of platforms while this instance leads; another one will know better.
+struct Leading(Healths);
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.retain(|_, _| false);
+    }
 }
 
 /// Looks after all platforms, for ever.
 pub async fn run(context: Context) {
     let mut memory = Memory::default();
+    let _leading = Leading(context.healths.clone());
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -63,14 +82,17 @@ pub async fn run(context: Context) {
         let is_there = |namespace: &str, name: &str| there.contains_key(&(namespace.to_owned(), name.to_owned()));
         context.healths.retain(is_there);
         memory.told.retain(|(namespace, name), _| is_there(namespace, name));
-        let news: Vec<_> = stream::iter(there.values())
+        memory.silent.retain(|(namespace, name), _| is_there(namespace, name));
+        let watched = |namespace: &str| there.keys().any(|(there, _)| there == namespace);
+        memory.replaced.retain(|(namespace, _), _| watched(namespace));
+        memory.given_up.retain(|(namespace, _)| watched(namespace));
+        let said: Vec<_> = stream::iter(there.values())
             .map(|platform| ask(&context, platform))
             .buffer_unordered(AT_ONCE)
-            .filter_map(std::future::ready)
             .collect()
             .await;
-        for (platform, recoveries) in news {
-            tell(&context, &mut memory, platform, &recoveries).await;
+        for (platform, outlook) in said {
+            heard(&context, &mut memory, platform, outlook).await;
         }
         for platform in there.values() {
             replace(&context, &mut memory, platform).await;
@@ -78,19 +100,28 @@ pub async fn run(context: Context) {
     }
 }
 
-/// Asks a platform's API how it does; answers what its workloads have healed.
-async fn ask<'a>(
-    context: &Context,
-    platform: &'a AnalyticsPlatform,
-) -> Option<(&'a AnalyticsPlatform, Vec<Recovered>)> {
+/// Asks a platform's API how it does; nothing where it does not serve, or does not answer.
+async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a AnalyticsPlatform, Option<Outlook>) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
-    let copies = &context.cluster.copies;
-    let serves = copies.platform_status(&namespace, &name).is_some_and(|status| status.url.is_some());
-    let facts = if serves { context.queues.of(&namespace, &name).await.ok() } else { None };
-    if context.healths.set(&namespace, &name, facts.as_ref().and_then(|facts| facts.health.clone())) {
-        copies.touch_platform(&namespace, &name);
+    let status = context.cluster.copies.platform_status(&namespace, &name);
+    let serves = status.is_some_and(|status| status.url.is_some());
+    let outlook = if serves { context.queues.outlook(&namespace, &name).await.ok() } else { None };
+    (platform, outlook)
+}
+
+/// Keeps what was said, and tells what is new of it. What was not heard of a few times in a row is not known.
+async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, outlook: Option<Outlook>) {
+    let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
+    let silent = memory.silent.entry((namespace.clone(), name.clone())).or_default();
+    *silent = if outlook.is_some() { 0 } else { silent.saturating_add(1) };
+    if outlook.is_none() && *silent < SILENT {
+        return;
     }
-    Some((platform, facts?.recoveries.clone()))
+    let health = outlook.as_ref().map(|outlook| outlook.health.clone());
+    if context.healths.set(&namespace, &name, health) {
+        context.cluster.copies.touch_platform(&namespace, &name);
+    }
+    tell(context, memory, platform, &outlook.map(|outlook| outlook.recoveries).unwrap_or_default()).await;
 }
 
 /// Publishes what is new of that.
@@ -134,6 +165,10 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
         if rollout.complete {
             memory.given_up.remove(&key);
         }
+        // Until it is whole again.
+        if memory.given_up.contains(&key) || !is_ours(&seen) {
+            continue;
+        }
         // Without pods that are ready there is nothing to tell the sick from the well by.
         if rollout.complete || rollout.ready == 0 || moved.elapsed() < pods::SICK {
             continue;
@@ -144,7 +179,8 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
         let replaced = memory.replaced.entry(key.clone()).or_default();
         match pods::decide(&of_deployment, replaced, Timestamp::now()) {
             Decision::Leave => {}
-            Decision::GiveUp if memory.given_up.insert(key, ()).is_none() => {
+            Decision::GiveUp => {
+                memory.given_up.insert(key);
                 let note = format!(
                     "pods of {deployment} do not get ready, and replacing {} of them within an hour did not help: see kubectl describe pod and their logs",
                     replaced.len()
@@ -152,7 +188,6 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
                 tracing::warn!(namespace, name, note, "recovery given up");
                 context.publish(platform, &[warning("RecoveryGivenUp", note)]).await;
             }
-            Decision::GiveUp => {}
             Decision::Replace { pod, evidence } => {
                 let evicted = evict(context, &namespace, pod).await;
                 let pod = pod.name_any();
@@ -169,6 +204,16 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
             }
         }
     }
+}
+
+/// Whether a Deployment is a platform's or a pool's: labels are anybody's to set.
+fn is_ours(deployment: &Seen) -> bool {
+    let mut owners = deployment.meta.owner_references.iter().flatten();
+    owners.any(|owner| {
+        let is_custom =
+            matches!(&*owner.kind, "AnalyticsPlatform" | "WorkerPool") && owner.api_version.starts_with(GROUP);
+        owner.controller == Some(true) && is_custom
+    })
 }
 
 /// Evicts this very pod, so that disruption budgets and the grace period hold.

@@ -32,18 +32,24 @@ pub enum Decision<'a> {
     GiveUp,
 }
 
-/// Whether a pod is one of a Deployment's, by the labels that both carry.
+/// Whether a pod is one of a Deployment's, by the labels that both carry, and one that is made anew when it goes.
 pub fn is_of(pod: &Pod, deployment: &Seen) -> bool {
     let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    [COMPONENT_LABEL, POOL_LABEL].into_iter().all(|key| label(key) == deployment.label(key))
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
+        && [COMPONENT_LABEL, POOL_LABEL].into_iter().all(|key| label(key) == deployment.label(key))
 }
 
 /// Decides about `pods`, all of one workload, of which some were `replaced` before. Forgets those of more than an hour ago.
 pub fn decide<'a>(pods: &[&'a Pod], replaced: &mut Vec<Timestamp>, now: Timestamp) -> Decision<'a> {
     replaced.retain(|at| now.duration_since(*at) < WITHIN);
-    let well = pods.iter().filter(|pod| is_ready(pod)).count();
     let sick = pods.iter().filter_map(|pod| Some((sick_for(pod, now)?, *pod))).max_by_key(|(seconds, _)| *seconds);
-    let Some((seconds, pod)) = sick.filter(|_| well > 0) else { return Decision::Leave };
+    let Some((seconds, pod)) = sick else { return Decision::Leave };
+    // Of the same template: a template that never gets ready is no pod's fault.
+    let well = pods.iter().filter(|other| is_ready(other) && template(other) == template(pod)).count();
+    if well == 0 {
+        return Decision::Leave;
+    }
     if replaced.len() >= MOST {
         return Decision::GiveUp;
     }
@@ -52,6 +58,10 @@ pub fn decide<'a>(pods: &[&'a Pod], replaced: &mut Vec<Timestamp>, now: Timestam
     }
     let evidence = format!("it has run for {seconds} s without being ready, while {well} of its workload are");
     Decision::Replace { pod, evidence }
+}
+
+fn template(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get("pod-template-hash").map(String::as_str)
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -140,6 +150,13 @@ mod tests {
         let mut starting = pod("k", false, 900, 900);
         starting.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].state = None;
         assert_eq!(decide(&[&well, &going, &starting], &mut Vec::new(), now()), Decision::Leave);
+    }
+
+    #[test]
+    fn a_roll_out_that_does_not_get_ready_is_left_to_whoever_made_it() {
+        let (well, mut sick) = (pod("w", true, 900, 900), pod("s", false, 900, 900));
+        sick.metadata.labels = Some([("pod-template-hash".to_owned(), "new".to_owned())].into());
+        assert_eq!(decide(&[&well, &sick], &mut Vec::new(), now()), Decision::Leave);
     }
 
     #[test]

@@ -70,7 +70,9 @@ function filters(page, go) {
     timer = setTimeout(apply, PAUSE);
   };
   page.signal.addEventListener('abort', () => clearTimeout(timer));
-  search.addEventListener('input', soon);
+  // Of everybody's jobs the API wants three letters; who is on the way there is not told off.
+  const tooShort = () => session.admin && !tenant.value.trim() && [1, 2].includes(search.value.trim().length);
+  search.addEventListener('input', () => (tooShort() ? clearTimeout(timer) : soon()));
   tenant.addEventListener('input', soon);
   for (const control of [state, lane, discovered]) control.addEventListener('change', apply);
   form.addEventListener('submit', (event) => {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use switchyard_contract::{Health, PlatformFacts};
+use switchyard_contract::{Health, LaneFacts, Outlook};
 use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
@@ -38,8 +38,8 @@ struct Inner {
     store: Store,
     broker: Broker,
     cache: Cache,
-    /// Held while somebody asks, so that others wait for the same answer.
-    asking: Mutex<()>,
+    /// Held while somebody asks, so that others wait for the same answer; when there was none, and why.
+    asking: Mutex<Option<(Instant, String)>>,
     last: RwLock<Option<(Instant, Arc<store::Facts>)>>,
 }
 
@@ -64,11 +64,16 @@ impl Facts {
         if let Some(facts) = self.fresh() {
             return Ok(facts);
         }
-        let _asking = self.0.asking.lock().await;
+        let mut failed = self.0.asking.lock().await;
         if let Some(facts) = self.fresh() {
             return Ok(facts);
         }
-        match timeout(PATIENCE, self.0.store.facts()).await {
+        if let Some((at, error)) = &*failed
+            && at.elapsed() < FRESH
+        {
+            return Err(error.clone());
+        }
+        let asked = match timeout(PATIENCE, self.0.store.facts()).await {
             Ok(Ok(facts)) => {
                 let facts = Arc::new(facts);
                 *self.0.last.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), facts.clone()));
@@ -76,7 +81,9 @@ impl Facts {
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer from the database within {PATIENCE:?}")),
-        }
+        };
+        *failed = asked.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        asked
     }
 
     /// How well the platform does, as this process sees it.
@@ -110,18 +117,19 @@ impl Facts {
     }
 }
 
-/// The route. It answers 503 while the database does not.
+/// The routes. Of the lanes there is no answer but 503 while the database gives none.
 pub fn router(facts: Facts) -> Router {
-    Router::new().route("/lanes", get(lanes)).with_state(facts)
+    Router::new().route("/lanes", get(lanes)).route("/outlook", get(outlook)).with_state(facts)
 }
 
-async fn lanes(State(facts): State<Facts>) -> Result<Json<PlatformFacts>, impl IntoResponse> {
+async fn outlook(State(facts): State<Facts>) -> Json<Outlook> {
+    let recoveries = facts.last().map(|(_, known)| known.recoveries.clone()).unwrap_or_default();
+    Json(Outlook { health: facts.health(), recoveries })
+}
+
+async fn lanes(State(facts): State<Facts>) -> Result<Json<LaneFacts>, impl IntoResponse> {
     match facts.get().await {
-        Ok(known) => Ok(Json(PlatformFacts {
-            lanes: known.lanes.clone(),
-            health: Some(facts.health()),
-            recoveries: known.recoveries.clone(),
-        })),
+        Ok(known) => Ok(Json(LaneFacts { lanes: known.lanes.clone() })),
         Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))),
     }
 }

@@ -4,15 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::QueueFacts;
 
-/// A platform at one moment.
+/// `/lanes`: what waits. There is no answer while the database gives none: no facts are better than old ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlatformFacts {
+pub struct LaneFacts {
     pub lanes: Vec<QueueFacts>,
-    /// Absent in the answer of an older API.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
+}
+
+/// `/outlook`: how the platform does. There is always an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    pub health: Health,
     /// What was healed within the last hour, oldest first, twenty at most.
-    #[serde(default)]
     pub recoveries: Vec<Recovered>,
 }
 

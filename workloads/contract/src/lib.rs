@@ -16,7 +16,7 @@ pub use config::{
     Analysis, Config, ConnectionPool, Database, ObjectStore, Platform, Pooler, ProfileSource, Recovery, Retry,
     RoleGrant, SourceLimits, Telemetry, Workload,
 };
-pub use facts::{Health, HealthPart, PlatformFacts, Recovered};
+pub use facts::{Health, HealthPart, LaneFacts, Outlook, Recovered};
 pub use files::Mount;
 pub use kind::Kind;
 pub use lane::{Lane, LaneLimits, Lanes};

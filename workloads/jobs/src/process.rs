@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use clap::Args;
 use prometheus_client::registry::Registry;
 use switchyard_contract::{Config, Mount, OPERATIONS_PORT, Workload};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,12 +18,15 @@ use crate::{
     ops::{self, Readiness},
     processor,
     recovery::{Action, Recoveries},
-    resilience::collector::Breakers,
+    resilience::{collector::Breakers, deadline},
     runner::{self, Runner, RunnerError, Timing, worker_name},
     shutdown,
     store::{AddressError, Store},
     trace,
 };
+
+/// How long the telling of a drain may take.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// How a worker runs; what it works on comes from the mounted configuration.
 #[derive(Debug, Clone, Args)]
@@ -127,7 +131,9 @@ impl Process {
                 tokio::select! { evidence = memory.watch(&stop) => evidence, () = served.cancelled() => None };
             if let (Some(evidence), Workload::Pool { name, .. }) = (evidence, &config.workload) {
                 recoveries.count(Action::MemoryDrain);
-                if let Err(error) = store.recovered(Action::MemoryDrain, &worker_name(name), &evidence).await {
+                let worker = worker_name(name);
+                let told = store.recovered(Action::MemoryDrain, &worker, &evidence);
+                if let Err(error) = deadline::scope(Instant::now() + TELLING, told).await {
                     tracing::debug!(%error, "the drain is told by the log alone");
                 }
             }

@@ -58,6 +58,9 @@ async fn jobs_and_tenants_are_searched() {
     assert_eq!(count(&admin.get(&path).await.expect(200)), 1);
     assert_eq!(count(&admin.get(&format!("/admin/v1/jobs?search={id}")).await.expect(200)), 1);
     assert_eq!(count(&other.get(&format!("/v1/jobs?search={id}")).await.expect(200)), 0);
+    admin.get("/admin/v1/jobs?search=se").await.refusal(422, "invalid-request");
+    let path = format!("/admin/v1/jobs?search={}", id.to_uppercase());
+    assert_eq!(count(&admin.get(&path).await.expect(200)), 1);
     one.get("/v1/jobs?search=%25").await.refusal(422, "invalid-request");
     one.get(&format!("/v1/jobs?tenant={}", other.id)).await.refusal(422, "invalid-request");
 
@@ -96,7 +99,10 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
     let (status, facts) = world.operations("/lanes").await;
     assert_eq!(status, 200);
     let facts: Value = serde_json::from_str(&facts).unwrap();
-    assert_eq!((&facts["health"]["score"], &facts["recoveries"]), (&json!(100), &json!([])));
+    assert_eq!(facts["lanes"].as_array().unwrap().len(), 16);
+    let (status, outlook) = world.operations("/outlook").await;
+    let outlook: Value = serde_json::from_str(&outlook).unwrap();
+    assert_eq!((status, &outlook["health"]["score"], &outlook["recoveries"]), (200, &json!(100), &json!([])));
     let (_, metrics) = world.operations("/metrics").await;
     for line in [
         "switchyard_health_score 100.0",
@@ -114,6 +120,8 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
 
     let world = World::without_database().await;
     assert_eq!(world.admin().get("/admin/v1/health").await.expect(200)["score"], 0);
+    let (status, outlook) = world.operations("/outlook").await;
+    assert!(status == 200 && outlook.contains("\"score\":0"), "{outlook}");
 }
 
 #[tokio::test]

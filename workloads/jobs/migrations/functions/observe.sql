@@ -89,19 +89,20 @@ set search_path = pg_catalog, pg_temp set jit = off as $$
     select to_jsonb(w) from switchyard.workers w where w.seen_at > now() - interval '1 hour' order by w.kind, w.pool, w.name
 $$;
 
--- Sessions at this server of the roles that belong to the platform, with their limits. What sessions do is null for an owner who may not see it.
+-- Sessions at this server of the roles that belong to the platform, with their limits. Whose a session is anybody may see; what it does is null for an owner
+-- who may not.
 create or replace function switchyard.session_report() returns jsonb
 language sql stable security definer
 set search_path = pg_catalog, pg_temp set jit = off as $$
     select jsonb_build_object('max', current_setting('max_connections')::int,
-        'in_use', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
+        'in_use', (select sum(numbackends) from pg_stat_database),
         'rows', coalesce(jsonb_agg(jsonb_build_object('role', r.rolname, 'limit', case when r.rolconnlimit >= 0 then r.rolconnlimit end,
             'in_use', coalesce(s.n, 0),
             'active', case when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then coalesce(s.active, 0) end) order by r.rolname), '[]'))
     from pg_roles r
     left join (
         select usesysid, count(*) as n, count(*) filter (where state = 'active') as active
-        from pg_stat_activity where backend_type = 'client backend' group by usesysid
+        from pg_stat_activity group by usesysid
     ) s on s.usesysid = r.oid
     where r.rolname in ('analytics_api', 'analytics_workers', 'analytics_ai_workers', 'analytics_discovery')
 $$;

@@ -225,17 +225,13 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set
 declare
     v_now timestamptz := clock_timestamp();
     j switchyard.jobs := switchyard.locked_by(p_job, p_token);
-    w switchyard.workers;
     v_ended boolean;
 begin
     if j.id is null or j.lease_until > v_now then
         return '{"outcome": "stale"}';
     end if;
-    -- Whether it ended: it has begun anew, or it is silent while others are heard of. When none is heard of, it is us who are cut off.
-    select * into w from switchyard.workers where name = j.worker;
-    v_ended := w.started_at > j.lease_until - make_interval(secs => p_lease)
-        or w.seen_at < v_now - interval '45 seconds'
-            and exists (select from switchyard.workers where name <> j.worker and seen_at > v_now - interval '30 seconds');
+    -- Whether it ended: it has begun anew since the last heartbeat, as a container does in its pod. One that is silent may only be cut off.
+    select started_at > j.lease_until - make_interval(secs => p_lease) into v_ended from switchyard.workers where name = j.worker;
     if v_ended is not true then
         return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
     end if;

@@ -9,13 +9,10 @@ mod metrics;
 mod presence;
 mod slots;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use switchyard_contract::{Config, Workload};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::metrics::Metrics;
@@ -142,8 +139,8 @@ impl Runner {
         keeping.cancel();
         keepers.close();
         keepers.wait().await;
-        presence.leave(&self.store).await;
         announcer.flush().await;
+        presence.leave(&self.store).await;
         Ok(())
     }
 }

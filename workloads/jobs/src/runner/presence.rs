@@ -1,18 +1,21 @@
 //! A worker process tells that it is there. Claims have heartbeats of their own; this is what tells a worker that has nothing to do from one that is gone,
 //! and one that was only cut off from one that ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use switchyard_contract::Kind;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Claims;
 use crate::{
     memory,
+    resilience::deadline,
     store::{Store, WorkerSign},
 };
 
+/// How long the last sign may take: the process has little time.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Between two signs.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -55,7 +58,8 @@ impl Presence {
 
     /// Tells that the process has ended in good order. Without an answer others find out by its silence.
     pub(super) async fn leave(&self, store: &Store) {
-        if let Err(error) = store.worker_gone(&self.worker).await {
+        let told = deadline::scope(Instant::now() + FAREWELL, store.worker_gone(&self.worker)).await;
+        if let Err(error) = told {
             tracing::debug!(%error, "the process' end was not told");
         }
     }

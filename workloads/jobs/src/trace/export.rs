@@ -3,10 +3,10 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use opentelemetry::KeyValue;
@@ -23,6 +23,8 @@ use tokio::{
 
 /// Spans that wait to be sent. More than that are dropped.
 const WAITING: usize = 4096;
+/// Requests that one process traces in a second.
+const A_SECOND: u32 = 100;
 /// Spans in one message.
 const BATCH: usize = 512;
 /// How long spans are gathered.
@@ -37,6 +39,9 @@ struct Sink {
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     percent: u8,
     dropped: AtomicU64,
+    began: Instant,
+    /// A second since then, and the requests that were traced in it.
+    second: Mutex<(u64, u32)>,
 }
 
 /// Sends this process' spans where `telemetry` says, under the name of `service`; without an answer there nothing else suffers. Once in a process: later calls
@@ -64,7 +69,14 @@ pub fn start(telemetry: &Telemetry, service: &str, platform: &str) {
     );
     let (spans, waiting) = mpsc::channel(WAITING);
     let (flushes, asked) = mpsc::channel(1);
-    let sink = Sink { spans, flushes, percent: telemetry.sample_percent, dropped: AtomicU64::new(0) };
+    let sink = Sink {
+        spans,
+        flushes,
+        percent: telemetry.sample_percent,
+        dropped: AtomicU64::new(0),
+        began: Instant::now(),
+        second: Mutex::default(),
+    };
     if SINK.set(sink).is_ok() {
         tokio::spawn(run(exporter, waiting, asked));
     }
@@ -82,6 +94,18 @@ pub async fn flush() {
 /// Whether spans are sent anywhere.
 pub(super) fn is_on() -> bool {
     SINK.get().is_some()
+}
+
+/// Whether a request may be traced: so many a second, whoever asks for it.
+pub(super) fn admits() -> bool {
+    let Some(sink) = SINK.get() else { return false };
+    let now = sink.began.elapsed().as_secs();
+    let mut second = sink.second.lock().unwrap_or_else(PoisonError::into_inner);
+    if second.0 != now {
+        *second = (now, 0);
+    }
+    second.1 += 1;
+    second.1 <= A_SECOND
 }
 
 /// Whether a new trace is sampled, by chance.

@@ -57,7 +57,7 @@ impl Context {
 
     /// The trace as a metric's exemplar; none where it is not sampled, since nobody would find it.
     pub fn exemplar(&self) -> Option<TraceLabel> {
-        self.sampled.then(|| TraceLabel { trace_id: self.trace_id() })
+        (self.sampled && export::is_on()).then(|| TraceLabel { trace_id: self.trace_id() })
     }
 
     /// Whether spans are recorded.

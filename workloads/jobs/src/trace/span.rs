@@ -39,7 +39,9 @@ struct Recording {
 impl Span {
     /// Begins now, below `parent`; without one it begins a trace, and chance decides whether that is sampled.
     pub fn begin(kind: Kind, parent: Option<Context>, name: impl Into<Cow<'static, str>>) -> Self {
-        let context = parent.map_or_else(|| Context::root(export::samples()), |parent| parent.child());
+        let mut context = parent.map_or_else(|| Context::root(export::samples()), |parent| parent.child());
+        // Callers may ask for as many as they like, and get some.
+        context.sampled &= kind != Kind::Server || export::admits();
         let recording = (context.is_sampled() && export::is_on()).then(|| {
             Box::new(Recording {
                 parent,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::ground::request;
 
 /// Tables with rows of tenants that the API reads.
-const READ: [&str; 5] = ["tenants", "jobs", "outputs", "events", "idempotency"];
+const READ: [&str; 6] = ["tenants", "jobs", "outputs", "events", "idempotency", "ledger"];
 
 const CONNECTIONS: ConnectionPool =
     ConnectionPool { size: 3, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
