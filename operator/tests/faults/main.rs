@@ -124,11 +124,11 @@ fn objects(server: &Server) -> BTreeMap<String, String> {
     })
 }
 
-/// What the resource's `Ready` says.
-fn ready(server: &Server, plural: &str, name: &str) -> String {
+/// What a condition of the resource says.
+fn condition(server: &Server, plural: &str, name: &str, kind: &str) -> String {
     server.store(|store| {
         let conditions = store.objects[&key(plural, name)]["status"]["conditions"].clone();
-        let found = conditions.as_array().into_iter().flatten().find(|one| one["type"] == "Ready").cloned();
+        let found = conditions.as_array().into_iter().flatten().find(|one| one["type"] == kind).cloned();
         found.map_or_else(String::new, |one| {
             let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
             format!("{} {}: {}", text("status"), text("reason"), text("message"))
@@ -371,7 +371,8 @@ fn a_fault_that_never_ends_is_told_and_tried_ever_more_rarely() {
             let told = names.map(|name| {
                 let plural = if name == "main" { "analyticsplatforms" } else { "workerpools" };
                 if server.store(|store| store.objects.contains_key(&key(plural, name))) {
-                    ready(&server, plural, name)
+                    // What has a platform watched is no part of its being ready.
+                    ["Ready", "Watched"].map(|kind| condition(&server, plural, name, kind)).join(" ")
                 } else {
                     String::new()
                 }
