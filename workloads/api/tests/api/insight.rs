@@ -1,5 +1,7 @@
 //! What operators look at, and tenants of their own: jobs in full, ledgers, workers, connections, health.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -77,7 +79,15 @@ async fn jobs_and_tenants_are_searched() {
 async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
     let world = World::start().await;
     let admin = world.admin();
-    let health = admin.get("/admin/v1/health").await.expect(200);
+    // Once the process has found its broker.
+    let mut health = admin.get("/admin/v1/health").await.expect(200);
+    for _ in 0..100 {
+        if health["score"] == 100 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        health = admin.get("/admin/v1/health").await.expect(200);
+    }
     assert_eq!(health["score"], 100, "{health}");
     let sign = switchyard_jobs::store::WorkerSign {
         name: "pod-1",
