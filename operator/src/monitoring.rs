@@ -1,9 +1,14 @@
 //! Rules and alerts of one platform, made of the template that all platforms share. Pure.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
-/// The rules with placeholders for a platform and its thresholds; what each of them stands for is written at its top.
-const TEMPLATE: &str = include_str!("../../monitoring/alerts.yaml");
+/// The rules with placeholders for a platform and its thresholds; what each of them stands for is written at its top. Read once: every look at a platform
+/// fills it in.
+static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+    serde_norway::from_str(include_str!("../../monitoring/alerts.yaml")).expect("the template is YAML")
+});
 
 /// Where the runbooks are unless a platform says where its own are.
 pub const RUNBOOKS: &str = "https://github.com/switchyard-dev/switchyard/blob/main/docs/runbooks/";
@@ -55,9 +60,9 @@ pub type Waits = [(&'static str, u64); 4];
 /// # Panics
 /// When the template is no YAML, which a test rules out.
 pub fn groups(selector: &str, thresholds: &Thresholds, waits: Waits) -> Value {
-    let mut document: Value = serde_norway::from_str(TEMPLATE).expect("the template is YAML");
-    fill(&mut document, &values(selector, thresholds, waits));
-    document["groups"].take()
+    let mut groups = TEMPLATE["groups"].clone();
+    fill(&mut groups, &values(selector, thresholds, waits));
+    groups
 }
 
 /// What each placeholder stands for.

@@ -158,6 +158,8 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
     if settings.paused || !settings.replace_pods {
         return;
     }
+    // One list of pods serves all of its workloads.
+    let now = Instant::now();
     for (deployment, seen, moved) in context.cluster.copies.labelled("Deployment", &namespace, (PLATFORM_LABEL, &name))
     {
         let Content::Deployment { rollout, .. } = &seen.content else { continue };
@@ -173,7 +175,7 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
         if rollout.complete || rollout.ready == 0 || moved.elapsed() < pods::SICK {
             continue;
         }
-        let listed = context.cluster.pods(&namespace, &name, Instant::now()).await;
+        let listed = context.cluster.pods(&namespace, &name, now).await;
         let Ok(all) = listed else { continue };
         let of_deployment: Vec<&Pod> = all.iter().filter(|pod| pods::is_of(pod, &seen)).collect();
         let replaced = memory.replaced.entry(key.clone()).or_default();

@@ -82,7 +82,7 @@ language sql stable as $$
         'id', j.id, 'root', j.root_id, 'tenant', j.tenant_id, 'kind', j.kind, 'lane', j.lane, 'attempt', j.attempt,
         'username', j.username, 'input', j.input, 'corrects', j.corrects is not null, 'joins', j.kept is not null, 'kept', j.kept,
         'token', j.run_token, 'trace', j.trace, 'children', p_parts,
-        -- Seconds since it was made; null where that was another round, or where it had to wait for its time.
+        -- Seconds since it was made; null after a replay, and of a correction, which has to wait for its time.
         'age_seconds', case when j.round = 0 and j.corrects is null then extract(epoch from clock_timestamp() - j.created_at) end,
         'effects', switchyard.effects('[]', p_events))
 $$;
