@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability simulate models train eval fuzz images cli crds manifests fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -63,6 +63,9 @@ pipeline: prepare ## put the whole profile pipeline under load with faults at ev
 
 reliability: prepare ## break one part after the other under load with real alerts, and write docs/reliability.md (an hour; RELIABILITY=scenario,…)
 	@e2e/reliability/run
+
+soak: prepare ## let a platform work for an hour with a thousand clients connected, and write docs/soak.md (SOAK_MINUTES)
+	@e2e/soak/run
 
 simulate: prepare ## let pools scale under simulated load, and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)

@@ -134,6 +134,54 @@ impl Namespace {
         Ok(String::from_utf8(value.0)?)
     }
 
+    /// The bundled PostgreSQL of a platform, as its owner. What answers ends with the client.
+    pub async fn database(&self, platform: &str) -> Result<tokio_postgres::Client> {
+        let service = self.get("Service", &format!("{platform}-postgresql")).await?;
+        let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
+        let uri = self.secret(&format!("{platform}-database"), "admin-uri").await?;
+        let uri = uri.replace(&format!("{platform}-postgresql"), address);
+        let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Sets how many pods something has, which the operator leaves alone while the platform is paused.
+    pub async fn scale(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
+        let patch = json!({"spec": {"replicas": replicas}});
+        self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The names of pods with these labels.
+    pub async fn pods(&self, selector: &str) -> Result<Vec<String>> {
+        let listed = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
+        Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
+    }
+
+    /// The ids of a pod's processes, on the machine that its node is.
+    pub async fn processes(&self, pod: &str) -> Result<Vec<u32>> {
+        let uid = self.get("Pod", pod).await?["metadata"]["uid"].as_str().context("uid")?.to_owned();
+        let uids = [uid.replace('-', "_"), uid];
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            if uids.iter().any(|uid| groups.contains(uid)) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The PodMonitor and the PrometheusRule of a platform, once there are some: the operator looks for their kinds twice a minute.
+    pub async fn monitored(&self, platform: &str) -> Result<(Value, Value)> {
+        let name = format!("{platform}-monitoring");
+        patiently(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
+            Ok((self.get("PodMonitor", &name).await?, self.get("PrometheusRule", &name).await?))
+        })
+        .await
+    }
+
     /// Every object of these kinds that Switchyard made, as `Kind/name resourceVersion`, sorted.
     pub async fn made(&self, kinds: &[&str]) -> Result<Vec<String>> {
         let mut found = Vec::new();

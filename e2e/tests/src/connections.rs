@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
 use tokio::task::JoinHandle;
@@ -20,12 +20,7 @@ pub struct Connections {
 impl Connections {
     /// Begins to look.
     pub async fn watch(namespace: &Namespace, platform: &str) -> Result<Self> {
-        let service = namespace.get("Service", &format!("{platform}-postgresql")).await?;
-        let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
-        let uri = namespace.secret(&format!("{platform}-database"), "admin-uri").await?;
-        let uri = uri.replace(&format!("{platform}-postgresql"), address);
-        let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
-        tokio::spawn(connection);
+        let client = namespace.database(platform).await?;
         let most: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
         let looking = tokio::spawn({
             let most = most.clone();

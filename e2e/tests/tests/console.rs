@@ -89,11 +89,7 @@ async fn an_operator_and_a_tenant_find_their_way() -> Result<()> {
 
 /// A hundred thousand analyses that ended within the last months.
 async fn history(namespace: &Namespace, tenant: &str) -> Result<()> {
-    let service = namespace.get("Service", "main-postgresql").await?;
-    let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
-    let uri = namespace.secret("main-database", "admin-uri").await?.replace("main-postgresql", address);
-    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
+    let client = namespace.database("main").await?;
     let insert = format!(
         "insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, turn, created_at, finished_at)
          select id, '{tenant}', id, 'api', 'general', 'normal', 'completed', 'profile' || n, '{{}}', at, at, at

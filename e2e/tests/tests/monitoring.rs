@@ -5,7 +5,6 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Browser, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
@@ -14,13 +13,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn file(path: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     fs::read_to_string(&path).with_context(|| path.display().to_string())
-}
-
-/// Sets how many pods something has, which the operator leaves alone while the platform is paused.
-async fn pods(namespace: &Namespace, kind: &str, name: &str, replicas: u32) -> Result<()> {
-    let patch = json!({"spec": {"replicas": replicas}});
-    namespace.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-    Ok(())
 }
 
 /// Calls that are made until it is dropped.
@@ -58,14 +50,7 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     let admin = platform.admin().await?;
     let (tenant, client) = admin.tenant("standard", 1000).await?;
 
-    // The kinds came after the operator, which looks for them twice a minute.
-    let (monitor, rule) = patiently(LIMIT, "a PodMonitor and a PrometheusRule", || async {
-        Ok((
-            namespace.get("PodMonitor", "main-monitoring").await?,
-            namespace.get("PrometheusRule", "main-monitoring").await?,
-        ))
-    })
-    .await?;
+    let (monitor, rule) = namespace.monitored("main").await?;
     ensure!(monitor["metadata"]["labels"]["team"] == "e2e", "{monitor}");
     let prometheus =
         Prometheus::start(&cluster, &monitor, &rule, &file("monitoring/alertmanager.yaml")?, Pace::Hurried).await?;
@@ -147,25 +132,25 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     prometheus.until("SwitchyardCpuHigh", "warning", false, LIMIT).await?;
 
     // The broker goes: nobody is refused, and nothing is worked on.
-    pods(&namespace, "StatefulSet", "main-rabbitmq", 0).await?;
+    namespace.scale("StatefulSet", "main-rabbitmq", 0).await?;
     prometheus.until("SwitchyardBrokerDisconnected", "critical", true, LIMIT).await?;
     let while_away = client.submit("while-away").await?;
-    pods(&namespace, "StatefulSet", "main-rabbitmq", 1).await?;
+    namespace.scale("StatefulSet", "main-rabbitmq", 1).await?;
     prometheus.until("SwitchyardBrokerDisconnected", "critical", false, LIMIT).await?;
     ensure!(client.ended(&while_away, LIMIT).await?["state"] == "completed");
 
     // Workers of a kind go, with work for them.
-    pods(&namespace, "Deployment", "main-ai", 0).await?;
+    namespace.scale("Deployment", "main-ai", 0).await?;
     let unread = client.submit("unread").await?;
     prometheus.until("SwitchyardNoWorkers", "critical", true, LIMIT).await?;
-    pods(&namespace, "Deployment", "main-ai", 1).await?;
+    namespace.scale("Deployment", "main-ai", 1).await?;
     prometheus.until("SwitchyardNoWorkers", "critical", false, LIMIT).await?;
     ensure!(client.ended(&unread, LIMIT).await?["state"] == "completed");
 
     // The database goes: callers are refused, and the error budget burns.
     {
         let _calls: Vec<Calls> = (0..4).map(|_| Calls::make(&client, Duration::from_millis(50))).collect();
-        pods(&namespace, "StatefulSet", "main-postgresql", 0).await?;
+        namespace.scale("StatefulSet", "main-postgresql", 0).await?;
         prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", true, LIMIT).await?;
         prometheus.until("SwitchyardApiErrors", "critical", true, LIMIT).await?;
         prometheus.until("SwitchyardErrorBudgetBurn", "critical", true, LIMIT).await?;
@@ -176,16 +161,16 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
             Ok(())
         })
         .await?;
-        pods(&namespace, "StatefulSet", "main-postgresql", 1).await?;
+        namespace.scale("StatefulSet", "main-postgresql", 1).await?;
         prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", false, LIMIT).await?;
         prometheus.until("SwitchyardApiErrors", "critical", false, LIMIT).await?;
     }
     prometheus.until("SwitchyardErrorBudgetBurn", "critical", false, LIMIT).await?;
 
     // The API goes.
-    pods(&namespace, "Deployment", "main-api", 0).await?;
+    namespace.scale("Deployment", "main-api", 0).await?;
     prometheus.until("SwitchyardApiNotScraped", "warning", true, LIMIT).await?;
-    pods(&namespace, "Deployment", "main-api", 1).await?;
+    namespace.scale("Deployment", "main-api", 1).await?;
     prometheus.until("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
 
     pictures(&prometheus).await?;
@@ -217,11 +202,7 @@ async fn pictures(prometheus: &Prometheus) -> Result<()> {
 
 /// Holds the row of a tenant until it is dropped.
 async fn locked(namespace: &Namespace, tenant: &str) -> Result<tokio_postgres::Client> {
-    let service = namespace.get("Service", "main-postgresql").await?;
-    let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
-    let uri = namespace.secret("main-database", "admin-uri").await?.replace("main-postgresql", address);
-    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
+    let client = namespace.database("main").await?;
     let lock = format!("begin; select from switchyard.tenants where id = '{tenant}' for update");
     client.batch_execute(&lock).await?;
     Ok(client)

@@ -12,9 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, profile_source};
 use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -177,31 +177,18 @@ struct Ground {
 }
 
 impl Ground {
-    async fn pods(&self, selector: &str) -> Result<Vec<String>> {
-        let listed = self.namespace.api("Pod").list(&ListParams::default().labels(selector)).await?;
-        Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
-    }
-
     async fn kill(&self, pod: &str) -> Result<()> {
         self.namespace.api("Pod").delete(pod, &DeleteParams::default().grace_period(0)).await?;
         Ok(())
     }
 
-    async fn scale(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
-        let patch = json!({"spec": {"replicas": replicas}});
-        self.namespace.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
-    }
-
-    /// Processes on this machine whose command line holds `words`, and that run in a pod of the namespace.
+    /// Processes of a pod whose command line holds `words`.
     async fn processes(&self, pod: &str, words: &str) -> Result<Vec<String>> {
-        let uid = self.namespace.get("Pod", pod).await?["metadata"]["uid"].as_str().context("uid")?.to_owned();
         let mut found = Vec::new();
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-            let in_pod = read("cgroup").contains(&uid) || read("cgroup").contains(&uid.replace('-', "_"));
-            if in_pod && read("cmdline").replace('\0', " ").contains(words) {
-                found.push(entry.file_name().to_string_lossy().into_owned());
+        for id in self.namespace.processes(pod).await? {
+            let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            if line.replace('\0', " ").contains(words) {
+                found.push(id.to_string());
             }
         }
         ensure!(!found.is_empty(), "no process '{words}' in {pod}");
@@ -218,7 +205,7 @@ impl Ground {
                     if Instant::now() >= end {
                         break;
                     }
-                    let pods = self.pods("app.kubernetes.io/component in (api,worker)").await?;
+                    let pods = self.namespace.pods("app.kubernetes.io/component in (api,worker)").await?;
                     if let Some(pod) = pods.get(n % pods.len().max(1)) {
                         self.kill(pod).await?;
                     }
@@ -227,7 +214,7 @@ impl Ground {
             }
             NodeDrained => {
                 kubectl(&["cordon", "--all"])?;
-                for pod in self.pods("switchyard.dev/platform=main").await? {
+                for pod in self.namespace.pods("switchyard.dev/platform=main").await? {
                     self.namespace.api("Pod").delete(&pod, &DeleteParams::default()).await?;
                 }
                 tokio::time::sleep_until(end.into()).await;
@@ -243,9 +230,9 @@ impl Ground {
                     BrokerAway => "rabbitmq",
                     _ => "redis",
                 });
-                self.scale("StatefulSet", &name, 0).await?;
+                self.namespace.scale("StatefulSet", &name, 0).await?;
                 tokio::time::sleep_until(end.into()).await;
-                self.scale("StatefulSet", &name, 1).await?;
+                self.namespace.scale("StatefulSet", &name, 1).await?;
             }
             StoreSlow => {
                 let processes = self.processes("main-s3-0", "versitygw").await?;
@@ -265,7 +252,7 @@ impl Ground {
             // It is the callers who ask for such profiles.
             SourceRubbish => tokio::time::sleep_until(end.into()).await,
             NetworkCut => {
-                let pods = self.pods("switchyard.dev/kind=general").await?;
+                let pods = self.namespace.pods("switchyard.dev/kind=general").await?;
                 let pod = pods.first().context("a general worker")?;
                 let process = self.processes(pod, "switchyard-worker").await?.remove(0);
                 let service = self.namespace.get("Service", "main-postgresql").await?;
@@ -407,13 +394,7 @@ async fn what_users_see_and_who_hears_of_it_while_parts_are_broken() -> Result<(
     let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
     let admin = platform.admin().await?;
     let (tenant, client) = admin.tenant("enterprise", 1_000_000).await?;
-    let (monitor, rule) = patiently(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
-        Ok((
-            namespace.get("PodMonitor", "main-monitoring").await?,
-            namespace.get("PrometheusRule", "main-monitoring").await?,
-        ))
-    })
-    .await?;
+    let (monitor, rule) = namespace.monitored("main").await?;
     let receivers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../monitoring/alertmanager.yaml");
     let prometheus = Prometheus::start(&cluster, &monitor, &rule, &fs::read_to_string(receivers)?, Pace::Real).await?;
     // What is broken on purpose is not the operator's to mend; what breaks by that is Kubernetes' and the workloads'.
