@@ -93,6 +93,7 @@ impl Facts {
             facts: facts.as_deref(),
             age,
             lanes: &self.0.store.policy().lanes,
+            writable: self.0.store.is_writable(),
             broker_connected: self.0.broker.is_connected(),
             // Its breaker is open for a second at a time, and then tries.
             cache_away: self.0.cache.breaker().state() != Breaker::Closed,

@@ -22,6 +22,8 @@ pub struct Surroundings<'a> {
     pub facts: Option<&'a Facts>,
     pub age: Option<Duration>,
     pub lanes: &'a Lanes,
+    /// Whether the database has not failed to write lately.
+    pub writable: bool,
     pub broker_connected: bool,
     pub cache_away: bool,
 }
@@ -41,8 +43,12 @@ fn part(name: &str, value: f64, detail: impl Into<String>) -> HealthPart {
     HealthPart { name: name.to_owned(), value: value.clamp(0.0, 1.0), detail: detail.into() }
 }
 
+/// A database that cannot write answers what it has, and takes nothing.
 fn database(around: &Surroundings<'_>) -> HealthPart {
     match around.age {
+        Some(age) if age < STALE && !around.writable => {
+            part("database", 0.2, "cannot write: its disk is full, or it is a standby")
+        }
         Some(age) if age < STALE => part("database", 1.0, "answers"),
         Some(age) => part("database", 0.0, format!("has not answered for {} s", age.as_secs())),
         None => part("database", 0.0, "has not answered yet"),
@@ -164,7 +170,8 @@ mod tests {
     fn score(facts: Option<&Facts>, change: impl Fn(&mut Surroundings<'_>)) -> u8 {
         let lanes = Lanes::default();
         let age = facts.map(|_| Duration::ZERO);
-        let mut around = Surroundings { facts, age, lanes: &lanes, broker_connected: true, cache_away: false };
+        let mut around =
+            Surroundings { facts, age, lanes: &lanes, writable: true, broker_connected: true, cache_away: false };
         change(&mut around);
         of(&around).score
     }
@@ -180,6 +187,7 @@ mod tests {
         assert_eq!(changed(|_| ()), 100);
         assert_eq!(score(Some(&facts()), |around| around.cache_away = true), 90);
         assert_eq!(score(Some(&facts()), |around| around.broker_connected = false), 40);
+        assert_eq!(score(Some(&facts()), |around| around.writable = false), 20);
         assert_eq!(score(Some(&facts()), |around| around.age = Some(STALE)), 0);
         assert_eq!(score(None, |_| ()), 0);
         // The normal lane gives an attempt five minutes.

@@ -83,6 +83,10 @@ impl App {
                 tracing::warn!(%error, "the database did nothing");
                 Problem::unavailable("The database is away or busy; nothing was done. Try again.").retry_after(wait)
             }
+            StoreError::Unwritable(_) => {
+                tracing::error!(%error, "the database did nothing");
+                Problem::unavailable("The database cannot write now; nothing was done. Try again.").retry_after(wait)
+            }
             StoreError::Overloaded => {
                 tracing::warn!(%error, "the database is too slow for what is asked");
                 Problem::unavailable("More is asked than the database can take; nothing was done. Try again.")

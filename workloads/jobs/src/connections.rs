@@ -30,6 +30,11 @@ impl Collector for Connections {
             ("switchyard_database_connections_open", "Connections that the process holds", pool.size as i64),
             ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
             ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
+            (
+                "switchyard_database_writable",
+                "0 for half a minute after the database could not write: disk full, or a standby",
+                i64::from(self.store.is_writable()),
+            ),
             ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),
         ];
         for (name, help, value) in gauges {

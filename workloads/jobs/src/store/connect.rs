@@ -93,6 +93,11 @@ impl Store {
         self.primary.breaker()
     }
 
+    /// Whether the primary has not failed to write, for want of room or because it is a standby, within the last half minute.
+    pub fn is_writable(&self) -> bool {
+        self.primary.is_writable()
+    }
+
     /// The replicas' circuit breakers, in the order of their addresses.
     pub fn replica_breakers(&self) -> impl Iterator<Item = &Breaker> {
         self.replicas.iter().map(Server::breaker)

@@ -14,6 +14,10 @@ pub enum StoreError {
     /// PostgreSQL undid the statement, because it and others waited for each other. Nothing was written.
     #[error("the database undid the statement: {0}")]
     Undone(String),
+    /// The server answers and cannot write: its disk is full, its memory, or it is a standby (as an address that is just being moved may lead to). Nothing was
+    /// written.
+    #[error("the database cannot write: {0}")]
+    Unwritable(String),
     /// More callers wait than can be answered in time. Nothing was sent.
     #[error("more calls wait for the database than it can answer in time")]
     Overloaded,
@@ -28,12 +32,15 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed a little later.
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Interrupted(_) | Self::Undone(_) | Self::Overloaded)
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Interrupted(_) | Self::Undone(_) | Self::Unwritable(_) | Self::Overloaded
+        )
     }
 
     /// Whether nothing can have been written, so that the call may be repeated whatever it does.
     pub const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Undone(_) | Self::Overloaded)
+        matches!(self, Self::Unavailable(_) | Self::Undone(_) | Self::Unwritable(_) | Self::Overloaded)
     }
 }
 
@@ -56,6 +63,7 @@ impl From<tokio_postgres::Error> for StoreError {
             Some(db) if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(db.code()) => {
                 Self::Undone(db.message().to_owned())
             }
+            Some(db) if cannot_write(db.code()) => Self::Unwritable(format!("{} ({})", db.message(), db.code().code())),
             Some(db) => Self::Refused { code: db.code().code().to_owned(), message: db.message().to_owned() },
             None => Self::Interrupted(match error.source() {
                 Some(source) => format!("{error}: {source}"),
@@ -63,6 +71,12 @@ impl From<tokio_postgres::Error> for StoreError {
             }),
         }
     }
+}
+
+/// Whether the server has no room, or may not write at all: classes 53 (insufficient resources) and 58 (system error) of
+/// <https://www.postgresql.org/docs/15/errcodes-appendix.html>, and 25006.
+fn cannot_write(code: &SqlState) -> bool {
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION || ["53", "58"].iter().any(|class| code.code().starts_with(class))
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {

@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -29,6 +29,8 @@ use crate::resilience::{Breaker, Policy as BreakerPolicy, deadline};
 const SLACK: Duration = Duration::from_secs(1);
 /// Silence that speaks against the server; a caller with less time than this proves nothing by leaving.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How long a server that could not write counts as one that cannot.
+const UNWRITABLE: Duration = Duration::from_secs(30);
 /// How long a request to stop a statement may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection beyond the lasting ones may rest before it is closed, and how often that is looked at.
@@ -52,6 +54,8 @@ pub(super) struct Server {
     wait: Duration,
     answer: Duration,
     trimming: Arc<AtomicBool>,
+    /// When it could not write last.
+    unwritable: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Whether a call asks the breaker.
@@ -97,7 +101,14 @@ impl Server {
             wait: Duration::from_secs(connections.wait_timeout_seconds.max(1)),
             answer: Duration::from_secs(connections.statement_timeout_seconds.max(1)) + SLACK,
             trimming: Arc::default(),
+            unwritable: Arc::default(),
         }
+    }
+
+    /// Whether nothing has failed for want of room or rights to write for [`UNWRITABLE`].
+    pub fn is_writable(&self) -> bool {
+        let last = *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|at| at.elapsed() >= UNWRITABLE)
     }
 
     pub fn breaker(&self) -> &Breaker {
@@ -176,9 +187,17 @@ impl Server {
                 Ok(rows)
             }
             Ok(Err(error)) => {
-                flight.landed();
                 let against = speaks_against(&error);
-                Err(Failure { error: error.into(), against })
+                // A standby does not become the primary; a new connection may lead to that.
+                match error.code() {
+                    Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => flight.close(),
+                    _ => flight.landed(),
+                }
+                let error = StoreError::from(error);
+                if matches!(error, StoreError::Unwritable(_)) {
+                    *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                }
+                Err(Failure { error, against })
             }
             Err(_) => {
                 flight.abandon();
@@ -273,6 +292,11 @@ impl Flight<'_> {
 
     fn landed(&mut self) {
         self.client = None;
+    }
+
+    /// The connection is of no more use.
+    fn close(&mut self) {
+        self.client.take().map(Object::take);
     }
 
     /// Asks the server to stop the statement, where that can be, and closes the connection. Until then it counts as one of the pool's.

@@ -179,3 +179,24 @@ async fn with_all_servers_away_the_answer_is_an_error_and_not_a_wait() {
     pair.replica.up().await;
     pair.end();
 }
+
+#[tokio::test]
+async fn a_standby_takes_nothing_until_it_is_promoted() {
+    let pair = Pair::new().await;
+    pair.submit("before").await;
+    pair.primary.shown_by(&pair.replica).await;
+    // The address leads to the standby already.
+    let store = store_at(&pair.replica.uri(&pair.database), &[]);
+    assert!(store.is_writable());
+    let refused = store.submit(&request(pair.key, "too-early")).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unwritable(words) if words.contains("25006")), "{refused}");
+    assert!(refused.is_unsent() && !store.is_writable());
+    // It may be read from all the same, and its breaker stays closed.
+    assert_eq!(store.all_jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap().jobs.len(), 1);
+    assert_eq!(store.breaker().state(), State::Closed);
+
+    pair.on_replica().await.execute("select pg_promote()", &[]).await.unwrap();
+    let taken = store.submit(&request(pair.key, "in-time")).await.unwrap();
+    assert!(matches!(taken, Admission::Accepted { .. }), "{taken:?}");
+    pair.end();
+}
