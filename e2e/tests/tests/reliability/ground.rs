@@ -1,0 +1,276 @@
+//! A platform that is broken and mended.
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
+use serde_json::{Value, json};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
+
+use crate::{
+    pair::{PRIMARY_POD, Pair},
+    scenario::Scenario::{
+        self, BrokerAway, CacheAway, CertificateExpired, ClockJumps, DatabaseAway, DatabaseKilled, DatabaseSilent,
+        DiskFull, FailsOver, NetworkCut, NodeDrained, PodSick, PodsKilled, SourceRubbish, StoreSlow,
+    },
+};
+
+/// A platform with callers, watched by a Prometheus of its own.
+pub struct Ground {
+    namespace: Namespace,
+    admin: ApiClient,
+    pub client: ApiClient,
+    tenant: String,
+    prometheus: Prometheus,
+    /// The database, where it is the user's own.
+    pair: Option<Pair>,
+}
+
+impl Ground {
+    /// A platform with bundled servers. The operator leaves it alone once it is up: what is broken on purpose is not the operator's to mend; what breaks by that
+    /// is Kubernetes' and the workloads'.
+    pub async fn bundled() -> Result<Self> {
+        let namespace = Cluster::connect().await?.namespace("reliability").await?;
+        let mut spec = spec(&namespace).await?;
+        let this = Self::up(namespace, spec.clone(), None).await?;
+        spec["paused"] = json!(true);
+        this.namespace
+            .apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec}))
+            .await?;
+        Ok(this)
+    }
+
+    /// A platform whose database is a pair of the user's own. The operator goes on, with all that it mends by itself.
+    pub async fn with_a_database_of_its_own() -> Result<Self> {
+        let namespace = Cluster::connect().await?.namespace("reliability-own").await?;
+        let pair = Pair::start(&namespace).await?;
+        let mut spec = spec(&namespace).await?;
+        spec["database"] = Pair::source();
+        Self::up(namespace, spec, Some(pair)).await
+    }
+
+    async fn up(namespace: Namespace, spec: Value, pair: Option<Pair>) -> Result<Self> {
+        let platform = Platform::ready(&namespace, "main", spec).await?;
+        let admin = platform.admin().await?;
+        let (tenant, client) = admin.tenant("enterprise", 1_000_000).await?;
+        let (monitor, rule) = namespace.monitored("main").await?;
+        let receivers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../monitoring/alertmanager.yaml");
+        let receivers = fs::read_to_string(receivers)?;
+        let prometheus = Prometheus::start(&namespace.cluster, &monitor, &rule, &receivers, Pace::Real).await?;
+        Ok(Self { namespace, admin, client, tenant, prometheus, pair })
+    }
+
+    /// Everything is removed.
+    pub async fn end(self) -> Result<()> {
+        drop(self.prometheus);
+        self.namespace.delete().await
+    }
+
+    /// The tenant has paid for what it got.
+    pub async fn balances(&self) -> Result<()> {
+        let report = self.admin.get(&format!("/admin/v1/tenants/{}", self.tenant)).await?.expect(200)?;
+        ensure!(report["credits"] == report["ledger_sum"], "{report}");
+        Ok(())
+    }
+
+    /// What the operator said of pods that it has replaced.
+    pub async fn replaced(&self) -> Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.namespace.cluster.client.clone(), &self.namespace.name);
+        let events = events.list(&ListParams::default()).await?.items.into_iter();
+        Ok(events
+            .filter(|event| event.reason.as_deref() == Some("PodReplaced"))
+            .filter_map(|event| event.message)
+            .collect())
+    }
+
+    fn pair(&self) -> Result<&Pair> {
+        self.pair.as_ref().context("the database is not the user's own")
+    }
+
+    async fn kill(&self, pod: &str) -> Result<()> {
+        self.namespace.api("Pod").delete(pod, &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+
+    /// Processes of a pod whose command line holds `words`.
+    async fn processes(&self, pod: &str, words: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for id in self.namespace.processes(pod).await? {
+            let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            if line.replace('\0', " ").contains(words) {
+                found.push(id.to_string());
+            }
+        }
+        ensure!(!found.is_empty(), "no process '{words}' in {pod}");
+        Ok(found)
+    }
+
+    /// Breaks it for as long as the scenario lasts, and mends it.
+    pub async fn break_and_mend(&self, scenario: Scenario) -> Result<()> {
+        let end = Instant::now() + scenario.lasts();
+        let server = |component: &str| format!("main-{component}");
+        match scenario {
+            PodsKilled => {
+                for n in 0.. {
+                    if Instant::now() >= end {
+                        break;
+                    }
+                    let pods = self.namespace.pods("app.kubernetes.io/component in (api,worker)").await?;
+                    if let Some(pod) = pods.get(n % pods.len().max(1)) {
+                        self.kill(pod).await?;
+                    }
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            }
+            NodeDrained => {
+                kubectl(&["cordon", "--all"])?;
+                for pod in self.namespace.pods("switchyard.dev/platform=main").await? {
+                    self.namespace.api("Pod").delete(&pod, &DeleteParams::default()).await?;
+                }
+                tokio::time::sleep_until(end.into()).await;
+                kubectl(&["uncordon", "--all"])?;
+            }
+            DatabaseKilled => {
+                self.kill("main-postgresql-0").await?;
+                tokio::time::sleep_until(end.into()).await;
+            }
+            DatabaseAway | BrokerAway | CacheAway => {
+                let name = server(match scenario {
+                    DatabaseAway => "postgresql",
+                    BrokerAway => "rabbitmq",
+                    _ => "redis",
+                });
+                self.namespace.scale("StatefulSet", &name, 0).await?;
+                tokio::time::sleep_until(end.into()).await;
+                self.namespace.scale("StatefulSet", &name, 1).await?;
+            }
+            StoreSlow => {
+                let processes = self.processes("main-s3-0", "versitygw").await?;
+                let signal = |signal| signalled(signal, &processes);
+                while Instant::now() < end {
+                    signal("-STOP")?;
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    signal("-CONT")?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            // It is the callers who ask for such profiles.
+            SourceRubbish => tokio::time::sleep_until(end.into()).await,
+            NetworkCut => {
+                let pods = self.namespace.pods("switchyard.dev/kind=general").await?;
+                let pod = pods.first().context("a general worker")?;
+                let process = self.processes(pod, "switchyard-worker").await?.remove(0);
+                let database = self.address("main-postgresql").await?;
+                blackhole("add", &process, &database)?;
+                tokio::time::sleep_until(end.into()).await;
+                blackhole("del", &process, &database)?;
+            }
+            DiskFull => {
+                self.pair()?.fill().await?;
+                tokio::time::sleep_until(end.into()).await;
+                self.pair()?.empty().await?;
+            }
+            CertificateExpired => {
+                self.pair()?.certificate(false).await?;
+                tokio::time::sleep_until(end.into()).await;
+                self.pair()?.certificate(true).await?;
+            }
+            ClockJumps => {
+                self.pair()?.ahead(300).await?;
+                tokio::time::sleep_until(end.into()).await;
+                self.pair()?.ahead(0).await?;
+            }
+            DatabaseSilent => {
+                let processes = self.processes(PRIMARY_POD, "postgres").await?;
+                signalled("-STOP", &processes)?;
+                tokio::time::sleep_until(end.into()).await;
+                signalled("-CONT", &processes)?;
+            }
+            PodSick => {
+                let pods = self.namespace.pods("app.kubernetes.io/component=api").await?;
+                let pod = pods.first().context("a pod of the API")?;
+                let process = self.processes(pod, "switchyard-api").await?.remove(0);
+                blackhole("add", &process, &self.address("database").await?)?;
+                let gone = || async {
+                    let pods = self.namespace.pods("app.kubernetes.io/component=api").await?;
+                    ensure!(pods.len() == 2 && !pods.contains(pod), "{pods:?}");
+                    Ok(())
+                };
+                patiently(scenario.lasts(), "the pod is replaced", gone).await?;
+                let replaced = self.replaced().await?;
+                ensure!(replaced.len() == 1, "{replaced:?}");
+            }
+            FailsOver => {
+                self.pair()?.lose().await?;
+                tokio::time::sleep_until(end.into()).await;
+                self.pair()?.promote().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn address(&self, service: &str) -> Result<String> {
+        let service = self.namespace.get("Service", service).await?;
+        Ok(format!("{}/32", service["spec"]["clusterIP"].as_str().context("clusterIP")?))
+    }
+
+    pub async fn score(&self) -> u64 {
+        let answer = self.admin.get("/admin/v1/health").await;
+        answer.ok().and_then(|answer| answer.body["score"].as_u64()).unwrap_or(0)
+    }
+
+    /// Critical and warning alerts of the platform that fire.
+    pub async fn alerts(&self) -> Result<Vec<String>> {
+        let firing = self.prometheus.firing().await?;
+        let mut names: Vec<String> =
+            firing.into_iter().map(|(name, _)| name.trim_start_matches('~').to_owned()).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// What both platforms have in common.
+async fn spec(namespace: &Namespace) -> Result<Value> {
+    Ok(json!({
+        "environment": "development", "profileSource": profile_source(namespace).await?, "monitoring": {"interval": "5s"},
+        "api": {"replicas": 2},
+        "retry": {"delays": ["5s", "10s", "20s", "40s", "60s", "60s"]},
+        "tiers": {"enterprise": {"concurrent": 1000, "lane": "normal"}},
+    }))
+}
+
+/// What a process' pod sends to an address is dropped, or is not any more.
+fn blackhole(verb: &str, process: &str, address: &str) -> Result<()> {
+    run("nsenter", &["-t", process, "-n", "ip", "route", verb, "blackhole", address])
+}
+
+fn signalled(signal: &str, processes: &[String]) -> Result<()> {
+    run("kill", &[&[signal], processes.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat())
+}
+
+/// Runs a program of this machine to its good end.
+pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    ensure!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn kubectl(arguments: &[&str]) -> Result<()> {
+    let program = std::env::var("SWITCHYARD_E2E_KUBECTL").context("SWITCHYARD_E2E_KUBECTL")?;
+    // The tool's nodes are named one by one.
+    let nodes = Command::new(&program).args(["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).output()?;
+    let nodes = String::from_utf8(nodes.stdout)?;
+    for node in nodes.split_whitespace() {
+        run(&program, &[arguments[0], node])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! A PostgreSQL of the user's own: a primary and a synchronous standby, encrypted, on small volumes of their own, with a clock that can be set.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::ground::run;
+use anyhow::{Context, Result, bail, ensure};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::{Value, json};
+use switchyard_e2e::{Namespace, image, patiently};
+
+const LIMIT: Duration = Duration::from_secs(180);
+const PASSWORD: &str = "of-the-pair";
+/// What the data of either may take.
+const VOLUME: &str = "256Mi";
+const PRIMARY: &str = "database-primary";
+const STANDBY: &str = "database-standby";
+/// Where the primary runs.
+pub const PRIMARY_POD: &str = "database-primary-0";
+
+/// Signs certificates of the servers.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut parameters = CertificateParams::new(Vec::new())?;
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(parameters, key), certificate })
+    }
+
+    /// A certificate with its key that is good until the end of a year.
+    fn until(&self, year: i32) -> Result<[String; 2]> {
+        let key = KeyPair::generate()?;
+        let mut parameters = CertificateParams::new(vec!["database".to_owned(), STANDBY.to_owned()])?;
+        parameters.not_before = date_time_ymd(2020, 1, 1);
+        parameters.not_after = date_time_ymd(year, 12, 31);
+        Ok([parameters.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()])
+    }
+}
+
+/// The servers in a namespace.
+pub struct Pair {
+    namespace: Namespace,
+    authority: Authority,
+}
+
+impl Pair {
+    /// Starts both, and makes the Secret of a platform that uses them.
+    pub async fn start(namespace: &Namespace) -> Result<Self> {
+        let this = Self { namespace: namespace.clone(), authority: Authority::new()? };
+        let [certificate, key] = this.authority.until(2099)?;
+        let file = |name: &str| {
+            fs::read_to_string(format!("{}/../reliability/pair/{name}", env!("CARGO_MANIFEST_DIR")))
+                .with_context(|| name.to_owned())
+        };
+        let clock = PathBuf::from("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
+        let clock = fs::read(&clock).with_context(|| format!("{}: install the package faketime", clock.display()))?;
+        namespace
+            .apply(json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pair"},
+                "stringData": {"password": PASSWORD, "tls.crt": certificate, "tls.key": key},
+            }))
+            .await?;
+        namespace
+            .apply(json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "pair"},
+                "data": {"start": file("start")?, "pg_hba.conf": file("pg_hba.conf")?},
+                "binaryData": {"libfaketimeMT.so.1": k8s_openapi::ByteString(clock)},
+            }))
+            .await?;
+        let uri = |host: &str| format!("postgres://postgres:{PASSWORD}@{host}:5432/switchyard?sslmode=verify-full");
+        namespace
+            .apply(json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"},
+                "stringData": {
+                    "uri": uri("database"), "admin-uri": uri("database"), "replica-uris": uri(STANDBY), "ca.crt": this.authority.certificate,
+                },
+            }))
+            .await?;
+        this.leads(PRIMARY).await?;
+        this.service(STANDBY, STANDBY).await?;
+        this.server(PRIMARY).await?;
+        this.ready(PRIMARY).await?;
+        this.server(STANDBY).await?;
+        this.copy().await?;
+        this.ready(STANDBY).await?;
+        // From now on nothing is promised that the standby does not have: what a fail-over without losses takes.
+        let primary = this.client(PRIMARY, "postgres").await?;
+        primary.batch_execute("alter system set synchronous_standby_names = 'standby'").await?;
+        primary.batch_execute("select pg_reload_conf()").await?;
+        patiently(LIMIT, "the standby follows", || async {
+            let synchronous = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+            ensure!(primary.query_one(synchronous, &[]).await?.get::<_, i64>(0) == 1);
+            Ok(())
+        })
+        .await?;
+        Ok(this)
+    }
+
+    /// What a platform says to use it.
+    pub fn source() -> Value {
+        json!({"secretRef": {"name": "database"}})
+    }
+
+    async fn service(&self, name: &str, server: &str) -> Result<()> {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"server": server}, "ports": [{"port": 5432}]}
+        });
+        self.namespace.apply(service).await?;
+        Ok(())
+    }
+
+    /// Callers of the database reach `server` from now on.
+    async fn leads(&self, server: &str) -> Result<()> {
+        self.service("database", server).await
+    }
+
+    async fn server(&self, name: &str) -> Result<()> {
+        let labels = json!({"server": name});
+        let role = name.trim_start_matches("database-");
+        self.namespace
+            .apply(json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name},
+                "spec": {"serviceName": name, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {
+                    "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 5,
+                    "securityContext": {
+                        "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}
+                    },
+                    "containers": [{
+                        "name": "postgresql", "image": image("postgresql"), "imagePullPolicy": "IfNotPresent",
+                        "command": ["/bin/sh", "/etc/pair/start"], "env": [{"name": "ROLE", "value": role}],
+                        "readinessProbe": {"tcpSocket": {"port": 5432}, "periodSeconds": 1},
+                        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}
+                        },
+                        "volumeMounts": [
+                            {"name": "data", "mountPath": "/var/lib/postgresql/data"}, {"name": "given", "mountPath": "/etc/pair"},
+                            {"name": "run", "mountPath": "/run/pair"}, {"name": "tmp", "mountPath": "/tmp"}
+                        ]
+                    }],
+                    "volumes": [
+                        {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": VOLUME}},
+                        {"name": "run", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}},
+                        {"name": "given", "projected": {"defaultMode": 0o440, "sources": [{"secret": {"name": "pair"}}, {"configMap": {"name": "pair"}}]}}
+                    ]
+                }}}
+            }))
+            .await?;
+        Ok(())
+    }
+
+    /// Gives the standby a copy of the primary to begin with.
+    async fn copy(&self) -> Result<()> {
+        let address = self.address(PRIMARY).await?;
+        let volume = patiently(LIMIT, "the standby waits", || self.volume(STANDBY)).await?;
+        let (new, data) = (volume.join("new").display().to_string(), volume.join("pgdata").display().to_string());
+        let from = format!("host={address} user=postgres password={PASSWORD} application_name=standby");
+        run(
+            "/usr/lib/postgresql/15/bin/pg_basebackup",
+            &["--pgdata", &new, "--write-recovery-conf", "--checkpoint=fast", "--dbname", &from],
+        )?;
+        run("chown", &["-R", "65532:65532", &new])?;
+        run("mv", &[&new, &data])
+    }
+
+    async fn ready(&self, name: &str) -> Result<()> {
+        patiently(LIMIT, format!("{name} is ready"), || async {
+            let set = self.namespace.get("StatefulSet", name).await?;
+            ensure!(set["status"]["readyReplicas"] == 1, "{}", set["status"]);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn address(&self, server: &str) -> Result<String> {
+        let pod = self.namespace.get("Pod", &format!("{server}-0")).await?;
+        Ok(pod["status"]["podIP"].as_str().context("the pod has no address")?.to_owned())
+    }
+
+    /// One of the servers, as its superuser.
+    async fn client(&self, server: &str, database: &str) -> Result<tokio_postgres::Client> {
+        patiently(LIMIT, format!("{server} answers"), || async {
+            let address = self.address(server).await?;
+            let uri = format!("postgres://postgres:{PASSWORD}@{address}/{database}");
+            let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        })
+        .await
+    }
+
+    /// A process of the primary, and a file as that sees it.
+    async fn file(&self, path: &str) -> Result<(u32, PathBuf)> {
+        patiently(LIMIT, "the primary runs", || async {
+            let process = self.namespace.processes(PRIMARY_POD).await?.into_iter().find(|id| {
+                let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                line.starts_with("postgres\0-D\0")
+            });
+            let process = process.context("no server runs")?;
+            Ok((process, PathBuf::from(format!("/proc/{process}/root{path}"))))
+        })
+        .await
+    }
+
+    /// A server's volume, as the kubelet sees it: one that cannot start for want of room has no process.
+    async fn volume(&self, server: &str) -> Result<PathBuf> {
+        let pod = self.namespace.get("Pod", &format!("{server}-0")).await?;
+        let uid = pod["metadata"]["uid"].as_str().context("uid")?;
+        for process in fs::read_dir("/proc")?.flatten() {
+            let read = |name| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+            if read("comm").trim() != "kubelet" {
+                continue;
+            }
+            let mounts = read("mounts");
+            let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+            if let Some(point) = points.find(|point| point.contains(uid) && point.ends_with("empty-dir/data")) {
+                return Ok(PathBuf::from(format!("{}/root{point}", process.path().display())));
+            }
+        }
+        bail!("nobody sees the volume of {server}")
+    }
+
+    /// Takes all the room that the primary's volume has.
+    pub async fn fill(&self) -> Result<()> {
+        let mut file = File::create(self.volume(PRIMARY).await?.join("filler"))?;
+        let mebibyte = vec![1; 1024 * 1024];
+        for _ in 0..2048 {
+            if let Err(error) = file.write_all(&mebibyte) {
+                ensure!(error.kind() == std::io::ErrorKind::StorageFull, "{error}");
+                return Ok(());
+            }
+        }
+        bail!("the volume takes more than it was given")
+    }
+
+    /// Gives the room back.
+    pub async fn empty(&self) -> Result<()> {
+        Ok(fs::remove_file(self.volume(PRIMARY).await?.join("filler"))?)
+    }
+
+    /// Sets the primary's clock ahead by so much.
+    pub async fn ahead(&self, seconds: u32) -> Result<()> {
+        let (_, path) = self.file("/run/pair/clock").await?;
+        fs::write(path, format!("+{seconds}\n"))?;
+        // A session that has just been made has read the file.
+        let ahead = self.client(PRIMARY, "postgres").await?;
+        patiently(LIMIT, "the clock is set", || async {
+            let now =
+                ahead.query_one("select extract(epoch from clock_timestamp())::float8", &[]).await?.get::<_, f64>(0);
+            let here = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+            ensure!((now - here - f64::from(seconds)).abs() < 2.0, "it is {now}, here {here}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives the primary a certificate that is good or has expired, and has every connection made anew.
+    pub async fn certificate(&self, good: bool) -> Result<()> {
+        let [certificate, key] = self.authority.until(if good { 2099 } else { 2024 })?;
+        let (process, path) = self.file("/run/pair").await?;
+        for (name, text) in [("tls.crt", certificate), ("tls.key", key)] {
+            fs::write(path.join(name), text)?;
+        }
+        run("kill", &["-HUP", &process.to_string()])?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let sessions = "select pg_terminate_backend(pid) from pg_stat_activity where usename like 'analytics%'";
+        self.client(PRIMARY, "postgres").await?.batch_execute(sessions).await?;
+        Ok(())
+    }
+
+    /// The primary is gone, all of a sudden.
+    pub async fn lose(&self) -> Result<()> {
+        let now = kube::api::DeleteParams::default().grace_period(0);
+        self.namespace.scale("StatefulSet", PRIMARY, 0).await?;
+        self.namespace.api("Pod").delete(PRIMARY_POD, &now).await?;
+        Ok(())
+    }
+
+    /// The standby is the primary from now on.
+    pub async fn promote(&self) -> Result<()> {
+        self.client(STANDBY, "postgres").await?.batch_execute("select pg_promote()").await?;
+        self.leads(STANDBY).await
+    }
+}
