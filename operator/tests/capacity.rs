@@ -5,7 +5,7 @@ mod queues;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use queues::{queues, quiet};
+use queues::queues;
 use switchyard_contract::{Kind, Lane, Lanes, QueueFacts};
 use switchyard_operator::capacity::{
     Ask, Bound, Pool, Size, Target, Wanted,
@@ -33,8 +33,12 @@ fn near(a: f64, b: f64) -> bool {
 
 #[test]
 fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
-    let facts =
-        QueueFacts { arrival_rate: 5.0, service_seconds: Some(2.0), running: 10, ..quiet(Kind::Cdn, Lane::Normal) };
+    let facts = QueueFacts {
+        arrival_rate: 5.0,
+        service_seconds: Some(2.0),
+        running: 10,
+        ..QueueFacts::quiet(Kind::Cdn, Lane::Normal)
+    };
     let ask = ask(&facts);
     assert!(near(ask.load, 10.0) && near(ask.slots, 10.0 / 0.85), "{ask}");
     assert_eq!(ask.to_string(), "normal asks for 11.8 slots: 10.0 busy (5.00 jobs/s x 2.0 s) + 1.8 headroom");
@@ -42,7 +46,7 @@ fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
 
 #[test]
 fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a_slot_a_job() {
-    let short = QueueFacts { depth: 100, service_seconds: Some(1.5), ..quiet(Kind::Cdn, Lane::Low) };
+    let short = QueueFacts { depth: 100, service_seconds: Some(1.5), ..QueueFacts::quiet(Kind::Cdn, Lane::Low) };
     assert!(near(ask(&short).slots, 10.0), "of 30 s half are left once a pod is there: 100 x 1.5 s / 15 s");
     let long = QueueFacts { service_seconds: Some(600.0), ..short };
     assert!(near(ask(&long).slots, 100.0));
@@ -56,7 +60,7 @@ fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a
 
 #[test]
 fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
-    let cold = QueueFacts { depth: 7, running: 2, arrival_rate: 0.03, ..quiet(Kind::Cdn, Lane::High) };
+    let cold = QueueFacts { depth: 7, running: 2, arrival_rate: 0.03, ..QueueFacts::quiet(Kind::Cdn, Lane::High) };
     assert!(near(ask(&cold).slots, 7.0), "{}", ask(&cold));
     let running = QueueFacts { depth: 0, running: 12, completion_rate: 3.0, ..cold };
     assert_eq!(ask(&running).service, Some(4.0));
@@ -64,7 +68,8 @@ fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
 
 #[test]
 fn the_last_minute_counts_only_where_it_cannot_be_chance() {
-    let facts = QueueFacts { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..quiet(Kind::Cdn, Lane::Normal) };
+    let facts =
+        QueueFacts { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..QueueFacts::quiet(Kind::Cdn, Lane::Normal) };
     assert!(near(ask(&facts).arrivals, 2.0));
     let rising = ask(&QueueFacts { recent_arrival_rate: Some(10.0), ..facts }).arrivals;
     let falling = ask(&QueueFacts { recent_arrival_rate: Some(0.1), ..facts }).arrivals;
@@ -73,7 +78,7 @@ fn the_last_minute_counts_only_where_it_cannot_be_chance() {
 
 #[test]
 fn long_jobs_that_run_keep_their_slots_when_arrivals_are_forgotten() {
-    let facts = QueueFacts { running: 10, service_seconds: Some(900.0), ..quiet(Kind::Cdn, Lane::Low) };
+    let facts = QueueFacts { running: 10, service_seconds: Some(900.0), ..QueueFacts::quiet(Kind::Cdn, Lane::Low) };
     assert!(near(ask(&facts).slots, 10.0) && ask(&facts).bound == Bound::Running);
 }
 
@@ -83,15 +88,19 @@ fn a_burst_of_long_jobs_asks_for_no_more_slots_than_there_are_jobs() {
         depth: 10,
         arrival_rate: 10.0 / 300.0,
         service_seconds: Some(6000.0),
-        ..quiet(Kind::Cdn, Lane::Low)
+        ..QueueFacts::quiet(Kind::Cdn, Lane::Low)
     };
     assert!(ask(&facts).bound == Bound::Jobs && near(ask(&facts).slots, 12.0), "{}", ask(&facts));
 }
 
 #[test]
 fn analyses_never_get_more_slots_than_their_lane_may_run_and_a_paused_lane_those_that_run() {
-    let flood =
-        QueueFacts { depth: 400, arrival_rate: 9.0, service_seconds: Some(60.0), ..quiet(Kind::General, Lane::Normal) };
+    let flood = QueueFacts {
+        depth: 400,
+        arrival_rate: 9.0,
+        service_seconds: Some(60.0),
+        ..QueueFacts::quiet(Kind::General, Lane::Normal)
+    };
     assert!(near(ask(&flood).slots, 8.0) && ask(&flood).bound == Bound::Limit);
     let paused = QueueFacts { paused: true, running: 3, ..flood };
     assert!(near(ask(&paused).slots, 3.0) && ask(&paused).bound == Bound::Paused);
@@ -141,8 +150,13 @@ fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
 fn facts_that_are_missing_give_no_value() {
     let pool = scaled("pool", &[Lane::High, Lane::Low], 1, 5);
     assert!(wanted(&[], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
-    assert!(wanted(&[quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
-    assert!(near(of_one(&[quiet(Kind::Cdn, Lane::High), quiet(Kind::Cdn, Lane::Low)], &pool).pods, 1.0));
+    assert!(
+        wanted(&[QueueFacts::quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default()).is_empty()
+    );
+    assert!(near(
+        of_one(&[QueueFacts::quiet(Kind::Cdn, Lane::High), QueueFacts::quiet(Kind::Cdn, Lane::Low)], &pool).pods,
+        1.0
+    ));
     assert_eq!(step(&pool, 0, &[], None), Step::Leave);
 }
 

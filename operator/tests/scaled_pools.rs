@@ -10,7 +10,7 @@ use common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up,
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use kube::api::ApiResource;
 use planned::{find, pool_facts};
-use queues::{queues, quiet};
+use queues::queues;
 use serde_json::{Value, json};
 use switchyard_contract::{Kind, Lane, LaneFacts, QueueFacts};
 use switchyard_operator::{
@@ -44,7 +44,7 @@ fn planned(facts: &Facts) -> Plan {
 
 fn load(pool: &WorkerPool, depth: i64) -> Load {
     let queues = queues(Kind::Ai, Lane::Normal, |facts| {
-        *facts = QueueFacts { depth, service_seconds: Some(1.0), ..quiet(facts.kind, facts.lane) };
+        *facts = QueueFacts { depth, service_seconds: Some(1.0), ..QueueFacts::quiet(facts.kind, facts.lane) };
     });
     let wanted = wanted(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
     let facts = LaneFacts { lanes: queues };

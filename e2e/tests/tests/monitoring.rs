@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Browser, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
@@ -43,7 +44,9 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     let source = profile_source(&namespace).await?;
     let mut spec = json!({
         "environment": "development", "profileSource": source,
-        "monitoring": {"labels": {"team": "e2e"}, "interval": "2s", "alerts": {"queue": {"warning": 1}, "latency": {"warning": "1s"}}},
+        "monitoring": {"labels": {"team": "e2e"}, "interval": "2s", "alerts": {
+            "queue": {"warning": 1, "critical": 2}, "latency": {"warning": "1s", "critical": "2s"}, "memory": {"warning": 60, "critical": 70},
+        }},
         "api": {"resources": {"limits": {"cpu": "250m", "memory": "256Mi"}}},
     });
     let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
@@ -93,15 +96,18 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 
     // A lane that somebody stopped: what comes waits.
     admin.post("/admin/v1/lanes/general/normal/pause", json!({})).await?.expect(200)?;
-    let waiting = [client.submit("waits-one").await?, client.submit("waits-two").await?];
+    let mut waiting = Vec::new();
+    for name in ["waits-one", "waits-two", "waits-three"] {
+        waiting.push(client.submit(name).await?);
+    }
     prometheus.until("SwitchyardLanePaused", "warning", true, LIMIT).await?;
-    prometheus.until("SwitchyardQueueLong", "warning", true, LIMIT).await?;
+    both(&prometheus, "SwitchyardQueueLong", true).await?;
     prometheus.told(&["SwitchyardQueueLong.md", &namespace.name], LIMIT).await?;
     admin.post("/admin/v1/lanes/general/normal/resume", json!({})).await?.expect(200)?;
     for job in &waiting {
         client.ended(job, LIMIT).await?;
     }
-    prometheus.until("SwitchyardQueueLong", "warning", false, LIMIT).await?;
+    both(&prometheus, "SwitchyardQueueLong", false).await?;
     prometheus.until("SwitchyardLanePaused", "warning", false, LIMIT).await?;
     prometheus.told(&["Over: ", &namespace.name], LIMIT).await?;
 
@@ -121,15 +127,23 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
         let status = call.await??.status;
         ensure!([202, 429].contains(&status), "{status}");
     }
-    prometheus.until("SwitchyardApiSlow", "warning", true, LIMIT).await?;
-    prometheus.until("SwitchyardApiSlow", "warning", false, LIMIT).await?;
+    both(&prometheus, "SwitchyardApiSlow", true).await?;
+    both(&prometheus, "SwitchyardApiSlow", false).await?;
 
     // More calls than a quarter of a core can answer.
     {
         let _calls: Vec<Calls> = (0..8).map(|_| Calls::make(&client, Duration::ZERO)).collect();
-        prometheus.until("SwitchyardCpuHigh", "warning", true, LIMIT).await?;
+        both(&prometheus, "SwitchyardCpuHigh", true).await?;
     }
-    prometheus.until("SwitchyardCpuHigh", "warning", false, LIMIT).await?;
+    both(&prometheus, "SwitchyardCpuHigh", false).await?;
+
+    // Somebody gives it less memory than it needs.
+    let held = prometheus.query("max(process_resident_memory_bytes{workload=\"api\"})").await?;
+    let held: f64 = held[0]["value"][1].as_str().context("no memory")?.parse()?;
+    memory(&namespace, &format!("{:.0}", held / 0.8)).await?;
+    both(&prometheus, "SwitchyardMemoryHigh", true).await?;
+    memory(&namespace, "256Mi").await?;
+    both(&prometheus, "SwitchyardMemoryHigh", false).await?;
 
     // The broker goes: nobody is refused, and nothing is worked on.
     namespace.scale("StatefulSet", "main-rabbitmq", 0).await?;
@@ -176,6 +190,20 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     pictures(&prometheus).await?;
     drop(prometheus);
     namespace.delete().await
+}
+
+/// Waits until both levels of an alert fire, or neither any more.
+async fn both(prometheus: &Prometheus, alert: &str, fires: bool) -> Result<()> {
+    prometheus.until(alert, "warning", fires, LIMIT).await?;
+    prometheus.until(alert, "critical", fires, LIMIT).await
+}
+
+/// Gives the API so much memory.
+async fn memory(namespace: &Namespace, limit: &str) -> Result<()> {
+    let resources = json!({"limits": {"memory": limit}, "requests": {"memory": limit}});
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "api", "resources": resources}]}}}});
+    namespace.api("Deployment").patch("main-api", &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    Ok(())
 }
 
 /// Draws what happened, for the documentation.

@@ -141,23 +141,11 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        let lane = |kind, lane| QueueFacts {
-            kind,
-            lane,
-            paused: false,
-            depth: 0,
-            oldest_age_seconds: 0.0,
-            running: 0,
-            retrying: 0,
-            due_soon: 0,
-            waiting: 0,
-            arrival_rate: 0.0,
-            recent_arrival_rate: None,
-            completion_rate: 0.0,
-            service_seconds: None,
-        };
         Facts {
-            lanes: Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(|l| lane(*kind, *l))).collect(),
+            lanes: Kind::ALL
+                .iter()
+                .flat_map(|kind| Lane::ALL.iter().map(|lane| QueueFacts::quiet(*kind, *lane)))
+                .collect(),
             fairness: Vec::new(),
             dead: 0,
             workers: Kind::ALL.iter().map(|kind| WorkersSeen { kind: *kind, seen: 1 }).collect(),

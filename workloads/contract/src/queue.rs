@@ -38,3 +38,24 @@ pub struct QueueFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_seconds: Option<f64>,
 }
+
+impl QueueFacts {
+    /// A queue in which nothing waits, runs or comes.
+    pub const fn quiet(kind: Kind, lane: Lane) -> Self {
+        Self {
+            kind,
+            lane,
+            paused: false,
+            depth: 0,
+            oldest_age_seconds: 0.0,
+            running: 0,
+            retrying: 0,
+            due_soon: 0,
+            waiting: 0,
+            arrival_rate: 0.0,
+            recent_arrival_rate: None,
+            completion_rate: 0.0,
+            service_seconds: None,
+        }
+    }
+}
