@@ -195,18 +195,27 @@ impl Ground {
                 signalled("-CONT", &processes)?;
             }
             PodSick => {
-                let pods = self.namespace.pods("app.kubernetes.io/component=api").await?;
-                let pod = pods.first().context("a pod of the API")?;
-                let process = self.processes(pod, "switchyard-api").await?.remove(0);
+                self.namespace.scale("WorkerPool", "main-general", 2).await?;
+                let two = || async {
+                    let deployment = self.namespace.get("Deployment", "main-general").await?;
+                    ensure!(deployment["status"]["readyReplicas"] == 2, "{}", deployment["status"]);
+                    Ok(())
+                };
+                patiently(scenario.lasts(), "two workers are ready", two).await?;
+                let pods = self.namespace.pods("switchyard.dev/kind=general").await?;
+                let pod = pods.first().context("a general worker")?;
+                let process = self.processes(pod, "switchyard-worker").await?.remove(0);
                 blackhole("add", &process, &self.address("database").await?)?;
                 let gone = || async {
-                    let pods = self.namespace.pods("app.kubernetes.io/component=api").await?;
+                    let pods = self.namespace.pods("switchyard.dev/kind=general").await?;
                     ensure!(pods.len() == 2 && !pods.contains(pod), "{pods:?}");
                     Ok(())
                 };
                 patiently(scenario.lasts(), "the pod is replaced", gone).await?;
+                patiently(scenario.lasts(), "two workers are ready again", two).await?;
                 let replaced = self.replaced().await?;
                 ensure!(replaced.len() == 1, "{replaced:?}");
+                self.namespace.scale("WorkerPool", "main-general", 1).await?;
             }
             FailsOver => {
                 self.pair()?.lose().await?;

@@ -106,14 +106,20 @@ async fn row(ground: &Ground, scenario: Scenario) -> Result<String> {
 async fn rows(ground: &Ground, scenarios: &[Scenario], into: &str) -> Result<()> {
     let chosen = std::env::var("RELIABILITY").unwrap_or_default();
     let mut rows = String::new();
+    let mut failed = Vec::new();
     for scenario in scenarios {
         if chosen.is_empty() || chosen.split(',').any(|name| name == scenario.name()) {
-            writeln!(rows, "{}", row(ground, *scenario).await?)?;
+            // One that fails keeps nobody from the others.
+            match row(ground, *scenario).await {
+                Ok(row) => writeln!(rows, "{row}")?,
+                Err(error) => failed.push(format!("{}: {error:#}", scenario.name())),
+            }
             if let Ok(folder) = std::env::var("RELIABILITY_INTO") {
                 fs::write(Path::new(&folder).join(into), &rows)?;
             }
         }
     }
+    ensure!(failed.is_empty(), "{failed:#?}");
     Ok(())
 }
 

@@ -78,7 +78,9 @@ impl Scenario {
             CertificateExpired => "the certificate of PostgreSQL expired and every connection made anew, for 2 min",
             ClockJumps => "the clock of PostgreSQL 5 min ahead, for a minute",
             DatabaseSilent => "PostgreSQL stopped without a word (its connections stay open), for 7 min",
-            PodSick => "no packet from one of two API pods to PostgreSQL, until the operator has replaced the pod",
+            PodSick => {
+                "no packet from one of two general workers to PostgreSQL, until the operator has replaced its pod"
+            }
             FailsOver => "the primary of PostgreSQL lost; 30 s later its standby is promoted",
         }
     }
