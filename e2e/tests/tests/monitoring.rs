@@ -5,7 +5,6 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Browser, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
@@ -68,6 +67,15 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     })
     .await?;
 
+    // Somebody gives the API less memory than it needs.
+    let held = prometheus.query("max(process_resident_memory_bytes{workload=\"api\"})").await?;
+    let held: f64 = held[0]["value"][1].as_str().context("no memory")?.parse()?;
+    for (limit, fires) in [(format!("{:.0}", held / 0.8), true), ("256Mi".to_owned(), false)] {
+        spec["api"]["resources"]["limits"]["memory"] = json!(limit);
+        namespace.apply(manifest(&spec)).await?;
+        both(&prometheus, "SwitchyardMemoryHigh", fires).await?;
+    }
+
     // Work of every sort, for the dashboards: analyses with images and posts, one that dies, one that comes from the cache.
     let jobs = [client.submit("watched").await?, client.submit("noimage-watched").await?];
     for job in &jobs {
@@ -90,8 +98,7 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 
     // From here on the operator keeps its hands off what is broken.
     spec["paused"] = json!(true);
-    let paused = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec});
-    namespace.apply(paused).await?;
+    namespace.apply(manifest(&spec)).await?;
     namespace.wait("AnalyticsPlatform", "main", "Reconciling", "False", LIMIT).await?;
 
     // A lane that somebody stopped: what comes waits.
@@ -136,14 +143,6 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
         both(&prometheus, "SwitchyardCpuHigh", true).await?;
     }
     both(&prometheus, "SwitchyardCpuHigh", false).await?;
-
-    // Somebody gives it less memory than it needs.
-    let held = prometheus.query("max(process_resident_memory_bytes{workload=\"api\"})").await?;
-    let held: f64 = held[0]["value"][1].as_str().context("no memory")?.parse()?;
-    memory(&namespace, &format!("{:.0}", held / 0.8)).await?;
-    both(&prometheus, "SwitchyardMemoryHigh", true).await?;
-    memory(&namespace, "256Mi").await?;
-    both(&prometheus, "SwitchyardMemoryHigh", false).await?;
 
     // The broker goes: nobody is refused, and nothing is worked on.
     namespace.scale("StatefulSet", "main-rabbitmq", 0).await?;
@@ -198,12 +197,8 @@ async fn both(prometheus: &Prometheus, alert: &str, fires: bool) -> Result<()> {
     prometheus.until(alert, "critical", fires, LIMIT).await
 }
 
-/// Gives the API so much memory.
-async fn memory(namespace: &Namespace, limit: &str) -> Result<()> {
-    let resources = json!({"limits": {"memory": limit}, "requests": {"memory": limit}});
-    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "api", "resources": resources}]}}}});
-    namespace.api("Deployment").patch("main-api", &PatchParams::default(), &Patch::Strategic(patch)).await?;
-    Ok(())
+fn manifest(spec: &Value) -> Value {
+    json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})
 }
 
 /// Draws what happened, for the documentation.

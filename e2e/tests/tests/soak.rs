@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt as _, future::join_all};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, patiently, profile_source};
 use tokio::task::JoinHandle;
@@ -28,6 +29,10 @@ const THINKS: Duration = Duration::from_secs(10);
 const ANALYSES_EVERY: Duration = Duration::from_secs(2);
 /// Finished jobs and their events are kept for so many seconds, not for days: what is measured is what a platform holds when it has run for longer than that.
 const KEPT: f64 = 300.0;
+/// The API, four kinds of workers, four servers and the operator.
+const WORKLOADS: usize = 10;
+/// What the bundled Redis may hold, in MiB (images/redis/start).
+const CACHE: f64 = 128.0;
 /// Parts that the time is divided into; the first is there to warm up.
 const WINDOWS: u32 = 6;
 
@@ -99,11 +104,12 @@ async fn analyses(clients: Vec<ApiClient>, calls: Calls) {
             let name = format!("soak-{n}");
             let begun = Instant::now();
             if let Some(job) = timed(&calls, Sort::Submit, client.submit(&name)).await {
-                let state = watches(client, job).await.and_then(|(state, _)| {
-                    ensure!(state == "completed", "{name} ended as {state}");
-                    Ok(())
-                });
-                let trouble = state.err().map(|error| format!("{error:#}"));
+                let trouble = match tokio::time::timeout(LIMIT, watches(client, job)).await {
+                    Ok(Ok((state, _))) if state == "completed" => None,
+                    Ok(Ok((state, _))) => Some(format!("{name} ended as {state}")),
+                    Ok(Err(error)) => Some(format!("{name}: {error:#}")),
+                    Err(_) => Some(format!("{name} did not end within {LIMIT:?}")),
+                };
                 locked(&calls).push(Call { at: begun, took: begun.elapsed(), sort: Sort::Analysis, trouble });
             }
         });
@@ -265,9 +271,11 @@ fn flat(second: &Window, last: &Window) -> Vec<String> {
             grown.push(format!("{what}: {before:.1}, then {after:.1}"));
         }
     };
-    for (name, before) in &second.held.memory {
+    for (name, before) in second.held.memory.iter().filter(|(name, _)| *name != "redis") {
         judge(name, *before, last.held.memory.get(name).copied().unwrap_or(0.0), 1.1, 10.0);
     }
+    // A cache holds results for an hour and profiles for a day: it fills up to what it may have, and forgets the oldest then.
+    judge("redis", CACHE, last.held.memory.get("redis").copied().unwrap_or(0.0), 1.1, 10.0);
     judge("connections", second.held.connections, last.held.connections, 1.0, 5.0);
     judge("jobs", second.held.jobs, last.held.jobs, 1.2, 100.0);
     judge("tables", second.held.tables, last.held.tables, 1.2, 5.0);
@@ -340,6 +348,16 @@ async fn an_hour_with_a_thousand_clients_leaves_everything_as_it_was() -> Result
         tokio::time::sleep((part / 20).min(Duration::from_secs(30))).await;
     }
     tasks.iter().for_each(JoinHandle::abort);
+    // Every analysis that was accepted is heard of.
+    patiently(LIMIT + LIMIT, "the analyses end", || async {
+        let calls = locked(&calls);
+        let of = |sort| {
+            calls.iter().filter(|call| call.sort == sort && (sort == Sort::Analysis || call.trouble.is_none())).count()
+        };
+        ensure!(of(Sort::Submit) == of(Sort::Analysis), "{} accepted, {} ended", of(Sort::Submit), of(Sort::Analysis));
+        Ok(())
+    })
+    .await?;
     let windows = (0..WINDOWS)
         .map(|n| Window::of(&locked(&calls), &samples, began + part * n, began + part * (n + 1)))
         .collect::<Result<Vec<_>>>()?;
@@ -372,6 +390,16 @@ async fn an_hour_with_a_thousand_clients_leaves_everything_as_it_was() -> Result
         })
         .await?;
     }
+    for window in &windows[1..] {
+        let unseen: Vec<&String> =
+            window.held.memory.iter().filter(|(_, held)| **held <= 0.0).map(|(name, _)| name).collect();
+        ensure!(unseen.is_empty() && window.held.memory.len() >= WORKLOADS, "nobody saw what these hold: {unseen:?}");
+    }
+    let pods = namespace.api("Pod").list(&ListParams::default()).await?;
+    let containers =
+        pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
+    let restarts: u64 = containers.filter_map(|container| container["restartCount"].as_u64()).sum();
+    ensure!(restarts == 0, "{restarts} containers were started anew");
     let troubles: Vec<&String> = windows.iter().flat_map(|window| &window.troubles).collect();
     ensure!(troubles.is_empty(), "{} errors: {:?}", troubles.len(), &troubles[..troubles.len().min(5)]);
     let grown = flat(&windows[1], &windows[windows.len() - 1]);

@@ -47,7 +47,7 @@ fn part(name: &str, value: f64, detail: impl Into<String>) -> HealthPart {
 fn database(around: &Surroundings<'_>) -> HealthPart {
     match around.age {
         Some(age) if age < STALE && !around.writable => {
-            part("database", 0.2, "cannot write: its disk is full, or it is a standby")
+            part("database", 0.2, "cannot write: its disk is full, or it is read-only")
         }
         Some(age) if age < STALE => part("database", 1.0, "answers"),
         Some(age) => part("database", 0.0, format!("has not answered for {} s", age.as_secs())),

@@ -32,7 +32,7 @@ impl Collector for Connections {
             ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
             (
                 "switchyard_database_writable",
-                "0 for half a minute after the database could not write: disk full, or a standby",
+                "0 for half a minute after the database refused a write: disk full, or read-only",
                 i64::from(self.store.is_writable()),
             ),
             ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),

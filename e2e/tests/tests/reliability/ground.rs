@@ -91,6 +91,15 @@ impl Ground {
             .collect())
     }
 
+    /// How often containers of the API and of workers have been started anew.
+    pub async fn restarts(&self) -> Result<u64> {
+        let workloads = ListParams::default().labels("app.kubernetes.io/component in (api,worker)");
+        let pods = self.namespace.api("Pod").list(&workloads).await?;
+        let containers =
+            pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
+        Ok(containers.filter_map(|container| container["restartCount"].as_u64()).sum())
+    }
+
     fn pair(&self) -> Result<&Pair> {
         self.pair.as_ref().context("the database is not the user's own")
     }
@@ -174,8 +183,11 @@ impl Ground {
                 blackhole("del", &process, &database)?;
             }
             DiskFull => {
-                self.pair()?.fill().await?;
-                tokio::time::sleep_until(end.into()).await;
+                // What the server gives back of its own is taken as well.
+                while Instant::now() < end {
+                    self.pair()?.fill().await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 self.pair()?.empty().await?;
             }
             CertificateExpired => {
@@ -189,10 +201,16 @@ impl Ground {
                 self.pair()?.ahead(0).await?;
             }
             DatabaseSilent => {
-                let processes = self.processes(PRIMARY_POD, "postgres").await?;
-                signalled("-STOP", &processes)?;
+                // Those that it has begun meanwhile are stopped with the next look; once the postmaster is, there are no new ones.
+                for _ in 0..3 {
+                    for process in self.processes(PRIMARY_POD, "postgres").await? {
+                        let _ = run("kill", &["-STOP", &process]);
+                    }
+                }
                 tokio::time::sleep_until(end.into()).await;
-                signalled("-CONT", &processes)?;
+                for process in self.processes(PRIMARY_POD, "postgres").await? {
+                    let _ = run("kill", &["-CONT", &process]);
+                }
             }
             PodSick => {
                 self.namespace.scale("WorkerPool", "main-general", 2).await?;
@@ -213,8 +231,6 @@ impl Ground {
                 };
                 patiently(scenario.lasts(), "the pod is replaced", gone).await?;
                 patiently(scenario.lasts(), "two workers are ready again", two).await?;
-                let replaced = self.replaced().await?;
-                ensure!(replaced.len() == 1, "{replaced:?}");
                 self.namespace.scale("WorkerPool", "main-general", 1).await?;
             }
             FailsOver => {

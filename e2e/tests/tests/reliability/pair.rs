@@ -233,10 +233,11 @@ impl Pair {
 
     /// Takes all the room that the primary's volume has.
     pub async fn fill(&self) -> Result<()> {
-        let mut file = File::create(self.volume(PRIMARY).await?.join("filler"))?;
-        let mebibyte = vec![1; 1024 * 1024];
-        for _ in 0..2048 {
-            if let Err(error) = file.write_all(&mebibyte) {
+        let mut file = File::options().create(true).append(true).open(self.volume(PRIMARY).await?.join("filler"))?;
+        // In pages, so that none is left.
+        let page = vec![1; 4096];
+        for _ in 0..200_000 {
+            if let Err(error) = file.write_all(&page) {
                 ensure!(error.kind() == std::io::ErrorKind::StorageFull, "{error}");
                 return Ok(());
             }

@@ -74,8 +74,8 @@ impl Scenario {
             StoreSlow => "the S3 server stopped for 3 s of every 4, for 2 min",
             SourceRubbish => "every second profile from the source is no JSON, for 2 min",
             NetworkCut => "no packet from the general worker to PostgreSQL, for 2 min",
-            DiskFull => "the volume of PostgreSQL full, for 2 min",
-            CertificateExpired => "the certificate of PostgreSQL expired and every connection made anew, for 2 min",
+            DiskFull => "the volume of PostgreSQL full, for 3 min",
+            CertificateExpired => "the certificate of PostgreSQL expired and every connection made anew, for 3 min",
             ClockJumps => "the clock of PostgreSQL 5 min ahead, for a minute",
             DatabaseSilent => "PostgreSQL stopped without a word (its connections stay open), for 7 min",
             PodSick => {
@@ -85,12 +85,21 @@ impl Scenario {
         }
     }
 
+    /// The alert by which it has to be known, where it lasts long enough for one.
+    pub const fn alert(self) -> Option<&'static str> {
+        match self {
+            DiskFull => Some("SwitchyardDatabaseCannotWrite"),
+            CertificateExpired | DatabaseAway | DatabaseSilent => Some("SwitchyardDatabaseBreakerOpen"),
+            BrokerAway => Some("SwitchyardBrokerDisconnected"),
+            _ => None,
+        }
+    }
+
     pub const fn lasts(self) -> Duration {
         Duration::from_secs(match self {
             PodsKilled | DatabaseKilled | ClockJumps => 60,
             NodeDrained | FailsOver => 30,
-            DiskFull | CertificateExpired => 120,
-            DatabaseAway => 180,
+            DiskFull | CertificateExpired | DatabaseAway => 180,
             DatabaseSilent => 420,
             // As long as that takes: five minutes of evidence, and the next look.
             PodSick => 600,

@@ -14,8 +14,8 @@ pub enum StoreError {
     /// PostgreSQL undid the statement, because it and others waited for each other. Nothing was written.
     #[error("the database undid the statement: {0}")]
     Undone(String),
-    /// The server answers and cannot write: its disk is full, its memory, or it is a standby (as an address that is just being moved may lead to). Nothing was
-    /// written.
+    /// The server answers and cannot write: its disk is full or fails, or it is read-only, as a standby is (to which an address that is just being moved may
+    /// lead). Nothing was written.
     #[error("the database cannot write: {0}")]
     Unwritable(String),
     /// More callers wait than can be answered in time. Nothing was sent.
@@ -73,10 +73,10 @@ impl From<tokio_postgres::Error> for StoreError {
     }
 }
 
-/// Whether the server has no room, or may not write at all: classes 53 (insufficient resources) and 58 (system error) of
-/// <https://www.postgresql.org/docs/15/errcodes-appendix.html>, and 25006.
+/// Whether it is the server, whatever the statement: 53100, 58030 and 25006 of <https://www.postgresql.org/docs/15/errcodes-appendix.html>. Other codes of
+/// their classes, such as a statement's own want of memory, are the statement's.
 fn cannot_write(code: &SqlState) -> bool {
-    *code == SqlState::READ_ONLY_SQL_TRANSACTION || ["53", "58"].iter().any(|class| code.code().starts_with(class))
+    [SqlState::DISK_FULL, SqlState::IO_ERROR, SqlState::READ_ONLY_SQL_TRANSACTION].contains(code)
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {

@@ -154,7 +154,7 @@ impl Server {
                     }
                     // An answer, even a refusal, shows a server that works; a queue for connections shows nothing.
                     Err(Failure { error, against: false }) => {
-                        if !error.is_passing() {
+                        if !error.is_passing() || matches!(error, StoreError::Unwritable(_)) {
                             permit.succeeded();
                         }
                         Err(error)
@@ -188,11 +188,12 @@ impl Server {
             }
             Ok(Err(error)) => {
                 let against = speaks_against(&error);
-                // A standby does not become the primary; a new connection may lead to that.
-                match error.code() {
-                    Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => flight.close(),
-                    _ => flight.landed(),
+                // New connections may lead to the primary, where the old ones lead to a standby.
+                if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+                    flight.close();
+                    self.pool.retain(|_, _| false);
                 }
+                flight.landed();
                 let error = StoreError::from(error);
                 if matches!(error, StoreError::Unwritable(_)) {
                     *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
