@@ -46,7 +46,7 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
         "monitoring": {"labels": {"team": "e2e"}, "interval": "2s", "alerts": {
             "queue": {"warning": 1, "critical": 2}, "latency": {"warning": "1s", "critical": "2s"}, "memory": {"warning": 60, "critical": 70},
         }},
-        "api": {"resources": {"limits": {"cpu": "250m", "memory": "256Mi"}}},
+        "api": {"resources": {"requests": {"memory": "16Mi"}, "limits": {"cpu": "250m", "memory": "256Mi"}}},
     });
     let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
     let admin = platform.admin().await?;
