@@ -1,8 +1,10 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::client::IntoClientRequest as _};
 
 use crate::patiently;
 
@@ -94,6 +96,22 @@ impl ApiClient {
     pub async fn submit(&self, username: &str) -> Result<String> {
         let body = self.post("/v1/analyses", json!({"username": username})).await?.expect(202)?;
         Ok(body["job"]["id"].as_str().context("job id")?.to_owned())
+    }
+
+    /// A job's events by WebSocket; those after a number when one is given.
+    pub async fn events(&self, job: &str, after: Option<i64>) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
+        let query = after.map_or_else(String::new, |seq| format!("?after={seq}"));
+        let url = format!("{}/v1/jobs/{job}/events{query}", self.url.replace("http:", "ws:"));
+        let mut request = url.into_client_request()?;
+        request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
+        Ok(tokio_tungstenite::connect_async(request).await?.0)
+    }
+
+    /// A tenant has what its ledger says (this client must hold the admin key).
+    pub async fn balances(&self, tenant: &str) -> Result<()> {
+        let report = self.get(&format!("/admin/v1/tenants/{tenant}")).await?.expect(200)?;
+        ensure!(report["credits"] == report["ledger_sum"], "{report}");
+        Ok(())
     }
 
     /// Waits until a job has ended.

@@ -1,11 +1,12 @@
 use std::{
     fmt::Display,
     future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use k8s_openapi::api::core::v1::{Event, Namespace as KubeNamespace};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -46,6 +47,11 @@ where
             Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
         }
     }
+}
+
+/// What a mutex guards, whoever panicked with it.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn resource(kind: &str) -> ApiResource {
@@ -158,19 +164,35 @@ impl Namespace {
         Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 
-    /// The ids of a pod's processes, on the machine that its node is.
-    pub async fn processes(&self, pod: &str) -> Result<Vec<u32>> {
+    /// The ids of a pod's processes whose command line holds `words`, on the machine that its node is.
+    pub async fn processes(&self, pod: &str, words: &str) -> Result<Vec<u32>> {
         let uid = self.get("Pod", pod).await?["metadata"]["uid"].as_str().context("uid")?.to_owned();
         let uids = [uid.replace('-', "_"), uid];
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-            if uids.iter().any(|uid| groups.contains(uid)) {
+            let read = |name| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            let groups = read("cgroup");
+            if uids.iter().any(|uid| groups.contains(uid)) && read("cmdline").replace('\0', " ").contains(words) {
                 found.push(id);
             }
         }
         Ok(found)
+    }
+
+    /// How often containers of pods with these labels have been started anew.
+    pub async fn restarts(&self, selector: &str) -> Result<u64> {
+        let pods = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
+        let containers =
+            pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
+        Ok(containers.filter_map(|container| container["restartCount"].as_u64()).sum())
+    }
+
+    /// What Events with this reason say.
+    pub async fn events(&self, reason: &str) -> Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.name);
+        let events = events.list(&ListParams::default()).await?.items.into_iter();
+        Ok(events.filter(|event| event.reason.as_deref() == Some(reason)).filter_map(|event| event.message).collect())
     }
 
     /// The PodMonitor and the PrometheusRule of a platform, once there are some: the operator looks for their kinds twice a minute.

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
 use tokio::task::JoinHandle;
 
-use crate::Namespace;
+use crate::{Namespace, locked};
 
 /// Looks ten times a second at who is connected to a platform's bundled PostgreSQL, until it is dropped.
 pub struct Connections {
@@ -28,7 +28,7 @@ impl Connections {
                 let count = "select usename::text, count(*) from pg_stat_activity where usename like 'analytics%' group by usename";
                 while let Ok(rows) = client.query(count, &[]).await {
                     {
-                        let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut most = locked(&most);
                         for row in rows {
                             let held = most.entry(row.get(0)).or_default();
                             *held = row.get::<_, i64>(1).max(*held);
@@ -44,7 +44,7 @@ impl Connections {
     /// The most connections that each role was seen to have, while the database could be looked at throughout.
     pub async fn most(&self) -> Result<BTreeMap<String, i64>> {
         anyhow::ensure!(!self.looking.is_finished(), "the database could not be looked at any more");
-        Ok(self.most.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Ok(locked(&self.most).clone())
     }
 
     /// The database server's log.

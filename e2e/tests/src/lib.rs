@@ -13,7 +13,7 @@ mod prometheus;
 pub use api::{Answer, ApiClient};
 pub use browser::Browser;
 pub use callers::Callers;
-pub use cluster::{Cluster, Namespace, image, patiently};
+pub use cluster::{Cluster, Namespace, image, locked, patiently};
 pub use connections::Connections;
 pub use platform::{Platform, grows_with_its_jobs, profile_source};
 pub use prometheus::{Pace, Prometheus};

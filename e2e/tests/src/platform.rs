@@ -17,9 +17,16 @@ pub struct Platform {
 impl Platform {
     /// Applies a platform of `spec` and waits until it is Ready.
     pub async fn ready(namespace: &Namespace, name: &str, spec: Value) -> Result<Self> {
-        namespace.apply(manifest(name, spec)).await?;
+        let this = Self { namespace: namespace.clone(), name: name.to_owned() };
+        this.apply(&spec).await?;
         namespace.wait("AnalyticsPlatform", name, "Ready", "True", READY_WITHIN).await?;
-        Ok(Self { namespace: namespace.clone(), name: name.to_owned() })
+        Ok(this)
+    }
+
+    /// Gives it another spec.
+    pub async fn apply(&self, spec: &Value) -> Result<()> {
+        self.namespace.apply(manifest(&self.name, spec)).await?;
+        Ok(())
     }
 
     /// The API with the admin key.
@@ -60,7 +67,7 @@ pub async fn grows_with_its_jobs(
 }
 
 /// An `AnalyticsPlatform` object.
-pub(crate) fn manifest(name: &str, spec: Value) -> Value {
+fn manifest(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": name}, "spec": spec})
 }
 

@@ -2,7 +2,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Cluster, patiently};
+use crate::{Cluster, locked, patiently};
 
 /// Rules look at so much of the past, and wait so long before and after they fire. Real durations are what `monitoring/tests` is about.
 const SHORT: &str = "5s";
@@ -64,7 +64,7 @@ async fn neighbour(said: Arc<Mutex<Vec<String>>>, cluster: Cluster) -> Result<St
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let take = async |State(said): State<Arc<Mutex<Vec<String>>>>, body: String| {
-        said.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+        locked(&said).push(body);
         "ok"
     };
     let discover = async move |Path(namespace): Path<String>| {
@@ -321,7 +321,7 @@ impl Prometheus {
     /// Waits until somebody was told something with all of these words.
     pub async fn told(&self, words: &[&str], limit: Duration) -> Result<()> {
         patiently(limit, format!("somebody is told of {words:?}"), || async {
-            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let said = locked(&self.said);
             ensure!(said.iter().any(|text| words.iter().all(|word| text.contains(word))), "{} messages", said.len());
             Ok(())
         })

@@ -72,7 +72,7 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     let held: f64 = held[0]["value"][1].as_str().context("no memory")?.parse()?;
     for (limit, fires) in [(format!("{:.0}", held / 0.8), true), ("256Mi".to_owned(), false)] {
         spec["api"]["resources"]["limits"]["memory"] = json!(limit);
-        namespace.apply(manifest(&spec)).await?;
+        platform.apply(&spec).await?;
         both(&prometheus, "SwitchyardMemoryHigh", fires).await?;
     }
 
@@ -98,7 +98,7 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 
     // From here on the operator keeps its hands off what is broken.
     spec["paused"] = json!(true);
-    namespace.apply(manifest(&spec)).await?;
+    platform.apply(&spec).await?;
     namespace.wait("AnalyticsPlatform", "main", "Reconciling", "False", LIMIT).await?;
 
     // A lane that somebody stopped: what comes waits.
@@ -195,10 +195,6 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
 async fn both(prometheus: &Prometheus, alert: &str, fires: bool) -> Result<()> {
     prometheus.until(alert, "warning", fires, LIMIT).await?;
     prometheus.until(alert, "critical", fires, LIMIT).await
-}
-
-fn manifest(spec: &Value) -> Value {
-    json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})
 }
 
 /// Draws what happened, for the documentation.

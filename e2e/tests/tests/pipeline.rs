@@ -98,8 +98,7 @@ async fn every_analysis_completes_with_every_image_stored_whatever_fails_on_the_
 
     // What discovery found: free of charge, on the low lane, no more at once than the tier allows.
     for (tenant, client) in &tenants {
-        let report = admin.get(&format!("/admin/v1/tenants/{tenant}")).await?.expect(200)?;
-        ensure!(report["credits"] == report["ledger_sum"], "{report}");
+        admin.balances(tenant).await?;
         let listed =
             admin.get(&format!("/admin/v1/jobs?tenant={tenant}&discovered=true&limit=200")).await?.expect(200)?;
         let listed = listed["jobs"].as_array().context("jobs")?;

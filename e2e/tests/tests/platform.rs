@@ -11,7 +11,7 @@ use switchyard_e2e::{
     ApiClient, Callers, Cluster, Connections, Namespace, Platform, grows_with_its_jobs, patiently, profile_source,
 };
 use tokio::io::AsyncWriteExt as _;
-use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+use tokio_tungstenite::tungstenite;
 
 const ANALYSIS: Duration = Duration::from_secs(180);
 const MADE: &[&str] = &[
@@ -149,11 +149,7 @@ async fn a_watcher_sees_every_event_and_can_resume(client: &ApiClient) -> Result
 
 /// Every event until the server closes the WebSocket.
 async fn watch(client: &ApiClient, job: &str, after: Option<i64>) -> Result<Vec<Value>> {
-    let query = after.map_or_else(String::new, |seq| format!("?after={seq}"));
-    let mut request =
-        format!("{}/v1/jobs/{job}/events{query}", client.url.replace("http:", "ws:")).into_client_request()?;
-    request.headers_mut().insert("authorization", format!("Bearer {}", client.key).parse()?);
-    let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+    let mut socket = client.events(job, after).await?;
     let mut events = Vec::new();
     while let Some(message) = tokio::time::timeout(ANALYSIS, socket.next()).await? {
         match message? {

@@ -3,8 +3,6 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Event;
-use kube::{Api, api::ListParams};
 use serde_json::json;
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, patiently, profile_source};
 
@@ -22,11 +20,8 @@ async fn crashes(namespace: &Namespace, client: &ApiClient, job: &str, attempt: 
     let pods = namespace.pods("switchyard.dev/kind=general").await?;
     let pod = pods.first().context("a general worker")?;
     let mut killed = 0;
-    for process in namespace.processes(pod).await? {
-        let line = std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        if line.contains("switchyard-worker") {
-            killed += usize::from(Command::new("kill").args(["-9", &process.to_string()]).status()?.success());
-        }
+    for process in namespace.processes(pod, "switchyard-worker").await? {
+        killed += usize::from(Command::new("kill").args(["-9", &process.to_string()]).status()?.success());
     }
     ensure!(killed > 0, "no worker runs in {pod}");
     Ok(())
@@ -55,11 +50,8 @@ async fn a_job_that_takes_its_worker_down_is_set_aside_and_the_rest_goes_on() ->
     let next = client.submit("wholesome").await?;
     ensure!(client.ended(&next, LIMIT).await?["state"] == "completed");
 
-    let events: Api<Event> = Api::namespaced(namespace.cluster.client.clone(), &namespace.name);
     patiently(LIMIT, "the Event JobSetAside", || async {
-        let listed = events.list(&ListParams::default()).await?;
-        let told = listed.iter().filter(|event| event.reason.as_deref() == Some("JobSetAside"));
-        let told: Vec<&str> = told.filter_map(|event| event.message.as_deref()).collect();
+        let told = namespace.events("JobSetAside").await?;
         ensure!(told.len() == 1 && told[0].contains(&job), "{told:?}");
         Ok(())
     })

@@ -4,20 +4,19 @@
 //! (60), with `SOAK_INTO` the table is written there (`make soak`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt as _, future::join_all};
-use kube::api::ListParams;
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, locked, patiently, profile_source};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+use tokio_tungstenite::tungstenite::Message;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const TENANTS: usize = 10;
@@ -35,10 +34,6 @@ const WORKLOADS: usize = 10;
 const CACHE: f64 = 128.0;
 /// Parts that the time is divided into; the first is there to warm up.
 const WINDOWS: u32 = 6;
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sort {
@@ -78,16 +73,13 @@ async fn reads(client: ApiClient, job: String, calls: Calls) {
 
 /// Watches a job until it is over. Answers with its last state, and how often the stream had to be opened again.
 async fn watches(client: ApiClient, job: String) -> Result<(String, usize)> {
-    let mut seen = 0;
+    let mut seen = None;
     for opened in 0.. {
-        let url = format!("{}/v1/jobs/{job}/events?after={seen}", client.url.replace("http:", "ws:"));
-        let mut request = url.into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {}", client.key).parse()?);
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+        let mut socket = client.events(&job, seen).await?;
         while let Some(message) = socket.next().await {
             let Ok(Message::Text(text)) = message else { continue };
             let event: Value = serde_json::from_str(&text)?;
-            seen = event["seq"].as_u64().unwrap_or(seen);
+            seen = event["seq"].as_i64().or(seen);
             if let Some(state @ ("completed" | "dead" | "cancelled")) = event["state"].as_str() {
                 return Ok((state.to_owned(), opened));
             }
@@ -137,7 +129,7 @@ fn held(process: u32) -> f64 {
 
 async fn memory(namespace: &Namespace, into: &mut BTreeMap<String, f64>) -> Result<()> {
     for pod in namespace.pods("").await? {
-        let processes = namespace.processes(&pod).await?;
+        let processes = namespace.processes(&pod, "").await?;
         // main-general-5b7c…-x2x9f and main-postgresql-0 and switchyard-…: by the workload.
         let name = pod.trim_start_matches("main-").split('-').next().unwrap_or_default().to_owned();
         *into.entry(name).or_default() += processes.into_iter().map(held).sum::<f64>();
@@ -167,11 +159,6 @@ async fn sample(namespace: &Namespace, operator: &Namespace, database: &tokio_po
     })
 }
 
-/// The most of some figures.
-fn most(figures: impl Iterator<Item = f64>) -> f64 {
-    figures.fold(0.0, f64::max)
-}
-
 /// What one part of the time came to.
 struct Window {
     calls: usize,
@@ -198,14 +185,12 @@ impl Window {
         let milliseconds = |sort: Sort| quantiles(sort).map(|seconds| seconds * 1000.0);
         let within: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= from && sample.at < to).collect();
         ensure!(!within.is_empty(), "nothing was looked at in a part of the time");
-        let names: BTreeSet<&String> = within.iter().flat_map(|sample| sample.memory.keys()).collect();
-        let memory = names
-            .into_iter()
-            .map(|name| {
-                (name.clone(), most(within.iter().map(|sample| sample.memory.get(name).copied().unwrap_or(0.0))))
-            })
-            .collect();
-        let of = |figure: fn(&Sample) -> f64| most(within.iter().map(|sample| figure(sample)));
+        let mut memory = BTreeMap::<String, f64>::new();
+        for (name, held) in within.iter().flat_map(|sample| &sample.memory) {
+            let most = memory.entry(name.clone()).or_default();
+            *most = most.max(*held);
+        }
+        let of = |figure: fn(&Sample) -> f64| within.iter().map(|sample| figure(sample)).fold(0.0, f64::max);
         Ok(Self {
             troubles: calls.iter().filter_map(|call| call.trouble.clone()).collect(),
             read: milliseconds(Sort::Read),
@@ -383,22 +368,14 @@ async fn an_hour_with_a_thousand_clients_leaves_everything_as_it_was() -> Result
     }
     println!("event streams that were opened again: {opened_again}");
     for tenant in ids {
-        patiently(LIMIT, "the ledger balances", || async {
-            let report = admin.get(&format!("/admin/v1/tenants/{tenant}")).await?.expect(200)?;
-            ensure!(report["credits"] == report["ledger_sum"], "{report}");
-            Ok(())
-        })
-        .await?;
+        patiently(LIMIT, "the ledger balances", || async { admin.balances(&tenant).await }).await?;
     }
     for window in &windows[1..] {
         let unseen: Vec<&String> =
             window.held.memory.iter().filter(|(_, held)| **held <= 0.0).map(|(name, _)| name).collect();
         ensure!(unseen.is_empty() && window.held.memory.len() >= WORKLOADS, "nobody saw what these hold: {unseen:?}");
     }
-    let pods = namespace.api("Pod").list(&ListParams::default()).await?;
-    let containers =
-        pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
-    let restarts: u64 = containers.filter_map(|container| container["restartCount"].as_u64()).sum();
+    let restarts = namespace.restarts("").await?;
     ensure!(restarts == 0, "{restarts} containers were started anew");
     let troubles: Vec<&String> = windows.iter().flat_map(|window| &window.troubles).collect();
     ensure!(troubles.is_empty(), "{} errors: {:?}", troubles.len(), &troubles[..troubles.len().min(5)]);

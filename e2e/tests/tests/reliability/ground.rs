@@ -7,11 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Event;
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
 
@@ -25,7 +21,8 @@ use crate::{
 
 /// A platform with callers, watched by a Prometheus of its own.
 pub struct Ground {
-    namespace: Namespace,
+    pub namespace: Namespace,
+    platform: Platform,
     admin: ApiClient,
     pub client: ApiClient,
     tenant: String,
@@ -40,11 +37,9 @@ impl Ground {
     pub async fn bundled() -> Result<Self> {
         let namespace = Cluster::connect().await?.namespace("reliability").await?;
         let mut spec = spec(&namespace).await?;
-        let this = Self::up(namespace, spec.clone(), None).await?;
+        let this = Self::up(namespace, &spec, None).await?;
         spec["paused"] = json!(true);
-        this.namespace
-            .apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec}))
-            .await?;
+        this.platform.apply(&spec).await?;
         Ok(this)
     }
 
@@ -54,18 +49,18 @@ impl Ground {
         let pair = Pair::start(&namespace).await?;
         let mut spec = spec(&namespace).await?;
         spec["database"] = Pair::source();
-        Self::up(namespace, spec, Some(pair)).await
+        Self::up(namespace, &spec, Some(pair)).await
     }
 
-    async fn up(namespace: Namespace, spec: Value, pair: Option<Pair>) -> Result<Self> {
-        let platform = Platform::ready(&namespace, "main", spec).await?;
+    async fn up(namespace: Namespace, spec: &Value, pair: Option<Pair>) -> Result<Self> {
+        let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
         let admin = platform.admin().await?;
         let (tenant, client) = admin.tenant("enterprise", 1_000_000).await?;
         let (monitor, rule) = namespace.monitored("main").await?;
         let receivers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../monitoring/alertmanager.yaml");
         let receivers = fs::read_to_string(receivers)?;
         let prometheus = Prometheus::start(&namespace.cluster, &monitor, &rule, &receivers, Pace::Real).await?;
-        Ok(Self { namespace, admin, client, tenant, prometheus, pair })
+        Ok(Self { namespace, platform, admin, client, tenant, prometheus, pair })
     }
 
     /// Everything is removed.
@@ -76,28 +71,7 @@ impl Ground {
 
     /// The tenant has paid for what it got.
     pub async fn balances(&self) -> Result<()> {
-        let report = self.admin.get(&format!("/admin/v1/tenants/{}", self.tenant)).await?.expect(200)?;
-        ensure!(report["credits"] == report["ledger_sum"], "{report}");
-        Ok(())
-    }
-
-    /// What the operator said of pods that it has replaced.
-    pub async fn replaced(&self) -> Result<Vec<String>> {
-        let events: Api<Event> = Api::namespaced(self.namespace.cluster.client.clone(), &self.namespace.name);
-        let events = events.list(&ListParams::default()).await?.items.into_iter();
-        Ok(events
-            .filter(|event| event.reason.as_deref() == Some("PodReplaced"))
-            .filter_map(|event| event.message)
-            .collect())
-    }
-
-    /// How often containers of the API and of workers have been started anew.
-    pub async fn restarts(&self) -> Result<u64> {
-        let workloads = ListParams::default().labels("app.kubernetes.io/component in (api,worker)");
-        let pods = self.namespace.api("Pod").list(&workloads).await?;
-        let containers =
-            pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
-        Ok(containers.filter_map(|container| container["restartCount"].as_u64()).sum())
+        self.admin.balances(&self.tenant).await
     }
 
     fn pair(&self) -> Result<&Pair> {
@@ -109,23 +83,16 @@ impl Ground {
         Ok(())
     }
 
-    /// Processes of a pod whose command line holds `words`.
+    /// Processes of a pod whose command line holds `words`, of which there has to be one.
     async fn processes(&self, pod: &str, words: &str) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for id in self.namespace.processes(pod).await? {
-            let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            if line.replace('\0', " ").contains(words) {
-                found.push(id.to_string());
-            }
-        }
+        let found = self.namespace.processes(pod, words).await?;
         ensure!(!found.is_empty(), "no process '{words}' in {pod}");
-        Ok(found)
+        Ok(found.iter().map(u32::to_string).collect())
     }
 
     /// Breaks it for as long as the scenario lasts, and mends it.
     pub async fn break_and_mend(&self, scenario: Scenario) -> Result<()> {
         let end = Instant::now() + scenario.lasts();
-        let server = |component: &str| format!("main-{component}");
         match scenario {
             PodsKilled => {
                 for n in 0.. {
@@ -140,26 +107,26 @@ impl Ground {
                 }
             }
             NodeDrained => {
-                kubectl(&["cordon", "--all"])?;
+                nodes("cordon")?;
                 for pod in self.namespace.pods("switchyard.dev/platform=main").await? {
                     self.namespace.api("Pod").delete(&pod, &DeleteParams::default()).await?;
                 }
                 tokio::time::sleep_until(end.into()).await;
-                kubectl(&["uncordon", "--all"])?;
+                nodes("uncordon")?;
             }
             DatabaseKilled => {
                 self.kill("main-postgresql-0").await?;
                 tokio::time::sleep_until(end.into()).await;
             }
             DatabaseAway | BrokerAway | CacheAway => {
-                let name = server(match scenario {
-                    DatabaseAway => "postgresql",
-                    BrokerAway => "rabbitmq",
-                    _ => "redis",
-                });
-                self.namespace.scale("StatefulSet", &name, 0).await?;
+                let name = match scenario {
+                    DatabaseAway => "main-postgresql",
+                    BrokerAway => "main-rabbitmq",
+                    _ => "main-redis",
+                };
+                self.namespace.scale("StatefulSet", name, 0).await?;
                 tokio::time::sleep_until(end.into()).await;
-                self.namespace.scale("StatefulSet", &name, 1).await?;
+                self.namespace.scale("StatefulSet", name, 1).await?;
             }
             StoreSlow => {
                 let processes = self.processes("main-s3-0", "versitygw").await?;
@@ -201,16 +168,12 @@ impl Ground {
                 self.pair()?.ahead(0).await?;
             }
             DatabaseSilent => {
-                // Those that it has begun meanwhile are stopped with the next look; once the postmaster is, there are no new ones.
+                // Those that have just ended are no trouble. Those that have just begun are stopped with the next look; once the postmaster is, there are no new ones.
                 for _ in 0..3 {
-                    for process in self.processes(PRIMARY_POD, "postgres").await? {
-                        let _ = run("kill", &["-STOP", &process]);
-                    }
+                    let _ = signalled("-STOP", &self.processes(PRIMARY_POD, "postgres").await?);
                 }
                 tokio::time::sleep_until(end.into()).await;
-                for process in self.processes(PRIMARY_POD, "postgres").await? {
-                    let _ = run("kill", &["-CONT", &process]);
-                }
+                let _ = signalled("-CONT", &self.processes(PRIMARY_POD, "postgres").await?);
             }
             PodSick => {
                 self.namespace.scale("WorkerPool", "main-general", 2).await?;
@@ -289,13 +252,12 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn kubectl(arguments: &[&str]) -> Result<()> {
+/// Has kubectl do something to every node.
+fn nodes(verb: &str) -> Result<()> {
     let program = std::env::var("SWITCHYARD_E2E_KUBECTL").context("SWITCHYARD_E2E_KUBECTL")?;
-    // The tool's nodes are named one by one.
     let nodes = Command::new(&program).args(["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).output()?;
-    let nodes = String::from_utf8(nodes.stdout)?;
-    for node in nodes.split_whitespace() {
-        run(&program, &[arguments[0], node])?;
+    for node in String::from_utf8(nodes.stdout)?.split_whitespace() {
+        run(&program, &[verb, node])?;
     }
     Ok(())
 }

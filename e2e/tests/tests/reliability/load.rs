@@ -1,13 +1,13 @@
 //! Callers, and what they saw.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use serde_json::json;
-use switchyard_e2e::ApiClient;
+use switchyard_e2e::{ApiClient, locked};
 use tokio::task::JoinHandle;
 
 /// One call as its caller saw it.
@@ -28,10 +28,6 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Load {

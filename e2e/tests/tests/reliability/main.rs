@@ -152,9 +152,9 @@ async fn a_database_of_ones_own_is_broken_and_recovery_does_not_make_it_worse() 
     let ground = Ground::with_a_database_of_its_own().await?;
     rows(&ground, &Scenario::OWN, "own.md").await?;
     // What ails everybody is no reason to replace anybody, or to start anything anew; what ails one was.
-    let (replaced, sick) = (ground.replaced().await?, usize::from(chosen(Scenario::PodSick)));
+    let (replaced, sick) = (ground.namespace.events("PodReplaced").await?, usize::from(chosen(Scenario::PodSick)));
     ensure!(replaced.len() == sick, "{replaced:?}");
-    let restarts = ground.restarts().await?;
+    let restarts = ground.namespace.restarts("app.kubernetes.io/component in (api,worker)").await?;
     ensure!(restarts == 0, "{restarts} containers were started anew");
     ground.end().await
 }

@@ -7,11 +7,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::ground::run;
 use anyhow::{Context, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use switchyard_e2e::{Namespace, image, patiently};
+
+use crate::ground::run;
 
 const LIMIT: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "of-the-pair";
@@ -63,7 +64,8 @@ impl Pair {
                 .with_context(|| name.to_owned())
         };
         let clock = PathBuf::from("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
-        let clock = fs::read(&clock).with_context(|| format!("{}: install the package faketime", clock.display()))?;
+        let clock =
+            fs::read(&clock).with_context(|| format!("{}: install the package libfaketime", clock.display()))?;
         namespace
             .apply(json!({
                 "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pair"},
@@ -203,11 +205,8 @@ impl Pair {
     /// A process of the primary, and a file as that sees it.
     async fn file(&self, path: &str) -> Result<(u32, PathBuf)> {
         patiently(LIMIT, "the primary runs", || async {
-            let process = self.namespace.processes(PRIMARY_POD).await?.into_iter().find(|id| {
-                let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-                line.starts_with("postgres\0-D\0")
-            });
-            let process = process.context("no server runs")?;
+            let servers = self.namespace.processes(PRIMARY_POD, "postgres -D ").await?;
+            let process = *servers.first().context("no server runs")?;
             Ok((process, PathBuf::from(format!("/proc/{process}/root{path}"))))
         })
         .await
