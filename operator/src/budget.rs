@@ -10,7 +10,7 @@ use switchyard_contract::{ConnectionPool, Role};
 
 use crate::resources::deployment::SURGE;
 
-/// Connections that belong to no workload: set-up, administration, and what PostgreSQL keeps for superusers.
+/// Connections that belong to no workload: setup, administration, and what PostgreSQL keeps for superusers.
 pub const KEPT: u32 = 10;
 /// The platform's documented number of connections; default rows are in proportion to it.
 pub const DEFAULT_MAX: u32 = 500;
@@ -181,7 +181,7 @@ fn grant_api(api: &ApiDemand, row: &mut Row) -> Result<ConnectionPool, Refusal> 
     let per_pod = (api.share.total() / planned).max(1);
     if api.pods_at_most.saturating_mul(per_pod) > api.share.total() {
         return Err(Refusal(format!(
-            "the API may have {} pods at once ({SURGE} of them during a roll-out) and its row holds {} connections, which is less than one each: \
+            "the API may have {} pods at once ({SURGE} of them during a rollout) and its row holds {} connections, which is less than one each: \
              raise spec.api.connections or have fewer pods",
             api.pods_at_most,
             api.share.total(),
@@ -198,7 +198,7 @@ fn grant_shared(pool: &PoolDemand, share: Share, taken: &mut u32, rows: &mut [Ro
     if taken.saturating_add(needs) > share.total() {
         let left = share.total() - *taken;
         return Err(Refusal(format!(
-            "{} pods at most ({SURGE} of them during a roll-out) x {per_pod} connections = {needs}, and older pools leave {left} of the {} of {}: \
+            "{} pods at most ({SURGE} of them during a rollout) x {per_pod} connections = {needs}, and older pools leave {left} of the {} of {}: \
              at most {} pods fit. Have fewer replicas, or give the pool a share of its own in spec.connections",
             pool.pods_at_most,
             share.total(),
@@ -220,7 +220,7 @@ fn grant_own(pool: &PoolDemand, share: Share, max: u32, rows: &mut [Row]) -> Res
     let needs = pool.pods_at_most.saturating_mul(per_pod);
     if needs > share.total() {
         return Err(Refusal(format!(
-            "{} pods at most ({SURGE} of them during a roll-out) x {per_pod} connections = {needs}, and spec.connections gives the pool {}: \
+            "{} pods at most ({SURGE} of them during a rollout) x {per_pod} connections = {needs}, and spec.connections gives the pool {}: \
              raise it, or have fewer replicas",
             pool.pods_at_most,
             share.total(),
@@ -230,7 +230,7 @@ fn grant_own(pool: &PoolDemand, share: Share, max: u32, rows: &mut [Row]) -> Res
     let reserve = max.saturating_sub(claimed.saturating_add(KEPT));
     if share.total() > reserve {
         return Err(Refusal(format!(
-            "spec.connections asks for {} connections of a reserve of {reserve} ({max} in all, {claimed} in rows, {KEPT} kept for set-up and administration): \
+            "spec.connections asks for {} connections of a reserve of {reserve} ({max} in all, {claimed} in rows, {KEPT} kept for setup and administration): \
              lower it, or raise spec.database.maxConnections of the platform",
             share.total(),
         )));
@@ -248,7 +248,7 @@ fn verdict(max: u32, rows: &[Row]) -> Result<String, Refusal> {
     let words: Vec<String> = rows.iter().map(|row| format!("{} {}+{}", row.role, row.size, row.overflow)).collect();
     let claimed: u32 = rows.iter().map(Row::total).sum();
     let needs = claimed.saturating_add(KEPT);
-    let sum = format!("rows {} and {KEPT} kept for set-up and administration make {needs}", words.join(", "));
+    let sum = format!("rows {} and {KEPT} kept for setup and administration make {needs}", words.join(", "));
     if needs > max {
         Err(Refusal(format!(
             "{sum} of {max}: raise spec.database.maxConnections, or lower spec.api.connections or the pools' spec.connections"

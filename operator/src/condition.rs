@@ -174,7 +174,7 @@ mod tests {
             &[],
             vec![
                 state("Ready", true, "Serving", "a"),
-                state("DatabaseReady", true, "SetUpSucceeded", "b"),
+                state("DatabaseReady", true, "SetupSucceeded", "b"),
                 state("Stalled", false, "NotStalled", "c"),
             ],
             Some(1),
@@ -187,7 +187,7 @@ mod tests {
             told,
             [
                 ("Ready", "False", "Forbidden"),
-                ("DatabaseReady", "True", "SetUpSucceeded"),
+                ("DatabaseReady", "True", "SetupSucceeded"),
                 ("Reconciling", "False", "Stalled"),
                 ("Stalled", "True", "Forbidden")
             ]
@@ -217,9 +217,9 @@ mod tests {
             conditions(previous, vec![state("DatabaseReady", truth, reason, "m")], Some(1), at(10))
         };
         let starting = say(&[], false, "Starting");
-        let ready = say(&starting, true, "SetUpSucceeded");
-        let failed = say(&ready, false, "SetUpFailed");
-        let mended = say(&failed, true, "SetUpSucceeded");
+        let ready = say(&starting, true, "SetupSucceeded");
+        let failed = say(&ready, false, "SetupFailed");
+        let mended = say(&failed, true, "SetupSucceeded");
         let count = |previous: &[Condition], current: &[Condition]| events(previous, current).len();
         assert_eq!(
             [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &mended)],

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// What an installation gives to the pods that the operator runs: container images, as full references, and priority classes.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize)]
 pub struct Images {
-    /// Image of the API and of the set-up Job.
+    /// Image of the API and of the setup Job.
     #[arg(long = "image-api", env = "SWITCHYARD_IMAGE_API")]
     pub api: String,
     /// Image of general, cdn and discovery workers.

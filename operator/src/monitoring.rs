@@ -72,7 +72,7 @@ fn values(selector: &str, thresholds: &Thresholds, waits: Waits) -> Vec<(String,
         ("$(platform)".to_owned(), selector.to_owned()),
         ("$(slo.budget)".to_owned(), budget.to_string()),
         ("$(runbooks)".to_owned(), runbooks.clone()),
-        // Longer than a roll-out takes to settle, shorter than somebody's patience.
+        // Longer than a rollout takes to settle, shorter than somebody's patience.
         ("$(for.warning)".to_owned(), "5m".to_owned()),
         ("$(for.critical)".to_owned(), "2m".to_owned()),
     ];

@@ -53,7 +53,7 @@ pub fn api_resources(environment: Environment) -> Resources {
     }
 }
 
-/// The set-up Job's container.
+/// The setup Job's container.
 pub fn set_up_resources() -> Resources {
     resources("10m", "32Mi", "256Mi")
 }

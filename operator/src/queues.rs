@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
-use switchyard_contract::{LaneFacts, OPERATIONS_PORT, Outlook};
+use switchyard_contract::{HealthReport, LanesReport, OPERATIONS_PORT};
 
 use crate::fresh::Fresh;
 
@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// Why nothing is known about a platform's lanes, in words.
 pub type Silence = String;
 
-type Answer = Result<Arc<LaneFacts>, Silence>;
+type Answer = Result<Arc<LanesReport>, Silence>;
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
@@ -50,7 +50,7 @@ impl Queues {
     ///
     /// # Errors
     /// When its API does not answer.
-    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<Outlook, Silence> {
+    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<HealthReport, Silence> {
         self.ask(namespace, platform, "outlook").await
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use switchyard_contract::QueueFacts;
+use switchyard_contract::QueueStats;
 
 use crate::{
     api::WorkerPool,
@@ -61,7 +61,7 @@ pub struct PoolLoad {
 
 /// The pods that each scaled pool of a platform should have for what waits.
 pub fn of_pools<'a>(
-    facts: &[QueueFacts],
+    facts: &[QueueStats],
     settings: &Settings,
     pools: impl Iterator<Item = &'a WorkerPool>,
 ) -> BTreeMap<String, capacity::Wanted> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use queues::queues;
-use switchyard_contract::{Kind, Lane, Lanes, QueueFacts};
+use switchyard_contract::{Kind, Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
     Ask, Bound, Pool, Size, Target, Wanted,
     gpu::{Node, Quota, room},
@@ -19,11 +19,11 @@ fn scaled(name: &str, lanes: &[Lane], min: u32, max: u32) -> Pool {
     Pool { name: name.into(), kind: Kind::Cdn, lanes: lanes.iter().copied().collect(), concurrency: 8, size }
 }
 
-fn of_one(queues: &[QueueFacts], pool: &Pool) -> Wanted {
+fn of_one(queues: &[QueueStats], pool: &Pool) -> Wanted {
     wanted(queues, std::slice::from_ref(pool), &Lanes::default())[&pool.name].clone()
 }
 
-fn ask(facts: &QueueFacts) -> Ask {
+fn ask(facts: &QueueStats) -> Ask {
     Ask::of(facts, &[Target::Wait(30.0)], Lanes::default().get(facts.lane))
 }
 
@@ -33,11 +33,11 @@ fn near(a: f64, b: f64) -> bool {
 
 #[test]
 fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
-    let facts = QueueFacts {
+    let facts = QueueStats {
         arrival_rate: 5.0,
         service_seconds: Some(2.0),
         running: 10,
-        ..QueueFacts::quiet(Kind::Cdn, Lane::Normal)
+        ..QueueStats::quiet(Kind::Cdn, Lane::Normal)
     };
     let ask = ask(&facts);
     assert!(near(ask.load, 10.0) && near(ask.slots, 10.0 / 0.85), "{ask}");
@@ -46,11 +46,11 @@ fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
 
 #[test]
 fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a_slot_a_job() {
-    let short = QueueFacts { depth: 100, service_seconds: Some(1.5), ..QueueFacts::quiet(Kind::Cdn, Lane::Low) };
+    let short = QueueStats { depth: 100, service_seconds: Some(1.5), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
     assert!(near(ask(&short).slots, 10.0), "of 30 s half are left once a pod is there: 100 x 1.5 s / 15 s");
-    let long = QueueFacts { service_seconds: Some(600.0), ..short };
+    let long = QueueStats { service_seconds: Some(600.0), ..short };
     assert!(near(ask(&long).slots, 100.0));
-    let due = QueueFacts { depth: 40, due_soon: 60, ..short };
+    let due = QueueStats { depth: 40, due_soon: 60, ..short };
     assert!(near(ask(&due).slots, 10.0), "retries that are due within a minute wait as well");
     let patient = Ask::of(&short, &[Target::Wait(640.0)], Lanes::default().get(Lane::Low));
     assert!(near(patient.slots, 0.25));
@@ -60,49 +60,49 @@ fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a
 
 #[test]
 fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
-    let cold = QueueFacts { depth: 7, running: 2, arrival_rate: 0.03, ..QueueFacts::quiet(Kind::Cdn, Lane::High) };
+    let cold = QueueStats { depth: 7, running: 2, arrival_rate: 0.03, ..QueueStats::quiet(Kind::Cdn, Lane::High) };
     assert!(near(ask(&cold).slots, 7.0), "{}", ask(&cold));
-    let running = QueueFacts { depth: 0, running: 12, completion_rate: 3.0, ..cold };
+    let running = QueueStats { depth: 0, running: 12, completion_rate: 3.0, ..cold };
     assert_eq!(ask(&running).service, Some(4.0));
 }
 
 #[test]
 fn the_last_minute_counts_only_where_it_cannot_be_chance() {
     let facts =
-        QueueFacts { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..QueueFacts::quiet(Kind::Cdn, Lane::Normal) };
+        QueueStats { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..QueueStats::quiet(Kind::Cdn, Lane::Normal) };
     assert!(near(ask(&facts).arrivals, 2.0));
-    let rising = ask(&QueueFacts { recent_arrival_rate: Some(10.0), ..facts }).arrivals;
-    let falling = ask(&QueueFacts { recent_arrival_rate: Some(0.1), ..facts }).arrivals;
+    let rising = ask(&QueueStats { recent_arrival_rate: Some(10.0), ..facts }).arrivals;
+    let falling = ask(&QueueStats { recent_arrival_rate: Some(0.1), ..facts }).arrivals;
     assert!(rising > 9.0 && rising < 10.0 && falling < 0.3 && falling > 0.1, "{rising} {falling}");
 }
 
 #[test]
 fn long_jobs_that_run_keep_their_slots_when_arrivals_are_forgotten() {
-    let facts = QueueFacts { running: 10, service_seconds: Some(900.0), ..QueueFacts::quiet(Kind::Cdn, Lane::Low) };
+    let facts = QueueStats { running: 10, service_seconds: Some(900.0), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
     assert!(near(ask(&facts).slots, 10.0) && ask(&facts).bound == Bound::Running);
 }
 
 #[test]
 fn a_burst_of_long_jobs_asks_for_no_more_slots_than_there_are_jobs() {
-    let facts = QueueFacts {
+    let facts = QueueStats {
         depth: 10,
         arrival_rate: 10.0 / 300.0,
         service_seconds: Some(6000.0),
-        ..QueueFacts::quiet(Kind::Cdn, Lane::Low)
+        ..QueueStats::quiet(Kind::Cdn, Lane::Low)
     };
     assert!(ask(&facts).bound == Bound::Jobs && near(ask(&facts).slots, 12.0), "{}", ask(&facts));
 }
 
 #[test]
 fn analyses_never_get_more_slots_than_their_lane_may_run_and_a_paused_lane_those_that_run() {
-    let flood = QueueFacts {
+    let flood = QueueStats {
         depth: 400,
         arrival_rate: 9.0,
         service_seconds: Some(60.0),
-        ..QueueFacts::quiet(Kind::General, Lane::Normal)
+        ..QueueStats::quiet(Kind::General, Lane::Normal)
     };
     assert!(near(ask(&flood).slots, 8.0) && ask(&flood).bound == Bound::Limit);
-    let paused = QueueFacts { paused: true, running: 3, ..flood };
+    let paused = QueueStats { paused: true, running: 3, ..flood };
     assert!(near(ask(&paused).slots, 3.0) && ask(&paused).bound == Bound::Paused);
 }
 
@@ -151,10 +151,10 @@ fn facts_that_are_missing_give_no_value() {
     let pool = scaled("pool", &[Lane::High, Lane::Low], 1, 5);
     assert!(wanted(&[], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
     assert!(
-        wanted(&[QueueFacts::quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default()).is_empty()
+        wanted(&[QueueStats::quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default()).is_empty()
     );
     assert!(near(
-        of_one(&[QueueFacts::quiet(Kind::Cdn, Lane::High), QueueFacts::quiet(Kind::Cdn, Lane::Low)], &pool).pods,
+        of_one(&[QueueStats::quiet(Kind::Cdn, Lane::High), QueueStats::quiet(Kind::Cdn, Lane::Low)], &pool).pods,
         1.0
     ));
     assert_eq!(step(&pool, 0, &[], None), Step::Leave);
@@ -163,15 +163,15 @@ fn facts_that_are_missing_give_no_value() {
 #[test]
 fn facts_are_read_from_what_the_api_says_of_a_lane() {
     let text = r#"{"kind":"ai","lane":"low","paused":false,"depth":3,"oldest_age_seconds":1.5,"running":1,"retrying":0,"waiting":0,"arrival_rate":0.5,"completion_rate":0.25}"#;
-    let facts: QueueFacts = serde_json::from_str(text).unwrap();
+    let facts: QueueStats = serde_json::from_str(text).unwrap();
     assert_eq!((facts.depth, facts.due_soon, facts.service_seconds), (3, 0, None));
-    assert_eq!(serde_json::from_str::<QueueFacts>(&serde_json::to_string(&facts).unwrap()).unwrap(), facts);
+    assert_eq!(serde_json::from_str::<QueueStats>(&serde_json::to_string(&facts).unwrap()).unwrap(), facts);
 }
 
 #[test]
 fn a_pool_goes_to_none_when_nothing_has_gone_on_and_comes_back_at_once() {
     let (pool, lanes) = (scaled("pool", Lane::ALL, 0, 5), Lanes::default());
-    let what = |pods, change: &dyn Fn(&mut QueueFacts)| {
+    let what = |pods, change: &dyn Fn(&mut QueueStats)| {
         let facts = queues(Kind::Cdn, Lane::Low, change);
         step(&pool, pods, &facts, wanted(&facts, std::slice::from_ref(&pool), &lanes).get("pool"))
     };
@@ -181,7 +181,7 @@ fn a_pool_goes_to_none_when_nothing_has_gone_on_and_comes_back_at_once() {
     assert_eq!(what(0, &|facts| facts.depth = 1), Step::Set(1));
     assert_eq!(what(0, &|facts| facts.due_soon = 1), Step::Set(1));
     for busy in [
-        (|facts| facts.depth = 1) as fn(&mut QueueFacts),
+        (|facts| facts.depth = 1) as fn(&mut QueueStats),
         |facts| facts.running = 1,
         |facts| facts.due_soon = 1,
         |facts| facts.waiting = 1,
@@ -249,12 +249,12 @@ prop_compose! {
         (paused, depth, running, retrying, due_soon, waiting) in (prop::bool::weighted(0.1), any_count(), any_count(), any_count(), any_count(), any_count()),
         (oldest_age_seconds, arrival_rate, completion_rate) in (any_number(), any_number(), any_number()),
         (recent_arrival_rate, service_seconds) in (prop::option::of(any_number()), prop::option::of(any_number())),
-    ) -> QueueFacts {
-        QueueFacts { kind, lane, paused, depth, oldest_age_seconds, running, retrying, due_soon, waiting, arrival_rate, recent_arrival_rate, completion_rate, service_seconds }
+    ) -> QueueStats {
+        QueueStats { kind, lane, paused, depth, oldest_age_seconds, running, retrying, due_soon, waiting, arrival_rate, recent_arrival_rate, completion_rate, service_seconds }
     }
 }
 
-fn any_queues() -> impl Strategy<Value = Vec<QueueFacts>> {
+fn any_queues() -> impl Strategy<Value = Vec<QueueStats>> {
     let each = |kind| Lane::ALL.iter().map(move |lane| any_facts(kind, *lane));
     [Kind::General, Kind::Cdn].into_iter().flat_map(each).collect::<Vec<_>>()
 }
@@ -304,7 +304,7 @@ proptest! {
                 let sum: f64 = ours.iter().filter_map(|wanted| wanted.slots.get(&ask.lane)).sum();
                 prop_assert!(sum <= ask.slots * (1.0 + 1e-9), "{sum} of {ask}");
                 if kind == Kind::General && ask.bound != Bound::Paused {
-                    prop_assert!(ask.slots <= f64::from(Lanes::default().get(ask.lane).concurrency));
+                    prop_assert!(ask.slots <= f64::from(Lanes::default().get(ask.lane).max_running));
                 }
             }
         }
@@ -314,11 +314,11 @@ proptest! {
     fn more_backlog_or_more_arrivals_never_want_fewer_pods(
         queues in any_queues(), pools in any_pools(), which in 0usize..8, (depth, due) in (0i64..500, 0i64..500), (rate, recent) in (0.0..20.0f64, 0.0..20.0f64),
     ) {
-        let grown: Vec<QueueFacts> = queues.iter().enumerate().map(|(at, facts)| {
+        let grown: Vec<QueueStats> = queues.iter().enumerate().map(|(at, facts)| {
             if at != which {
                 return *facts;
             }
-            QueueFacts {
+            QueueStats {
                 depth: facts.depth.saturating_add(depth),
                 due_soon: facts.due_soon.saturating_add(due),
                 arrival_rate: facts.arrival_rate + rate,

@@ -72,7 +72,7 @@ fn what_goes_with_workloads_stays_while_they_are_not_planned() {
     // But for a quota that nobody asks for any more: it may be what keeps the rest from coming.
     let goes =
         |facts: &Facts| planned(facts).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>();
-    assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the set-up has not ended");
+    assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the setup has not ended");
     facts.secrets.0.insert("db".into(), None);
     assert_eq!(goes(&facts), ["ResourceQuota", "LimitRange"], "a Secret is missing");
 }
@@ -203,7 +203,7 @@ fn a_namespace_of_its_own_is_held_to_what_the_platform_needs_and_a_quarter_more(
     facts.pools = vec![pool("main-ai", gpus)];
     let plan = planned(&facts);
     let hard = &find(&plan.apply, "ResourceQuota/main-limits").object.data["spec"]["hard"];
-    // Four pods of the API and five of the pool with what a roll-out adds, and two set-up Jobs: 11 pods, 4 + 10 cores and 20 thousandths.
+    // Four pods of the API and five of the pool with what a rollout adds, and two setup Jobs: 11 pods, 4 + 10 cores and 20 thousandths.
     assert_eq!(hard["pods"], "14");
     assert_eq!(hard["requests.cpu"], "17525m");
     assert_eq!(hard["requests.nvidia.com/gpu"], "10", "GPUs are dear: no more than are needed");

@@ -69,7 +69,7 @@ fn deleted(mut object: Value) -> Value {
     object
 }
 
-/// A platform as it lies in the cluster once the operator has looked at it; the digest in its set-up's name says nothing here.
+/// A platform as it lies in the cluster once the operator has looked at it; the digest in its setup's name says nothing here.
 fn platform(spec: &Value, facts: &Facts) -> Value {
     let plan = planned(facts);
     let told = status(&AnalyticsPlatformStatus::default(), Some(GENERATION), facts, &plan, None, now());
@@ -139,7 +139,7 @@ fn platforms() -> Vec<Fixture> {
             "Degraded",
             platform(&over_budget, &serving(set_up_as(&over_budget))),
         ),
-        fixture("platform-set-up-failed", "Failed", "Degraded", platform(&staging, &failed)),
+        fixture("platform-setup-failed", "Failed", "Degraded", platform(&staging, &failed)),
         fixture("platform-changed", "InProgress", "Progressing", changed(all_ready.clone())),
         fixture("platform-deleted", "Terminating", "Progressing", deleted(all_ready)),
     ]

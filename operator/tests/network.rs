@@ -42,7 +42,7 @@ fn own_pods(facts: &Facts, pools: &Value) -> BTreeMap<String, End> {
     let mut ends = BTreeMap::new();
     for manifest in &all {
         let name = match manifest.resource.kind.as_str() {
-            "Job" => "set-up",
+            "Job" => "setup",
             "Deployment" | "StatefulSet" => manifest.name().trim_start_matches("main-"),
             _ => continue,
         };
@@ -133,7 +133,7 @@ fn names_are_looked_up_by_workloads_alone() {
 
 #[test]
 fn no_override_of_a_pod_template_gets_a_pod_out() {
-    let labels = json!({"switchyard.dev/kind": "cdn", "switchyard.dev/platform": "other", "app.kubernetes.io/component": "set-up"});
+    let labels = json!({"switchyard.dev/kind": "cdn", "switchyard.dev/platform": "other", "app.kubernetes.io/component": "setup"});
     let disguised = json!({"podTemplate": {"metadata": {"labels": labels}}});
     let facts = development(json!({"api": disguised}));
     let usual = development(json!({}));
@@ -158,7 +158,7 @@ fn traces_reach_their_collector_from_the_api_and_the_workers_alone() {
     for workload in KINDS.iter().chain(&["api"]) {
         assert!(may(&policies, &own[*workload], &collector, "TCP", 4318), "{workload}");
     }
-    for other in ["set-up", "postgresql", "s3"] {
+    for other in ["setup", "postgresql", "s3"] {
         assert!(!may(&policies, &own[other], &collector, "TCP", 4318), "{other}");
     }
 }
@@ -170,7 +170,7 @@ fn a_service_in_another_namespace_may_lead_to_any_port_there() {
     let facts = set_up(fresh(settings("main", own_services()), &secrets));
     let (policies, own) = (policies(&facts), own_pods(&facts, &json!({})));
     let broker = |namespace: &str| in_pod(namespace, Labels::new());
-    for workload in ["api", "ai", "set-up"] {
+    for workload in ["api", "ai", "setup"] {
         assert!(may(&policies, &own[workload], &broker("queues"), "TCP", 35672), "{workload}");
         assert!(!may(&policies, &own[workload], &broker("shop"), "TCP", 35672), "{workload}");
     }
@@ -194,6 +194,6 @@ fn nothing_that_runs_is_closed_before_it_is_opened() {
     facts.observed.jobs.values_mut().for_each(|job| *job = JobState::Running { trouble: None });
     let (before, own) = (policies(&facts), own_pods(&facts, &json!({})));
     let anything = |pod: &End| may(&before, pod, &others()["intranet"], "TCP", 6432);
-    assert!(!anything(&own["set-up"]) && !anything(&own["postgresql"]));
+    assert!(!anything(&own["setup"]) && !anything(&own["postgresql"]));
     assert!(KINDS.iter().chain(&["api"]).all(|name| own.get(*name).is_none_or(anything)), "they keep what they have");
 }

@@ -69,7 +69,7 @@ fn golden_set_up_job() {
     facts.to_generate.clear();
     facts.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
     let plan = planned(&facts);
-    let name = plan.set_up.clone().expect("a set-up");
+    let name = plan.set_up.clone().expect("a setup");
     let text = serde_norway::to_string(&find(&plan.apply, &format!("Job/{name}")).object).expect("YAML");
     insta::assert_snapshot!(text.replace(&name, "main-setup-DIGEST"));
     let job: Job =
@@ -115,7 +115,7 @@ fn nothing_of_ours_starts_before_the_set_up_has_succeeded() {
 #[test]
 fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed() {
     let mut facts = set_up(fresh(settings("main", own_services()), &own_secrets()));
-    let job = planned(&facts).set_up.expect("a set-up");
+    let job = planned(&facts).set_up.expect("a setup");
     facts.observed.jobs.insert(
         job.clone(),
         JobState::Failed { at: now(), report: Report { component: Some(Component::Database), message: "no".into() } },
@@ -247,7 +247,7 @@ fn every_pod_passes_the_restricted_standard() {
             );
         }
     }
-    assert_eq!(seen, 4 + 1 + 2 + 4 + 1, "servers, API, pools, servers again, set-up");
+    assert_eq!(seen, 4 + 1 + 2 + 4 + 1, "servers, API, pools, servers again, setup");
 }
 
 #[test]
@@ -301,9 +301,9 @@ fn specs() -> impl Strategy<Value = (String, Value)> {
     let lane = prop::option::of((1i32..5000, 1i32..50, 1u32..900));
     (name, replicas, lane, any::<[bool; 4]>()).prop_map(|(name, api, lane, own)| {
         let mut spec = json!({"environment": "development", "api": api});
-        if let Some((capacity, concurrency, seconds)) = lane {
+        if let Some((capacity, max_running, seconds)) = lane {
             spec["lanes"] =
-                json!({"low": {"capacity": capacity, "concurrency": concurrency, "timeout": format!("{seconds}s")}});
+                json!({"low": {"capacity": capacity, "maxRunning": max_running, "timeout": format!("{seconds}s")}});
         }
         let all = own_services();
         for (field, own) in ["database", "broker", "cache", "objectStore"].iter().zip(own) {

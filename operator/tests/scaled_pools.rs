@@ -12,7 +12,7 @@ use kube::api::ApiResource;
 use planned::{find, pool_facts};
 use queues::queues;
 use serde_json::{Value, json};
-use switchyard_contract::{Kind, Lane, LaneFacts, QueueFacts};
+use switchyard_contract::{Kind, Lane, LanesReport, QueueStats};
 use switchyard_operator::{
     api::{WorkerPool, WorkerPoolStatus},
     capacity::{Pool, gpu::Room, wanted},
@@ -44,10 +44,10 @@ fn planned(facts: &Facts) -> Plan {
 
 fn load(pool: &WorkerPool, depth: i64) -> Load {
     let queues = queues(Kind::Ai, Lane::Normal, |facts| {
-        *facts = QueueFacts { depth, service_seconds: Some(1.0), ..QueueFacts::quiet(facts.kind, facts.lane) };
+        *facts = QueueStats { depth, service_seconds: Some(1.0), ..QueueStats::quiet(facts.kind, facts.lane) };
     });
     let wanted = wanted(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
-    let facts = LaneFacts { lanes: queues };
+    let facts = LanesReport { lanes: queues };
     Load { wanted: Some(Ok((Arc::new(facts), wanted))), ..Load::default() }
 }
 
@@ -61,7 +61,7 @@ fn an_autoscaler_is_given_the_pool_s_bounds_and_the_metric_and_the_replicas_are_
     let metric = &spec["metrics"][0]["external"];
     assert_eq!(
         metric["metric"],
-        json!({"name": "switchyard_wanted_pods", "selector": {"matchLabels": {"pool": "burst"}}})
+        json!({"name": "switchyard_desired_replicas", "selector": {"matchLabels": {"pool": "burst"}}})
     );
     assert_eq!(metric["target"], json!({"type": "AverageValue", "averageValue": "1"}));
     assert!(find(&plan.apply, "Deployment/burst").object.data["spec"].get("replicas").is_none());

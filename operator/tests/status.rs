@@ -105,10 +105,10 @@ fn a_broken_change_leaves_what_runs_running_and_says_so() {
     let after = told(&before, &facts);
     let ready = words(&after, "Ready");
     assert!(
-        ready.starts_with("Ready=False SetUpFailed") && ready.contains("what ran before goes on running"),
+        ready.starts_with("Ready=False SetupFailed") && ready.contains("what ran before goes on running"),
         "{ready}"
     );
-    assert_eq!(after.set_up, before.set_up, "workloads stay with the set-up that succeeded");
+    assert_eq!(after.set_up, before.set_up, "workloads stay with the setup that succeeded");
 }
 
 #[test]

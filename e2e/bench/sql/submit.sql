@@ -6,4 +6,4 @@ select outcome from switchyard.submit(
     array(select key_hash from public.drawn where n = :n),
     array['fresh-' || md5(random()::text)], array[false], array[md5(random()::text)], array[sha256('request')],
     '{"enterprise": {"concurrent": 1000000, "daily": null, "price": 5, "lane": "critical"}}',
-    '{"critical": {"capacity": 1000000, "concurrency": 1000000, "timeoutSeconds": 600}}', true);
+    '{"critical": {"capacity": 1000000, "maxRunning": 1000000, "timeoutSeconds": 600}}', true);

@@ -4,7 +4,7 @@
 create schema chaos;
 
 create table chaos.tiers (tier text primary key, concurrent int not null, daily int);
-create table chaos.lanes (lane text primary key, concurrency int not null);
+create table chaos.lanes (lane text primary key, max_running int not null);
 
 -- Every submission that was sent, whether or not it was answered.
 create table chaos.requests (

@@ -20,7 +20,7 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Longest that the set-up may take.
+/// Longest that the setup may take.
 const SET_UP: Duration = Duration::from_secs(60);
 
 /// A server that can be killed and comes back.
@@ -68,7 +68,7 @@ fn behind(uri: &str, port: u16) -> anyhow::Result<(u16, String)> {
 }
 
 impl Ground {
-    /// Starts the servers, writes what is mounted, and runs the platform's own set-up with its four roles.
+    /// Starts the servers, writes what is mounted, and runs the platform's own setup with its four roles.
     pub async fn prepare() -> anyhow::Result<Self> {
         let programs = std::env::current_exe()?.parent().context("a program lies in a folder")?.to_owned();
         let api = programs.join("switchyard-api");
@@ -107,7 +107,7 @@ impl Ground {
         let mut program =
             Program::start(&self.programs.join("switchyard-api"), &["setup".to_owned()], &environment, &log)?;
         let done = program.wait(SET_UP).await.is_some_and(|status| status.success());
-        ensure!(done, "the set-up failed: {}", std::fs::read_to_string(log).unwrap_or_default());
+        ensure!(done, "the setup failed: {}", std::fs::read_to_string(log).unwrap_or_default());
         Ok(())
     }
 
@@ -166,8 +166,8 @@ pub async fn put_limits(client: &Client, tiers: &Tiers, lanes: &Lanes) -> Result
     for lane in Lane::ALL {
         client
             .execute(
-                "insert into chaos.lanes (lane, concurrency) values ($1, $2)",
-                &[&lane.as_str(), &number(lanes.get(*lane).concurrency)],
+                "insert into chaos.lanes (lane, max_running) values ($1, $2)",
+                &[&lane.as_str(), &number(lanes.get(*lane).max_running)],
             )
             .await?;
     }

@@ -24,8 +24,8 @@ pub struct Addresses {
 
 /// The lanes of these runs: attempts may take two or three seconds, and places are few, so that they are fought for.
 pub const fn lanes() -> Lanes {
-    const fn lane(capacity: u32, concurrency: u32, timeout_seconds: u64) -> LaneLimits {
-        LaneLimits { capacity, concurrency, timeout_seconds }
+    const fn lane(capacity: u32, max_running: u32, timeout_seconds: u64) -> LaneLimits {
+        LaneLimits { capacity, max_running, timeout_seconds }
     }
     Lanes { critical: lane(12, 3, 2), high: lane(20, 5, 2), normal: lane(20, 6, 3), low: lane(20, 4, 3) }
 }

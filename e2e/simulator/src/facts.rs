@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use switchyard_contract::{Kind, Lane, QueueFacts};
+use switchyard_contract::{Kind, Lane, QueueStats};
 
 use crate::{Time, fleet::Fleet, seconds};
 
@@ -36,7 +36,7 @@ impl Queue {
     }
 
     /// What is known of it, where it is the queue of `lane`.
-    pub fn facts(&mut self, lane: Lane, fleet: &Fleet, now: Time) -> QueueFacts {
+    pub fn facts(&mut self, lane: Lane, fleet: &Fleet, now: Time) -> QueueStats {
         let from = now.saturating_sub(LONG);
         while self.came.front().is_some_and(|at| *at <= from) {
             self.came.pop_front();
@@ -49,7 +49,7 @@ impl Queue {
         if !self.ended.is_empty() {
             self.service = Some(seconds(self.ended.iter().map(|(_, held)| held).sum()) / count(self.ended.len()));
         }
-        QueueFacts {
+        QueueStats {
             kind: KIND,
             lane,
             paused: false,

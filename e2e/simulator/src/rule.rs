@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
-use switchyard_contract::{Lane, Lanes, QueueFacts};
+use switchyard_contract::{Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
     Pool, Size, Target, hpa, wanted,
     zero::{Step, step},
@@ -60,7 +60,7 @@ impl Rule {
     }
 
     /// Pods wanted, as the metric says it.
-    pub fn metric(self, facts: Option<&[QueueFacts]>, bounds: (u32, u32)) -> Option<f64> {
+    pub fn metric(self, facts: Option<&[QueueStats]>, bounds: (u32, u32)) -> Option<f64> {
         let facts = facts?;
         match self {
             Self::Capacity => {
@@ -74,7 +74,7 @@ impl Rule {
     /// What is done beside the autoscaler: to no pods and back. `active` is when something was last ready.
     pub fn aside(
         self,
-        facts: Option<&[QueueFacts]>,
+        facts: Option<&[QueueStats]>,
         bounds: (u32, u32),
         pods: u32,
         now: Time,
@@ -100,7 +100,7 @@ impl Rule {
     }
 }
 
-fn ready(facts: &[QueueFacts]) -> u32 {
+fn ready(facts: &[QueueStats]) -> u32 {
     facts.iter().map(|facts| u32::try_from(facts.depth).unwrap_or(0)).sum()
 }
 

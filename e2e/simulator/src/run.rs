@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use switchyard_contract::{Lane, Lanes, QueueFacts};
+use switchyard_contract::{Lane, Lanes, QueueStats};
 
 use crate::{
     Time,
@@ -35,7 +35,7 @@ struct Run<'a> {
     fleet: Fleet,
     hpa: Hpa,
     queues: [Queue; 4],
-    facts: Option<Vec<QueueFacts>>,
+    facts: Option<Vec<QueueStats>>,
     /// When something was last ready, for the rule that asks.
     active: Time,
     events: BinaryHeap<Reverse<(Time, Event)>>,

@@ -244,7 +244,7 @@ async fn a_pool_without_pods_wakes_for_its_first_jobs_and_grows_with_them(
     let jobs = grows_with_its_jobs(namespace, client, "main-burst", "main-burst", 3, limit).await?;
     let scaler = namespace.get("HorizontalPodAutoscaler", "main-burst").await?;
     ensure!(
-        scaler["status"]["currentMetrics"][0]["external"]["metric"]["name"] == "switchyard_wanted_pods",
+        scaler["status"]["currentMetrics"][0]["external"]["metric"]["name"] == "switchyard_desired_replicas",
         "{scaler}"
     );
     for job in &jobs {
@@ -401,7 +401,7 @@ async fn a_plan_tells_what_would_change(namespace: &Namespace) -> Result<()> {
     let (code, text) = plan(live["spec"].clone()).await?;
     ensure!(code == Some(0), "{code:?}: {text}");
     let mut changed = live["spec"].clone();
-    changed["lanes"]["low"]["concurrency"] = json!(3);
+    changed["lanes"]["low"]["maxRunning"] = json!(3);
     let (code, text) = plan(changed).await?;
     ensure!(code == Some(2) && text.contains("ConfigMap/main-api"), "{code:?}: {text}");
     ensure!(namespace.get("AnalyticsPlatform", "main").await?["spec"] == live["spec"], "planning changed the platform");

@@ -1,4 +1,4 @@
-//! A job that takes its worker down each time is set aside, seen as an Event and in the API, and costs nobody anything.
+//! A job that takes its worker down each time is quarantined, seen as an Event and in the API, and costs nobody anything.
 
 use std::{process::Command, time::Duration};
 
@@ -50,8 +50,8 @@ async fn a_job_that_takes_its_worker_down_is_set_aside_and_the_rest_goes_on() ->
     let next = client.submit("wholesome").await?;
     ensure!(client.ended(&next, LIMIT).await?["state"] == "completed");
 
-    patiently(LIMIT, "the Event JobSetAside", || async {
-        let told = namespace.events("JobSetAside").await?;
+    patiently(LIMIT, "the Event JobQuarantined", || async {
+        let told = namespace.events("JobQuarantined").await?;
         ensure!(told.len() == 1 && told[0].contains(&job), "{told:?}");
         Ok(())
     })

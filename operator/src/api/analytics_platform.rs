@@ -118,7 +118,7 @@ impl Environment {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSource {
     /// A Secret with the key `uri` (`postgres://user:password@host:5432/name`), and if wanted `admin-uri` (a login that may create roles; it is used
-    /// by the set-up Job alone), `replica-uris` (read replicas, separated by commas or line ends) and `ca.crt` (the roots, in PEM, that certificates are
+    /// by the setup Job alone), `replica-uris` (read replicas, separated by commas or line ends) and `ca.crt` (the roots, in PEM, that certificates are
     /// checked against). `?sslmode=verify-full` and the like in an address are obeyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
@@ -237,7 +237,7 @@ pub struct IngressOptions {
     /// A Secret of type kubernetes.io/tls for the host. Left out: whatever the Ingress controller does without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Annotations, for instance `cert-manager.io/cluster-issuer`, or longer time-outs for the calls that wait for events.
+    /// Annotations, for instance `cert-manager.io/cluster-issuer`, or longer timeouts for the calls that wait for events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -281,7 +281,7 @@ pub struct ApiScaling {
     /// Fewest pods.
     #[schemars(range(min = 1, max = 1_000))]
     pub min: i32,
-    /// Most pods. The API's database connections are planned for this many and one more during a roll-out.
+    /// Most pods. The API's database connections are planned for this many and one more during a rollout.
     #[schemars(range(min = 1, max = 1_000))]
     pub max: i32,
     /// CPU use, in percent of the request, that the number of pods aims at. Left out: 70.
@@ -299,16 +299,16 @@ pub struct ApiScaling {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneOverrides {
-    /// For what cannot wait. Left out: capacity 50, concurrency 3, timeout 30s.
+    /// For what cannot wait. Left out: capacity 50, maxRunning 3, timeout 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<LaneOverride>,
-    /// Left out: capacity 200, concurrency 5, timeout 2m.
+    /// Left out: capacity 200, maxRunning 5, timeout 2m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<LaneOverride>,
-    /// Left out: capacity 500, concurrency 8, timeout 5m.
+    /// Left out: capacity 500, maxRunning 8, timeout 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normal: Option<LaneOverride>,
-    /// For what can wait. Left out: capacity 1000, concurrency 4, timeout 10m.
+    /// For what can wait. Left out: capacity 1000, maxRunning 4, timeout 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<LaneOverride>,
 }
@@ -324,7 +324,7 @@ pub struct LaneOverride {
     /// Analyses of this lane that may run at once on the whole platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
-    pub concurrency: Option<i32>,
+    pub max_running: Option<i32>,
     /// How long one attempt of a job may run, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Seconds>,
@@ -395,9 +395,9 @@ pub struct AnalyticsPlatformStatus {
     /// How well it does, 0 to 100, in steps of ten; the metric `switchyard_platform_health_score` has it in full. Absent while the API does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<i32>,
-    /// The last set-up that succeeded.
+    /// The last setup that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_up: Option<SetUpStatus>,
+    pub set_up: Option<SetupStatus>,
     /// The connection budget, row by row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
@@ -408,11 +408,11 @@ pub struct AnalyticsPlatformStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// The last set-up that succeeded.
+/// The last setup that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SetUpStatus {
-    /// Name of its Job, which carries a digest of configuration, Secrets and image. Workloads are rolled out to what this set-up prepared.
+pub struct SetupStatus {
+    /// Name of its Job, which carries a digest of configuration, Secrets and image. Workloads are rolled out to what this setup prepared.
     pub job: String,
 }
 

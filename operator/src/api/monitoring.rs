@@ -124,5 +124,5 @@ pub struct RecoverySpec {
     pub replace_pods: Option<bool>,
     /// Whether a job that two workers in a row ended in the middle of is dead at once. Left out: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_jobs_aside: Option<bool>,
+    pub quarantine_jobs: Option<bool>,
 }

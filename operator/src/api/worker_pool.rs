@@ -101,7 +101,7 @@ pub struct Scaling {
     /// Fewest pods.
     #[schemars(range(min = 0, max = 10_000))]
     pub min: i32,
-    /// Most pods. The pool's database connections are planned for this many and one more during a roll-out.
+    /// Most pods. The pool's database connections are planned for this many and one more during a rollout.
     #[schemars(range(min = 1, max = 10_000))]
     pub max: i32,
     /// The time that a job should wait at most before it starts, such as `30s`.

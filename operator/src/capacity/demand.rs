@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use switchyard_contract::{Kind, Lane, LaneLimits, QueueFacts};
+use switchyard_contract::{Kind, Lane, LaneLimits, QueueStats};
 
 /// Use of its slots that steady load may come to at most. Rates and service times are estimates; what is above them queues without bound.
 pub const UTILISATION: f64 = 0.85;
@@ -87,7 +87,7 @@ impl Ask {
     /// What the queue of `facts` asks for under the strictest of `targets`. `limits` are those of its lane, which bind analyses alone.
     ///
     /// Any facts make a finite ask of 0 or more, which never shrinks when depth or arrivals grow.
-    pub fn of(facts: &QueueFacts, targets: &[Target], limits: &LaneLimits) -> Self {
+    pub fn of(facts: &QueueStats, targets: &[Target], limits: &LaneLimits) -> Self {
         let running = count(facts.running);
         let service = service(facts);
         let arrivals = arrivals(facts);
@@ -106,7 +106,7 @@ impl Ask {
         let held = running * part;
 
         let jobs = running + backlog + arrivals * MINUTE;
-        let limit = if facts.kind == Kind::General { f64::from(limits.concurrency) } else { f64::INFINITY };
+        let limit = if facts.kind == Kind::General { f64::from(limits.max_running) } else { f64::INFINITY };
         let (slots, bound) = if facts.paused {
             (running, Bound::Paused)
         } else {
@@ -153,14 +153,14 @@ fn bounded(number: f64, most: f64) -> f64 {
 }
 
 /// Seconds that a job holds a slot: as measured, else by Little's law from the jobs that run and those that end, else unknown.
-fn service(facts: &QueueFacts) -> Option<f64> {
+fn service(facts: &QueueStats) -> Option<f64> {
     let known = |seconds: f64| (seconds.is_finite() && seconds > 0.0).then(|| seconds.clamp(SHORTEST, LONGEST));
     let (running, ended) = (count(facts.running), bounded(facts.completion_rate, FASTEST));
     facts.service_seconds.and_then(known).or_else(|| known(running / ended))
 }
 
 /// Jobs per second that come: of the last five minutes, unless the last minute contradicts them by more than chance does.
-fn arrivals(facts: &QueueFacts) -> f64 {
+fn arrivals(facts: &QueueStats) -> f64 {
     let lasting = bounded(facts.arrival_rate, FASTEST);
     match facts.recent_arrival_rate.filter(|rate| rate.is_finite()) {
         None => lasting,

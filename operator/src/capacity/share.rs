@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use switchyard_contract::{Kind, Lane, Lanes, QueueFacts};
+use switchyard_contract::{Kind, Lane, Lanes, QueueStats};
 
 use super::{
     demand::{Ask, Target},
@@ -40,13 +40,13 @@ impl fmt::Display for Wanted {
 ///
 /// Fixed pools come first, since their slots are there anyway, then those that serve fewest lanes, since that is what they are for; pools that serve
 /// the same lanes share in proportion to what they can take at most. The shares of a lane never add up to more than it asks for.
-pub fn wanted(queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, Wanted> {
+pub fn wanted(queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, Wanted> {
     Kind::ALL.iter().flat_map(|kind| of_kind(*kind, queues, pools, lanes)).collect()
 }
 
-fn of_kind(kind: Kind, queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> Vec<(String, Wanted)> {
+fn of_kind(kind: Kind, queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> Vec<(String, Wanted)> {
     let mut pools: Vec<&Pool> = pools.iter().filter(|pool| pool.kind == kind).collect();
-    let facts: BTreeMap<Lane, &QueueFacts> =
+    let facts: BTreeMap<Lane, &QueueStats> =
         queues.iter().filter(|facts| facts.kind == kind).map(|facts| (facts.lane, facts)).collect();
     if pools.iter().flat_map(|pool| &pool.lanes).any(|lane| !facts.contains_key(lane)) {
         return Vec::new();

@@ -1,6 +1,6 @@
 //! To no pods and back. A `HorizontalPodAutoscaler` leaves a Deployment of no pods alone and cannot ask for none, so the operator does both.
 
-use switchyard_contract::QueueFacts;
+use switchyard_contract::QueueStats;
 
 use super::{
     pool::{Pool, Size},
@@ -21,7 +21,7 @@ pub enum Step {
 /// None to some at once when something is to be done. One to none, never more than one, when nothing waits, runs, is due within a minute or
 /// waits for its parts, and nothing came or ended for as long as the rates of the facts look back, five minutes: that is the cool-down, and it needs no
 /// memory.
-pub fn step(pool: &Pool, pods: u32, queues: &[QueueFacts], wanted: Option<&Wanted>) -> Step {
+pub fn step(pool: &Pool, pods: u32, queues: &[QueueStats], wanted: Option<&Wanted>) -> Step {
     let Size::Scaled { min, max, .. } = pool.size else { return Step::Leave };
     let Some(wanted) = wanted else { return Step::Leave };
     match pods {
@@ -33,9 +33,9 @@ pub fn step(pool: &Pool, pods: u32, queues: &[QueueFacts], wanted: Option<&Wante
 
 /// Whether facts of each of its queues are there and all say that nothing is going on, nor has been for five minutes. Else a pool that has pods keeps one:
 /// KEDA calls that active.
-pub fn is_idle(pool: &Pool, queues: &[QueueFacts]) -> bool {
+pub fn is_idle(pool: &Pool, queues: &[QueueStats]) -> bool {
     let ours = || queues.iter().filter(|facts| facts.kind == pool.kind && pool.lanes.contains(&facts.lane));
-    let quiet = |facts: &QueueFacts| {
+    let quiet = |facts: &QueueStats| {
         let jobs = [facts.running, facts.due_soon, facts.waiting];
         // A paused lane's jobs wait for a person, not for a pod.
         let waits = facts.depth > 0 && !facts.paused;

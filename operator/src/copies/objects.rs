@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
 use super::seen::{Content, Key, Seen};
-use crate::{api::SetUpStatus, names::PLATFORM_LABEL};
+use crate::{api::SetupStatus, names::PLATFORM_LABEL};
 
 /// Beginning of the apiVersion of the custom resources.
 const GROUP: &str = "switchyard.dev/";
@@ -243,7 +243,7 @@ fn pool(namespace: &str, name: &str) -> Touched {
 }
 
 /// What pools go by in their platform's status.
-fn set_up(seen: Option<&Seen>) -> Option<&SetUpStatus> {
+fn set_up(seen: Option<&Seen>) -> Option<&SetupStatus> {
     match &seen?.content {
         Content::Platform(Some(status)) => status.set_up.as_ref(),
         _ => None,
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(objects.put(&burst, of_pool(3, written(1)), By::Operator), BTreeSet::new());
         assert_eq!(objects.put(&burst, of_pool(4, written(7)), By::Anybody), touched(&["burst"], &[]), "not ours");
         assert_eq!(objects.put(&main, platform(5, json!({"url": "http://x"})), By::Operator), BTreeSet::new());
-        let set_up = json!({"url": "http://x", "setUp": {"job": "main-setup-1"}});
+        let set_up = json!({"url": "http://x", "setup": {"job": "main-setup-1"}});
         assert_eq!(
             objects.put(&main, platform(6, set_up), By::Operator),
             touched(&["burst"], &[]),

@@ -174,7 +174,7 @@ async fn tell(
 /// When to look again, if nothing happens before; none while it is on its way.
 fn next_look(plan: &Plan, settled: bool, now: Timestamp) -> Option<Duration> {
     match &plan.stage {
-        Stage::SetUpFailed { retry_at, .. } => {
+        Stage::SetupFailed { retry_at, .. } => {
             let wait = Duration::try_from(retry_at.duration_since(now)).unwrap_or(Duration::ZERO);
             Some(wait.clamp(Duration::from_millis(200), super::plan::SET_UP_RETRY))
         }

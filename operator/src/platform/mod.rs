@@ -31,7 +31,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// The backing services, in the order in which the set-up Job checks them.
+    /// The backing services, in the order in which the setup Job checks them.
     pub const BACKING: [Self; 4] = [Self::Database, Self::Broker, Self::Cache, Self::ObjectStore];
 
     /// The condition of the platform that tells about it.

@@ -64,7 +64,7 @@ pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
     bundled_components(settings).into_iter().filter(|_| wanted).filter_map(policy).collect()
 }
 
-/// What lets the set-up Job to everything that it sets up, and nowhere else.
+/// What lets the setup Job to everything that it sets up, and nowhere else.
 pub fn set_up(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
     let mut all = Destinations::of(settings, credentials, &[STORES, &[Component::ObjectStore]].concat());
     all.add_set_up(settings, credentials);

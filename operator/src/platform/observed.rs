@@ -23,7 +23,7 @@ use crate::{
 /// What is there of one platform.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observed {
-    /// Set-up Jobs by name.
+    /// Setup Jobs by name.
     pub jobs: BTreeMap<String, JobState>,
     /// Bundled servers.
     pub servers: BTreeMap<Component, Rollout>,
@@ -66,7 +66,7 @@ impl Observed {
     }
 }
 
-/// How a set-up Job is doing.
+/// How a setup Job is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
     Running {
@@ -80,7 +80,7 @@ pub enum JobState {
     },
 }
 
-/// What a failed set-up said.
+/// What a failed setup said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// What it is about, when it said so.
@@ -109,7 +109,7 @@ impl Rollout {
         self.ready > 0 || self.desired == 0
     }
 
-    /// The roll-out of a Deployment.
+    /// The rollout of a Deployment.
     pub fn of_deployment(deployment: &Deployment) -> Self {
         let spec = deployment.spec.as_ref();
         let status = deployment.status.clone().unwrap_or_default();
@@ -131,7 +131,7 @@ impl Rollout {
         }
     }
 
-    /// The roll-out of a StatefulSet.
+    /// The rollout of a StatefulSet.
     pub fn of_stateful_set(set: &StatefulSet) -> Self {
         let status = set.status.clone().unwrap_or_default();
         let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);

@@ -26,10 +26,10 @@ use crate::{
     resources::{Manifest, Owner, secret::secret, worker_pool::default_pool},
 };
 
-/// A failed set-up is tried again after this long.
+/// A failed setup is tried again after this long.
 pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
 
-/// A new set-up waits until no pool has been made for this long: each changes what is set up, and several often come together.
+/// A new setup waits until no pool has been made for this long: each changes what is set up, and several often come together.
 const ARRIVING: Duration = Duration::from_secs(2);
 
 /// All that a plan follows from.
@@ -53,10 +53,10 @@ pub enum Stage {
     Refused(Vec<Problem>),
     /// Bundled servers are not ready yet.
     WaitingForServers(Vec<Component>),
-    /// The set-up Job runs.
+    /// The setup Job runs.
     SettingUp { trouble: Option<String> },
-    /// The set-up Job failed; it is made anew `retry_at`.
-    SetUpFailed { report: Report, retry_at: Timestamp },
+    /// The setup Job failed; it is made anew `retry_at`.
+    SetupFailed { report: Report, retry_at: Timestamp },
     /// Set up: the workloads are as the spec says.
     Running,
 }
@@ -68,7 +68,7 @@ pub struct Plan {
     pub budget: Budget,
     /// When to look again though nothing happens.
     pub look_again: Option<Duration>,
-    /// Name of the set-up Job that belongs to these facts; none when something stands in the way.
+    /// Name of the setup Job that belongs to these facts; none when something stands in the way.
     pub set_up: Option<String>,
     /// Objects to create if they are not there, and never to write again.
     pub create: Vec<Manifest>,
@@ -76,7 +76,7 @@ pub struct Plan {
     pub apply: Vec<Manifest>,
     /// Names of Deployments among them whose replicas something else decides on.
     pub scaled: Vec<String>,
-    /// Set-up Jobs to delete.
+    /// Setup Jobs to delete.
     pub delete_jobs: Vec<String>,
     /// Objects that are no longer wanted. They go first: an autoscaler must be gone before replicas are set.
     pub delete: Vec<Found>,
@@ -183,7 +183,7 @@ fn wanted(facts: &Facts, images: &Images, now: Timestamp) -> Plan {
             if now >= retry_at {
                 plan.delete_jobs.push(set_up.name);
             }
-            Stage::SetUpFailed { report: report.clone(), retry_at }
+            Stage::SetupFailed { report: report.clone(), retry_at }
         }
         Some(JobState::Succeeded) => running(facts, &credentials, images, &mut plan),
     };

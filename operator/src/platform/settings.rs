@@ -56,13 +56,13 @@ impl Replicas {
         }
     }
 
-    /// Most pods at once, with what a roll-out adds.
+    /// Most pods at once, with what a rollout adds.
     pub fn pods_at_most(self) -> u32 {
         let (Self::Fixed(most) | Self::Scaled { max: most, .. }) = self;
         most.max(0).cast_unsigned() + SURGE
     }
 
-    /// Most pods that scaling may ask for, with what a roll-out adds.
+    /// Most pods that scaling may ask for, with what a rollout adds.
     pub fn bound(self) -> Option<u32> {
         matches!(self, Self::Scaled { .. }).then(|| self.pods_at_most())
     }
@@ -153,7 +153,7 @@ impl Settings {
             monitoring: Monitoring::of(spec.monitoring.as_ref()),
             replace_pods: spec.recovery.and_then(|recovery| recovery.replace_pods).unwrap_or(true),
             recovery: Recovery {
-                set_jobs_aside: spec.recovery.and_then(|recovery| recovery.set_jobs_aside).unwrap_or(true),
+                quarantine_jobs: spec.recovery.and_then(|recovery| recovery.quarantine_jobs).unwrap_or(true),
             },
         }
     }
@@ -211,7 +211,7 @@ fn lanes(spec: &AnalyticsPlatformSpec) -> Lanes {
         let over = over.unwrap_or_default();
         LaneLimits {
             capacity: over.capacity.map_or(default.capacity, count),
-            concurrency: over.concurrency.map_or(default.concurrency, count),
+            max_running: over.max_running.map_or(default.max_running, count),
             timeout_seconds: over.timeout.map_or(default.timeout_seconds, |timeout| timeout.0),
         }
     };

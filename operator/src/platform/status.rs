@@ -11,7 +11,7 @@ use super::{
     validate::{Problem, profile_source},
 };
 use crate::{
-    api::{AnalyticsPlatformStatus, ConnectionRow, SetUpStatus},
+    api::{AnalyticsPlatformStatus, ConnectionRow, SetupStatus},
     condition::{Statement, Truth, conditions, find, state},
     health::{grade, troubles},
     resources::http_route,
@@ -41,7 +41,7 @@ pub fn status(
         url: facts.observed.api.as_ref().map(|_| settings.url()),
         health: facts.observed.health.as_ref().map(grade),
         set_up: match (&plan.stage, &plan.set_up) {
-            (Stage::Running, Some(job)) => Some(SetUpStatus { job: job.clone() }),
+            (Stage::Running, Some(job)) => Some(SetupStatus { job: job.clone() }),
             _ => previous.set_up.clone(),
         },
         connections: plan
@@ -142,15 +142,15 @@ impl Look<'_> {
             let words: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
             return state("Ready", false, first.reason, sentence(&format!("{}{}", words.join("; "), self.goes_on())));
         }
-        if let Stage::SetUpFailed { report, .. } = &self.plan.stage {
+        if let Stage::SetupFailed { report, .. } = &self.plan.stage {
             let about = report.component.map(|component| format!(" at {component}")).unwrap_or_default();
             let words = format!(
-                "the set-up failed{about}: {}; it is tried again every {} s{}",
+                "the setup failed{about}: {}; it is tried again every {} s{}",
                 report.message.trim_end_matches('.'),
                 SET_UP_RETRY.as_secs(),
                 self.goes_on()
             );
-            return state("Ready", false, "SetUpFailed", sentence(&words));
+            return state("Ready", false, "SetupFailed", sentence(&words));
         }
         let missing = self.not_serving();
         if missing.is_empty() {
@@ -185,7 +185,7 @@ impl Look<'_> {
                 (
                     "SettingUp",
                     format!(
-                        "the set-up Job {} prepares the backing services{trouble}",
+                        "the setup Job {} prepares the backing services{trouble}",
                         self.plan.set_up.as_deref().unwrap_or_default()
                     ),
                 )
@@ -226,33 +226,33 @@ impl Look<'_> {
                 } else {
                     format!("{component} was reached as Secret {secret} says")
                 };
-                state(kind, true, "SetUpSucceeded", sentence(&words))
+                state(kind, true, "SetupSucceeded", sentence(&words))
             }
-            Stage::SetUpFailed { report, .. } => match report.component {
+            Stage::SetupFailed { report, .. } => match report.component {
                 Some(failed) if failed == component => state(
                     kind,
                     false,
-                    "SetUpFailed",
+                    "SetupFailed",
                     format!("{} Its address and login come from Secret {secret}.", sentence(&report.message)),
                 ),
-                // The set-up goes through them in order and stops at the first that fails.
+                // The setup goes through them in order and stops at the first that fails.
                 Some(failed) if before(component, failed) => {
                     state(kind, true, "Reached", sentence(&format!("{component} was reached as Secret {secret} says")))
                 }
-                _ => state(kind, Truth::Unknown, "NotChecked", "The set-up failed before it got here."),
+                _ => state(kind, Truth::Unknown, "NotChecked", "The setup failed before it got here."),
             },
             Stage::Refused(_) | Stage::WaitingForServers(_) | Stage::SettingUp { .. } => self.as_before(kind),
         }
     }
 
-    /// Until the set-up has a result, the last one stands.
+    /// Until the setup has a result, the last one stands.
     fn as_before(&self, kind: &'static str) -> Statement {
         match find(self.previous, kind) {
             Some(old) if old.status == "True" => state(kind, true, old.reason.clone(), old.message.clone()),
-            Some(old) if old.status == "False" && old.reason == "SetUpFailed" => {
+            Some(old) if old.status == "False" && old.reason == "SetupFailed" => {
                 state(kind, false, old.reason.clone(), old.message.clone())
             }
-            _ => state(kind, Truth::Unknown, "NotChecked", "It is checked by the set-up Job, which has not ended yet."),
+            _ => state(kind, Truth::Unknown, "NotChecked", "It is checked by the setup Job, which has not ended yet."),
         }
     }
 
@@ -295,7 +295,7 @@ impl Look<'_> {
             Stage::Running => {
                 state(kind, true, "Applied", sentence(&format!("led to the API by {}", ways.join(" and "))))
             }
-            _ => state(kind, Truth::Unknown, "NotApplied", "It follows the set-up."),
+            _ => state(kind, Truth::Unknown, "NotApplied", "It follows the setup."),
         })
     }
 
@@ -338,14 +338,14 @@ impl Look<'_> {
             _ if !self.problems().is_empty() => {
                 state(kind, false, "Stalled", "Waiting for somebody to mend what stands in the way.")
             }
-            Stage::SetUpFailed { .. } => state(kind, false, "Stalled", "Waiting for the next attempt at the set-up."),
+            Stage::SetupFailed { .. } => state(kind, false, "Stalled", "Waiting for the next attempt at the setup."),
             Stage::WaitingForServers(_) | Stage::SettingUp { .. } => {
                 let ready = self.ready();
                 state(
                     kind,
                     true,
                     "SettingUp",
-                    if ready.truth == Truth::True { "The set-up Job runs.".into() } else { ready.message },
+                    if ready.truth == Truth::True { "The setup Job runs.".into() } else { ready.message },
                 )
             }
             _ => match (rolling(), self.not_serving()) {
@@ -364,7 +364,7 @@ impl Look<'_> {
 
     fn stalled(&self) -> Statement {
         let ready = self.ready();
-        let stalled = !self.problems().is_empty() || matches!(self.plan.stage, Stage::SetUpFailed { .. });
+        let stalled = !self.problems().is_empty() || matches!(self.plan.stage, Stage::SetupFailed { .. });
         if stalled {
             state("Stalled", true, ready.reason, ready.message)
         } else {

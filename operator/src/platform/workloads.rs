@@ -1,4 +1,4 @@
-//! Our own workloads of a platform: configuration, set-up Job, API. Pure.
+//! Our own workloads of a platform: configuration, setup Job, API. Pure.
 
 use std::collections::BTreeMap;
 
@@ -36,8 +36,8 @@ const BUNDLED_BUCKET: &str = "switchyard";
 pub const API_PORT_NAME: &str = "http";
 /// Number of that port in the Service.
 pub const API_SERVICE_PORT: i32 = 80;
-/// Component label of the set-up Job and its pod.
-pub const SET_UP: &str = "set-up";
+/// Component label of the setup Job and its pod.
+pub const SET_UP: &str = "setup";
 
 /// The configuration of one workload. A pool's share of connections and role come with it.
 pub fn config(
@@ -79,7 +79,7 @@ pub fn config(
     }
 }
 
-/// The set-up of a platform: a Job with its configuration. The Job's name carries a digest of all that it depends on, so that any change makes
+/// The setup of a platform: a Job with its configuration. The Job's name carries a digest of all that it depends on, so that any change makes
 /// a new one, and whoever knows the same facts knows the name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetUp {
@@ -88,7 +88,7 @@ pub struct SetUp {
     pub name: String,
 }
 
-/// The set-up for these facts.
+/// The setup for these facts.
 pub fn set_up(
     settings: &Settings,
     credentials: &Credentials,

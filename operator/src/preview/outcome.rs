@@ -159,7 +159,7 @@ fn to_the_end(facts: &mut Facts, images: &Images) -> (Plan, Vec<Manifest>) {
                     facts.observed.servers.insert(component, one);
                 }
             }
-            Stage::SettingUp { .. } | Stage::SetUpFailed { .. } => {
+            Stage::SettingUp { .. } | Stage::SetupFailed { .. } => {
                 let Some(job) = now.set_up.clone() else { return (now, all) };
                 facts.observed.jobs.insert(job, JobState::Succeeded);
             }

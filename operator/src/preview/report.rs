@@ -126,7 +126,7 @@ fn connections(out: &mut String, settings: &Settings, budget: &Budget) {
     let claimed: u32 = budget.rows.iter().map(crate::budget::Row::total).sum();
     let reserve = settings.max_connections.saturating_sub(claimed.saturating_add(KEPT));
     rows.push([
-        "kept for set-up and administration".into(),
+        "kept for setup and administration".into(),
         KEPT.to_string(),
         String::new(),
         String::new(),

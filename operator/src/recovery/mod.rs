@@ -18,7 +18,7 @@ use kube::{
     api::{DeleteParams, EvictParams, Preconditions},
     runtime::events::{Event, EventType},
 };
-use switchyard_contract::{Outlook, Recovered};
+use switchyard_contract::{HealthReport, RecoveryRecord};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::pods::Decision;
@@ -101,7 +101,7 @@ pub async fn run(context: Context) {
 }
 
 /// Asks a platform's API how it does; nothing where it does not serve, or does not answer.
-async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a AnalyticsPlatform, Option<Outlook>) {
+async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a AnalyticsPlatform, Option<HealthReport>) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
     let status = context.cluster.copies.platform_status(&namespace, &name);
     let serves = status.is_some_and(|status| status.url.is_some());
@@ -110,7 +110,7 @@ async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a Ana
 }
 
 /// Keeps what was said, and tells what is new of it. What was not heard of a few times in a row is not known.
-async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, outlook: Option<Outlook>) {
+async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, outlook: Option<HealthReport>) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
     let silent = memory.silent.entry((namespace.clone(), name.clone())).or_default();
     *silent = if outlook.is_some() { 0 } else { silent.saturating_add(1) };
@@ -125,11 +125,11 @@ async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatf
 }
 
 /// Publishes what is new of that.
-async fn tell(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, recoveries: &[Recovered]) {
+async fn tell(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, recoveries: &[RecoveryRecord]) {
     let key = (platform.namespace().unwrap_or_default(), platform.name_any());
     let Some(last) = recoveries.iter().map(|recovered| recovered.id).max() else { return };
     let told = memory.told.insert(key, last);
-    let is_new = |recovered: &&Recovered| match told {
+    let is_new = |recovered: &&RecoveryRecord| match told {
         Some(told) => recovered.id > told,
         None => recovered
             .at
@@ -141,7 +141,7 @@ async fn tell(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatfo
         .filter(is_new)
         .map(|recovered| {
             let (reason, note) = match recovered.action.as_str() {
-                "job-set-aside" => ("JobSetAside", format!("job {} is dead before it takes more workers down: {}; find out why before you replay it", recovered.subject, recovered.evidence)),
+                "job-quarantined" => ("JobQuarantined", format!("job {} is dead before it takes more workers down: {}; find out why before you replay it", recovered.subject, recovered.evidence)),
                 "memory-drain" => ("WorkerDrained", format!("worker {} finished its jobs and began anew: {}; raise the pool's memory limit if this comes again", recovered.subject, recovered.evidence)),
                 other => ("Recovered", format!("{other}: {} ({})", recovered.subject, recovered.evidence)),
             };

@@ -5,7 +5,7 @@ use k8s_openapi::api::{
 
 use super::Owner;
 
-/// Seconds after which a set-up that hangs is ended.
+/// Seconds after which a setup that hangs is ended.
 const DEADLINE: i64 = 600;
 
 /// A Job that runs one pod once: whoever looks at its result decides whether it is tried again.

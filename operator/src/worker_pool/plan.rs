@@ -69,9 +69,9 @@ pub struct Platform {
     pub secrets: Secrets,
     /// Every pool of the platform, this one included.
     pub pools: Vec<WorkerPool>,
-    /// The set-up Job that last succeeded.
+    /// The setup Job that last succeeded.
     pub set_up: Option<String>,
-    /// The platform as the owner of its set-up.
+    /// The platform as the owner of its setup.
     pub owner: Owner,
 }
 
@@ -145,7 +145,7 @@ pub fn plan(facts: &Facts, images: &Images) -> Plan {
         platform.set_up.as_ref() == Some(&wanted)
     });
     let Some(credentials) = ready else {
-        // A new pod would find things that the set-up has not prepared; more of the old ones do no harm.
+        // A new pod would find things that the setup has not prepared; more of the old ones do no harm.
         let only_replicas = match (replicas, &facts.rollout) {
             (Replicas::Fixed(wanted), Some(rollout)) if rollout.desired != wanted => Some(wanted),
             _ => None,
@@ -178,7 +178,7 @@ fn scaler<'a>(facts: &Facts, images: &'a Images) -> Option<&'a str> {
     images.keda_scaler.as_deref().filter(|_| !facts.missing.contains(&scaled_object::resource()))
 }
 
-/// A pool without a share of its own may still have time-outs of its own.
+/// A pool without a share of its own may still have timeouts of its own.
 fn with_timeouts(connections: ConnectionPool, spec: &WorkerPoolSpec) -> ConnectionPool {
     let own = spec.connections.clone().unwrap_or_default();
     ConnectionPool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::{
     api::autoscaling::v2::HorizontalPodAutoscalerCondition, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use switchyard_contract::LaneFacts;
+use switchyard_contract::LanesReport;
 
 use crate::{
     api::{Scaling, WorkerPool},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What waits in the platform's queues, and the pods that the pool should have for it.
-pub type Known = (Arc<LaneFacts>, Option<Wanted>);
+pub type Known = (Arc<LanesReport>, Option<Wanted>);
 
 /// What is known about the size of a scaled pool.
 #[derive(Debug, Clone, Default)]

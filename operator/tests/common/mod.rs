@@ -96,7 +96,7 @@ pub fn ready(desired: i32) -> Rollout {
     Rollout { desired, replicas: desired, ready: desired, complete: true, trouble: None }
 }
 
-/// The same platform once its Secrets exist, its servers are ready and its set-up has succeeded.
+/// The same platform once its Secrets exist, its servers are ready and its setup has succeeded.
 pub fn set_up(mut facts: Facts) -> Facts {
     facts.to_generate.clear();
     facts.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();

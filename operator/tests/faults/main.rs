@@ -260,7 +260,7 @@ fn without_a_fault_everything_comes_up_and_then_nothing_is_written() {
     }
     assert!(status("analyticsplatforms/main").contains(r#""reason":"Serving""#));
     assert!(!outcome.objects.contains_key("poddisruptionbudgets/main-old"), "a leftover goes");
-    assert_eq!(outcome.objects.keys().filter(|name| name.starts_with("jobs/")).count(), 1, "an older set-up goes");
+    assert_eq!(outcome.objects.keys().filter(|name| name.starts_with("jobs/")).count(), 1, "an older setup goes");
     println!(
         "{} kinds of calls, {} in all, and {} in {} s afterwards",
         outcome.calls.len(),

@@ -22,7 +22,7 @@ pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
 pub fn pool_facts(platform: &Facts, pool: &WorkerPool) -> worker_pool::plan::Facts {
     let mut pools = platform.pools.clone();
     pools.push(pool.clone());
-    // What the pools ask for may be a part of the set-up.
+    // What the pools ask for may be a part of the setup.
     let with = set_up(Facts { pools: pools.clone(), ..platform.clone() });
     worker_pool::plan::Facts {
         pool: pool.clone(),

@@ -1,10 +1,10 @@
 //! Queues in which nothing goes on, but for what a test changes.
 
-use switchyard_contract::{Kind, Lane, QueueFacts};
+use switchyard_contract::{Kind, Lane, QueueStats};
 
 /// All queues of a kind, of which `change` changes the one of `lane`.
-pub fn queues(kind: Kind, lane: Lane, change: impl Fn(&mut QueueFacts)) -> Vec<QueueFacts> {
-    let mut all: Vec<QueueFacts> = Lane::ALL.iter().map(|lane| QueueFacts::quiet(kind, *lane)).collect();
+pub fn queues(kind: Kind, lane: Lane, change: impl Fn(&mut QueueStats)) -> Vec<QueueStats> {
+    let mut all: Vec<QueueStats> = Lane::ALL.iter().map(|lane| QueueStats::quiet(kind, *lane)).collect();
     all.iter_mut().filter(|facts| facts.lane == lane).for_each(change);
     all
 }

@@ -45,7 +45,7 @@ pub async fn run(options: Options, model: PathBuf, provider: Provider, mount: &M
     check(&config)?;
     let mut process = Process::open(config, mount, "switchyard-ai")?;
 
-    // A worker whose model cannot even start ends here: a roll-out then stops with the workers before it still at work.
+    // A worker whose model cannot even start ends here: a rollout then stops with the workers before it still at work.
     let threads = options.model_threads.map_or_else(processors, usize::from);
     let batching = Batching { most: options.model_batch.into(), ..Batching::default() };
     let start = async |folder: PathBuf| {

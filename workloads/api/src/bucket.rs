@@ -1,4 +1,4 @@
-//! The set-up's care for the bucket: it exists, and the keys may use it.
+//! The setup's care for the bucket: it exists, and the keys may use it.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ fn read(status: StatusCode, body: &str) -> Answer {
     let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
     match status {
         status if status.is_success() => Answer::Fine,
-        // Two set-ups at once.
+        // Two setups at once.
         StatusCode::CONFLICT if code == "BucketAlreadyOwnedByYou" => Answer::Fine,
         StatusCode::NOT_FOUND => Answer::NoBucket,
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Answer::Refused(code.to_owned()),

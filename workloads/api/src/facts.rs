@@ -1,7 +1,7 @@
 //! What the database knows of the platform as a whole, kept at hand: for `/lanes` on the operations port, from which the operator works out the size of worker
 //! pools, for metrics, and for the health score.
 //!
-//! It names no tenant, and jobs only where one was set aside, so whoever may read the metrics may read it.
+//! It names no tenant, and jobs only where one was quarantined, so whoever may read the metrics may read it.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use switchyard_contract::{Health, LaneFacts, Outlook};
+use switchyard_contract::{Health, HealthReport, LanesReport};
 use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
@@ -123,14 +123,14 @@ pub fn router(facts: Facts) -> Router {
     Router::new().route("/lanes", get(lanes)).route("/outlook", get(outlook)).with_state(facts)
 }
 
-async fn outlook(State(facts): State<Facts>) -> Json<Outlook> {
+async fn outlook(State(facts): State<Facts>) -> Json<HealthReport> {
     let recoveries = facts.last().map(|(_, known)| known.recoveries.clone()).unwrap_or_default();
-    Json(Outlook { health: facts.health(), recoveries })
+    Json(HealthReport { health: facts.health(), recoveries })
 }
 
-async fn lanes(State(facts): State<Facts>) -> Result<Json<LaneFacts>, impl IntoResponse> {
+async fn lanes(State(facts): State<Facts>) -> Result<Json<LanesReport>, impl IntoResponse> {
     match facts.get().await {
-        Ok(known) => Ok(Json(LaneFacts { lanes: known.lanes.clone() })),
+        Ok(known) => Ok(Json(LanesReport { lanes: known.lanes.clone() })),
         Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))),
     }
 }

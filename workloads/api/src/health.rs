@@ -77,7 +77,7 @@ fn workers(facts: &Facts) -> HealthPart {
     let missing: Vec<&str> = Kind::ALL
         .iter()
         .filter(|kind| {
-            let waits = |lane: &&switchyard_contract::QueueFacts| {
+            let waits = |lane: &&switchyard_contract::QueueStats| {
                 lane.kind == **kind && !lane.paused && lane.oldest_age_seconds > ARRIVING_SECONDS
             };
             seen(**kind) == 0 && facts.lanes.iter().any(|lane| waits(&lane))
@@ -135,7 +135,7 @@ fn outcomes(facts: &Facts) -> HealthPart {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_contract::{Lane, QueueFacts};
+    use switchyard_contract::{Lane, QueueStats};
     use switchyard_jobs::store::{Outcomes, Sessions, WorkersSeen};
 
     use super::*;
@@ -144,7 +144,7 @@ mod tests {
         Facts {
             lanes: Kind::ALL
                 .iter()
-                .flat_map(|kind| Lane::ALL.iter().map(|lane| QueueFacts::quiet(*kind, *lane)))
+                .flat_map(|kind| Lane::ALL.iter().map(|lane| QueueStats::quiet(*kind, *lane)))
                 .collect(),
             fairness: Vec::new(),
             dead: 0,

@@ -1,4 +1,4 @@
-//! `switchyard-api`: the HTTP API, the set-up that precedes it, and its document.
+//! `switchyard-api`: the HTTP API, the setup that precedes it, and its document.
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use switchyard_contract::{Lane, QueueFacts};
+use switchyard_contract::{Lane, QueueStats};
 
 use crate::{facts::Facts, gate::Gate};
 
@@ -44,7 +44,7 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64
 
 type Labels = Vec<(&'static str, String)>;
 
-fn queue(facts: &QueueFacts) -> Labels {
+fn queue(facts: &QueueStats) -> Labels {
     vec![("kind", facts.kind.to_string()), ("lane", facts.lane.to_string())]
 }
 
@@ -60,13 +60,13 @@ impl Collector for PlatformMetrics {
         let limit = |lane: Lane, value: f64| (vec![("lane", lane.to_string())], value);
         let capacities = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).capacity.into()));
         gauges(e, "switchyard_lane_capacity", "Analyses that may queue in a lane", capacities)?;
-        let places = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).concurrency.into()));
-        gauges(e, "switchyard_lane_concurrency", "Analyses of a lane that may run at once", places)?;
+        let places = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).max_running.into()));
+        gauges(e, "switchyard_lane_max_running", "Analyses of a lane that may run at once", places)?;
         let timeouts = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).timeout_seconds as f64));
         gauges(e, "switchyard_lane_timeout_seconds", "What a lane gives one attempt", timeouts)?;
         let Some((age, facts)) = self.facts.last() else { return Ok(()) };
         let help = "How old the figures of the platform are";
-        gauge(e, "switchyard_facts_age_seconds", help, age.as_secs_f64())?;
+        gauge(e, "switchyard_queue_stats_age_seconds", help, age.as_secs_f64())?;
         let states = facts.lanes.iter().flat_map(|lane| {
             let state = |state: &str, jobs: i64| {
                 let mut labels = queue(lane);
@@ -82,7 +82,7 @@ impl Collector for PlatformMetrics {
         });
         gauges(e, "switchyard_lane_jobs", "Jobs by state; ready ones could be claimed now", states)?;
         let oldest = facts.lanes.iter().map(|lane| (queue(lane), lane.oldest_age_seconds));
-        gauges(e, "switchyard_lane_oldest_seconds", "How long the oldest ready job has waited", oldest)?;
+        gauges(e, "switchyard_lane_oldest_job_age_seconds", "How long the oldest ready job has waited", oldest)?;
         let paused = facts.lanes.iter().map(|lane| (queue(lane), f64::from(u8::from(lane.paused))));
         gauges(e, "switchyard_lane_paused", "Whether claims are stopped", paused)?;
         let service = facts.lanes.iter().filter_map(|lane| Some((queue(lane), lane.service_seconds?)));

@@ -200,7 +200,7 @@ pub async fn until(
         store,
         broker.clone(),
         announcer.clone(),
-        maintenance::Policy { set_jobs_aside: config.recovery.set_jobs_aside, ..Default::default() },
+        maintenance::Policy { quarantine_jobs: config.recovery.quarantine_jobs, ..Default::default() },
         recoveries,
         background.clone(),
     ));

@@ -1,4 +1,4 @@
-//! The set-up that precedes the workloads: database, queues, cache and bucket are as they expect, or it says what to mend.
+//! The setup that precedes the workloads: database, queues, cache and bucket are as they expect, or it says what to mend.
 
 use switchyard_contract::{
     Config, Mount,

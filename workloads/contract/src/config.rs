@@ -47,7 +47,7 @@ pub struct Telemetry {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Recovery {
     /// Jobs in the middle of which two workers ended, one after the other, are dead at once.
-    pub set_jobs_aside: bool,
+    pub quarantine_jobs: bool,
 }
 
 impl Recovery {
@@ -58,7 +58,7 @@ impl Recovery {
 
 impl Default for Recovery {
     fn default() -> Self {
-        Self { set_jobs_aside: true }
+        Self { quarantine_jobs: true }
     }
 }
 

@@ -30,7 +30,7 @@ pub struct SecretFile {
 
 /// The database's address, without rights of its own: each workload puts its role and password in.
 pub const DATABASE_URI: SecretFile = SecretFile { group: "database", key: "uri" };
-/// A login that may create roles and tables; mounted into the set-up Job alone. Falls back to `uri`.
+/// A login that may create roles and tables; mounted into the setup Job alone. Falls back to `uri`.
 pub const DATABASE_ADMIN_URI: SecretFile = SecretFile { group: "database", key: "admin-uri" };
 /// Read replicas, comma separated; optional.
 pub const DATABASE_REPLICA_URIS: SecretFile = SecretFile { group: "database", key: "replica-uris" };

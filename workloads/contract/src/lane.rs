@@ -19,7 +19,7 @@ pub struct LaneLimits {
     /// Requests that may be queued in this lane at once; past it a request is refused with `lane-full`.
     pub capacity: u32,
     /// Analyses of this lane that may be running at once in the whole platform; their parts run at their expense.
-    pub concurrency: u32,
+    pub max_running: u32,
     /// Seconds that one attempt of a job may run.
     pub timeout_seconds: u64,
 }
@@ -47,9 +47,9 @@ impl Lanes {
 }
 
 impl Default for Lanes {
-    /// The platform's documented lanes: capacity / concurrency / time-out.
+    /// The platform's documented lanes: capacity / maxRunning / timeout.
     fn default() -> Self {
-        let lane = |capacity, concurrency, timeout_seconds| LaneLimits { capacity, concurrency, timeout_seconds };
+        let lane = |capacity, max_running, timeout_seconds| LaneLimits { capacity, max_running, timeout_seconds };
         Self { critical: lane(50, 3, 30), high: lane(200, 5, 120), normal: lane(500, 8, 300), low: lane(1000, 4, 600) }
     }
 }

@@ -4,11 +4,11 @@
 //! pod that will not start. Nothing here does I/O except [`Config::load`] and [`files::Mount`].
 
 pub mod config;
-mod facts;
 pub mod files;
 mod kind;
 mod lane;
-mod queue;
+mod queue_stats;
+mod reports;
 mod role;
 mod tier;
 
@@ -16,11 +16,11 @@ pub use config::{
     Analysis, Config, ConnectionPool, Database, ObjectStore, Platform, Pooler, ProfileSource, Recovery, Retry,
     RoleGrant, SourceLimits, Telemetry, Workload,
 };
-pub use facts::{Health, HealthPart, LaneFacts, Outlook, Recovered};
 pub use files::Mount;
 pub use kind::Kind;
 pub use lane::{Lane, LaneLimits, Lanes};
-pub use queue::QueueFacts;
+pub use queue_stats::QueueStats;
+pub use reports::{Health, HealthPart, HealthReport, LanesReport, RecoveryRecord};
 pub use role::Role;
 pub use tier::{Tier, TierLimits, Tiers};
 

@@ -15,7 +15,7 @@ alter table switchyard.jobs
     -- With these go the indexes on them: a broker message names a queue, not a job, so nobody keeps account of messages.
     drop column publish_at,
     drop column publishes,
-    -- Jobs of a queue are claimed in this order: the moment at which the job was made, put off by one time-out of its lane for each job that its
+    -- Jobs of a queue are claimed in this order: the moment at which the job was made, put off by one timeout of its lane for each job that its
     -- tenant (for a part: its analysis) had there before it. So tenants take turns.
     add column turn timestamptz,
     -- The analysis whose pipeline this one shares, or shared: it is queued until that has begun, then it waits, and nobody claims it.

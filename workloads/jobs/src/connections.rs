@@ -29,7 +29,7 @@ impl Collector for Connections {
             ("switchyard_database_connections_max", "Connections that the process may hold", pool.max_size as i64),
             ("switchyard_database_connections_open", "Connections that the process holds", pool.size as i64),
             ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
-            ("switchyard_database_waiting", "Callers that wait for a connection", pool.waiting as i64),
+            ("switchyard_database_pool_waiters", "Callers that wait for a connection", pool.waiting as i64),
             (
                 "switchyard_database_writable",
                 "0 for half a minute after the database refused a write: disk full, or read-only",

@@ -95,9 +95,9 @@ pub trait Progress: Send + Sync {
 #[derive(Clone)]
 pub struct RunContext {
     pub progress: Arc<dyn Progress>,
-    /// Fires when the job was cancelled, its lease was lost, or its lane's time-out has passed. The runner drops the handler's future as well.
+    /// Fires when the job was cancelled, its lease was lost, or its lane's timeout has passed. The runner drops the handler's future as well.
     pub cancelled: CancellationToken,
-    /// When the lane's time-out ends this attempt.
+    /// When the lane's timeout ends this attempt.
     pub deadline: Instant,
 }
 

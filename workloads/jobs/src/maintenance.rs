@@ -26,8 +26,8 @@ pub struct Policy {
     /// Between two rounds of retention.
     pub retain_every: Duration,
     pub kept: Kept,
-    /// Whether jobs that take workers down are set aside.
-    pub set_jobs_aside: bool,
+    /// Whether jobs that take workers down are quarantined.
+    pub quarantine_jobs: bool,
 }
 
 impl Default for Policy {
@@ -38,7 +38,7 @@ impl Default for Policy {
             reap_every: Duration::from_secs(2),
             retain_every: Duration::from_secs(300),
             kept: Kept::default(),
-            set_jobs_aside: true,
+            quarantine_jobs: true,
         }
     }
 }
@@ -88,7 +88,7 @@ pub async fn run(
         let mut ticks = every(policy.reap_every);
         loop {
             ticks.tick().await;
-            told("ending expired attempts", reap(&store, &announcer, policy.set_jobs_aside, &recoveries).await);
+            told("ending expired attempts", reap(&store, &announcer, policy.quarantine_jobs, &recoveries).await);
         }
     };
     let retention = async {
@@ -131,18 +131,18 @@ pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> 
 pub async fn reap(
     store: &Store,
     announcer: &Announcer,
-    set_jobs_aside: bool,
+    quarantine_jobs: bool,
     recoveries: &Recoveries,
 ) -> Result<usize, StoreError> {
     let mut count = 0;
     for held in store.expired(BATCH).await? {
-        match store.reap(held, set_jobs_aside).await {
+        match store.reap(held, quarantine_jobs).await {
             Ok(Reaped { outcome: FailOutcome::Stale, .. }) => continue,
             Ok(Reaped {
                 outcome: FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects },
-                set_aside,
+                quarantined,
             }) => {
-                recoveries.count(if set_aside { Action::JobSetAside } else { Action::LeaseReopened });
+                recoveries.count(if quarantined { Action::JobQuarantined } else { Action::LeaseReopened });
                 announcer.announce(effects);
             }
             Err(error) if error.is_passing() => return Err(error),

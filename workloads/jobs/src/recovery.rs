@@ -14,19 +14,19 @@ pub enum Action {
     /// The job of a worker that went silent went to another attempt.
     LeaseReopened,
     /// A job that took workers down is dead before it takes down more.
-    JobSetAside,
+    JobQuarantined,
 }
 
 impl Action {
     /// Every one of them.
-    pub const ALL: [Self; 3] = [Self::MemoryDrain, Self::LeaseReopened, Self::JobSetAside];
+    pub const ALL: [Self; 3] = [Self::MemoryDrain, Self::LeaseReopened, Self::JobQuarantined];
 
     /// As metrics, the database and Events name it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MemoryDrain => "memory-drain",
             Self::LeaseReopened => "lease-reopened",
-            Self::JobSetAside => "job-set-aside",
+            Self::JobQuarantined => "job-quarantined",
         }
     }
 }

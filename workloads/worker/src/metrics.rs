@@ -19,7 +19,7 @@ pub struct Metrics {
     source_calls: Family<Outcome, Counter>,
     source_seconds: Histogram,
     source_wait_seconds: Histogram,
-    source_stand_ins: Counter,
+    profile_source_fallbacks: Counter,
     images: Family<Outcome, Counter>,
     image_bytes: Counter,
     image_seconds: Histogram,
@@ -31,7 +31,7 @@ impl Default for Metrics {
             source_calls: Family::default(),
             source_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0]),
             source_wait_seconds: Histogram::new([0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]),
-            source_stand_ins: Counter::default(),
+            profile_source_fallbacks: Counter::default(),
             images: Family::default(),
             image_bytes: Counter::default(),
             image_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
@@ -58,9 +58,9 @@ impl Metrics {
             self.source_wait_seconds.clone(),
         );
         registry.register(
-            "switchyard_profile_source_stand_ins",
+            "switchyard_profile_profile_source_fallbacks",
             "Profiles that were taken from the cache because the profile source was away",
-            self.source_stand_ins.clone(),
+            self.profile_source_fallbacks.clone(),
         );
         registry.register("switchyard_images", "Images handled, by what came of it", self.images.clone());
         registry.register("switchyard_image_bytes", "Bytes of images fetched", self.image_bytes.clone());
@@ -84,7 +84,7 @@ impl Metrics {
 
     /// A profile that was kept stood in for a fresh one.
     pub(crate) fn source_stood_in(&self) {
-        self.source_stand_ins.inc();
+        self.profile_source_fallbacks.inc();
     }
 
     /// One image handled; `outcome` is `stored`, `known`, `described` or an error's code.

@@ -35,7 +35,7 @@ const WORKER_CONCURRENCY: u32 = 2000;
 pub type Keys = Vec<String>;
 
 fn lanes() -> Lanes {
-    let lane = LaneLimits { capacity: PLENTY, concurrency: PLENTY, timeout_seconds: 600 };
+    let lane = LaneLimits { capacity: PLENTY, max_running: PLENTY, timeout_seconds: 600 };
     Lanes { critical: lane, high: lane, normal: lane, low: lane }
 }
 
@@ -127,7 +127,7 @@ pub fn store(ground: &Ground, database: &str) -> anyhow::Result<Store> {
     Ok(Store::open(&address, "switchyard-bench", connections, policy))
 }
 
-/// Makes the template with the real set-up, and its tenants. Beside the schema stands a list of the tenants that pgbench can draw from.
+/// Makes the template with the real setup, and its tenants. Beside the schema stands a list of the tenants that pgbench can draw from.
 pub async fn prepare(ground: &Ground) -> anyhow::Result<Keys> {
     let postgres = ground.client("postgres").await?;
     postgres.batch_execute(&format!("create database {TEMPLATE}")).await?;

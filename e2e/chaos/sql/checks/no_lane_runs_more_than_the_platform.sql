@@ -7,7 +7,7 @@ with steps as (
 ), levels as (
     select lane, at, sum(step) over (partition by lane order by at, step, transaction rows unbounded preceding) as level from steps
 )
-select l.lane as subject, format('had %s busy at once, first at %s; it may have %s', max(v.level), min(v.at), l.concurrency) as detail
+select l.lane as subject, format('had %s busy at once, first at %s; it may have %s', max(v.level), min(v.at), l.max_running) as detail
 from levels v join chaos.lanes l on l.lane = v.lane
-where v.level > l.concurrency
-group by l.lane, l.concurrency
+where v.level > l.max_running
+group by l.lane, l.max_running

@@ -95,7 +95,7 @@ impl Pair {
         this.server(STANDBY).await?;
         this.copy().await?;
         this.ready(STANDBY).await?;
-        // From now on nothing is promised that the standby does not have: what a fail-over without losses takes.
+        // From now on nothing is promised that the standby does not have: what a failover without losses takes.
         let primary = this.client(PRIMARY, "postgres").await?;
         primary.batch_execute("alter system set synchronous_standby_names = 'standby'").await?;
         primary.batch_execute("select pg_reload_conf()").await?;

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use serde::Serialize;
-use switchyard_contract::{Kind, Lane, QueueFacts};
+use switchyard_contract::{Kind, Lane, QueueStats};
 use switchyard_jobs::model::Effects;
 use utoipa::ToSchema;
 
@@ -44,8 +44,8 @@ pub struct LaneView {
     pub service_seconds: Option<f64>,
 }
 
-impl From<QueueFacts> for LaneView {
-    fn from(queue: QueueFacts) -> Self {
+impl From<QueueStats> for LaneView {
+    fn from(queue: QueueStats) -> Self {
         Self {
             kind: queue.kind,
             lane: queue.lane,

@@ -118,13 +118,13 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
         "switchyard_health_score 100.0",
         r#"switchyard_lane_jobs{kind="general",lane="normal",state="ready"} 0.0"#,
         r#"switchyard_lane_capacity{lane="critical"} 50.0"#,
-        r#"switchyard_lane_concurrency{lane="low"} 4.0"#,
+        r#"switchyard_lane_max_running{lane="low"} 4.0"#,
         "switchyard_dead_jobs 0.0",
         r#"switchyard_build_info{version="0.1.0"} 1"#,
     ] {
         assert!(metrics.lines().any(|shown| shown == line), "{line} is not in\n{metrics}");
     }
-    for name in ["switchyard_facts_age_seconds", "process_start_time_seconds", "process_resident_memory_bytes"] {
+    for name in ["switchyard_queue_stats_age_seconds", "process_start_time_seconds", "process_resident_memory_bytes"] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
 

@@ -9,13 +9,13 @@ use switchyard_jobs::testing;
 
 use crate::world::{World, config, mounted, put_config, put_secret};
 
-/// The configuration that the operator would write for the set-up.
+/// The configuration that the operator would write for the setup.
 fn setup_config() -> Config {
     let grant = |role: &Role| RoleGrant { role: *role, connections: 20, statement_timeout_seconds: 10 };
     Config { workload: Workload::Setup { roles: Role::ALL.iter().map(grant).collect() }, ..config() }
 }
 
-/// A folder as it is mounted into the set-up of an empty database.
+/// A folder as it is mounted into the setup of an empty database.
 async fn bare() -> tempfile::TempDir {
     let database = testing::postgres().await.bare_database().await;
     let mount = mounted(&database.uri).await;
@@ -28,7 +28,7 @@ async fn bare() -> tempfile::TempDir {
     mount
 }
 
-/// Roles belong to the whole server, and the tests share one: one set-up at a time.
+/// Roles belong to the whole server, and the tests share one: one setup at a time.
 async fn set_up(mount: &tempfile::TempDir) -> Result<(), setup::Failure> {
     static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _turn = ONE.lock().await;

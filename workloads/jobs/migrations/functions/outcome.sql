@@ -213,12 +213,12 @@ begin
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;
 
--- Ends an attempt whose lease has run out. Where its worker ended in the middle of it, the error says so. With p_set_aside a job is dead at once when two
+-- Ends an attempt whose lease has run out. Where its worker ended in the middle of it, the error says so. With p_quarantine a job is dead at once when two
 -- attempts in a row ended that way and nothing else can be to blame for the second: it would go on taking workers down. Ten in five minutes at most,
 -- since more than that is trouble of another kind.
 create or replace function switchyard.reap(
     p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int, p_lease double precision default 30,
-    p_set_aside boolean default false
+    p_quarantine boolean default false
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -237,7 +237,7 @@ begin
     end if;
     p_error := jsonb_build_object('code', 'worker-died', 'message', 'the worker that ran this attempt ended in the middle of it', 'permanent', false,
         'worker', j.worker);
-    if p_set_aside and j.failures > 0 and j.history -> -1 ->> 'code' = 'worker-died'
+    if p_quarantine and j.failures > 0 and j.history -> -1 ->> 'code' = 'worker-died'
         -- Another job that was there both times is as likely to be the one.
         and not exists (
             select from switchyard.jobs o
@@ -246,13 +246,13 @@ begin
             select from switchyard.jobs o
             where o.state = 'retrying' and o.kind = j.kind and o.history -> -1 ->> 'worker' = j.worker and o.history -> -2 ->> 'code' = 'worker-died'
               and (o.history -> -1 ->> 'at')::timestamptz > v_now - interval '1 minute')
-        and (select count(*) from switchyard.recoveries where action = 'job-set-aside' and at > v_now - interval '5 minutes') < 10
+        and (select count(*) from switchyard.recoveries where action = 'job-quarantined' and at > v_now - interval '5 minutes') < 10
     then
         p_error := jsonb_build_object('code', 'poisonous-job', 'permanent', true, 'worker', j.worker,
             'message', 'two workers ended in the middle of it, one after the other: find out why before it is replayed');
         insert into switchyard.recoveries (action, subject, evidence)
-        values ('job-set-aside', j.id, format('workers %s and %s ended while they ran it', j.history -> -1 ->> 'worker', j.worker));
-        return switchyard.attempt_failed(j, p_error, p_delays, p_attempts) || '{"set_aside": true}';
+        values ('job-quarantined', j.id, format('workers %s and %s ended while they ran it', j.history -> -1 ->> 'worker', j.worker));
+        return switchyard.attempt_failed(j, p_error, p_delays, p_attempts) || '{"quarantined": true}';
     end if;
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;

@@ -23,7 +23,7 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
     cross join lateral (select switchyard.claimable(k.name, l.name, 1000, make_interval(secs => p_age)) as n) ready
     cross join lateral (
         select case when k.name = 'general' then
-            greatest(0, (p_lanes -> l.name ->> 'concurrency')::int - count(*) filter (where parent_id is null))
+            greatest(0, (p_lanes -> l.name ->> 'maxRunning')::int - count(*) filter (where parent_id is null))
                 -- Those that only join have their place already.
                 + count(*) filter (where state = 'waiting' and open_children = 0)
             else 1000 end::int as n

@@ -105,7 +105,7 @@ impl Broker {
     }
 }
 
-/// Connects once and closes again; for the set-up, which wants to know why not.
+/// Connects once and closes again; for the setup, which wants to know why not.
 pub(crate) async fn try_once(address: &BrokerAddress) -> Result<(), BrokerError> {
     let link = open(address, "switchyard-setup").await?;
     let _ = timeout(ANSWER, link.connection.close(200, "done".into())).await;

@@ -16,7 +16,7 @@ use crate::{
     store::{Address, AddressError, MigrateError, migrate},
 };
 
-/// How often the roles are made again when another set-up on the same server got in between.
+/// How often the roles are made again when another setup on the same server got in between.
 const ROLE_ATTEMPTS: u32 = 10;
 
 /// Brings the schema up to date, and makes the roles whose passwords are mounted.
@@ -45,7 +45,7 @@ pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant])
     Ok(())
 }
 
-/// Makes the roles, again when another platform's set-up on the same server was at them: roles belong to the whole server, and no lock that any user may
+/// Makes the roles, again when another platform's setup on the same server was at them: roles belong to the whole server, and no lock that any user may
 /// take does.
 async fn make_roles(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
     let mut attempt = 0;

@@ -1,4 +1,4 @@
-//! What the set-up Job does before anything else runs: schema, roles, queues, and a check that everything the platform needs answers.
+//! What the setup Job does before anything else runs: schema, roles, queues, and a check that everything the platform needs answers.
 //!
 //! All of it may be repeated. What fails says which part it is, why, and what to do, and never holds a password: the operator shows it to the user.
 
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// A part of the platform that set-up looks at.
+/// A part of the platform that setup looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Component {
@@ -27,7 +27,7 @@ pub enum Component {
     ObjectStore,
 }
 
-/// Why set-up failed.
+/// Why setup failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{component:?}: {message}")]
 pub struct SetupError {

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{Role, RoleGrant};
 use tokio_postgres::{Client, Transaction, types::Type};
 
-/// Functions that a worker calls, and nothing else; it reads no table. By name, so that a roll-out's old and new workers find both their versions of one.
+/// Functions that a worker calls, and nothing else; it reads no table. By name, so that a rollout's old and new workers find both their versions of one.
 const WORK: &[&str] = &[
     "claim",
     "heartbeat",

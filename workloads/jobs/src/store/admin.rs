@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use switchyard_contract::{Kind, Lane, QueueFacts, Tier};
+use switchyard_contract::{Kind, Lane, QueueStats, Tier};
 use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
 
@@ -163,7 +163,7 @@ impl Store {
     }
 
     /// Every queue, in the order of kinds and lanes.
-    pub async fn lanes(&self) -> Result<Vec<QueueFacts>, StoreError> {
+    pub async fn lanes(&self) -> Result<Vec<QueueStats>, StoreError> {
         self.many(include_str!("../../sql/lanes.sql"), &[]).await
     }
 

@@ -43,7 +43,7 @@ pub struct Reaped {
     pub outcome: FailOutcome,
     /// Whether the job is dead because it takes workers down.
     #[serde(default)]
-    pub set_aside: bool,
+    pub quarantined: bool,
 }
 
 impl Store {
@@ -70,9 +70,9 @@ impl Store {
         Ok(rows.into_iter().map(|row| Held { job: row.job, token: row.token }).collect())
     }
 
-    /// Ends an attempt whose worker went silent; stale when the worker has been heard of since. With `set_jobs_aside` a job that two workers in a row ended
+    /// Ends an attempt whose worker went silent; stale when the worker has been heard of since. With `quarantine_jobs` a job that two workers in a row ended
     /// in the middle of is dead at once, where nothing else can be to blame.
-    pub async fn reap(&self, held: Held, set_jobs_aside: bool) -> Result<Reaped, StoreError> {
+    pub async fn reap(&self, held: Held, quarantine_jobs: bool) -> Result<Reaped, StoreError> {
         let delays: Vec<f64> = self.policy.retry.delays_seconds.iter().map(|s| *s as f64).collect();
         let error = JobError::transient("lease-expired", "the worker that ran this attempt went silent");
         self.essential()
@@ -85,7 +85,7 @@ impl Store {
                     (&delays, Type::FLOAT8_ARRAY),
                     (&i32::try_from(self.policy.retry.attempts()).unwrap_or(i32::MAX), Type::INT4),
                     (&Timing::default().lease.as_secs_f64(), Type::FLOAT8),
-                    (&set_jobs_aside, Type::BOOL),
+                    (&quarantine_jobs, Type::BOOL),
                 ],
             )
             .await

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use switchyard_contract::{Kind, Lane, QueueFacts, Recovered, Tier};
+use switchyard_contract::{Kind, Lane, QueueStats, RecoveryRecord, Tier};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{CancelOutcome, ResultOutcome, Store, StoreError};
@@ -156,7 +156,7 @@ pub struct WorkersSeen {
 /// Everything that metrics and the health score are made of.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Facts {
-    pub lanes: Vec<QueueFacts>,
+    pub lanes: Vec<QueueStats>,
     pub fairness: Vec<Fairness>,
     /// Dead analyses that nobody replayed or discarded.
     pub dead: u64,
@@ -164,7 +164,7 @@ pub struct Facts {
     pub outcomes: Outcomes,
     pub sessions: Sessions,
     /// Those of the last hour, twenty at most, oldest first.
-    pub recoveries: Vec<Recovered>,
+    pub recoveries: Vec<RecoveryRecord>,
 }
 
 impl Store {

@@ -185,7 +185,7 @@ impl Store {
     pub async fn claim(&self, queue: Queue, most: u32, lease: &Lease<'_>) -> Result<Vec<Claim>, StoreError> {
         // Parts of an analysis run at the expense of its place.
         let places = (queue.kind == Kind::General)
-            .then(|| i32::try_from(self.policy.lanes.get(queue.lane).concurrency).unwrap_or(i32::MAX));
+            .then(|| i32::try_from(self.policy.lanes.get(queue.lane).max_running).unwrap_or(i32::MAX));
         let rows: Vec<ClaimRow> = self
             .essential()
             .one(

@@ -60,17 +60,17 @@ async fn a_job_that_two_workers_ended_in_the_middle_of_is_set_aside_and_paid_bac
     let before = g.balance().await;
     let claim = taken_by(&g, job, "first").await;
     let reaped = its_worker_ended(&g, &claim, "first").await;
-    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, set_aside: false }), "{reaped:?}");
+    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, quarantined: false }), "{reaped:?}");
     assert_eq!(code_of(&g, job).await, "worker-died");
 
     let claim = taken_by(&g, job, "second").await;
     let reaped = its_worker_ended(&g, &claim, "second").await;
-    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Dead { .. }, set_aside: true }), "{reaped:?}");
+    assert!(matches!(reaped, Reaped { outcome: FailOutcome::Dead { .. }, quarantined: true }), "{reaped:?}");
     assert_eq!((g.job(job).await.state, code_of(&g, job).await.as_str()), (JobState::Dead, "poisonous-job"));
     assert!(g.balance().await > before, "the credits are back");
     let recovered = g.store.facts().await.unwrap().recoveries;
     assert_eq!(recovered.len(), 1);
-    assert_eq!((recovered[0].action.as_str(), recovered[0].subject.as_str()), ("job-set-aside", &*job.to_string()));
+    assert_eq!((recovered[0].action.as_str(), recovered[0].subject.as_str()), ("job-quarantined", &*job.to_string()));
     assert!(recovered[0].evidence.contains("first") && recovered[0].evidence.contains("second"), "{recovered:?}");
     // Somebody has found out why.
     g.store.replay(job).await.unwrap();
@@ -85,7 +85,10 @@ async fn a_job_is_not_to_blame_when_another_one_was_there_both_times() {
         let claims = [taken_by(&g, one, worker).await, taken_by(&g, other, worker).await];
         for claim in &claims {
             let reaped = its_worker_ended(&g, claim, worker).await;
-            assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, set_aside: false }), "{reaped:?}");
+            assert!(
+                matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, quarantined: false }),
+                "{reaped:?}"
+            );
         }
     }
     assert!(g.store.facts().await.unwrap().recoveries.is_empty());

@@ -96,7 +96,7 @@ async fn random_interleavings_keep_the_books_balanced() {
         let g = Arc::new(ground(Tier::Enterprise, 60).await);
         let hands: Vec<_> = (0..4).map(|hand| tokio::spawn(meddle(g.clone(), seed * 10 + hand, 40))).collect();
         for hand in hands {
-            // A deadlock would be an error of the store, an endless wait a time-out.
+            // A deadlock would be an error of the store, an endless wait a timeout.
             timeout(Duration::from_secs(120), hand).await.expect("nobody waits for ever").unwrap().unwrap();
         }
         g.balanced().await;

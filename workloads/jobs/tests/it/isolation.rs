@@ -81,7 +81,7 @@ impl Estate {
     }
 }
 
-/// What the set-up Job does, with passwords for all roles.
+/// What the setup Job does, with passwords for all roles.
 async fn set_up(database: &TestDatabase) {
     let folder = env::temp_dir().join(format!("switchyard-test-{}-isolation-{}", process::id(), Uuid::now_v7()));
     let secret = |group: &str, key: &str, value: &str| {

@@ -257,7 +257,7 @@ impl Yard {
 fn wide() -> Policy {
     let mut policy = quick();
     for limits in [&mut policy.lanes.normal, &mut policy.lanes.low] {
-        (limits.capacity, limits.concurrency) = (10_000, 1000);
+        (limits.capacity, limits.max_running) = (10_000, 1000);
     }
     (policy.tiers.standard.concurrent, policy.tiers.standard.daily) = (10_000, None);
     policy
@@ -438,7 +438,7 @@ async fn a_worker_that_cannot_reach_the_database_keeps_nothing_from_one_that_can
 #[tokio::test]
 async fn a_lane_runs_as_many_analyses_as_the_platform_allows_and_the_next_one_at_once() {
     let mut policy = wide();
-    policy.lanes.normal.concurrency = 3;
+    policy.lanes.normal.max_running = 3;
     let y = untended(ground_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
     let workers = [y.worker(Kind::General, &[Lane::Normal], 4), y.worker(Kind::General, &[Lane::Normal], 4)];
     let runs = || workers.iter().map(|worker| worker.script.runs()).sum::<u32>();

@@ -113,7 +113,7 @@ async fn a_cache_and_a_broker_are_trusted_when_a_mounted_root_has_signed_for_the
     folder.secret("cache", "uri", &redis.database());
     folder.secret("broker", "ca.crt", &roots);
     folder.secret("cache", "ca.crt", &roots);
-    // Set-up connects to both.
+    // Setup connects to both.
     let bare = config(Workload::Setup { roles: Vec::new() }, Role::Api);
     setup::run(&bare, &folder.mount()).await.unwrap();
     let broker = Broker::mounted(&folder.mount(), "test").unwrap();

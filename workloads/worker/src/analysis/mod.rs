@@ -22,7 +22,7 @@ use crate::profiles::{Found, Profiles, Wanted};
 
 /// The longest that one attempt waits for the profile source, whatever the lane allows.
 const LONGEST_FETCH: Duration = Duration::from_secs(240);
-/// What the client leaves of the lane's time, so that its own error is reported rather than the lane's time-out.
+/// What the client leaves of the lane's time, so that its own error is reported rather than the lane's timeout.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// When an analysis that rules had a part in is corrected: the model is left alone for as long after it failed.

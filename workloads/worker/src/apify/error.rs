@@ -20,7 +20,7 @@ pub enum SourceError {
     #[error("the profile source limits our calls")]
     RateLimited { retry_after: Option<Duration> },
     #[error(
-        "the profile source's account runs as many actors at once as it may: lower the lanes' concurrency or raise the account's limit ({0})"
+        "the profile source's account runs as many actors at once as it may: lower the lanes' maxRunning or raise the account's limit ({0})"
     )]
     Crowded(String),
     #[error("the tenant or the platform asks the profile source as often as it may; the attempt has no time to wait")]

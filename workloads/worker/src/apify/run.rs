@@ -43,7 +43,7 @@ impl Run {
 }
 
 /// A run under way. Dropped before its end it is aborted, so that the account does not pay for what nobody waits for: the job was cancelled, ran out of time,
-/// or was handed back. That is best effort; without it the run ends at the time-out that it was started with.
+/// or was handed back. That is best effort; without it the run ends at the timeout that it was started with.
 pub(super) struct Pending {
     abort: Option<(RequestBuilder, String)>,
 }

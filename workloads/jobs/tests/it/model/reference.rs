@@ -237,7 +237,7 @@ impl Reference {
             return usize::MAX;
         }
         let busy = |job: &&Job| job.parent.is_none() && job.lane == lane && job.busy();
-        let places = self.policy.lanes.get(lane).concurrency as usize;
+        let places = self.policy.lanes.get(lane).max_running as usize;
         places.saturating_sub(self.jobs.values().filter(busy).count())
     }
 

@@ -25,7 +25,7 @@ const MEMBERS: [(Tier, i64); TENANTS] = [(Tier::Free, 20), (Tier::Premium, 40), 
 
 /// Limits that are soon reached. Times by which turns are put off are far longer than a run, so that the clock decides nothing.
 pub fn policy() -> Policy {
-    let lane = |capacity, concurrency, timeout_seconds| LaneLimits { capacity, concurrency, timeout_seconds };
+    let lane = |capacity, max_running, timeout_seconds| LaneLimits { capacity, max_running, timeout_seconds };
     let tier = |concurrent, daily, price, lane| TierLimits { concurrent, daily, price, lane };
     Policy {
         tiers: Tiers {

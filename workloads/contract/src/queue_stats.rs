@@ -8,7 +8,7 @@ use crate::{Kind, Lane};
 ///
 /// All counts are of jobs; requests that share another's pipeline are left out of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QueueFacts {
+pub struct QueueStats {
     pub kind: Kind,
     pub lane: Lane,
     /// Whether claims are stopped.
@@ -39,7 +39,7 @@ pub struct QueueFacts {
     pub service_seconds: Option<f64>,
 }
 
-impl QueueFacts {
+impl QueueStats {
     /// A queue in which nothing waits, runs or comes.
     pub const fn quiet(kind: Kind, lane: Lane) -> Self {
         Self {

@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::QueueFacts;
+use crate::QueueStats;
 
 /// `/lanes`: what waits. There is no answer while the database gives none: no facts are better than old ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LaneFacts {
-    pub lanes: Vec<QueueFacts>,
+pub struct LanesReport {
+    pub lanes: Vec<QueueStats>,
 }
 
 /// `/outlook`: how the platform does. There is always an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outlook {
+pub struct HealthReport {
     pub health: Health,
     /// What was healed within the last hour, oldest first, twenty at most.
-    pub recoveries: Vec<Recovered>,
+    pub recoveries: Vec<RecoveryRecord>,
 }
 
 /// How well a platform does.
@@ -38,12 +38,12 @@ pub struct HealthPart {
 
 /// What was healed without anybody asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recovered {
+pub struct RecoveryRecord {
     /// Counts up.
     pub id: i64,
     /// RFC 3339.
     pub at: String,
-    /// For instance `job-set-aside`.
+    /// For instance `job-quarantined`.
     pub action: String,
     /// The job or worker that it happened to.
     pub subject: String,
