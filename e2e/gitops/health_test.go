@@ -13,7 +13,7 @@ import (
 
 const script = root + "/gitops/argocd/health.lua"
 
-// fixture is an object in a state that a user meets, as operator/tests/gitops.rs writes it, with what others should make of it.
+// fixture is an object in a state that a user meets, as operator/tests/it/gitops.rs writes it, with what others should make of it.
 type fixture struct {
 	KStatus string         `json:"kstatus"`
 	ArgoCD  string         `json:"argocd"`

@@ -1,34 +1,27 @@
 //! The operator: controllers that turn an `AnalyticsPlatform` and its `WorkerPool`s into what runs.
+//!
+//! Every import points downwards:
+//!
+//! ```text
+//! main, run
+//! preview                                what a spec would become, before anything does
+//! controllers                            platform, worker_pool, recovery
+//!     dereference -> validate -> plan -> apply -> status
+//! autoscaling                            how many pods a pool should have, for KEDA and the HPA
+//! kubernetes                             client, applier, watch cache, leader election, write fence
+//! resources                              builders of Kubernetes objects, pure
+//! capacity                               from queues to pods, pure
+//! spec                                   settings, defaults, connection budget, names, pure
+//! crd                telemetry           custom resources; metrics and their HTTP server
+//! ```
 
-pub mod api;
-pub mod budget;
+pub mod autoscaling;
 pub mod capacity;
-pub mod client;
-pub mod cluster;
-pub mod condition;
-pub mod context;
-pub mod copies;
-mod external_metrics;
-mod failures;
-pub mod fence;
-mod fleet;
-mod fresh;
-pub mod health;
-pub mod images;
-mod keda;
-pub mod leader;
-pub mod leftovers;
-pub mod metrics;
-pub mod monitoring;
-pub mod names;
-pub mod ops;
-pub mod platform;
-pub mod preset;
+pub mod controllers;
+pub mod crd;
+pub mod kubernetes;
 pub mod preview;
-mod quantity;
-pub mod queues;
-mod recovery;
 pub mod resources;
 pub mod run;
-mod wanted;
-pub mod worker_pool;
+pub mod spec;
+pub mod telemetry;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use switchyard_operator::{api::crd, preview, run};
+use switchyard_operator::{crd::generate, preview, run};
 
 /// The operator of Switchyard.
 #[derive(Debug, Parser)]
@@ -20,7 +20,7 @@ enum Command {
     /// Run the controllers against the cluster of the pod, or of KUBECONFIG.
     Run(Box<run::Options>),
     /// Tell what platforms and pools would become, and whether their database connections fit, before anything does.
-    Plan(preview::Options),
+    Plan(preview::options::Options),
     /// Write the custom resource definitions.
     Crds {
         /// A folder for one file each, instead of standard output.
@@ -59,7 +59,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn write_crds(dir: Option<PathBuf>) -> anyhow::Result<()> {
-    for document in crd::documents()? {
+    for document in generate::documents()? {
         match &dir {
             Some(dir) => {
                 let path = dir.join(&document.file);

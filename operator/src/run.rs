@@ -6,24 +6,13 @@ use kube::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::connect,
-    cluster::Cluster,
-    context::Context,
-    copies::Copies,
-    external_metrics,
-    fence::Fence,
-    fleet::Fleet,
-    health::Healths,
-    images::Images,
-    keda,
-    leader::Candidate,
-    metrics::Metrics,
-    ops::{self, Pulse},
-    platform,
-    queues::Queues,
-    recovery,
-    wanted::Wanted,
-    worker_pool,
+    autoscaling::{desired_replicas::DesiredReplicas, external_metrics, keda, platform_client::PlatformClient},
+    controllers::{context::Context, health::Healths, platform, recovery, state_metrics::StateMetrics, worker_pool},
+    kubernetes::{
+        applier::Cluster, cache::store::WatchCache, client::connect, leader_election::Candidate, write_fence::Fence,
+    },
+    spec::images::Images,
+    telemetry::{heartbeat::Heartbeat, http, metrics::Metrics},
 };
 
 /// Options of `run`.
@@ -75,25 +64,26 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let name = options.identity.as_deref().unwrap_or("switchyard-operator");
     let identity = format!("{name}_{:08x}", rand::random::<u32>());
     let fence = Fence::default();
-    let (copies, writers) = Copies::new();
+    let (cache, writers) = WatchCache::new();
     let healths = Healths::default();
-    let metrics = Metrics::showing(Fleet { copies: copies.clone(), healths: healths.clone() });
-    let (pulse, shutdown) = (Pulse::default(), CancellationToken::new());
+    let metrics = Metrics::showing(StateMetrics { cache: cache.clone(), healths: healths.clone() });
+    let (heartbeat, shutdown) = (Heartbeat::default(), CancellationToken::new());
     let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    let queues = Queues::new();
-    let cluster = Cluster::new(client.clone(), copies.clone());
-    let context = Context::new(cluster, options.images.clone(), metrics.clone(), queues.clone(), healths, &identity);
+    let platform_client = PlatformClient::new();
+    let cluster = Cluster::new(client.clone(), cache.clone());
+    let context =
+        Context::new(cluster, options.images.clone(), metrics.clone(), platform_client.clone(), healths, &identity);
     tokio::spawn({
-        let (copies, client, namespace) = (copies.clone(), client.clone(), namespace.map(str::to_owned));
-        async move { copies.keep(&client, namespace.as_deref(), writers).await }
+        let (cache, client, namespace) = (cache.clone(), client.clone(), namespace.map(str::to_owned));
+        async move { cache.run(&client, namespace.as_deref(), writers).await }
     });
 
     let serving = tokio::spawn({
-        let (address, metrics, pulse, shutdown) =
-            (options.operations_address.clone(), metrics.clone(), pulse.clone(), shutdown.clone());
+        let (address, metrics, heartbeat, shutdown) =
+            (options.operations_address.clone(), metrics.clone(), heartbeat.clone(), shutdown.clone());
         async move {
-            let result = ops::serve(&address, metrics, pulse, shutdown.clone()).await;
+            let result = http::serve(&address, metrics, heartbeat, shutdown.clone()).await;
             shutdown.cancel();
             result
         }
@@ -108,11 +98,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
 
     let autoscalers = autoscalers(&options);
-    let wanted = Wanted { queues, copies: copies.clone() };
+    let desired = DesiredReplicas { platform_client, cache: cache.clone() };
     if let Some(address) = options.keda_address.clone().filter(|address| !address.is_empty()) {
-        let (wanted, shutdown) = (wanted.clone(), shutdown.clone());
+        let (desired, shutdown) = (desired.clone(), shutdown.clone());
         tokio::spawn(async move {
-            if let Err(error) = keda::serve(wanted, &address, shutdown.clone()).await {
+            if let Err(error) = keda::serve(desired, &address, shutdown.clone()).await {
                 tracing::error!(error = format!("{error:#}"), "KEDA is not served");
                 shutdown.cancel();
             }
@@ -122,7 +112,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         // Whether somebody may read the metric is asked by every instance, so not through the fence.
         let (client, shutdown) = (election.clone(), shutdown.clone());
         tokio::spawn(async move {
-            if let Err(error) = external_metrics::serve(client, wanted, &autoscalers, shutdown.clone()).await {
+            if let Err(error) = external_metrics::server::serve(client, desired, &autoscalers, shutdown.clone()).await {
                 tracing::error!(error = format!("{error:#}"), "autoscalers get no metrics");
                 shutdown.cancel();
             }
@@ -130,16 +120,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let certificate = || async {
         match &autoscalers {
-            Some(autoscalers) => external_metrics::keep_certificate(client.clone(), autoscalers).await,
+            Some(autoscalers) => external_metrics::certificate::keep(client.clone(), autoscalers).await,
             None => std::future::pending().await,
         }
     };
     Candidate::new(election, &options.lease_namespace, &options.lease_name, &identity, fence)
-        .lead(&metrics, &pulse, &shutdown, || async {
-            copies.renewed().await;
-            let (platforms, pools) = copies.listen();
-            let platforms = platform::controller::run(context.clone(), platforms);
-            let pools = worker_pool::controller::run(context.clone(), pools);
+        .lead(&metrics, &heartbeat, &shutdown, || async {
+            cache.resync().await;
+            let (platforms, pools) = cache.subscribe();
+            let platforms = platform::reconcile::run(context.clone(), platforms);
+            let pools = worker_pool::reconcile::run(context.clone(), pools);
             let recovery = recovery::run(context.clone());
             futures::future::join4(platforms, pools, certificate(), recovery).await;
         })
@@ -148,8 +138,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     serving.await.context("the operations server failed")?
 }
 
-fn autoscalers(options: &Options) -> Option<external_metrics::Options> {
-    Some(external_metrics::Options {
+fn autoscalers(options: &Options) -> Option<external_metrics::options::Options> {
+    Some(external_metrics::options::Options {
         address: options.external_metrics_address.clone().filter(|address| !address.is_empty())?,
         namespace: options.lease_namespace.clone(),
         service: options.external_metrics_service.clone()?,

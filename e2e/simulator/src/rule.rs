@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use switchyard_contract::{Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
-    Pool, Size, Target, hpa, wanted,
+    Pool, Size, Target, desired_pods, hpa,
     zero::{Step, step},
 };
 
@@ -65,7 +65,9 @@ impl Rule {
         match self {
             Self::Capacity => {
                 let pool = pool(bounds);
-                wanted(facts, std::slice::from_ref(&pool), &Lanes::default()).get(&pool.name).map(|wanted| wanted.pods)
+                desired_pods(facts, std::slice::from_ref(&pool), &Lanes::default())
+                    .get(&pool.name)
+                    .map(|wanted| wanted.pods)
             }
             Self::QueueLength(each) => Some(f64::from(ready(facts)) / each),
         }
@@ -84,7 +86,7 @@ impl Rule {
         match self {
             Self::Capacity => {
                 let pool = pool(bounds);
-                let wanted = wanted(facts, std::slice::from_ref(&pool), &Lanes::default());
+                let wanted = desired_pods(facts, std::slice::from_ref(&pool), &Lanes::default());
                 match step(&pool, pods, facts, wanted.get(&pool.name)) {
                     Step::Leave => pods,
                     Step::Set(pods) => pods,

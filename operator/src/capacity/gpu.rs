@@ -21,7 +21,7 @@ pub struct Quota {
 
 /// The pods that may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Room {
+pub struct GpuCapacity {
     /// Never more than `max`.
     pub pods: u32,
     /// The arithmetic, and what to do where it is less than `max`.
@@ -29,13 +29,14 @@ pub struct Room {
 }
 
 /// Room for up to `max` pods with `each` GPUs. `nodes` is None where nodes are made as they are needed: then only quotas bind.
-pub fn room(max: u32, each: u32, resource: &str, nodes: Option<&[Node]>, quotas: &[Quota]) -> Room {
+pub fn gpu_capacity(max: u32, each: u32, resource: &str, nodes: Option<&[Node]>, quotas: &[Quota]) -> GpuCapacity {
     let each = i64::from(each.max(1));
     let fit = |free: i64| u32::try_from(free.max(0) / each).unwrap_or(u32::MAX);
-    let mut room = Room { pods: max, words: format!("{max} pods with {each} {resource} each have room") };
+    let mut gpu_capacity =
+        GpuCapacity { pods: max, words: format!("{max} pods with {each} {resource} each have room") };
     let mut narrow = |pods: u32, words: String| {
-        if pods < room.pods {
-            room = Room { pods, words };
+        if pods < gpu_capacity.pods {
+            gpu_capacity = GpuCapacity { pods, words };
         }
     };
     if let Some(nodes) = nodes {
@@ -64,5 +65,5 @@ pub fn room(max: u32, each: u32, resource: &str, nodes: Option<&[Node]>, quotas:
         );
         narrow(pods, words);
     }
-    room
+    gpu_capacity
 }

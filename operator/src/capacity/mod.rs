@@ -20,8 +20,8 @@ pub mod pool;
 pub mod share;
 pub mod zero;
 
-pub use self::{
+pub use crate::capacity::{
     demand::{Ask, Bound, Target},
     pool::{Pool, Size},
-    share::{Wanted, wanted},
+    share::{DesiredPods, desired_pods},
 };

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard_contract::{Kind, Lane};
 
-use super::demand::Target;
 use crate::{
-    api::WorkerPoolSpec,
-    platform::settings::{Replicas, pool_replicas},
-    preset,
+    capacity::demand::Target,
+    crd::WorkerPoolSpec,
+    spec::{defaults, pool::pool_replicas, replicas::Replicas},
 };
 
 /// The wait that a scaled pool aims at when its spec names no target.
@@ -44,7 +43,7 @@ impl Pool {
     /// The pool `name` as its spec says.
     pub fn of(name: &str, spec: &WorkerPoolSpec) -> Self {
         let count = |pods: i32| u32::try_from(pods).unwrap_or(0);
-        let concurrency = spec.concurrency.map_or_else(|| preset::concurrency(spec.kind), count).max(1);
+        let concurrency = spec.concurrency.map_or_else(|| defaults::concurrency(spec.kind), count).max(1);
         let scaling = spec.scaling.as_ref();
         let target = match scaling.and_then(|scaling| scaling.target_backlog) {
             Some(jobs) => Target::Backlog(f64::from(jobs.max(1)) / f64::from(concurrency)),

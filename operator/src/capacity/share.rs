@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, fmt};
 
 use switchyard_contract::{Kind, Lane, Lanes, QueueStats};
 
-use super::{
+use crate::capacity::{
     demand::{Ask, Target},
     pool::{DEFAULT_WAIT_SECONDS, Pool, Size, Slots},
 };
 
 /// Pods that a scaled pool should have, with how they come about.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct DesiredPods {
     /// Pods within the pool's bounds, as a fraction: the metric, whose target is 1 for each pod.
     pub pods: f64,
     /// The pool's bounds.
@@ -22,7 +22,7 @@ pub struct Wanted {
     pub asks: Vec<Ask>,
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for DesiredPods {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (min, max) = self.bounds;
         write!(f, "{:.2} pods wanted ({min} to {max}) for {:.1} slots", self.pods, self.slots.values().sum::<f64>())?;
@@ -40,11 +40,11 @@ impl fmt::Display for Wanted {
 ///
 /// Fixed pools come first, since their slots are there anyway, then those that serve fewest lanes, since that is what they are for; pools that serve
 /// the same lanes share in proportion to what they can take at most. The shares of a lane never add up to more than it asks for.
-pub fn wanted(queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, Wanted> {
+pub fn desired_pods(queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, DesiredPods> {
     Kind::ALL.iter().flat_map(|kind| of_kind(*kind, queues, pools, lanes)).collect()
 }
 
-fn of_kind(kind: Kind, queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> Vec<(String, Wanted)> {
+fn of_kind(kind: Kind, queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> Vec<(String, DesiredPods)> {
     let mut pools: Vec<&Pool> = pools.iter().filter(|pool| pool.kind == kind).collect();
     let facts: BTreeMap<Lane, &QueueStats> =
         queues.iter().filter(|facts| facts.kind == kind).map(|facts| (facts.lane, facts)).collect();
@@ -72,7 +72,7 @@ fn of_kind(kind: Kind, queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> 
                 let needed = pool.pods_for(&slots).min(f64::from(max));
                 let asks = pool.lanes.iter().filter_map(|lane| asks.get(lane).copied()).collect();
                 let pods = needed.max(f64::from(min.min(max)));
-                all.push((pool.name.clone(), Wanted { pods, bounds: (min, max), slots, asks }));
+                all.push((pool.name.clone(), DesiredPods { pods, bounds: (min, max), slots, asks }));
             }
         }
         for lane in here.keys() {

@@ -2,9 +2,9 @@
 
 use switchyard_contract::QueueStats;
 
-use super::{
+use crate::capacity::{
     pool::{Pool, Size},
-    share::Wanted,
+    share::DesiredPods,
 };
 
 /// What the operator is to do with a pool's number of pods.
@@ -16,16 +16,16 @@ pub enum Step {
     Set(u32),
 }
 
-/// The step for a pool that has `pods` now. `wanted` is None when nothing is known.
+/// The step for a pool that has `pods` now. `desired` is None when nothing is known.
 ///
 /// None to some at once when something is to be done. One to none, never more than one, when nothing waits, runs, is due within a minute or
 /// waits for its parts, and nothing came or ended for as long as the rates of the facts look back, five minutes: that is the cool-down, and it needs no
 /// memory.
-pub fn step(pool: &Pool, pods: u32, queues: &[QueueStats], wanted: Option<&Wanted>) -> Step {
+pub fn step(pool: &Pool, pods: u32, queues: &[QueueFacts], desired: Option<&DesiredPods>) -> Step {
     let Size::Scaled { min, max, .. } = pool.size else { return Step::Leave };
-    let Some(wanted) = wanted else { return Step::Leave };
+    let Some(desired) = desired else { return Step::Leave };
     match pods {
-        0 if wanted.pods > 0.0 => Step::Set(min.clamp(1, max.max(1))),
+        0 if desired.pods > 0.0 => Step::Set(min.clamp(1, max.max(1))),
         1 if min == 0 && is_idle(pool, queues) => Step::Set(0),
         _ => Step::Leave,
     }

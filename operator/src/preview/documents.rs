@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
-    platform::credentials::Values,
+    crd::{AnalyticsPlatform, WorkerPool},
+    spec::secrets::Values,
 };
 
 /// Documents by what they are; the others are left alone.

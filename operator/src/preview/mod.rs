@@ -7,48 +7,19 @@ pub mod difference;
 pub mod documents;
 pub mod offline;
 mod online;
+pub mod options;
 pub mod outcome;
 pub mod report;
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
 
-use self::documents::Documents;
-use crate::images::Images;
-
-/// Options of `plan`.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// File with AnalyticsPlatforms, WorkerPools, and Secrets if wanted; `-` is standard input. May be given several times.
-    #[arg(short = 'f', long = "filename", required = true)]
-    files: Vec<PathBuf>,
-    /// Namespace of what says none. Left out, that of the current context, or `default`.
-    #[arg(short, long)]
-    namespace: Option<String>,
-    /// Context of the kubeconfig to use.
-    #[arg(long)]
-    context: Option<String>,
-    /// Ask no cluster: show everything that would be made in an empty one.
-    #[arg(long)]
-    offline: bool,
-    /// Where the operator runs, whose images the plan is made with.
-    #[arg(long, default_value = "switchyard-system")]
-    operator_namespace: String,
-    /// text tells what changes; yaml prints the objects as they would be applied, Secrets left out.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
-    output: Format,
-    /// End with 2 when something would change, as `diff` does with 1.
-    #[arg(long)]
-    exit_code: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Yaml,
-}
+use crate::{
+    preview::{
+        documents::Documents,
+        options::{Format, Options},
+    },
+    spec::images::Images,
+};
 
 /// Plans, prints, and answers with the exit code: 0 when everything fits, 1 when something would be refused, 2 when asked to tell changes and there
 /// are some.

@@ -6,21 +6,20 @@ use anyhow::bail;
 use kube::ResourceExt;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{
-    difference::Change,
-    documents::Documents,
-    outcome::{Outcome, PLANNED, Planned, whole},
-};
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
-    images::Images,
-    platform::{
-        credentials::{Secrets, Values, generate, named},
-        observed::Observed,
-        plan::Facts,
+    controllers::platform::{generated_secrets::generate, observed::Observed, plan::PlatformInput},
+    crd::{AnalyticsPlatform, WorkerPool},
+    preview::{
+        difference::Change,
+        documents::Documents,
+        outcome::{Outcome, PLANNED, Planned, whole},
+    },
+    resources::owner::Owner,
+    spec::{
+        images::Images,
+        secrets::{Secrets, Values, named},
         settings::{Settings, Source},
     },
-    resources::Owner,
 };
 
 /// What the documents would become in an empty cluster.
@@ -44,24 +43,24 @@ pub fn outcome(documents: &Documents, namespace: &str, images: &Images) -> anyho
     for platform in &documents.platforms {
         let namespace = place(platform.namespace());
         let pools = documents.pools.iter().filter(|pool| key(pool) == (namespace.clone(), platform.name_any()));
-        let (facts, assumed) = facts(platform, &namespace, documents);
+        let (input, assumed) = input(platform, &namespace, documents);
         outcome.assumed.extend(assumed);
-        let whole = whole(facts, pools.cloned().collect(), images, |_| None, |_| Vec::new());
-        let secrets = whole.facts.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name)));
+        let whole = whole(input, pools.cloned().collect(), images, |_| None, |_| Vec::new());
+        let secrets = whole.input.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name)));
         let changes = secrets.chain(whole.manifests.iter().map(|manifest| Change::made(manifest.title()))).collect();
         outcome.platforms.push(Planned {
-            settings: whole.facts.settings,
+            settings: whole.input.settings,
             budget: whole.plan.budget,
             refused: whole.refused,
             manifests: whole.manifests,
             changes,
-            pools: whole.facts.pools,
+            pools: whole.input.pools,
         });
     }
     Ok(outcome)
 }
 
-fn facts(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -> (Facts, Option<String>) {
+fn input(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -> (PlatformInput, Option<String>) {
     let name = platform.name_any();
     let settings = Settings::of(namespace, &name, &platform.spec);
     let mut stored = platform.clone();
@@ -82,7 +81,7 @@ fn facts(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -
     }
     let words = (!assumed.is_empty())
         .then(|| format!("Secrets of {namespace} that are there and right: {}", assumed.join(", ")));
-    let facts = Facts {
+    let input = PlatformInput {
         settings,
         owner,
         secrets: Secrets(secrets),
@@ -90,7 +89,7 @@ fn facts(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -
         pools: Vec::new(),
         observed: Observed::default(),
     };
-    (facts, words)
+    (input, words)
 }
 
 /// Values that would pass, by the Secret's name.

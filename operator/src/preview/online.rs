@@ -11,21 +11,18 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{
-    Options,
-    difference::Change,
-    documents::Documents,
-    outcome::{Outcome, PLANNED, Planned, Whole, whole},
-};
 use crate::{
-    api::{AnalyticsPlatform, WorkerPool},
-    cluster,
-    copies::Copies,
-    images::Images,
-    leftovers::{Found, around_a_pool},
-    names,
-    platform::{dereference, plan::Facts},
-    resources::{Manifest, Owner},
+    controllers::platform::{dereference, plan::PlatformInput},
+    crd::{AnalyticsPlatform, WorkerPool},
+    kubernetes::{api, applier, cache::store::WatchCache, kinds::pool_kinds, prune::ObjectId},
+    preview::{
+        difference::Change,
+        documents::Documents,
+        options::Options,
+        outcome::{Outcome, PLANNED, Planned, Whole, whole},
+    },
+    resources::{manifest::Manifest, owner::Owner},
+    spec::{images::Images, names},
 };
 
 /// Field manager of what is tried and not kept.
@@ -86,13 +83,12 @@ pub async fn outcome(documents: &Documents, cluster: &Cluster) -> anyhow::Result
         if platforms.iter().any(|(there, platform)| *there == namespace && platform.name_any() == *name) {
             continue;
         }
-        let platform =
-            cluster::get::<AnalyticsPlatform>(&cluster.client, &namespace, name).await?.with_context(|| {
-                format!(
-                    "WorkerPool {}: there is no AnalyticsPlatform {name} in namespace {namespace}: add its file",
-                    pool.name_any()
-                )
-            })?;
+        let platform = api::get::<AnalyticsPlatform>(&cluster.client, &namespace, name).await?.with_context(|| {
+            format!(
+                "WorkerPool {}: there is no AnalyticsPlatform {name} in namespace {namespace}: add its file",
+                pool.name_any()
+            )
+        })?;
         platforms.push((namespace, platform));
     }
     for (namespace, platform) in platforms {
@@ -128,23 +124,23 @@ async fn one(
     for pool in pools {
         let given = pool.spec.replicas.is_some() || pool.spec.scaling.is_some();
         let mut pool = stored(client, namespace, pool).await?;
-        if !given && let Some(live) = cluster::get::<WorkerPool>(client, namespace, &pool.name_any()).await? {
+        if !given && let Some(live) = api::get::<WorkerPool>(client, namespace, &pool.name_any()).await? {
             // Whoever scales it by hand goes on doing so.
             pool.spec.replicas = live.spec.replicas;
         }
         more.push(pool);
     }
-    let known = cluster::Cluster::new(client.clone(), Copies::once(client, namespace).await?);
-    let facts: Facts = dereference::facts(&known, &platform).await?;
-    let rollouts = facts.observed.pools.clone();
-    let mut found: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-    for pool in facts.pools.iter().chain(&more) {
+    let known = applier::Cluster::new(client.clone(), WatchCache::snapshot(client, namespace).await?);
+    let input: PlatformInput = dereference::dereference(&known, &platform).await?;
+    let rollouts = input.observed.pools.clone();
+    let mut found: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
+    for pool in input.pools.iter().chain(&more) {
         if let Some(owner) = Owner::of(pool, &platform.name_any()).filter(|_| is_there) {
-            found.insert(pool.name_any(), known.copies.owned(&owner, &around_a_pool()));
+            found.insert(pool.name_any(), known.cache.owned(&owner, &pool_kinds()));
         }
     }
-    let Whole { plan, facts, refused: more_refused, manifests, deletes } = whole(
-        facts,
+    let Whole { plan, input, refused: more_refused, manifests, deletes } = whole(
+        input,
         more,
         &cluster.images,
         |name| rollouts.get(name).cloned(),
@@ -152,7 +148,7 @@ async fn one(
     );
     refused.extend(more_refused);
     let mut changes: Vec<Change> =
-        facts.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name))).collect();
+        input.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name))).collect();
     for manifest in &manifests {
         match change(client, manifest, is_there).await {
             Ok(change) => changes.push(change),
@@ -161,7 +157,7 @@ async fn one(
     }
     changes.extend(deletes.iter().map(|found| Change::deleted(format!("{}/{}", found.resource.kind, found.name))));
     changes.extend(plan.delete_jobs.iter().map(|job| Change::deleted(format!("Job/{job}"))));
-    Ok(Planned { settings: facts.settings, budget: plan.budget, refused, manifests, changes, pools: facts.pools })
+    Ok(Planned { settings: input.settings, budget: plan.budget, refused, manifests, changes, pools: input.pools })
 }
 
 /// Has the API server try the custom resource itself, with its own rules.
@@ -201,7 +197,7 @@ where
         + Clone
         + std::fmt::Debug,
 {
-    let live = cluster::get::<K>(client, namespace, &object.name_any()).await?;
+    let live = api::get::<K>(client, namespace, &object.name_any()).await?;
     let metadata = object.meta_mut();
     metadata.namespace = Some(namespace.to_owned());
     metadata.uid = Some(live.as_ref().and_then(|live| live.uid()).unwrap_or_else(|| PLANNED.to_owned()));

@@ -3,21 +3,20 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::difference::Change;
 use crate::{
-    api::WorkerPool,
-    budget::Budget,
-    images::Images,
-    platform::{
-        observed::{JobState, Rollout},
-        plan::{Facts, Plan, Stage, not_ready, plan},
-        settings::Settings,
+    controllers::{
+        platform::plan::{Plan, PlatformInput, Stage, not_ready, plan},
+        worker_pool,
     },
+    crd::WorkerPool,
+    kubernetes::rollout::{JobState, Rollout},
+    preview::difference::Change,
     resources::{
-        Manifest, Owner,
+        manifest::Manifest,
+        owner::Owner,
         worker_pool::{default_name, default_pool},
     },
-    worker_pool,
+    spec::{connection_budget::Budget, images::Images, settings::Settings},
 };
 use switchyard_contract::Kind;
 
@@ -60,61 +59,61 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Whole {
     pub plan: Plan,
-    pub facts: Facts,
+    pub input: PlatformInput,
     pub refused: Vec<(String, String)>,
     pub manifests: Vec<Manifest>,
-    pub deletes: Vec<crate::leftovers::Found>,
+    pub deletes: Vec<crate::kubernetes::prune::ObjectId>,
 }
 
-/// Plans the platform of `facts` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
+/// Plans the platform of `input` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
 pub fn whole(
-    mut facts: Facts,
+    mut input: PlatformInput,
     more: Vec<WorkerPool>,
     images: &Images,
     rollouts: impl Fn(&str) -> Option<Rollout>,
-    found: impl Fn(&str) -> Vec<crate::leftovers::Found>,
+    found: impl Fn(&str) -> Vec<crate::kubernetes::prune::ObjectId>,
 ) -> Whole {
     for pool in more {
-        facts.pools.retain(|there| there.name_any() != pool.name_any());
-        facts.pools.push(pool);
+        input.pools.retain(|there| there.name_any() != pool.name_any());
+        input.pools.push(pool);
     }
     for kind in Kind::ALL {
-        let name = default_name(&facts.settings.name, *kind);
-        if !facts.pools.iter().any(|pool| pool.name_any() == name) {
-            let mut pool = default_pool(&facts.owner, *kind);
+        let name = default_name(&input.settings.name, *kind);
+        if !input.pools.iter().any(|pool| pool.name_any() == name) {
+            let mut pool = default_pool(&input.owner, *kind);
             // Made with the platform, and so before any pool that is not there yet.
             pool.metadata.creation_timestamp =
                 Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
-            facts.pools.push(pool);
+            input.pools.push(pool);
         }
     }
-    let (plan, mut manifests) = to_the_end(&mut facts, images);
+    let (plan, mut manifests) = to_the_end(&mut input, images);
     let mut refused = Vec::new();
     if let Stage::Refused(problems) = &plan.stage {
         refused
             .extend(problems.iter().map(|problem| (problem.component.condition().to_owned(), problem.message.clone())));
     }
     let mut deletes = plan.delete.clone();
-    for pool in facts.pools.clone() {
+    for pool in input.pools.clone() {
         let name = pool.name_any();
-        let Some(owner) = owner_of(&pool, &facts) else { continue };
-        let pool_facts = worker_pool::plan::Facts {
+        let Some(owner) = owner_of(&pool, &input) else { continue };
+        let pool_input = worker_pool::plan::PoolInput {
             owner,
-            platform: Some(worker_pool::plan::Platform {
-                settings: facts.settings.clone(),
-                secrets: facts.secrets.clone(),
-                pools: facts.pools.clone(),
+            platform: Some(worker_pool::plan::PlatformSnapshot {
+                settings: input.settings.clone(),
+                secrets: input.secrets.clone(),
+                pools: input.pools.clone(),
                 set_up: plan.set_up.clone(),
-                owner: facts.owner.clone(),
+                owner: input.owner.clone(),
             }),
             rollout: rollouts(&name),
             provider: None,
             optional: found(&name),
-            missing: facts.observed.missing.clone(),
+            missing: input.observed.missing.clone(),
             load: worker_pool::scaling::Load::default(),
             pool,
         };
-        let pool_plan = worker_pool::plan::plan(&pool_facts, images);
+        let pool_plan = worker_pool::plan::plan(&pool_input, images);
         match pool_plan.stage {
             worker_pool::plan::Stage::OverBudget(refusal) => {
                 refused.push((format!("WorkerPool {name}"), refusal.to_string()));
@@ -125,27 +124,27 @@ pub fn whole(
         deletes.extend(pool_plan.delete);
         manifests.extend(pool_plan.apply);
     }
-    Whole { plan, facts, refused, manifests, deletes }
+    Whole { plan, input, refused, manifests, deletes }
 }
 
 /// A pool that is there owns its objects; one that is not gets a stand-in of an identity.
-fn owner_of(pool: &WorkerPool, facts: &Facts) -> Option<Owner> {
+fn owner_of(pool: &WorkerPool, input: &PlatformInput) -> Option<Owner> {
     let mut pool = pool.clone();
-    pool.metadata.namespace.get_or_insert_with(|| facts.settings.namespace.clone());
+    pool.metadata.namespace.get_or_insert_with(|| input.settings.namespace.clone());
     pool.metadata.uid.get_or_insert_with(|| PLANNED.to_owned());
-    Owner::of(&pool, &facts.settings.name)
+    Owner::of(&pool, &input.settings.name)
 }
 
 /// Identity of an owner that is not there yet.
 pub const PLANNED: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Plays every step that has to succeed before the next, and gathers all that is applied on the way.
-fn to_the_end(facts: &mut Facts, images: &Images) -> (Plan, Vec<Manifest>) {
+fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Vec<Manifest>) {
     let mut all: Vec<Manifest> = Vec::new();
     // When every pool has been there for long enough.
     let then = Timestamp::now() + SignedDuration::from_mins(1);
     loop {
-        let now = plan(facts, images, then);
+        let now = plan(input, images, then);
         for manifest in &now.apply {
             match all.iter_mut().find(|known| known.title() == manifest.title()) {
                 Some(known) => known.clone_from(manifest),
@@ -154,14 +153,14 @@ fn to_the_end(facts: &mut Facts, images: &Images) -> (Plan, Vec<Manifest>) {
         }
         match &now.stage {
             Stage::WaitingForServers(_) => {
-                for component in not_ready(&facts.settings, &facts.observed) {
+                for component in not_ready(&input.settings, &input.observed) {
                     let one = Rollout { desired: 1, replicas: 1, ready: 1, complete: true, trouble: None };
-                    facts.observed.servers.insert(component, one);
+                    input.observed.servers.insert(component, one);
                 }
             }
             Stage::SettingUp { .. } | Stage::SetupFailed { .. } => {
                 let Some(job) = now.set_up.clone() else { return (now, all) };
-                facts.observed.jobs.insert(job, JobState::Succeeded);
+                input.observed.jobs.insert(job, JobState::Succeeded);
             }
             Stage::Running | Stage::Refused(_) => return (now, all),
         }

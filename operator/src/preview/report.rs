@@ -5,19 +5,21 @@ use std::fmt::Write as _;
 use kube::ResourceExt;
 use switchyard_contract::Kind;
 
-use super::{
-    difference::Verb,
-    outcome::{Outcome, Planned},
-};
 use crate::{
-    api::{Resources, WorkerPool},
-    budget::{Budget, KEPT},
-    platform::{
-        backing::bundled_components,
-        settings::{Replicas, Settings, pool_replicas},
+    controllers::platform::build::bundled_services::bundled_components,
+    crd::{Resources, WorkerPool},
+    preview::{
+        difference::Verb,
+        outcome::{Outcome, Planned},
     },
-    preset,
     resources::worker_pool::default_name,
+    spec::{
+        connection_budget::{Budget, KEPT},
+        defaults,
+        pool::pool_replicas,
+        replicas::Replicas,
+        settings::Settings,
+    },
 };
 
 /// For people.
@@ -79,10 +81,10 @@ fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
         |pool: &WorkerPool| Kind::ALL.iter().position(|kind| default_name(&settings.name, *kind) == pool.name_any());
     pools.sort_by_key(|pool| (rank(pool).unwrap_or(usize::MAX), pool.name_any()));
     for pool in pools {
-        let resources =
-            preset::worker_resources(settings.environment, pool.spec.kind).overridden_by(pool.spec.resources.as_ref());
+        let resources = defaults::worker_resources(settings.environment, pool.spec.kind)
+            .overridden_by(pool.spec.resources.as_ref());
         let jobs =
-            pool.spec.concurrency.map_or_else(|| preset::concurrency(pool.spec.kind).to_string(), |n| n.to_string());
+            pool.spec.concurrency.map_or_else(|| defaults::concurrency(pool.spec.kind).to_string(), |n| n.to_string());
         let gpu = pool.spec.gpu.as_ref().map_or_else(String::new, |gpu| format!(", {} GPUs a pod", gpu.count));
         rows.push(row(
             &pool.name_any(),
@@ -118,12 +120,12 @@ fn said(resources: &Resources) -> String {
 fn connections(out: &mut String, settings: &Settings, budget: &Budget) {
     let _ = writeln!(out, "  Database connections, {} in all", settings.max_connections);
     let mut rows = vec![["", "size", "overflow", "pods at most", "used at most"].map(str::to_owned)];
-    for row in &budget.rows {
+    for row in &budget.allocations {
         let numbers = [row.size, row.overflow, row.pods_at_most, row.used_at_most].map(|number| number.to_string());
         let [size, overflow, pods, used] = numbers;
         rows.push([row.role.to_string(), size, overflow, pods, used]);
     }
-    let claimed: u32 = budget.rows.iter().map(crate::budget::Row::total).sum();
+    let claimed: u32 = budget.allocations.iter().map(crate::spec::connection_budget::Allocation::total).sum();
     let reserve = settings.max_connections.saturating_sub(claimed.saturating_add(KEPT));
     rows.push([
         "kept for setup and administration".into(),

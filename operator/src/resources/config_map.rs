@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use switchyard_contract::{Config, files};
 
-use super::Owner;
+use crate::resources::owner::Owner;
 
 /// The ConfigMap with the configuration document of one workload.
 pub fn config_map(owner: &Owner, name: &str, component: &str, config: &Config) -> ConfigMap {

@@ -11,8 +11,7 @@ use k8s_openapi::{
     },
 };
 
-/// Pods that a rollout may add on top of the replicas.
-pub const SURGE: u32 = 1;
+use crate::spec::defaults::SURGE;
 
 /// A Deployment that rolls out by one new pod at a time and never takes a ready one away first.
 /// Without `replicas` the field is left to whoever scales it.

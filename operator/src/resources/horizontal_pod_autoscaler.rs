@@ -12,24 +12,23 @@ use k8s_openapi::{
     },
 };
 
-use crate::{capacity::hpa, names};
+use crate::{
+    capacity::hpa,
+    spec::{defaults::Targets, names},
+};
 
-/// Use that the number of pods aims at, in percent of what the container requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Targets {
-    pub cpu: i32,
-    pub memory: i32,
-}
-
-/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::WANTED_PODS`] says, between `min` and `max`.
+/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::DESIRED_REPLICAS_METRIC`] says, between `min` and `max`.
 pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32)) -> HorizontalPodAutoscaler {
-    let wanted = MetricSpec {
+    let desired = MetricSpec {
         type_: "External".into(),
         external: Some(ExternalMetricSource {
             metric: MetricIdentifier {
-                name: names::WANTED_PODS.into(),
+                name: names::DESIRED_REPLICAS_METRIC.into(),
                 selector: Some(LabelSelector {
-                    match_labels: Some(BTreeMap::from([(names::WANTED_PODS_POOL.to_owned(), pool.to_owned())])),
+                    match_labels: Some(BTreeMap::from([(
+                        names::DESIRED_REPLICAS_POOL_LABEL.to_owned(),
+                        pool.to_owned(),
+                    )])),
                     match_expressions: None,
                 }),
             },
@@ -41,7 +40,7 @@ pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32))
         }),
         ..MetricSpec::default()
     };
-    autoscaler(metadata, (min, max), vec![wanted], hpa::behavior())
+    autoscaler(metadata, (min, max), vec![desired], hpa::behavior())
 }
 
 /// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` between `min` and `max` pods. Other containers,

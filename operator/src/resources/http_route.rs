@@ -7,8 +7,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Manifest, ingress::PATHS};
-use crate::api::ParentRef;
+use crate::{
+    crd::ParentRef,
+    resources::{ingress::PATHS, manifest::Manifest},
+};
 
 /// The kind.
 pub fn resource() -> ApiResource {

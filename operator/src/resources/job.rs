@@ -3,7 +3,7 @@ use k8s_openapi::api::{
     core::v1::PodTemplateSpec,
 };
 
-use super::Owner;
+use crate::resources::owner::Owner;
 
 /// Seconds after which a setup that hangs is ended.
 const DEADLINE: i64 = 600;

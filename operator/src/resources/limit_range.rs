@@ -3,7 +3,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::api::Resources;
+use crate::crd::Resources;
 
 /// What a container of a namespace gets that says nothing: without it a quota would keep its pod out.
 pub fn limit_range(metadata: ObjectMeta, of_a_container: &Resources) -> LimitRange {

@@ -17,11 +17,10 @@ use k8s_openapi::{
 };
 use switchyard_contract::{OPERATIONS_PORT, files};
 
-use super::merge::merge;
 use crate::{
-    api::{PodTemplate, Resources},
-    images::Images,
-    names,
+    crd::{PodTemplate, Resources},
+    resources::merge::merge,
+    spec::{images::Images, names},
 };
 
 /// The volume that every container may write to, mounted at `/tmp`.

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::Manifest;
+use crate::resources::manifest::Manifest;
 
 /// The kind.
 pub fn resource() -> ApiResource {
@@ -31,13 +31,13 @@ pub fn pod_monitor(
     let spec = json!({
         "selector": {
             "matchLabels": selector,
-            "matchExpressions": [{"key": crate::names::COMPONENT_LABEL, "operator": "In", "values": components}],
+            "matchExpressions": [{"key": crate::spec::names::COMPONENT_LABEL, "operator": "In", "values": components}],
         },
         "podMetricsEndpoints": [{
             "port": port,
             "interval": format!("{interval_seconds}s"),
             "relabelings": [
-                {"action": "replace", "sourceLabels": [source(crate::names::PLATFORM_LABEL)], "targetLabel": "platform", "replacement": "$1", "regex": format!("({platform})")},
+                {"action": "replace", "sourceLabels": [source(crate::spec::names::PLATFORM_LABEL)], "targetLabel": "platform", "replacement": "$1", "regex": format!("({platform})")},
                 {"action": "replace", "targetLabel": "workload", "replacement": otherwise},
                 {"action": "replace", "sourceLabels": [source(pool)], "targetLabel": "workload", "regex": "(.+)", "replacement": "$1"},
             ],

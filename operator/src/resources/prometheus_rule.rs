@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::Manifest;
+use crate::resources::manifest::Manifest;
 
 /// The kind.
 pub fn resource() -> ApiResource {

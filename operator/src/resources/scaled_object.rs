@@ -7,8 +7,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::Manifest;
-use crate::{capacity::hpa, keda::POOL};
+use crate::{capacity::hpa, resources::manifest::Manifest, spec::names::SCALER_POOL_KEY};
 
 /// How often KEDA asks whether a pool without pods should have some, in seconds: its first job waits for that.
 const POLLING_SECONDS: u32 = 5;
@@ -30,7 +29,7 @@ pub fn scaled_object(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32), s
         "pollingInterval": POLLING_SECONDS,
         "cooldownPeriod": COOL_DOWN_SECONDS,
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": hpa::behavior()}},
-        "triggers": [{"type": "external", "metadata": {"scalerAddress": scaler, POOL: pool}}],
+        "triggers": [{"type": "external", "metadata": {"scalerAddress": scaler, SCALER_POOL_KEY: pool}}],
     });
     let resource = resource();
     let mut object = DynamicObject::new(pool, &resource);

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
-use super::Owner;
+use crate::resources::owner::Owner;
 
 /// A Secret with generated values. It is created once and never written again.
 pub fn secret(owner: &Owner, name: &str, component: &str, values: &BTreeMap<String, Vec<u8>>) -> Secret {

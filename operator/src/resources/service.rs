@@ -3,8 +3,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::Owner;
-use crate::names;
+use crate::{resources::owner::Owner, spec::names};
 
 /// A Service in front of the pods of `component`: each of `ports` is a number of its own, and the name of the pods' port that it leads to.
 pub fn service(owner: &Owner, name: &str, component: &str, ports: &[(i32, &str)]) -> Service {

@@ -11,8 +11,7 @@ use k8s_openapi::{
     },
 };
 
-use super::Owner;
-use crate::names;
+use crate::{resources::owner::Owner, spec::names};
 
 /// A bundled server: one pod; with `data` (name and size of a volume) it keeps what it writes. The volume goes with the platform.
 pub fn stateful_set(

@@ -1,7 +1,9 @@
 use switchyard_contract::Kind;
 
-use super::Owner;
-use crate::api::{PlatformRef, WorkerPool, WorkerPoolSpec};
+use crate::{
+    crd::{PlatformRef, WorkerPool, WorkerPoolSpec},
+    resources::owner::Owner,
+};
 
 /// Name of a platform's default pool of `kind`.
 pub fn default_name(platform: &str, kind: Kind) -> String {

@@ -1,0 +1,145 @@
+//! Who of a platform may connect to whom, as NetworkPolicies. Pure.
+//!
+//! Every pod is closed both ways but for what is said here. Probes come from the node, which no policy keeps out. Whoever needs more adds a policy of
+//! their own that selects the platform's pods: policies add up.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer};
+use switchyard_contract::{API_PORT, Kind, OPERATIONS_PORT};
+
+use crate::{
+    controllers::platform::{
+        build::{
+            bundled_services::{bundled_components, server_name, server_port},
+            egress::Egress,
+            workloads::SET_UP,
+        },
+        credentials::Credentials,
+    },
+    resources::{
+        manifest::Manifest,
+        network_policy::{addresses, any_pod, from, network_policy, pods, tcp, to, udp},
+        owner::Owner,
+    },
+    spec::{component::Component, names, settings::Settings},
+};
+
+/// What every workload uses.
+const STORES: &[Component] = &[Component::Database, Component::Broker, Component::Cache];
+
+/// Ranges that no image on the Internet has an address in; the cdn workers refuse the same ones.
+const NOT_PUBLIC: &[&str] = &[
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+/// The same for IPv6, whose public addresses are all in 2000::/3.
+const NOT_PUBLIC_V6: &[&str] = &["2001::/32", "2001:db8::/32", "2002::/16", "3fff::/20"];
+
+/// What keeps strangers off the bundled servers.
+pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
+    let platform = &settings.name;
+    let workloads = || ["api", "worker", SET_UP].map(|component| pods(names::selector(platform, component))).to_vec();
+    let storing = || vec![pods(workers(platform, Kind::Cdn)), pods(names::selector(platform, SET_UP))];
+    let policy = |component: Component| {
+        let callers = if component == Component::ObjectStore { storing() } else { workloads() };
+        let (name, (_, port)) = (server_name(platform, component)?, server_port(component)?);
+        let selector = names::selector(platform, component.as_str());
+        let ingress = vec![from(callers, vec![tcp(port)])];
+        let metadata = owner.meta(name, component.as_str());
+        Some(Manifest::of(&network_policy(metadata, selector, ingress, Vec::new())))
+    };
+    let desired = settings.network_policies;
+    bundled_components(settings).into_iter().filter(|_| desired).filter_map(policy).collect()
+}
+
+/// What lets the setup Job to everything that it sets up, and nowhere else.
+pub fn set_up(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
+    let mut all = Egress::of(settings, credentials, &[STORES, &[Component::ObjectStore]].concat());
+    all.add_set_up(settings, credentials);
+    let selector = names::selector(&settings.name, SET_UP);
+    let policy = policy(owner, "-setup", SET_UP, selector, Vec::new(), reachable(settings, &all));
+    settings.network_policies.then_some(policy)
+}
+
+/// What the API and the workers may do, and that nothing else of the platform may do anything.
+pub fn workloads(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Vec<Manifest> {
+    if !settings.network_policies {
+        return Vec::new();
+    }
+    let platform = &settings.name;
+    let mut everybodys = Egress::of(settings, credentials, STORES);
+    everybodys.add_traces(settings);
+    let stores = reachable(settings, &everybodys);
+    let source = Egress::of(settings, credentials, &[Component::ProfileSource]).rules(platform);
+    let images = [
+        Egress::of(settings, credentials, &[Component::ObjectStore]).rules(platform),
+        // Some of the pictures are the profile source's own.
+        source.clone(),
+        vec![to(internet(), vec![tcp(80), tcp(443)])],
+    ]
+    .concat();
+    // Whoever scrapes metrics: any pod of the cluster, since they tell no tenant's data and there is no telling where a Prometheus runs.
+    let scraped = from(vec![any_pod()], vec![tcp(OPERATIONS_PORT)]);
+    // Whatever calls the API brings a key; a load balancer may come from any address.
+    let called = from(Vec::new(), vec![tcp(API_PORT)]);
+    let api = names::selector(platform, "api");
+    let every_worker = names::selector(platform, "worker");
+    let everything = BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), "switchyard".to_owned()),
+        (names::PLATFORM_LABEL.to_owned(), platform.clone()),
+    ]);
+    let mut all = vec![
+        policy(owner, "-api", "api", api, vec![called, scraped.clone()], stores.clone()),
+        policy(owner, "-workers", "worker", every_worker, vec![scraped], stores),
+        policy(owner, "-cdn", "worker", workers(platform, Kind::Cdn), Vec::new(), images),
+    ];
+    if !source.is_empty() {
+        all.push(policy(owner, "-general", "worker", workers(platform, Kind::General), Vec::new(), source));
+    }
+    // Last, so that nothing that runs is ever closed before it is opened.
+    all.push(policy(owner, "-closed", "platform", everything, Vec::new(), Vec::new()));
+    all
+}
+
+fn policy(
+    owner: &Owner,
+    ending: &str,
+    component: &str,
+    selector: BTreeMap<String, String>,
+    ingress: Vec<NetworkPolicyIngressRule>,
+    egress: Vec<NetworkPolicyEgressRule>,
+) -> Manifest {
+    let metadata = owner.meta(format!("{}{ending}", owner.platform), component);
+    Manifest::of(&network_policy(metadata, selector, ingress, egress))
+}
+
+/// Labels of the workers of one kind.
+fn workers(platform: &str, kind: Kind) -> BTreeMap<String, String> {
+    let mut labels = names::selector(platform, "worker");
+    labels.insert(names::KIND_LABEL.into(), kind.to_string());
+    labels
+}
+
+/// The destinations, and the DNS that finds them. Its pods may listen on 5353, as OpenShift's do; a cache on the node has an address of its own.
+fn reachable(settings: &Settings, egress: &Egress) -> Vec<NetworkPolicyEgressRule> {
+    let mut rules = vec![to(Vec::new(), vec![udp(53), tcp(53)]), to(vec![any_pod()], vec![udp(5353), tcp(5353)])];
+    rules.extend(egress.rules(&settings.name));
+    rules
+}
+
+fn internet() -> Vec<NetworkPolicyPeer> {
+    vec![addresses("0.0.0.0/0", NOT_PUBLIC), addresses("2000::/3", NOT_PUBLIC_V6)]
+}

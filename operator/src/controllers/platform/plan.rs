@@ -1,0 +1,202 @@
+//! From a spec, what it refers to and what is there: everything that should be there. Pure, and the same for the same facts.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use switchyard_contract::Kind;
+
+use crate::{
+    controllers::platform::{
+        build::{
+            api_exposure::api_exposure,
+            bundled_services::{bundled_components, manifests, server_name},
+            monitoring::monitoring,
+            namespace_quota::namespace_quota,
+            network_policies,
+            workloads::{api, set_up},
+        },
+        credentials::{Credentials, Problem},
+        generated_secrets::Generated,
+        observed::Observed,
+        validate::{budget, usable},
+    },
+    crd::WorkerPool,
+    kubernetes::{
+        kinds::{blocking_kinds, network_policies, platform_kinds},
+        prune::{ObjectId, orphans},
+        rollout::{JobState, Report},
+    },
+    resources::{manifest::Manifest, owner::Owner, secret::secret, worker_pool::default_pool},
+    spec::{component::Component, connection_budget::Budget, images::Images, secrets::Secrets, settings::Settings},
+};
+
+/// A failed setup is tried again after this long.
+pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
+
+/// A new setup waits until no pool has been made for this long: each changes what is set up, and several often come together.
+const ARRIVING: Duration = Duration::from_secs(2);
+
+/// All that a plan follows from.
+#[derive(Debug, Clone)]
+pub struct PlatformInput {
+    pub settings: Settings,
+    pub owner: Owner,
+    /// Secrets that there are, with those that are about to be created.
+    pub secrets: Secrets,
+    /// Generated Secrets that do not exist yet.
+    pub to_generate: Vec<Generated>,
+    /// Every pool of the platform.
+    pub pools: Vec<WorkerPool>,
+    pub observed: Observed,
+}
+
+/// How far a platform has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// Something that a person has to mend stands in the way.
+    Refused(Vec<Problem>),
+    /// Bundled servers are not ready yet.
+    WaitingForServers(Vec<Component>),
+    /// The setup Job runs.
+    SettingUp { trouble: Option<String> },
+    /// The setup Job failed; it is made anew `retry_at`.
+    SetupFailed { report: Report, retry_at: Timestamp },
+    /// Set up: the workloads are as the spec says.
+    Running,
+}
+
+/// What should be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub stage: Stage,
+    pub budget: Budget,
+    /// When to look again though nothing happens.
+    pub requeue_after: Option<Duration>,
+    /// Name of the set-up Job that belongs to these facts; none when something stands in the way.
+    pub set_up: Option<String>,
+    /// Objects to create if they are not there, and never to write again.
+    pub create: Vec<Manifest>,
+    /// Objects to apply, in this order.
+    pub apply: Vec<Manifest>,
+    /// Names of Deployments among them whose replicas something else decides on.
+    pub scaled: Vec<String>,
+    /// Setup Jobs to delete.
+    pub delete_jobs: Vec<String>,
+    /// Objects that are no longer wanted. They go first: an autoscaler must be gone before replicas are set.
+    pub delete: Vec<ObjectId>,
+}
+
+/// The plan for `input` at `now`, which decides only when to set up.
+pub fn plan(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
+    let mut plan = desired(input, images, now);
+    // Until the workloads are planned nobody knows what should go with them: what there is stays. What may be in the way of getting there goes.
+    let mut kinds = Vec::new();
+    if !input.settings.network_policies {
+        kinds.push(network_policies());
+    }
+    if !input.settings.namespace_limits {
+        kinds.extend(blocking_kinds().into_iter().filter(|kind| *kind != network_policies()));
+    }
+    if plan.stage == Stage::Running {
+        kinds.extend(platform_kinds());
+    }
+    plan.delete = orphans(&input.observed.optional, &kinds, &input.observed.missing, &plan.apply);
+    plan
+}
+
+/// Everything that should be there.
+fn desired(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
+    let PlatformInput { settings, owner, secrets, to_generate, pools, observed } = input;
+    let budget = budget(settings, pools);
+    let mut plan = Plan {
+        stage: Stage::Running,
+        requeue_after: None,
+        set_up: None,
+        create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
+        apply: namespace_quota(settings, pools, owner),
+        scaled: Vec::new(),
+        delete_jobs: Vec::new(),
+        delete: Vec::new(),
+        budget,
+    };
+    plan.apply.extend(network_policies::servers(settings, owner));
+    plan.apply.extend(manifests(settings, secrets, images, owner));
+    let credentials = match usable(settings, secrets, &plan.budget) {
+        Ok(credentials) => credentials,
+        Err(problems) => {
+            plan.stage = Stage::Refused(problems);
+            return plan;
+        }
+    };
+
+    let set_up = set_up(settings, &credentials, &plan.budget, images, owner);
+    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
+    plan.set_up = Some(set_up.name.clone());
+    plan.apply.extend(network_policies::set_up(settings, &credentials, owner));
+    plan.apply.push(Manifest::of(&set_up.config));
+    plan.stage = match observed.jobs.get(&set_up.name) {
+        None => {
+            let waiting = not_ready(settings, observed);
+            plan.requeue_after = arriving(pools, now);
+            if waiting.is_empty() && plan.requeue_after.is_some() {
+                Stage::SettingUp { trouble: None }
+            } else if waiting.is_empty() {
+                // Applied once: a Job cannot be changed, and a changed one has another name.
+                plan.apply.push(Manifest::of(&set_up.job));
+                Stage::SettingUp { trouble: None }
+            } else {
+                Stage::WaitingForServers(waiting)
+            }
+        }
+        Some(JobState::Running { trouble }) => Stage::SettingUp { trouble: trouble.clone() },
+        Some(JobState::Failed { at, report }) => {
+            let retry_at = *at + SET_UP_RETRY;
+            if now >= retry_at {
+                plan.delete_jobs.push(set_up.name);
+            }
+            Stage::SetupFailed { report: report.clone(), retry_at }
+        }
+        Some(JobState::Succeeded) => running(input, &credentials, images, &mut plan),
+    };
+    plan
+}
+
+/// How long to wait for more pools to come, if the newest is that new. Times of creation are whole seconds by the API server's clock.
+fn arriving(pools: &[WorkerPool], now: Timestamp) -> Option<Duration> {
+    let newest = pools.iter().filter_map(|pool| pool.metadata.creation_timestamp.as_ref()).map(|time| time.0).max()?;
+    let age = now.duration_since(newest);
+    let age = if age.is_negative() && age.unsigned_abs() < ARRIVING { Duration::ZERO } else { age.try_into().ok()? };
+    ARRIVING.checked_sub(age).filter(|left| !left.is_zero())
+}
+
+/// Adds the API and the default pools.
+fn running(input: &PlatformInput, credentials: &Credentials, images: &Images, plan: &mut Plan) -> Stage {
+    let PlatformInput { settings, owner, observed, .. } = input;
+    plan.apply.extend(network_policies::workloads(settings, credentials, owner));
+    plan.apply.extend(Kind::ALL.iter().map(|kind| Manifest::of(&default_pool(owner, *kind))));
+    let connections = match &plan.budget.api {
+        Ok(connections) => *connections,
+        Err(_) => return Stage::Running,
+    };
+    match api(settings, credentials, connections, images, owner, observed.api.is_some()) {
+        Ok(api) => {
+            if api.scaled {
+                plan.scaled.extend(api.deployment.metadata.name.clone());
+            }
+            plan.apply.extend([Manifest::of(&api.config), Manifest::of(&api.service), Manifest::of(&api.deployment)]);
+            plan.apply.extend(api_exposure(settings, owner, &observed.missing));
+            plan.apply.extend(monitoring(settings, owner, &observed.missing));
+            Stage::Running
+        }
+        Err(problem) => Stage::Refused(vec![problem]),
+    }
+}
+
+/// Bundled servers that are not ready.
+pub fn not_ready(settings: &Settings, observed: &Observed) -> Vec<Component> {
+    bundled_components(settings)
+        .into_iter()
+        .filter(|component| server_name(&settings.name, *component).is_some())
+        .filter(|component| observed.servers.get(component).is_none_or(|server| server.ready == 0))
+        .collect()
+}

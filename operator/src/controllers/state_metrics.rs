@@ -1,0 +1,87 @@
+//! Metrics of all platforms and pools, read from the copies when they are asked for. Every instance shows them, the standbys too.
+
+use std::fmt;
+
+use kube::ResourceExt as _;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
+use crate::{
+    controllers::{condition::find, health::Healths},
+    kubernetes::cache::{entry::ObservedState, store::WatchCache},
+};
+
+/// Shows them.
+pub struct StateMetrics {
+    pub cache: WatchCache,
+    pub healths: Healths,
+}
+
+impl fmt::Debug for StateMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fleet")
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: Vec<(Labels, f64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+impl Collector for StateMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (mut ready, mut scores, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for platform in self.cache.platforms().state() {
+            let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
+            let labels = || vec![("namespace", namespace.clone()), ("platform", name.clone())];
+            let status = self.cache.platform_status(&namespace, &name).unwrap_or_default();
+            let is_ready = find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
+            ready.push((labels(), f64::from(u8::from(is_ready))));
+            scores.extend(self.healths.of(&namespace, &name).map(|health| (labels(), f64::from(health.score))));
+            for row in &status.connections {
+                for (what, value) in [("granted", row.size + row.overflow), ("at-most", row.used_at_most)] {
+                    let mut labels = labels();
+                    labels.extend([("role", row.role.to_string()), ("row", what.to_owned())]);
+                    rows.push((labels, f64::from(value)));
+                }
+            }
+        }
+        let (mut pools_ready, mut replicas) = (Vec::new(), Vec::new());
+        for pool in self.cache.pools().state() {
+            let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+            let platform = pool.spec.platform_ref.name.clone();
+            let labels =
+                || vec![("namespace", namespace.clone()), ("platform", platform.clone()), ("pool", name.clone())];
+            let status = self.cache.pool_status(&namespace, &name).unwrap_or_default();
+            let is_ready = find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
+            pools_ready.push((labels(), f64::from(u8::from(is_ready))));
+            let deployment = self.cache.get("Deployment", &namespace, &name);
+            if let Some(ObservedState::Deployment { rollout, .. }) = deployment.as_deref().map(|seen| &seen.state) {
+                for (state, pods) in [("wanted", rollout.desired), ("ready", rollout.ready)] {
+                    let mut labels = labels();
+                    labels.push(("state", state.to_owned()));
+                    replicas.push((labels, f64::from(pods)));
+                }
+            }
+        }
+        let e = &mut encoder;
+        gauge(e, "switchyard_platform_ready", "Whether a platform takes and runs analyses", ready)?;
+        gauge(e, "switchyard_platform_health_score", "How well a platform does, 0 to 100", scores)?;
+        gauge(e, "switchyard_platform_connections", "Rows of the connection budget", rows)?;
+        gauge(e, "switchyard_pool_ready", "Whether a pool runs jobs", pools_ready)?;
+        gauge(e, "switchyard_pool_replicas", "Pods of a pool, wanted and ready", replicas)
+    }
+}

@@ -1,0 +1,9 @@
+//! The controller of `WorkerPool`: the same steps as the platform's.
+
+pub mod dereference;
+pub mod execution_provider;
+mod gpu_capacity;
+pub mod plan;
+pub mod reconcile;
+pub mod scaling;
+pub mod status;

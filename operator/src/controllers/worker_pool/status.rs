@@ -1,0 +1,144 @@
+//! A pool's status from its plan and from what is there. Pure.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    controllers::{
+        condition::{Condition, condition, merged_conditions},
+        worker_pool::{
+            execution_provider::ExecutionProvider,
+            plan::{Plan, PoolInput, Stage},
+        },
+    },
+    crd::WorkerPoolStatus,
+    kubernetes::rollout::Rollout,
+    spec::{names, pool::pool_replicas, replicas::Replicas},
+};
+
+/// The status of a pool. `refused` is what the API server would not take while the plan was applied: reason and words.
+pub fn status(
+    previous: &WorkerPoolStatus,
+    generation: Option<i64>,
+    input: &PoolInput,
+    plan: &Plan,
+    refused: Option<&(&'static str, String)>,
+    now: Timestamp,
+) -> WorkerPoolStatus {
+    let name = input.pool.metadata.name.as_deref().unwrap_or_default();
+    let platform = &input.pool.spec.platform_ref.name;
+    let rollout = input.rollout.clone().unwrap_or_default();
+    let desired = match pool_replicas(&input.pool.spec) {
+        Replicas::Fixed(replicas) => replicas,
+        Replicas::Scaled { min, .. } => input.rollout.as_ref().map_or(min, |rollout| rollout.desired),
+    };
+    let ready = ready(input, plan, refused, &rollout, desired);
+    let stalled =
+        refused.is_some() || matches!(plan.stage, Stage::NoPlatform | Stage::OverBudget(_) | Stage::Refused(_));
+    let mut statements = vec![ready.clone()];
+    statements.extend(budget(plan));
+    statements.extend(input.provider.as_ref().map(ExecutionProvider::statement));
+    if let (Some(scaling), Stage::Running) = (&input.pool.spec.scaling, &plan.stage) {
+        statements.extend(input.load.conditions(scaling, input.rollout.as_ref()));
+    }
+    statements.push(match (&plan.stage, stalled) {
+        (Stage::Running, false) if !rollout.complete || rollout.desired != desired => condition(
+            "Reconciling",
+            true,
+            "RollingOut",
+            format!("{} of {desired} pods are ready and of the newest template.", rollout.ready),
+        ),
+        (Stage::WaitingForPlatform, _) => condition("Reconciling", true, "WaitingForPlatform", ready.message.clone()),
+        (Stage::Running | Stage::Paused, false) => {
+            condition("Reconciling", false, "UpToDate", "Everything is as the spec says.")
+        }
+        _ => condition("Reconciling", false, "Stalled", "Waiting for somebody to mend what stands in the way."),
+    });
+    statements.push(if stalled {
+        condition("Stalled", true, ready.reason, ready.message)
+    } else {
+        condition("Stalled", false, "NotStalled", "Nothing stands in the way.")
+    });
+    WorkerPoolStatus {
+        observed_generation: generation,
+        desired_replicas: desired,
+        replicas: rollout.replicas,
+        ready_replicas: rollout.ready,
+        selector: Some(names::as_selector(&names::pool_selector(platform, name))),
+        connections_per_pod: plan
+            .connections
+            .and_then(|connections| i32::try_from(connections).ok())
+            .or(previous.connections_per_pod),
+        conditions: merged_conditions(&previous.conditions, statements, generation, now),
+    }
+}
+
+fn ready(
+    input: &PoolInput,
+    plan: &Plan,
+    refused: Option<&(&'static str, String)>,
+    rollout: &Rollout,
+    desired: i32,
+) -> Condition {
+    let platform = &input.pool.spec.platform_ref.name;
+    let goes_on = if input.rollout.is_some() { " What ran before goes on running." } else { "" };
+    if let Some((reason, words)) = refused {
+        return condition("Ready", false, *reason, format!("{words}.{goes_on}"));
+    }
+    match &plan.stage {
+        Stage::NoPlatform => condition(
+            "Ready",
+            false,
+            "PlatformNotFound",
+            format!(
+                "There is no AnalyticsPlatform {platform} in namespace {}: create it, or delete this pool and make one with another platformRef.{goes_on}",
+                input.owner.namespace
+            ),
+        ),
+        Stage::OverBudget(refusal) => {
+            condition("Ready", false, "ConnectionBudgetExceeded", format!("{refusal}.{goes_on}"))
+        }
+        Stage::Refused(words) => condition("Ready", false, "PodTemplateInvalid", format!("{words}.{goes_on}")),
+        Stage::WaitingForPlatform if input.rollout.as_ref().is_some_and(Rollout::serves) => condition(
+            "Ready",
+            true,
+            "Serving",
+            format!("{} of {desired} pods are ready; changes wait until platform {platform} is set up.", rollout.ready),
+        ),
+        Stage::WaitingForPlatform => condition(
+            "Ready",
+            false,
+            "WaitingForPlatform",
+            format!("Waiting until platform {platform} is set up: see its conditions."),
+        ),
+        Stage::Paused => {
+            let words = format!("Platform {platform} is paused: the operator changes nothing.");
+            condition("Ready", input.rollout.as_ref().is_some_and(Rollout::serves), "Paused", words)
+        }
+        Stage::Running if desired == 0 && rollout.desired == 0 => {
+            condition("Ready", true, "ScaledToZero", "It has no pods, as it should have none.")
+        }
+        Stage::Running if rollout.desired == desired && rollout.ready >= desired => {
+            condition("Ready", true, "Serving", format!("{} of {desired} pods are ready.", rollout.ready))
+        }
+        Stage::Running => match &rollout.trouble {
+            Some(trouble) => condition(
+                "Ready",
+                false,
+                "PodsNotStarting",
+                format!("{} of {desired} pods are ready: {trouble}.", rollout.ready),
+            ),
+            None => condition("Ready", false, "Progressing", format!("{} of {desired} pods are ready.", rollout.ready)),
+        },
+    }
+}
+
+fn budget(plan: &Plan) -> Option<Condition> {
+    let kind = "ConnectionBudget";
+    match (&plan.stage, plan.connections) {
+        (Stage::OverBudget(refusal), _) => Some(condition(kind, false, "Exceeded", format!("{refusal}."))),
+        (_, Some(connections)) => {
+            Some(condition(kind, true, "Fits", format!("Each pod may hold {connections} database connections.")))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,13 @@
+//! The API server: the client, what is read from it and written to it, and who may write.
+
+pub mod api;
+pub mod applier;
+pub mod cache;
+pub mod client;
+pub mod error;
+pub mod kinds;
+pub mod leader_election;
+pub mod prune;
+pub mod rollout;
+pub(crate) mod ttl_cache;
+pub mod write_fence;

@@ -1,0 +1,270 @@
+//! How Deployments, StatefulSets and Jobs are doing, and what keeps their pods from running. Pure.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        batch::v1::Job,
+        core::v1::{ContainerStatus, Pod},
+    },
+    jiff::Timestamp,
+};
+
+use crate::spec::component::Component;
+
+/// How a setup Job is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    Running {
+        /// What keeps its pod from running.
+        trouble: Option<String>,
+    },
+    Succeeded,
+    Failed {
+        at: Timestamp,
+        report: Report,
+    },
+}
+
+/// What a failed setup said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What it is about, when it said so.
+    pub component: Option<Component>,
+    pub message: String,
+}
+
+/// How a Deployment or StatefulSet is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rollout {
+    /// Pods that there should be.
+    pub desired: i32,
+    /// Pods that there are.
+    pub replicas: i32,
+    /// Pods that are ready, old ones included.
+    pub ready: i32,
+    /// Whether all pods are of the newest template, and ready.
+    pub complete: bool,
+    /// What keeps pods from running, in words.
+    pub trouble: Option<String>,
+}
+
+impl Rollout {
+    /// Whether there is at least one ready pod, or none is wanted.
+    pub const fn serves(&self) -> bool {
+        self.ready > 0 || self.desired == 0
+    }
+
+    /// The rollout of a Deployment.
+    pub fn of_deployment(deployment: &Deployment) -> Self {
+        let spec = deployment.spec.as_ref();
+        let status = deployment.status.clone().unwrap_or_default();
+        let desired = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let (replicas, ready) = (status.replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
+        let updated = status.updated_replicas.unwrap_or(0);
+        let current = status.observed_generation.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0);
+        let refused = status
+            .conditions
+            .unwrap_or_default()
+            .into_iter()
+            .find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+        Self {
+            desired,
+            replicas,
+            ready,
+            complete: current && updated == desired && replicas == desired && ready == desired,
+            trouble: refused.and_then(|condition| condition.message),
+        }
+    }
+
+    /// The rollout of a StatefulSet.
+    pub fn of_stateful_set(set: &StatefulSet) -> Self {
+        let status = set.status.clone().unwrap_or_default();
+        let desired = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let (replicas, ready) = (status.replicas, status.ready_replicas.unwrap_or(0));
+        let current = status.observed_generation.unwrap_or(0) >= set.metadata.generation.unwrap_or(0);
+        let newest = status.update_revision == status.current_revision || status.updated_replicas == Some(desired);
+        Self { desired, replicas, ready, complete: current && newest && ready == desired, trouble: None }
+    }
+
+    /// The same with what its pods say.
+    pub fn with_pods(self, pods: &[Pod]) -> Self {
+        Self { trouble: self.trouble.or_else(|| trouble(pods)), ..self }
+    }
+}
+
+impl JobState {
+    /// The state of a Job.
+    pub fn of(job: &Job) -> Self {
+        let status = job.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let met =
+            |kind: &str| conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True");
+        if met("Complete").is_some() || met("SuccessCriteriaMet").is_some() {
+            return Self::Succeeded;
+        }
+        let Some(failed) = met("Failed") else {
+            return Self::Running { trouble: None };
+        };
+        let at = failed.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let words = failed.message.clone().unwrap_or_else(|| "it failed and said nothing".into());
+        Self::Failed { at, report: Report::read(&words) }
+    }
+
+    /// The same with what its pods say.
+    pub fn with_pods(self, pods: &[Pod]) -> Self {
+        match self {
+            Self::Running { .. } => Self::Running { trouble: trouble(pods) },
+            Self::Succeeded => Self::Succeeded,
+            Self::Failed { at, report } => {
+                let said = pods.iter().flat_map(container_statuses).find_map(|container| {
+                    let terminated = container.state.as_ref()?.terminated.as_ref()?;
+                    let message = terminated.message.clone().filter(|message| !message.trim().is_empty());
+                    Some(message.unwrap_or_else(|| {
+                        format!("it ended with exit code {} and said nothing", terminated.exit_code)
+                    }))
+                });
+                let said = said.or_else(|| trouble(pods)).map(|words| Report::read(&words));
+                Self::Failed { at, report: said.unwrap_or(report) }
+            }
+        }
+    }
+}
+
+impl Report {
+    /// Reads a termination message: the last line that is JSON of `component` and `message`, else the text itself.
+    pub fn read(text: &str) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            component: String,
+            message: String,
+        }
+        match text.lines().rev().find_map(|line| serde_json::from_str::<Said>(line.trim()).ok()) {
+            Some(said) => {
+                Self { component: Component::from_name(&said.component.replace('_', "-")), message: said.message }
+            }
+            None => Self { component: None, message: shortened(text.trim()) },
+        }
+    }
+}
+
+/// At most 400 characters of a text.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What keeps a pod from running, in words that do not change from one look to the next.
+pub fn trouble(pods: &[Pod]) -> Option<String> {
+    pods.iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .find_map(|pod| unscheduled(pod).or_else(|| container_statuses(pod).find_map(waiting)))
+}
+
+fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+fn unscheduled(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    Some(format!("no node takes the pod: {}", condition.message.as_deref().unwrap_or("no reason was given")))
+}
+
+fn waiting(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?.waiting.as_ref()?;
+    let message = || state.message.as_deref().map(|message| format!(": {}", shortened(message))).unwrap_or_default();
+    match state.reason.as_deref()? {
+        // These two take turns, with ever other words.
+        "ErrImagePull" | "ImagePullBackOff" => Some(format!("image {} cannot be pulled", container.image)),
+        "CrashLoopBackOff" => {
+            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let said =
+                last.and_then(|last| last.message.as_deref()).map(|said| format!(": {}", Report::read(said).message));
+            Some(format!(
+                "container {} fails again and again, last with exit code {}{}",
+                container.name,
+                last.map_or(0, |last| last.exit_code),
+                said.unwrap_or_else(|| "; its log tells why".into()),
+            ))
+        }
+        reason @ ("InvalidImageName"
+        | "ErrImageNeverPull"
+        | "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError") => Some(format!("{reason}{}", message())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).expect("a pod")
+    }
+
+    fn job(condition: &str) -> Job {
+        let condition = json!({"type": condition, "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z", "message": "backoff limit"});
+        serde_json::from_value(json!({"metadata": {"name": "j"}, "status": {"conditions": [condition]}}))
+            .expect("a job")
+    }
+
+    #[test]
+    fn a_failed_job_tells_what_its_container_said() {
+        let said = "noise\n{\"component\":\"object-store\",\"message\":\"no such bucket\"}\n";
+        let pod = pod(
+            json!({"containerStatuses": [{"name": "setup", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 1, "message": said}}}]}),
+        );
+        let JobState::Failed { at, report } = JobState::of(&job("Failed")).with_pods(&[pod]) else {
+            panic!("not failed")
+        };
+        assert_eq!(report, Report { component: Some(Component::ObjectStore), message: "no such bucket".into() });
+        assert_eq!(at.as_second(), 1_767_323_045);
+        let JobState::Failed { report, .. } = JobState::of(&job("Failed")).with_pods(&[]) else { panic!("not failed") };
+        assert_eq!(report, Report { component: None, message: "backoff limit".into() });
+        assert_eq!(JobState::of(&job("Complete")), JobState::Succeeded);
+        assert_eq!(JobState::of(&Job::default()), JobState::Running { trouble: None });
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_told_in_the_same_words_each_time() {
+        let waiting = |reason: &str, message: &str| {
+            trouble(&[pod(
+                json!({"containerStatuses": [{"name": "api", "image": "nowhere/api:1", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": message}}}]}),
+            )])
+        };
+        assert_eq!(waiting("ErrImagePull", "a"), Some("image nowhere/api:1 cannot be pulled".into()));
+        assert_eq!(waiting("ErrImagePull", "a"), waiting("ImagePullBackOff", "back-off 20s"));
+        assert_eq!(waiting("ContainerCreating", "a"), None);
+        assert_eq!(
+            waiting("CreateContainerConfigError", "secret x not found"),
+            Some("CreateContainerConfigError: secret x not found".into())
+        );
+    }
+
+    #[test]
+    fn a_roll_out_is_complete_when_the_newest_pods_are_ready_and_no_old_one_is_left() {
+        let deployment = |status: Value| -> Deployment {
+            serde_json::from_value(json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status})).expect("a deployment")
+        };
+        let of = |status| Rollout::of_deployment(&deployment(status));
+        assert!(of(json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2})).complete);
+        assert!(
+            !of(json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2})).complete
+        );
+        assert!(
+            !of(json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3})).complete
+        );
+        let refused =
+            of(json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: q"}]}));
+        assert_eq!(refused.trouble.as_deref(), Some("exceeded quota: q"));
+        assert!(!refused.serves());
+    }
+}

@@ -1,0 +1,104 @@
+//! Rules and alerts of one platform, made of the template that all platforms share. Pure.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::spec::monitoring::Thresholds;
+
+/// The rules with placeholders for a platform and its thresholds; what each of them stands for is written at its top. Read once: every look at a platform
+/// fills it in.
+static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+    serde_norway::from_str(include_str!("../../../monitoring/alerts.yaml")).expect("the template is YAML")
+});
+
+/// Seconds that the oldest job of each lane may wait, from best to worst: what the lane gives one attempt.
+pub type Waits = [(&'static str, u64); 4];
+
+/// The groups of rules of the platforms that `selector` picks. Whatever the thresholds hold stays within the text that it stands in.
+///
+/// # Panics
+/// When the template is no YAML, which a test rules out.
+pub fn groups(selector: &str, thresholds: &Thresholds, waits: Waits) -> Value {
+    let mut groups = TEMPLATE["groups"].clone();
+    fill(&mut groups, &values(selector, thresholds, waits));
+    groups
+}
+
+/// What each placeholder stands for.
+fn values(selector: &str, thresholds: &Thresholds, waits: Waits) -> Vec<(String, String)> {
+    let Thresholds { latency, errors, cpu, memory, queue, budget, runbooks } = thresholds;
+    let mut values = vec![
+        ("$(platform)".to_owned(), selector.to_owned()),
+        ("$(slo.budget)".to_owned(), budget.to_string()),
+        ("$(runbooks)".to_owned(), runbooks.clone()),
+        // Longer than a rollout takes to settle, shorter than somebody's patience.
+        ("$(for.warning)".to_owned(), "5m".to_owned()),
+        ("$(for.critical)".to_owned(), "2m".to_owned()),
+    ];
+    for (name, levels) in [("latency", latency), ("errors", errors), ("cpu", cpu), ("memory", memory), ("queue", queue)]
+    {
+        values.push((format!("$({name}.warning)"), levels.warning.to_string()));
+        values.push((format!("$({name}.critical)"), levels.critical.to_string()));
+    }
+    values.extend(waits.map(|(lane, seconds)| (format!("$(wait.{lane})"), seconds.to_string())));
+    values
+}
+
+/// Puts the values into every text of a document.
+fn fill(document: &mut Value, values: &[(String, String)]) {
+    match document {
+        Value::String(text) => {
+            for (placeholder, value) in values {
+                if text.contains(placeholder.as_str()) {
+                    *text = text.replace(placeholder.as_str(), value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, values)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, values)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::monitoring::{Levels, RUNBOOKS};
+
+    const WAITS: Waits = [("critical", 30), ("high", 120), ("normal", 300), ("low", 600)];
+
+    #[test]
+    fn every_placeholder_is_known_and_the_rest_is_left_alone() {
+        let text = groups(r#"platform!="""#, &Thresholds::default(), WAITS).to_string();
+        assert!(!text.contains("$("), "{text}");
+        assert!(text.contains("{{ $labels.namespace }}"));
+    }
+
+    #[test]
+    fn what_a_spec_holds_cannot_break_out_of_its_text() {
+        let runbooks = "https://x/\n}: [\"'\t/".to_owned();
+        let groups = groups("", &Thresholds { runbooks: runbooks.clone(), ..Thresholds::default() }, WAITS);
+        let rule = &groups[1]["rules"][0]["annotations"]["runbook_url"];
+        assert!(rule.as_str().unwrap().starts_with(&runbooks), "{rule}");
+    }
+
+    #[test]
+    fn a_platform_s_rules_speak_of_it_alone_with_its_own_thresholds() {
+        let queue = Levels { warning: 7.0, critical: 9.0 };
+        let thresholds = Thresholds { queue, ..Thresholds::default() };
+        let selector = r#"namespace="shop",platform="demo""#;
+        let groups = groups(selector, &thresholds, WAITS);
+        let rules: Vec<&Value> =
+            groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+        assert!(rules.len() > 20);
+        let alert = |name: &str| rules.iter().find(|rule| rule["alert"] == name).unwrap_or_else(|| panic!("no {name}"));
+        for rule in &rules {
+            let expr = rule["expr"].as_str().unwrap();
+            assert!(expr.contains(selector), "{expr} speaks of every platform");
+        }
+        let all: String = rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned() + "\n").collect();
+        assert!(all.contains("> 7") && all.contains("> 9"), "{all}");
+        assert!(alert("SwitchyardApiDown")["annotations"]["runbook_url"].as_str().unwrap().starts_with(RUNBOOKS));
+    }
+}

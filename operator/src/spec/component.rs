@@ -1,0 +1,72 @@
+//! The parts of a platform that a condition or a problem is about.
+
+use std::fmt;
+
+/// What a problem or a state is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub enum Component {
+    Database,
+    Broker,
+    Cache,
+    ObjectStore,
+    ProfileSource,
+    Api,
+}
+
+impl Component {
+    /// The backing services, in the order in which the setup Job checks them.
+    pub const BACKING: [Self; 4] = [Self::Database, Self::Broker, Self::Cache, Self::ObjectStore];
+
+    /// The condition of the platform that tells about it.
+    pub const fn condition(self) -> &'static str {
+        match self {
+            Self::Database => "DatabaseReady",
+            Self::Broker => "BrokerReady",
+            Self::Cache => "CacheReady",
+            Self::ObjectStore => "ObjectStoreReady",
+            Self::ProfileSource => "ProfileSourceConfigured",
+            Self::Api => "Ready",
+        }
+    }
+
+    /// Value of the component label of what is bundled for it, and ending of its Secret's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Broker => "broker",
+            Self::Cache => "cache",
+            Self::ObjectStore => "object-store",
+            Self::ProfileSource => "profile-source",
+            Self::Api => "api",
+        }
+    }
+
+    /// What is brought along for it, in words.
+    pub const fn bundled(self) -> &'static str {
+        match self {
+            Self::Database => "the bundled PostgreSQL",
+            Self::Broker => "the bundled RabbitMQ",
+            Self::Cache => "the bundled Redis",
+            Self::ObjectStore => "the bundled S3 server",
+            Self::ProfileSource | Self::Api => "nothing",
+        }
+    }
+
+    /// The backing service that goes by this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::BACKING.into_iter().find(|component| component.as_str() == name)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Database => "PostgreSQL",
+            Self::Broker => "RabbitMQ",
+            Self::Cache => "Redis",
+            Self::ObjectStore => "the object store",
+            Self::ProfileSource => "the profile source",
+            Self::Api => "the API",
+        })
+    }
+}

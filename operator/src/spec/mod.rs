@@ -1,0 +1,13 @@
+//! What a spec means: settings with every default filled in, the connection budget, names.
+
+pub mod component;
+pub mod connection_budget;
+pub mod defaults;
+pub mod images;
+pub mod monitoring;
+pub mod names;
+pub mod pool;
+pub(crate) mod quantity;
+pub mod replicas;
+pub mod secrets;
+pub mod settings;

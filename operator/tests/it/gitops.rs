@@ -1,0 +1,312 @@
+//! What GitOps pipelines see: objects as they lie in a cluster, from the moment that they are applied until they are gone, are files that
+//! e2e/gitops reads with the programs of others. `UPDATE_FIXTURES=1` writes them anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::Path,
+};
+
+use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::planned::{find, planned, pool_input};
+use serde_json::{Value, json};
+use switchyard_operator::{
+    controllers::{
+        platform::{plan::PlatformInput, status::status},
+        worker_pool,
+    },
+    crd::{AnalyticsPlatformStatus, WorkerPool, WorkerPoolStatus},
+    kubernetes::rollout::{JobState, Report, Rollout},
+    resources::manifest::Manifest,
+    spec::component::Component,
+};
+
+/// Generation of the spec that every status here speaks of.
+const GENERATION: i64 = 3;
+
+/// An object with what others should make of it.
+struct Fixture {
+    file: String,
+    kstatus: &'static str,
+    argocd: &'static str,
+    object: Value,
+}
+
+fn fixture(file: &str, kstatus: &'static str, argocd: &'static str, object: Value) -> Fixture {
+    Fixture { file: format!("{file}.json"), kstatus, argocd, object }
+}
+
+fn object(kind: &str, name: &str, spec: &Value, status: Option<Value>) -> Value {
+    let mut object = json!({
+        "apiVersion": "switchyard.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {
+            "name": name, "namespace": "shop", "generation": GENERATION, "uid": format!("uid-of-{name}"),
+            "creationTimestamp": now().to_string(),
+        },
+        "spec": spec,
+    });
+    if let Some(status) = status {
+        object["status"] = status;
+    }
+    object
+}
+
+/// The object after its spec has been changed once more.
+fn changed(mut object: Value) -> Value {
+    object["metadata"]["generation"] = json!(GENERATION + 1);
+    object
+}
+
+/// The object while what belongs to it is being deleted.
+fn deleted(mut object: Value) -> Value {
+    object["metadata"]["deletionTimestamp"] = json!(now().to_string());
+    object["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    object
+}
+
+/// A platform as it lies in the cluster once the operator has looked at it; the digest in its set-up's name says nothing here.
+fn platform(spec: &Value, input: &PlatformInput) -> Value {
+    let plan = planned(input);
+    let told = status(&AnalyticsPlatformStatus::default(), Some(GENERATION), input, &plan, None, now());
+    let mut told = serde_json::to_string(&told).expect("JSON");
+    if let Some(job) = &plan.set_up {
+        told = told.replace(job.as_str(), "main-setup-0123456789");
+    }
+    object("AnalyticsPlatform", "main", spec, Some(serde_json::from_str(&told).expect("JSON")))
+}
+
+/// These facts with API and default pools, every one of them ready.
+fn serving(mut input: PlatformInput) -> PlatformInput {
+    input.pools = ["general", "cdn", "discovery", "ai"]
+        .map(|kind| {
+            let mut pool = pool(&format!("main-{kind}"), json!({"platformRef": {"name": "main"}, "kind": kind}));
+            pool.metadata.owner_references = Some(vec![input.owner.reference.clone()]);
+            pool
+        })
+        .to_vec();
+    input.observed.api = Some(ready(1));
+    input.observed.pools =
+        input.pools.iter().filter_map(|pool| Some((pool.metadata.name.clone()?, ready(1)))).collect();
+    input
+}
+
+fn of(spec: &Value) -> PlatformInput {
+    fresh(settings("main", spec.clone()), &own_secrets())
+}
+
+fn platforms() -> Vec<Fixture> {
+    let development = json!({"environment": "development"});
+    let staging = own_services();
+    let mut paused = staging.clone();
+    paused["paused"] = json!(true);
+    let over_budget = json!({"environment": "development", "database": {"maxConnections": 100}, "api": {"connections": {"size": 90}}});
+
+    let mut missing = of(&staging);
+    missing.secrets.0.insert("db".into(), None);
+    let mut failed = serving(set_up(of(&staging)));
+    let job = failed.observed.jobs.keys().next().cloned().expect("a Job");
+    let report = Report {
+        component: Some(Component::Broker),
+        message: "RabbitMQ at mq.example.org refused the login of user app".into(),
+    };
+    failed.observed.jobs.insert(job, JobState::Failed { at: now(), report });
+    let mut rolling = serving(set_up(of(&staging)));
+    rolling.observed.api = Some(Rollout { complete: false, replicas: 3, ..ready(2) });
+    let set_up_runs = {
+        let mut input = set_up(of(&staging));
+        input.observed.jobs.clear();
+        input
+    };
+    let all_ready = platform(&staging, &serving(set_up(of(&staging))));
+
+    vec![
+        fixture("platform-fresh", "InProgress", "Progressing", object("AnalyticsPlatform", "main", &staging, None)),
+        fixture("platform-starting-servers", "InProgress", "Progressing", platform(&development, &of(&development))),
+        fixture("platform-setting-up", "InProgress", "Progressing", platform(&staging, &set_up_runs)),
+        fixture("platform-starting-workloads", "InProgress", "Progressing", platform(&staging, &set_up(of(&staging)))),
+        fixture("platform-rolling-out", "InProgress", "Progressing", platform(&staging, &rolling)),
+        fixture("platform-ready", "Current", "Healthy", all_ready.clone()),
+        fixture("platform-paused", "Current", "Suspended", platform(&paused, &serving(set_up(of(&paused))))),
+        fixture("platform-without-its-secret", "Failed", "Degraded", platform(&staging, &missing)),
+        fixture(
+            "platform-over-budget",
+            "Failed",
+            "Degraded",
+            platform(&over_budget, &serving(set_up_as(&over_budget))),
+        ),
+        fixture("platform-setup-failed", "Failed", "Degraded", platform(&staging, &failed)),
+        fixture("platform-changed", "InProgress", "Progressing", changed(all_ready.clone())),
+        fixture("platform-deleted", "Terminating", "Progressing", deleted(all_ready)),
+    ]
+}
+
+/// A platform that was set up before its spec became `spec`.
+fn set_up_as(spec: &Value) -> PlatformInput {
+    let input = set_up(of(&json!({"environment": spec["environment"]})));
+    PlatformInput { settings: settings("main", spec.clone()), ..input }
+}
+
+/// A pool as it lies in the cluster once the operator has looked at it.
+fn worker_pool(pool: &WorkerPool, input: &worker_pool::plan::PoolInput) -> Value {
+    let plan = worker_pool::plan::plan(input, &images());
+    let previous = WorkerPoolStatus::default();
+    let told = worker_pool::status::status(&previous, Some(GENERATION), input, &plan, None, now());
+    let spec = serde_json::to_value(&pool.spec).expect("JSON");
+    object("WorkerPool", "extra", &spec, Some(serde_json::to_value(told).expect("JSON")))
+}
+
+fn pools() -> Vec<Fixture> {
+    let wanted = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2}));
+    let greedy = pool(
+        "extra",
+        json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2, "connections": {"size": 500}}),
+    );
+    let main = set_up(of(&own_services()));
+    let with = |rollout: Option<Rollout>| worker_pool::plan::PoolInput { rollout, ..pool_input(&main, &wanted) };
+    let none = worker_pool::plan::PoolInput { platform: None, ..with(None) };
+    let mut waiting = with(None);
+    let mut paused = with(Some(ready(2)));
+    if let (Some(one), Some(other)) = (&mut waiting.platform, &mut paused.platform) {
+        one.set_up = None;
+        other.settings.paused = true;
+    }
+    let stuck = Rollout { desired: 2, trouble: Some("exceeded quota: pods".into()), ..Rollout::default() };
+    let all_ready = worker_pool(&wanted, &with(Some(ready(2))));
+    let spec = serde_json::to_value(&wanted.spec).expect("JSON");
+
+    vec![
+        fixture("pool-fresh", "InProgress", "Progressing", object("WorkerPool", "extra", &spec, None)),
+        fixture("pool-waiting-for-its-platform", "InProgress", "Progressing", worker_pool(&wanted, &waiting)),
+        fixture("pool-starting", "InProgress", "Progressing", worker_pool(&wanted, &with(None))),
+        fixture("pool-whose-pods-do-not-start", "InProgress", "Progressing", worker_pool(&wanted, &with(Some(stuck)))),
+        fixture("pool-ready", "Current", "Healthy", all_ready.clone()),
+        fixture("pool-paused", "Current", "Suspended", worker_pool(&wanted, &paused)),
+        fixture("pool-without-a-platform", "Failed", "Degraded", worker_pool(&wanted, &none)),
+        fixture("pool-over-budget", "Failed", "Degraded", worker_pool(&greedy, &pool_input(&main, &greedy))),
+        fixture("pool-changed", "InProgress", "Progressing", changed(all_ready.clone())),
+        fixture("pool-deleted", "Terminating", "Progressing", deleted(all_ready)),
+    ]
+}
+
+#[test]
+fn the_fixtures_are_what_the_operator_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/gitops/fixtures");
+    let wanted: BTreeMap<String, String> = platforms()
+        .into_iter()
+        .chain(pools())
+        .map(|fixture| {
+            let Fixture { file, kstatus, argocd, object } = fixture;
+            let file_text = json!({"kstatus": kstatus, "argocd": argocd, "object": object});
+            (file, format!("{}\n", serde_json::to_string_pretty(&file_text).expect("JSON")))
+        })
+        .collect();
+    if env::var_os("UPDATE_FIXTURES").is_some() {
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        for (file, text) in &wanted {
+            fs::write(folder.join(file), text).expect("a file");
+        }
+    }
+    let found: BTreeMap<String, String> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}: run this test with UPDATE_FIXTURES=1", folder.display()))
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            (
+                entry.file_name().into_string().expect("a name in UTF-8"),
+                fs::read_to_string(entry.path()).expect("a text"),
+            )
+        })
+        .collect();
+    let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&wanted), "run this test with UPDATE_FIXTURES=1");
+    for (file, text) in &wanted {
+        assert!(found[file] == *text, "{file} is not what the operator says: run this test with UPDATE_FIXTURES=1");
+    }
+}
+
+/// Everything that the operator applies for these platforms and for a pool of each kind, early and late in their lives.
+fn applied() -> Vec<Manifest> {
+    let mut all = Vec::new();
+    for spec in [json!({"environment": "development"}), own_services()] {
+        let first = of(&spec);
+        let mut during = set_up(first.clone());
+        during.observed.jobs.clear();
+        let later = serving(set_up(first.clone()));
+        for input in [&first, &during, &later] {
+            let plan = planned(input);
+            all.extend(plan.create.into_iter().chain(plan.apply));
+        }
+        let plain = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "general"}));
+        let full = pool(
+            "extra",
+            json!({
+                "platformRef": {"name": "main"}, "kind": "ai", "lanes": ["high"], "scaling": {"min": 1, "max": 4, "targetWait": "30s"},
+                "gpu": {"count": 1, "nodeSelector": {"gpu": "yes"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
+            }),
+        );
+        for pool in [plain, full] {
+            all.extend(worker_pool::plan::plan(&pool_input(&later, &pool), &images()).apply);
+        }
+    }
+    all
+}
+
+/// Paths below `value` that hold nothing: a null, an empty list, an empty object. An empty selector is something: it picks all.
+fn empty(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Null => found.push(path.to_owned()),
+        Value::Array(list) if list.is_empty() => found.push(path.to_owned()),
+        Value::Object(map) if map.is_empty() && !path.ends_with("Selector") => found.push(path.to_owned()),
+        Value::Array(list) => list.iter().for_each(|child| empty(child, &format!("{path}[]"), found)),
+        Value::Object(map) => map.iter().for_each(|(key, child)| empty(child, &format!("{path}.{key}"), found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn nothing_that_is_applied_holds_an_empty_field_which_the_api_server_would_drop() {
+    let all = applied();
+    let kinds: BTreeSet<&str> = all.iter().map(|manifest| manifest.resource.kind.as_str()).collect();
+    assert!(
+        kinds.is_superset(&["Deployment", "Job", "NetworkPolicy", "Secret", "StatefulSet", "WorkerPool"].into()),
+        "{kinds:?}"
+    );
+    for manifest in &all {
+        let mut found = Vec::new();
+        empty(&serde_json::to_value(&manifest.object).expect("JSON"), "", &mut found);
+        assert!(found.is_empty(), "{}: {found:?}", manifest.title());
+    }
+}
+
+#[test]
+fn nobody_but_its_owner_says_how_many_pods_there_are() {
+    let main = serving(set_up(of(&own_services())));
+    let scaled = pool(
+        "extra",
+        json!({"platformRef": {"name": "main"}, "kind": "cdn", "scaling": {"min": 2, "max": 6, "targetWait": "30s"}}),
+    );
+    let replicas = |rollout: Option<Rollout>| {
+        let input = worker_pool::plan::PoolInput { rollout, ..pool_input(&main, &scaled) };
+        let plan = worker_pool::plan::plan(&input, &images());
+        find(&plan.apply, "Deployment/extra").object.data["spec"]["replicas"].clone()
+    };
+    assert_eq!(replicas(None), json!(2), "it starts at its minimum");
+    assert_eq!(replicas(Some(ready(5))), Value::Null, "and is then the autoscaler's");
+
+    // A pipeline may hold any other field of a default pool, and `kubectl scale` its replicas.
+    let plan = planned(&main);
+    for kind in ["general", "cdn", "discovery", "ai"] {
+        let spec = find(&plan.apply, &format!("WorkerPool/main-{kind}")).object.data["spec"].clone();
+        assert_eq!(spec, json!({"platformRef": {"name": "main"}, "kind": kind}));
+    }
+}
+
+#[test]
+fn what_the_operator_makes_is_never_taken_for_a_part_of_somebodys_release() {
+    // Argo CD can be told to find its own by this label, and prunes what bears it and is not in Git.
+    for manifest in applied() {
+        let labels = manifest.object.metadata.labels.clone().unwrap_or_default();
+        assert!(!labels.contains_key("app.kubernetes.io/instance"), "{}", manifest.title());
+    }
+}

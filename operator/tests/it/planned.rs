@@ -1,0 +1,45 @@
+//! Plans of made-up facts.
+
+use switchyard_operator::{
+    controllers::{
+        platform::plan::{Plan, PlatformInput, plan},
+        worker_pool::{self, plan::PlatformSnapshot},
+    },
+    crd::WorkerPool,
+    resources::manifest::Manifest,
+};
+
+use crate::common::{images, now, owner, set_up};
+
+pub fn planned(input: &PlatformInput) -> Plan {
+    plan(input, &images(), now())
+}
+
+pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
+    manifests.iter().find(|manifest| manifest.title() == title).unwrap_or_else(|| {
+        panic!("no {title} among {:?}", manifests.iter().map(Manifest::title).collect::<Vec<_>>());
+    })
+}
+
+pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> worker_pool::plan::PoolInput {
+    let mut pools = platform.pools.clone();
+    pools.push(pool.clone());
+    // What the pools ask for may be a part of the set-up.
+    let with = set_up(PlatformInput { pools: pools.clone(), ..platform.clone() });
+    worker_pool::plan::PoolInput {
+        pool: pool.clone(),
+        owner: owner("WorkerPool", pool.metadata.name.as_deref().unwrap_or_default(), &platform.settings.name),
+        platform: Some(PlatformSnapshot {
+            settings: platform.settings.clone(),
+            secrets: platform.secrets.clone(),
+            pools,
+            set_up: planned(&with).set_up,
+            owner: platform.owner.clone(),
+        }),
+        rollout: None,
+        provider: None,
+        optional: Vec::new(),
+        missing: Vec::new(),
+        load: Default::default(),
+    }
+}
