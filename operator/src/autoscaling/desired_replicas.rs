@@ -61,7 +61,7 @@ pub struct PoolLoad {
 
 /// The pods that each scaled pool of a platform should have for what waits.
 pub fn of_pools<'a>(
-    stats: &[QueueFacts],
+    stats: &[QueueStats],
     settings: &Settings,
     pools: impl Iterator<Item = &'a WorkerPool>,
 ) -> BTreeMap<String, capacity::DesiredPods> {

@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// Why nothing is known about a platform's lanes, in words.
 pub type Unavailable = String;
 
-type Answer = Result<Arc<LaneFacts>, Unavailable>;
+type Answer = Result<Arc<LanesReport>, Unavailable>;
 /// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
 #[derive(Clone)]
 pub struct PlatformClient {
@@ -50,7 +50,7 @@ impl PlatformClient {
     ///
     /// # Errors
     /// When its API does not answer.
-    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<Outlook, Unavailable> {
+    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<HealthReport, Unavailable> {
         self.ask(namespace, platform, "outlook").await
     }
 

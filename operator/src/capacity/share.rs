@@ -40,11 +40,11 @@ impl fmt::Display for DesiredPods {
 ///
 /// Fixed pools come first, since their slots are there anyway, then those that serve fewest lanes, since that is what they are for; pools that serve
 /// the same lanes share in proportion to what they can take at most. The shares of a lane never add up to more than it asks for.
-pub fn desired_pods(queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, DesiredPods> {
+pub fn desired_pods(queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, DesiredPods> {
     Kind::ALL.iter().flat_map(|kind| of_kind(*kind, queues, pools, lanes)).collect()
 }
 
-fn of_kind(kind: Kind, queues: &[QueueFacts], pools: &[Pool], lanes: &Lanes) -> Vec<(String, DesiredPods)> {
+fn of_kind(kind: Kind, queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> Vec<(String, DesiredPods)> {
     let mut pools: Vec<&Pool> = pools.iter().filter(|pool| pool.kind == kind).collect();
     let facts: BTreeMap<Lane, &QueueStats> =
         queues.iter().filter(|facts| facts.kind == kind).map(|facts| (facts.lane, facts)).collect();

@@ -21,7 +21,7 @@ pub enum Step {
 /// None to some at once when something is to be done. One to none, never more than one, when nothing waits, runs, is due within a minute or
 /// waits for its parts, and nothing came or ended for as long as the rates of the facts look back, five minutes: that is the cool-down, and it needs no
 /// memory.
-pub fn step(pool: &Pool, pods: u32, queues: &[QueueFacts], desired: Option<&DesiredPods>) -> Step {
+pub fn step(pool: &Pool, pods: u32, queues: &[QueueStats], desired: Option<&DesiredPods>) -> Step {
     let Size::Scaled { min, max, .. } = pool.size else { return Step::Leave };
     let Some(desired) = desired else { return Step::Leave };
     match pods {

@@ -174,7 +174,7 @@ mod tests {
             &[],
             vec![
                 condition("Ready", true, "Serving", "a"),
-                condition("DatabaseReady", true, "SetUpSucceeded", "b"),
+                condition("DatabaseReady", true, "SetupSucceeded", "b"),
                 condition("Stalled", false, "NotStalled", "c"),
             ],
             Some(1),
@@ -217,9 +217,9 @@ mod tests {
             merged_conditions(previous, vec![condition("DatabaseReady", status, reason, "m")], Some(1), at(10))
         };
         let starting = say(&[], false, "Starting");
-        let ready = say(&starting, true, "SetUpSucceeded");
-        let failed = say(&ready, false, "SetUpFailed");
-        let mended = say(&failed, true, "SetUpSucceeded");
+        let ready = say(&starting, true, "SetupSucceeded");
+        let failed = say(&ready, false, "SetupFailed");
+        let mended = say(&failed, true, "SetupSucceeded");
         let count = |previous: &[metav1::Condition], current: &[metav1::Condition]| events(previous, current).len();
         assert_eq!(
             [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &mended)],

@@ -10,7 +10,7 @@ mod worker_pool;
 pub use analytics_platform::{
     AnalyticsPlatform, AnalyticsPlatformSpec, AnalyticsPlatformStatus, Api, ApiScaling, Broker, Cache,
     ConnectionAllocation, DatabaseSource, Environment, IngressOptions, LaneOverride, LaneOverrides, ObjectStoreSource,
-    ParentRef, ProfileSourceSpec, RetrySpec, RouteOptions, SetUpStatus, TierOverride, TierOverrides,
+    ParentRef, ProfileSourceSpec, RetrySpec, RouteOptions, SetupStatus, TierOverride, TierOverrides,
 };
 pub use duration::Seconds;
 pub use monitoring::{Alerts, LatencyAlert, MonitoringSpec, PercentAlert, QueueAlert, RecoverySpec, Traces};

@@ -7,7 +7,7 @@ use switchyard_contract::Kind;
 
 use crate::crd::{Environment, Resources};
 
-/// Pods that a roll-out may add on top of the replicas.
+/// Pods that a rollout may add on top of the replicas.
 pub const SURGE: u32 = 1;
 
 /// Use that the number of pods aims at, in percent of what the container requests.

@@ -27,7 +27,7 @@ pub const CONFIG_DIGEST: &str = "switchyard.dev/config-digest";
 pub const SECRETS_DIGEST: &str = "switchyard.dev/secrets-digest";
 
 /// The external metric of the pods that a pool should have.
-pub const DESIRED_REPLICAS_METRIC: &str = "switchyard_wanted_pods";
+pub const DESIRED_REPLICAS_METRIC: &str = "switchyard_desired_replicas";
 /// Label of its series with the pool's name.
 pub const DESIRED_REPLICAS_POOL_LABEL: &str = "pool";
 

@@ -21,13 +21,13 @@ impl Replicas {
         }
     }
 
-    /// Most pods at once, with what a roll-out adds.
+    /// Most pods at once, with what a rollout adds.
     pub fn pods_at_most(self) -> u32 {
         let (Self::Fixed(most) | Self::Scaled { max: most, .. }) = self;
         most.max(0).cast_unsigned() + SURGE
     }
 
-    /// Most pods that scaling may ask for, with what a roll-out adds.
+    /// Most pods that scaling may ask for, with what a rollout adds.
     pub fn bound(self) -> Option<u32> {
         matches!(self, Self::Scaled { .. }).then(|| self.pods_at_most())
     }

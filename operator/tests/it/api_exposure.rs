@@ -73,7 +73,7 @@ fn what_goes_with_workloads_stays_while_they_are_not_planned() {
     let goes = |input: &PlatformInput| {
         planned(input).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the set-up has not ended");
+    assert_eq!(goes(&running), ["ResourceQuota", "LimitRange"], "the setup has not ended");
     input.secrets.0.insert("db".into(), None);
     assert_eq!(goes(&input), ["ResourceQuota", "LimitRange"], "a Secret is missing");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::queues::queues;
 use proptest::prelude::*;
-use switchyard_contract::{Kind, Lane, Lanes, QueueFacts};
+use switchyard_contract::{Kind, Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
     Ask, Bound, DesiredPods, Pool, Size, Target, desired_pods,
     gpu::{Node, Quota, gpu_capacity},
@@ -16,7 +16,7 @@ fn scaled(name: &str, lanes: &[Lane], min: u32, max: u32) -> Pool {
     Pool { name: name.into(), kind: Kind::Cdn, lanes: lanes.iter().copied().collect(), concurrency: 8, size }
 }
 
-fn of_one(queues: &[QueueFacts], pool: &Pool) -> DesiredPods {
+fn of_one(queues: &[QueueStats], pool: &Pool) -> DesiredPods {
     desired_pods(queues, std::slice::from_ref(pool), &Lanes::default())[&pool.name].clone()
 }
 
@@ -148,7 +148,7 @@ fn facts_that_are_missing_give_no_value() {
     let pool = scaled("pool", &[Lane::High, Lane::Low], 1, 5);
     assert!(desired_pods(&[], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
     assert!(
-        desired_pods(&[QueueFacts::quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default())
+        desired_pods(&[QueueStats::quiet(Kind::Cdn, Lane::High)], std::slice::from_ref(&pool), &Lanes::default())
             .is_empty()
     );
     assert!(near(

@@ -95,7 +95,7 @@ pub fn ready(desired: i32) -> Rollout {
     Rollout { desired, replicas: desired, ready: desired, complete: true, trouble: None }
 }
 
-/// The same platform once its Secrets exist, its servers are ready and its set-up has succeeded.
+/// The same platform once its Secrets exist, its servers are ready and its setup has succeeded.
 pub fn set_up(mut input: PlatformInput) -> PlatformInput {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();

@@ -65,7 +65,7 @@ fn deleted(mut object: Value) -> Value {
     object
 }
 
-/// A platform as it lies in the cluster once the operator has looked at it; the digest in its set-up's name says nothing here.
+/// A platform as it lies in the cluster once the operator has looked at it; the digest in its setup's name says nothing here.
 fn platform(spec: &Value, input: &PlatformInput) -> Value {
     let plan = planned(input);
     let told = status(&AnalyticsPlatformStatus::default(), Some(GENERATION), input, &plan, None, now());

@@ -24,7 +24,7 @@ pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
 pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> worker_pool::plan::PoolInput {
     let mut pools = platform.pools.clone();
     pools.push(pool.clone());
-    // What the pools ask for may be a part of the set-up.
+    // What the pools ask for may be a part of the setup.
     let with = set_up(PlatformInput { pools: pools.clone(), ..platform.clone() });
     worker_pool::plan::PoolInput {
         pool: pool.clone(),

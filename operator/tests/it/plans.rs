@@ -65,7 +65,7 @@ fn golden_set_up_job() {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
     let plan = planned(&input);
-    let name = plan.set_up.clone().expect("a set-up");
+    let name = plan.set_up.clone().expect("a setup");
     let text = serde_norway::to_string(&find(&plan.apply, &format!("Job/{name}")).object).expect("YAML");
     insta::assert_snapshot!(text.replace(&name, "main-setup-DIGEST"));
     let job: Job =
@@ -112,7 +112,7 @@ fn nothing_of_ours_starts_before_the_set_up_has_succeeded() {
 #[test]
 fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
-    let job = planned(&input).set_up.expect("a set-up");
+    let job = planned(&input).set_up.expect("a setup");
     input.observed.jobs.insert(
         job.clone(),
         JobState::Failed { at: now(), report: Report { component: Some(Component::Database), message: "no".into() } },

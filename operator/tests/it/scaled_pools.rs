@@ -40,10 +40,10 @@ fn planned(input: &PoolInput) -> Plan {
 
 fn load(pool: &WorkerPool, depth: i64) -> Load {
     let queues = queues(Kind::Ai, Lane::Normal, |stats| {
-        *stats = QueueFacts { depth, service_seconds: Some(1.0), ..QueueFacts::quiet(stats.kind, stats.lane) };
+        *stats = QueueStats { depth, service_seconds: Some(1.0), ..QueueStats::quiet(stats.kind, stats.lane) };
     });
     let desired = desired_pods(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
-    let stats = LaneFacts { lanes: queues };
+    let stats = LanesReport { lanes: queues };
     Load { desired: Some(Ok((Arc::new(stats), desired))), ..Load::default() }
 }
 

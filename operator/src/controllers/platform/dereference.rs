@@ -83,7 +83,7 @@ fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, Option<Instant>) {
     for kind in ["Job", "StatefulSet", "Deployment"] {
         for (name, seen, changed_at) in cluster.cache.labelled(kind, &owner.namespace, label) {
             let stands_still = changed_at.elapsed() >= MOVING;
-            // A label is anybody's to set: only what the platform owns is a set-up Job or a server of its own. A pool's Deployment is the pool's.
+            // A label is anybody's to set: only what the platform owns is a setup Job or a server of its own. A pool's Deployment is the pool's.
             match &seen.state {
                 ObservedState::Job(job) if owner.is_of(&seen.meta) => {
                     let asks = match job {

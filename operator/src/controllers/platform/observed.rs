@@ -21,7 +21,7 @@ use crate::{
 /// What is there of one platform.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observed {
-    /// Set-up Jobs by name.
+    /// Setup Jobs by name.
     pub jobs: BTreeMap<String, JobState>,
     /// Bundled servers.
     pub servers: BTreeMap<Component, Rollout>,

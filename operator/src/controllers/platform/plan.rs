@@ -72,7 +72,7 @@ pub struct Plan {
     pub budget: Budget,
     /// When to look again though nothing happens.
     pub requeue_after: Option<Duration>,
-    /// Name of the set-up Job that belongs to these facts; none when something stands in the way.
+    /// Name of the setup Job that belongs to these facts; none when something stands in the way.
     pub set_up: Option<String>,
     /// Objects to create if they are not there, and never to write again.
     pub create: Vec<Manifest>,

@@ -148,7 +148,7 @@ pub fn plan(input: &PoolInput, images: &Images) -> Plan {
         platform.set_up.as_ref() == Some(&desired)
     });
     let Some(credentials) = ready else {
-        // A new pod would find things that the set-up has not prepared; more of the old ones do no harm.
+        // A new pod would find things that the setup has not prepared; more of the old ones do no harm.
         let only_replicas = match (replicas, &input.rollout) {
             (Replicas::Fixed(desired), Some(rollout)) if rollout.desired != desired => Some(desired),
             _ => None,

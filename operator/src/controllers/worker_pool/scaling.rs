@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What waits in the platform's queues, and the pods that the pool should have for it.
-pub type Known = (Arc<LaneFacts>, Option<DesiredPods>);
+pub type Known = (Arc<LanesReport>, Option<DesiredPods>);
 
 /// What is known about the size of a scaled pool.
 #[derive(Debug, Clone, Default)]

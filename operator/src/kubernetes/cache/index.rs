@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
 use crate::{
-    crd::SetUpStatus,
+    crd::SetupStatus,
     kubernetes::cache::entry::{CachedObject, Key, ObservedState},
     spec::names::PLATFORM_LABEL,
 };
@@ -256,7 +256,7 @@ fn pool(namespace: &str, name: &str) -> ReconcileRequest {
 }
 
 /// What pools go by in their platform's status.
-fn set_up(object: Option<&CachedObject>) -> Option<&SetUpStatus> {
+fn set_up(object: Option<&CachedObject>) -> Option<&SetupStatus> {
     match &object?.state {
         ObservedState::Platform(Some(status)) => status.set_up.as_ref(),
         _ => None,
@@ -448,7 +448,7 @@ mod tests {
             objects.put(&main, platform(5, json!({"url": "http://x"})), ChangeSource::OwnWrite),
             BTreeSet::new()
         );
-        let set_up = json!({"url": "http://x", "setUp": {"job": "main-setup-1"}});
+        let set_up = json!({"url": "http://x", "setup": {"job": "main-setup-1"}});
         assert_eq!(
             objects.put(&main, platform(6, set_up), ChangeSource::OwnWrite),
             requests(&["burst"], &[]),

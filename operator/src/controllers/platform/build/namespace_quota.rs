@@ -41,7 +41,7 @@ fn hard(settings: &Settings, pools: &[WorkerPool]) -> BTreeMap<String, Quantity>
     for component in bundled_components(settings) {
         sum.add(1, &bundled_resources(component));
     }
-    // One set-up that ends and one that follows it.
+    // One setup that ends and one that follows it.
     sum.add(2, &defaults::set_up_resources());
     sum.with_room()
 }
