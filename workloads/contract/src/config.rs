@@ -11,8 +11,8 @@ use crate::{
     tier::Tiers,
 };
 
-/// The configuration of one workload, without secrets. The operator writes it as JSON, one document for
-/// each workload.
+/// The configuration of one workload, without secrets. The operator writes it as JSON, one document
+/// for each workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
@@ -44,7 +44,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Telemetry {
-    /// Base URL of OTLP over HTTP, for instance `http://collector:4318`; spans are sent to `/v1/traces`.
+    /// Base URL of OTLP over HTTP, for instance `http://collector:4318`; spans are sent to
+    /// `/v1/traces`.
     pub otlp_endpoint: String,
     /// Percentage of requests that are traced, if the client has not decided.
     pub sample_percent: u8,
@@ -54,7 +55,8 @@ pub struct Telemetry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Recovery {
-    /// Whether a job during which two workers in a row crashed is quarantined: it gets no further attempt.
+    /// Whether a job during which two workers in a row crashed is quarantined: it gets no further
+    /// attempt.
     pub quarantine_jobs: bool,
 }
 
@@ -140,8 +142,8 @@ pub struct Database {
 pub struct ConnectionPool {
     /// Connections that stay open once they are opened; at least 1.
     pub size: u32,
-    /// Additional connections that are opened when all others are busy, and closed when idle. The maximum
-    /// is `size` + `overflow`.
+    /// Additional connections that are opened when all others are busy, and closed when idle. The
+    /// maximum is `size` + `overflow`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub overflow: u32,
     /// Seconds that a call waits for a free connection before it fails.
@@ -166,8 +168,8 @@ const fn is_zero(number: &u32) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retry {
-    /// Seconds before the second, third, … attempt. A job is dead after as many failures as there are
-    /// delays, and at least one.
+    /// Seconds before the second, third, … attempt. A job is dead after as many failures as there
+    /// are delays, and at least one.
     pub delays_seconds: Vec<u64>,
 }
 
@@ -226,7 +228,8 @@ pub struct ProfileSource {
     pub limits: SourceLimits,
 }
 
-/// Rate limits for starting runs of the actor, for all workers of the platform together; each at least 1.
+/// Rate limits for starting runs of the actor, for all workers of the platform together; each at
+/// least 1.
 ///
 /// Calls after the start address the run's own resources and need no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,8 +248,8 @@ impl SourceLimits {
 }
 
 impl Default for SourceLimits {
-    /// 20 runs per second, 25 at most, where Apify accepts at least 30 per second for one actor; a quarter
-    /// of it for one tenant.
+    /// 20 runs per second, 25 at most, where Apify accepts at least 30 per second for one actor; a
+    /// quarter of it for one tenant.
     fn default() -> Self {
         Self { runs_per_minute: 1200, tenant_runs_per_minute: 300 }
     }

@@ -1,7 +1,7 @@
 //! Paths of mounted files, and reading them.
 //!
-//! All files are below one folder, `/etc/switchyard` in a pod. `SWITCHYARD_DIR` overrides it, so that a
-//! workload runs unchanged on a developer's machine.
+//! All files are below one folder, `/etc/switchyard` in a pod. `SWITCHYARD_DIR` overrides it, so
+//! that a workload runs unchanged on a developer's machine.
 
 use std::{
     fs, io,
@@ -96,7 +96,8 @@ impl Mount {
         self.0.join("secrets").join(file.group).join(file.key)
     }
 
-    /// Reads a secret, without surrounding white space: Secrets created with `echo` end in a newline.
+    /// Reads a secret, without surrounding white space: Secrets created with `echo` end in a
+    /// newline.
     ///
     /// # Errors
     /// [`FileError::Missing`] or [`FileError::Unreadable`].

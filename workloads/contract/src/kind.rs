@@ -3,10 +3,11 @@
 use crate::{name::names, role::Role};
 
 names! {
-    /// The kind of a worker pool. Each kind has its own queues and Deployments, so that load on one does not
-    /// slow another.
+    /// The kind of a worker pool. Each kind has its own queues and Deployments, so that load on one
+    /// does not slow another.
     Kind, "worker kind", {
-        /// Analyses profiles: fetches one, spawns jobs for its parts, joins and aggregates their results.
+        /// Analyses profiles: fetches one, spawns jobs for its parts, joins and aggregates their
+        /// results.
         General = "general",
         /// Fetches, verifies, resizes and stores images.
         Cdn = "cdn",

@@ -20,8 +20,8 @@ names! {
 pub struct LaneLimits {
     /// Requests that may be queued in this lane; beyond it requests are refused with `lane-full`.
     pub capacity: u32,
-    /// Analyses of this lane that may run at once in the whole platform. Their parts are not counted
-    /// separately.
+    /// Analyses of this lane that may run at once in the whole platform. Their parts are not
+    /// counted separately.
     pub max_running: u32,
     /// Seconds that one attempt of a job may run.
     pub timeout_seconds: u64,

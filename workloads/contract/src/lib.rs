@@ -1,8 +1,8 @@
-//! The contract between the operator and the workloads: names, mounted files, the configuration document
-//! and the reports.
+//! The contract between the operator and the workloads: names, mounted files, the configuration
+//! document and the reports.
 //!
-//! Both sides compile against this crate. A field that one side lacks is a compile error, rather than a
-//! pod that does not start. Only [`Config::load`] and [`Mount`] do I/O.
+//! Both sides compile against this crate. A field that one side lacks is a compile error, rather
+//! than a pod that does not start. Only [`Config::load`] and [`Mount`] do I/O.
 //!
 //! # Example
 //! A workload reads the document that the operator mounts:

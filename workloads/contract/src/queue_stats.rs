@@ -13,7 +13,8 @@ pub struct QueueStats {
     pub lane: Lane,
     /// Whether the queue is paused: no job is claimed.
     pub paused: bool,
-    /// Jobs that a worker could claim now, including due retries and analyses whose parts are complete.
+    /// Jobs that a worker could claim now, including due retries and analyses whose parts are
+    /// complete.
     pub depth: i64,
     /// Age of the oldest of them in seconds; 0 without one.
     pub oldest_age_seconds: f64,
@@ -33,8 +34,9 @@ pub struct QueueStats {
     pub recent_arrival_rate: Option<f64>,
     /// Jobs finished per second, over the last five minutes.
     pub completion_rate: f64,
-    /// Seconds for which a job occupies a slot, over all its attempts: the mean of jobs that finished in
-    /// the last five minutes, or of the last ones before. `None` if no job has finished.
+    /// Seconds for which a job occupies a slot, over all its attempts: the mean of jobs that
+    /// finished in the last five minutes, or of the last ones before. `None` if no job has
+    /// finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_seconds: Option<f64>,
 }

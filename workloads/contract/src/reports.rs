@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue_stats::QueueStats;
 
-/// `GET /lanes`: the queues. It fails while the database is unavailable, because stale statistics would
-/// mislead autoscaling.
+/// `GET /lanes`: the queues. It fails while the database is unavailable, because stale statistics
+/// would mislead autoscaling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LanesReport {
     pub lanes: Vec<QueueStats>,

@@ -52,7 +52,8 @@ impl Tiers {
 }
 
 impl Default for Tiers {
-    /// The documented defaults. A higher tier pays more for one analysis and waits in a faster lane.
+    /// The documented defaults. A higher tier pays more for one analysis and waits in a faster
+    /// lane.
     fn default() -> Self {
         let tier = |concurrent, daily, price, lane| TierLimits { concurrent, daily, price, lane };
         Self {

@@ -177,8 +177,8 @@ async fn open(address: &BrokerAddress, name: &str) -> Result<Connection, BrokerE
     timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(BrokerError::Timeout(CONNECT_TIMEOUT.as_secs())))
 }
 
-/// Waits until the connection fails, and returns the reason. A closed channel counts as a failure: a
-/// new connection repairs it, whatever closed it.
+/// Waits until the connection fails, and returns the reason. A closed channel counts as a failure:
+/// a new connection repairs it, whatever closed it.
 async fn failure(connection: &Connection) -> String {
     use futures::StreamExt as _;
     let mut events = Box::pin(connection.amqp.events_listener());

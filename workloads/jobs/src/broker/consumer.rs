@@ -32,8 +32,8 @@ pub const MAX_PREFETCH: u16 = 256;
 
 /// A consumer of the tickets of one queue.
 ///
-/// While it is paused the broker delivers nothing, so no ticket waits at a busy worker. To be sure of
-/// that, pause it *before* you settle the last message.
+/// While it is paused the broker delivers nothing, so no ticket waits at a busy worker. To be sure
+/// of that, pause it *before* you settle the last message.
 pub struct Consumer {
     queue: Queue,
     connection: Connection,
@@ -46,8 +46,8 @@ pub struct Consumer {
 
 /// One delivered message, or several in the order of their delivery.
 ///
-/// Settling it also settles what the same consumer received before it. If it is dropped unsettled, the
-/// broker keeps it until the consumer closes.
+/// Settling it also settles what the same consumer received before it. If it is dropped unsettled,
+/// the broker keeps it until the consumer closes.
 pub struct Message {
     /// Number of jobs that can be claimed.
     pub tickets: u32,
@@ -117,11 +117,12 @@ impl Consumer {
         Ok(())
     }
 
-    /// Waits for the next message; forever while paused. Cancel safe: dropping the future loses nothing.
+    /// Waits for the next message; forever while paused. Cancel safe: dropping the future loses
+    /// nothing.
     ///
     /// # Errors
-    /// [`BrokerError::Stalled`] if the queue holds messages and none is delivered, or why the connection
-    /// failed. Close this consumer then.
+    /// [`BrokerError::Stalled`] if the queue holds messages and none is delivered, or why the
+    /// connection failed. Close this consumer then.
     pub async fn next(&mut self) -> Result<Message, BrokerError> {
         let (connection, queue) = (self.connection.clone(), self.queue);
         let Some(deliveries) = &mut self.deliveries else { return std::future::pending().await };
@@ -135,7 +136,8 @@ impl Consumer {
                 Ok(Some(Ok(delivery))) => return Ok(Message::new(delivery)),
                 Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => return Err(BrokerError::Disconnected),
-                // Another process may just have requeued a message. Two checks in a row mean a stalled consumer.
+                // Another process may just have requeued a message. Two checks in a row mean a
+                // stalled consumer.
                 Err(_) => match (depth(&connection, queue).await?, suspicious) {
                     (0, _) => suspicious = false,
                     (_, false) => suspicious = true,
@@ -157,7 +159,8 @@ impl Consumer {
                     message.tickets = message.tickets.saturating_add(next.tickets);
                     message.last = next.last;
                 }
-                // The broker cancelled the AMQP consumer: the next resume shows whether the channel still works.
+                // The broker cancelled the AMQP consumer: the next resume shows whether the channel
+                // still works.
                 Some(Some(Err(_)) | None) => self.deliveries = None,
             }
         }
@@ -182,7 +185,8 @@ impl Message {
         within_timeout(self.last.ack(BasicAckOptions { multiple: true })).await.map(drop)
     }
 
-    /// Releases the message (`basic.nack` with requeue): the broker delivers it to another consumer.
+    /// Releases the message (`basic.nack` with requeue): the broker delivers it to another
+    /// consumer.
     ///
     /// # Errors
     /// [`BrokerError`] if the broker does not answer; closing the consumer releases it as well.
@@ -191,8 +195,8 @@ impl Message {
     }
 }
 
-/// Number of tickets in a message body. A body that cannot be parsed counts as one ticket, because an
-/// attempt to claim is cheap.
+/// Number of tickets in a message body. A body that cannot be parsed counts as one ticket, because
+/// an attempt to claim is cheap.
 fn tickets(body: &[u8]) -> u32 {
     #[derive(Deserialize)]
     struct Body {
@@ -211,7 +215,8 @@ async fn depth(connection: &Connection, queue: Queue) -> Result<u32, BrokerError
     Ok(within_timeout(declared).await?.message_count())
 }
 
-/// Limits the wait for an answer: lapin may never resolve a call on a connection that dies meanwhile.
+/// Limits the wait for an answer: lapin may never resolve a call on a connection that dies
+/// meanwhile.
 async fn within_timeout<T>(call: impl Future<Output = lapin::Result<T>>) -> Result<T, BrokerError> {
     match timeout(RESPONSE_TIMEOUT, call).await {
         Ok(answer) => Ok(answer?),

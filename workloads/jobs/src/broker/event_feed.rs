@@ -29,7 +29,8 @@ pub struct EventFeed {
 }
 
 impl Broker {
-    /// Subscribes to events, through an exclusive queue that the broker deletes with the connection.
+    /// Subscribes to events, through an exclusive queue that the broker deletes with the
+    /// connection.
     ///
     /// # Errors
     /// [`BrokerError`] if the broker is disconnected or does not answer within 5 s.
@@ -86,8 +87,8 @@ impl EventFeed {
     }
 }
 
-/// The events of a message: an array, or one event. A body that cannot be parsed is dropped; watchers
-/// read its events from the store.
+/// The events of a message: an array, or one event. A body that cannot be parsed is dropped;
+/// watchers read its events from the store.
 fn events(body: &[u8]) -> VecDeque<Event> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,11 +1,12 @@
 //! RabbitMQ: tickets for workers, and events for watchers.
 //!
-//! A message is a *ticket*: so many jobs of this queue can be claimed. It names none of them. The store
-//! decides which jobs a claim returns, and in which order. RabbitMQ holds nothing that the store does
-//! not know: the relay publishes a lost ticket again, and a duplicate ticket claims nothing.
+//! A message is a *ticket*: so many jobs of this queue can be claimed. It names none of them. The
+//! store decides which jobs a claim returns, and in which order. RabbitMQ holds nothing that the
+//! store does not know: the relay publishes a lost ticket again, and a duplicate ticket claims
+//! nothing.
 //!
-//! One [`Broker`] holds one supervised connection. It reconnects when the connection breaks or stops
-//! answering.
+//! One [`Broker`] holds one supervised connection. It reconnects when the connection breaks or
+//! stops answering.
 
 mod address;
 mod connection;

@@ -38,8 +38,8 @@ struct TicketBatch {
     jobs: u32,
 }
 
-/// Splits `ready` into as few messages as [`MIN_MESSAGES`] and [`JOBS_PER_MESSAGE`] allow, of about the
-/// same size for each queue.
+/// Splits `ready` into as few messages as [`MIN_MESSAGES`] and [`JOBS_PER_MESSAGE`] allow, of about
+/// the same size for each queue.
 fn batches(ready: &[Queue]) -> Vec<TicketBatch> {
     let mut counts = BTreeMap::<_, (Queue, u32)>::new();
     for queue in ready {
@@ -171,8 +171,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every queue gets one ticket for each of its jobs. No message is empty or too large. The messages of
-        /// a queue differ by at most one ticket.
+        /// Every queue gets one ticket for each of its jobs. No message is empty or too large. The
+        /// messages of a queue differ by at most one ticket.
         #[test]
         fn every_job_has_one_ticket(low in 0_usize..500, high in 0_usize..500) {
             let ready: Vec<Queue> = std::iter::repeat_n(LOW, low).chain(std::iter::repeat_n(HIGH, high)).collect();

@@ -72,8 +72,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Creates a cache that keeps results for `ttl`. Connects at the first call. Needs a running tokio
-    /// runtime.
+    /// Creates a cache that keeps results for `ttl`. Connects at the first call. Needs a running
+    /// tokio runtime.
     ///
     /// # Errors
     /// [`CacheAddressError::Invalid`] if `uri` is not a Redis address.
@@ -83,8 +83,8 @@ impl Cache {
 
     /// As [`Cache::connect`], to the address in the mounted Secret.
     ///
-    /// For `rediss` addresses the server's certificate is checked against the roots in `cache/ca.crt`
-    /// if mounted, else against the web PKI's.
+    /// For `rediss` addresses the server's certificate is checked against the roots in
+    /// `cache/ca.crt` if mounted, else against the web PKI's.
     ///
     /// # Errors
     /// [`CacheAddressError`] if a file cannot be read, or the address or the roots are invalid.

@@ -1,5 +1,5 @@
-//! Profiles as last fetched, served while the profile source is unavailable. They are public, so all
-//! tenants share them.
+//! Profiles as last fetched, served while the profile source is unavailable. They are public, so
+//! all tenants share them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,8 @@ struct Entry<T> {
 }
 
 impl Cache {
-    /// The last stored profile and its age, at most a day. Waits up to 2 s: the caller has no other source.
+    /// The last stored profile and its age, at most a day. Waits up to 2 s: the caller has no other
+    /// source.
     pub async fn profile(&self, username: &str) -> Option<(Value, Duration)> {
         let mut connection = self.connection.clone();
         let bytes = self.call_unguarded(connection.get::<_, Option<Vec<u8>>>(key(username))).await.ok()??;

@@ -32,8 +32,8 @@ pub struct CachedResult {
 }
 
 impl CachedResult {
-    /// Parses an entry: seconds since the Unix epoch in decimal, a line feed, and the JSON document.
-    /// Anything else was written by another version and is a miss.
+    /// Parses an entry: seconds since the Unix epoch in decimal, a line feed, and the JSON
+    /// document. Anything else was written by another version and is a miss.
     fn parse(entry: Vec<u8>) -> Option<Self> {
         let end = entry.iter().take(21).position(|byte| *byte == b'\n')?;
         let at: u64 = std::str::from_utf8(&entry[..end]).ok()?.parse().ok()?;

@@ -1,4 +1,5 @@
-//! Token buckets (<https://en.wikipedia.org/wiki/Token_bucket>) that all processes of a platform share.
+//! Token buckets (<https://en.wikipedia.org/wiki/Token_bucket>) that all processes of a platform
+//! share.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -21,13 +22,13 @@ pub enum Taken {
 impl Cache {
     /// Takes up to `tokens` out of the bucket named `bucket`.
     ///
-    /// The bucket holds at most `burst` tokens and gains `rate` a second. In any period of `t` seconds
-    /// it grants at most `burst + rate * t` tokens, whatever the number of callers. `rate` is above 0;
-    /// `tokens` and `burst` are at least 1.
+    /// The bucket holds at most `burst` tokens and gains `rate` a second. In any period of `t`
+    /// seconds it grants at most `burst + rate * t` tokens, whatever the number of callers. `rate`
+    /// is above 0; `tokens` and `burst` are at least 1.
     ///
     /// # Errors
-    /// [`CacheUnavailable`] if Redis did not answer within 50 ms. The caller decides whether to let the
-    /// request through.
+    /// [`CacheUnavailable`] if Redis did not answer within 50 ms. The caller decides whether to let
+    /// the request through.
     pub async fn take(&self, bucket: &str, tokens: u32, rate: f64, burst: u32) -> Result<Taken, CacheUnavailable> {
         let mut connection = self.connection.clone();
         let mut call = TAKE.key(format!("switchyard:bucket:{bucket}"));

@@ -1,9 +1,10 @@
-//! A circuit breaker: after several failures in a row it rejects calls for a while, then lets probes
-//! through, first one at a time, then more and more.
+//! A circuit breaker: after several failures in a row it rejects calls for a while, then lets
+//! probes through, first one at a time, then more and more.
 //!
 //! [`Machine`] is the state machine without a clock; [`Breaker`] adds the clock and can be shared.
 //! Source: M. Nygard, *Release It!*, chapter "Stability Patterns", and
-//! <https://martinfowler.com/bliki/CircuitBreaker.html>. The stepwise half-open phase is an addition.
+//! <https://martinfowler.com/bliki/CircuitBreaker.html>. The stepwise half-open phase is an
+//! addition.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -70,7 +71,8 @@ enum Phase {
     HalfOpen { step: usize, running: u32, successes: u32 },
 }
 
-/// The period between two state changes in which a call was admitted. Its outcome counts only there.
+/// The period between two state changes in which a call was admitted. Its outcome counts only
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(u64);
 
@@ -150,7 +152,8 @@ impl Machine {
 
     /// Records the outcome of a call that was not admitted here.
     ///
-    /// A success makes an open breaker half-open at once. A failure counts while the breaker is closed.
+    /// A success makes an open breaker half-open at once. A failure counts while the breaker is
+    /// closed.
     pub fn record(&mut self, success: bool, now: Instant) {
         match (&mut self.phase, success) {
             (Phase::Closed { failures }, true) => *failures = 0,

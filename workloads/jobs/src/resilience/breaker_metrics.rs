@@ -24,7 +24,8 @@ impl Breakers {
         breakers
     }
 
-    /// Adds a breaker. Breakers of the same name form one series: the worst state, the sum of openings.
+    /// Adds a breaker. Breakers of the same name form one series: the worst state, the sum of
+    /// openings.
     pub fn add(&self, breaker: Breaker) {
         self.0.lock().push(breaker);
     }

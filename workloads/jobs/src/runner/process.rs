@@ -93,8 +93,8 @@ pub struct Process {
 impl Process {
     /// Prepares the connections that `config` describes; they are opened when first used.
     ///
-    /// `client` is the connection name that the broker shows. SIGTERM is handled from here on. Needs a
-    /// running tokio runtime.
+    /// `client` is the connection name that the broker shows. SIGTERM is handled from here on.
+    /// Needs a running tokio runtime.
     ///
     /// # Errors
     /// [`ProcessError::Database`], [`ProcessError::Broker`] or [`ProcessError::Cache`] if a mounted
@@ -122,11 +122,12 @@ impl Process {
     /// Runs jobs until SIGTERM, or until memory use is near the limit.
     ///
     /// Running jobs may then finish within the grace time; the rest is released. `health` reports a
-    /// failure of the work itself that a restart may repair. It is part of both probes and must not block.
+    /// failure of the work itself that a restart may repair. It is part of both probes and must not
+    /// block.
     ///
     /// # Errors
-    /// [`ProcessError::Probes`] if the operations port cannot be served, and [`ProcessError::Jobs`] if
-    /// the configuration is not that of a worker pool.
+    /// [`ProcessError::Probes`] if the operations port cannot be served, and [`ProcessError::Jobs`]
+    /// if the configuration is not that of a worker pool.
     pub async fn run<H>(self, options: &Options, handler: Arc<dyn Handler>, health: H) -> Result<(), ProcessError>
     where
         H: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,

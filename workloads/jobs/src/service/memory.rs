@@ -1,5 +1,5 @@
-//! Memory use of the process, and its graceful shutdown before the kernel's OOM killer ends it during
-//! a job.
+//! Memory use of the process, and its graceful shutdown before the kernel's OOM killer ends it
+//! during a job.
 
 use std::{fs, io, sync::atomic::AtomicI64, time::Duration};
 
@@ -21,7 +21,8 @@ pub struct MemoryMonitor {
 }
 
 impl MemoryMonitor {
-    /// Registers the gauges of memory in use and, if given, of the limit. `limit` is the container's, in bytes.
+    /// Registers the gauges of memory in use and, if given, of the limit. `limit` is the
+    /// container's, in bytes.
     pub fn register(registry: &mut Registry, limit: Option<u64>) -> Self {
         let resident = Gauge::default();
         let help = "Resident memory of the process";
@@ -46,8 +47,9 @@ impl MemoryMonitor {
 
     /// Updates the gauge, and cancels `stop` when the process comes near its limit.
     ///
-    /// Running jobs then finish, no new ones are taken, and the kubelet restarts the container. Returns
-    /// the evidence, or `None` once `stop` is cancelled elsewhere. Without a limit it never cancels.
+    /// Running jobs then finish, no new ones are taken, and the kubelet restarts the container.
+    /// Returns the evidence, or `None` once `stop` is cancelled elsewhere. Without a limit it never
+    /// cancels.
     pub async fn watch(&self, stop: &CancellationToken) -> Option<String> {
         let threshold = self.limit.map(|limit| threshold(limit, resident().unwrap_or_default()));
         let mut over = 0;

@@ -1,4 +1,5 @@
-//! The operations server of every workload: `/livez`, `/readyz` and `/metrics`, on a port of its own.
+//! The operations server of every workload: `/livez`, `/readyz` and `/metrics`, on a port of its
+//! own.
 
 use std::{
     future::Future,
@@ -86,7 +87,8 @@ impl Probes {
         self
     }
 
-    /// Adds a condition of liveness. A failure restarts the container: check only what a restart can repair.
+    /// Adds a condition of liveness. A failure restarts the container: check only what a restart
+    /// can repair.
     #[must_use]
     pub fn with_liveness_check<F, Fut>(mut self, check: F) -> Self
     where

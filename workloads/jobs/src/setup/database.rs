@@ -57,7 +57,8 @@ pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant])
     Ok(())
 }
 
-/// Whether another transaction changed the same role meanwhile. PostgreSQL has several errors for that.
+/// Whether another transaction changed the same role meanwhile. PostgreSQL has several errors for
+/// that.
 fn is_concurrent_change(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|db| {
         let known = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::T_R_DEADLOCK_DETECTED]

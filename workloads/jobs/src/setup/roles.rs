@@ -46,7 +46,8 @@ fn message(error: &tokio_postgres::Error) -> String {
 /// Creates or alters the roles, in one transaction.
 pub(super) async fn create(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
     let transaction = client.transaction().await?;
-    // Serializes setups of this database; those of other databases on the server may still interfere.
+    // Serializes setups of this database; those of other databases on the server may still
+    // interfere.
     transaction.query_typed("select pg_advisory_xact_lock(hashtextextended('switchyard roles', 0))", &[]).await?;
     for (grant, password) in logins {
         create_role(&transaction, grant, password).await?;
@@ -70,8 +71,8 @@ async fn create_role(
         Some(row) if row.get(0) => return Err(RoleError::Superuser(role)),
         Some(_) => "alter",
     };
-    // A SCRAM verifier instead of the password, because statements may be logged. Nothing needs quoting:
-    // names come from a closed set, and the verifier contains no quotes.
+    // A SCRAM verifier instead of the password, because statements may be logged. Nothing needs
+    // quoting: names come from a closed set, and the verifier contains no quotes.
     let verifier = scram_sha_256(password.expose_secret().as_bytes());
     transaction
         .batch_execute(&format!(

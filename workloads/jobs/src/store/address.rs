@@ -50,8 +50,8 @@ impl Address {
 
     /// The address in `database/uri`, with the login of `role` if its password is mounted.
     ///
-    /// Behind a `pooler` the user may have a tenant suffix (`user.tenant`, as with Supavisor), which is
-    /// kept.
+    /// Behind a `pooler` the user may have a tenant suffix (`user.tenant`, as with Supavisor),
+    /// which is kept.
     ///
     /// # Errors
     /// [`AddressError`] if a file cannot be read or the address is invalid.
@@ -59,8 +59,8 @@ impl Address {
         Self::read(mount, DATABASE_URI)?.with_login(mount, role, pooler)
     }
 
-    /// The read replicas in `database/replica-uris`, separated by commas or line ends; empty without the
-    /// key. They log in like [`Address::for_role`].
+    /// The read replicas in `database/replica-uris`, separated by commas or line ends; empty
+    /// without the key. They log in like [`Address::for_role`].
     ///
     /// # Errors
     /// [`AddressError`] if a file cannot be read or an address is invalid.

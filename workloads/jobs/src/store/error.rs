@@ -10,11 +10,12 @@ pub enum StoreError {
     /// No connection became free, or could be opened, in time. The statement was not sent.
     #[error("no database connection: {0}")]
     Unavailable(String),
-    /// The connection broke or the deadline passed after the statement was sent. It may have committed.
+    /// The connection broke or the deadline passed after the statement was sent. It may have
+    /// committed.
     #[error("the database did not answer: {0}")]
     Interrupted(String),
-    /// PostgreSQL rolled the statement back, because of a deadlock or a serialization failure. Nothing was
-    /// written.
+    /// PostgreSQL rolled the statement back, because of a deadlock or a serialization failure.
+    /// Nothing was written.
     #[error("the database rolled the statement back: {0}")]
     RolledBack(String),
     /// The server answers but cannot write: its disk is full or fails, or it is read-only. During a

@@ -1,4 +1,5 @@
-//! Tracks whether a replica answered in place of the primary, so that the API can mark stale answers.
+//! Tracks whether a replica answered in place of the primary, so that the API can mark stale
+//! answers.
 
 use std::cell::Cell;
 
@@ -6,8 +7,8 @@ tokio::task_local! {
     static REPLICA_ANSWERED: Cell<bool>;
 }
 
-/// Runs `future`, and returns with its output whether a replica answered a read of it in place of the
-/// primary.
+/// Runs `future`, and returns with its output whether a replica answered a read of it in place of
+/// the primary.
 ///
 /// Such an answer may lack the latest writes; an empty one is not conclusive. Spawned tasks are not
 /// tracked.

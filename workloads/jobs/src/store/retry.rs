@@ -15,8 +15,8 @@ const RETRY_WINDOW: Duration = Duration::from_secs(10);
 
 /// Calls the store up to three times, with full jitter, while its error is transient.
 ///
-/// Retries start within 10 s and within the task's [`deadline`]. Use it for calls that may be repeated:
-/// reads, and idempotent writes.
+/// Retries start within 10 s and within the task's [`deadline`]. Use it for calls that may be
+/// repeated: reads, and idempotent writes.
 ///
 /// # Errors
 /// The error of the last attempt.

@@ -83,8 +83,8 @@ struct Failure {
 }
 
 impl Server {
-    /// Creates a pool for the server at `address`; connects when a statement needs it. `application` is
-    /// the `application_name` in `pg_stat_activity`.
+    /// Creates a pool for the server at `address`; connects when a statement needs it.
+    /// `application` is the `application_name` in `pg_stat_activity`.
     pub fn new(address: &Address, application: &str, connections: ConnectionPool, breaker: Breaker) -> Self {
         let mut config = address.config().clone();
         // PostgreSQL truncates longer names, with a notice.
@@ -115,7 +115,8 @@ impl Server {
         }
     }
 
-    /// Whether the server has refused no write, for disk full or read-only, within [`UNWRITABLE_PERIOD`].
+    /// Whether the server has refused no write, for disk full or read-only, within
+    /// [`UNWRITABLE_PERIOD`].
     pub fn is_writable(&self) -> bool {
         let last = *self.last_refused_write.lock();
         last.is_none_or(|at| at.elapsed() >= UNWRITABLE_PERIOD)
@@ -129,12 +130,13 @@ impl Server {
         self.pool.status()
     }
 
-    /// Runs a statement within the server's time limits and `share` of the time to the task's deadline.
+    /// Runs a statement within the server's time limits and `share` of the time to the task's
+    /// deadline.
     ///
-    /// A statement that PostgreSQL rolled back because of a deadlock is retried. Deadlocks can happen:
-    /// requests that join a pipeline lock its row with `skip locked`, but PostgreSQL still waits if the
-    /// row has changed since the statement began. The transaction that ends the pipeline may in turn wait
-    /// for the tenant of those requests.
+    /// A statement that PostgreSQL rolled back because of a deadlock is retried. Deadlocks can
+    /// happen: requests that join a pipeline lock its row with `skip locked`, but PostgreSQL still
+    /// waits if the row has changed since the statement began. The transaction that ends the
+    /// pipeline may in turn wait for the tenant of those requests.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Unavailable`] also while the breaker is open.
@@ -168,7 +170,8 @@ impl Server {
                         permit.failed();
                         Err(error)
                     }
-                    // An answer, even a refusal, shows that the server works. A wait for a connection shows nothing.
+                    // An answer, even a refusal, shows that the server works. A wait for a
+                    // connection shows nothing.
                     Err(Failure { error, server_fault: false }) => {
                         if !error.is_transient() || matches!(error, StoreError::Unwritable(_)) {
                             permit.succeeded();
@@ -204,7 +207,8 @@ impl Server {
             }
             Ok(Err(error)) => {
                 let server_fault = is_server_fault(&error);
-                // After a failover new connections may reach the primary, while the old ones reach a standby.
+                // After a failover new connections may reach the primary, while the old ones reach
+                // a standby.
                 if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
                     in_flight.close();
                     self.pool.retain(|_, _| false);
@@ -228,7 +232,7 @@ impl Server {
 
     async fn connection(&self, until: Option<Instant>) -> Result<Object, Failure> {
         let wait = cut(self.wait_timeout, until);
-        // Slightly less than the time left, so that a slow connect is told apart from a long queue.
+        // Slightly less than the time left, to tell a slow connect from a long queue.
         let create = cut(CONNECT_TIMEOUT, until).mul_f64(0.9);
         let late = || Failure {
             error: StoreError::Unavailable("no connection was free before the request's deadline".to_owned()),
@@ -320,15 +324,16 @@ impl InFlightQuery<'_> {
         self.client.take().map(Object::take);
     }
 
-    /// Cancels the statement if possible, and closes the connection. Until then it counts towards the
-    /// pool's size.
+    /// Cancels the statement if possible, and closes the connection. Until then it counts towards
+    /// the pool's size.
     fn abandon(&mut self) {
         let Some(client) = self.client.take() else { return };
         // Without a runtime the process is ending, and the connection with it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let tls = self.tls.clone();
         runtime.spawn(async move {
-            // Not every pooler forwards cancel requests; then the statement timeout ends the statement.
+            // Not every pooler forwards cancel requests; then the statement timeout ends the
+            // statement.
             let _ = timeout(CANCEL_TIMEOUT, client.cancel_token().cancel_query(tls)).await;
             drop(Object::take(client));
         });
@@ -348,8 +353,8 @@ pub(super) fn primary_breaker() -> Breaker {
     Breaker::new("database", BreakerPolicy::DATABASE)
 }
 
-/// The circuit breaker of a replica. It opens at the first failure, for a short time: other servers can
-/// answer instead.
+/// The circuit breaker of a replica. It opens at the first failure, for a short time: other servers
+/// can answer instead.
 pub(super) fn replica_breaker() -> Breaker {
     Breaker::new("replica", BreakerPolicy { failures: 1, open_for: Duration::from_secs(10) })
 }

@@ -77,7 +77,8 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Creates a connector for `mode`, with the certificates in `roots` (PEM) or the web PKI's roots.
+    /// Creates a connector for `mode`, with the certificates in `roots` (PEM) or the web PKI's
+    /// roots.
     ///
     /// # Errors
     /// Why `roots` cannot be used.

@@ -1,7 +1,7 @@
 //! Private servers for tests: PostgreSQL, PgBouncer, RabbitMQ and Redis.
 //!
-//! They run the machine's packages on loopback, one of each for a test binary, and end with it. A missing
-//! program panics with the name of its package. Not for production.
+//! They run the machine's packages on loopback, one of each for a test binary, and end with it. A
+//! missing program panics with the name of its package. Not for production.
 
 mod certificates;
 mod pgbouncer;

@@ -20,8 +20,8 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one in front of all databases of `postgres`, with at most `server_connections` for each
-    /// user and database. The superuser and `logins` (names and passwords) may log in.
+    /// Starts one in front of all databases of `postgres`, with at most `server_connections` for
+    /// each user and database. The superuser and `logins` (names and passwords) may log in.
     pub async fn before(postgres: &Postgres, server_connections: u32, logins: &[(&str, &str)]) -> Self {
         assert!(Path::new(SERVER).exists(), "PgBouncer is not installed (package pgbouncer)");
         static SERVERS: AtomicU32 = AtomicU32::new(0);

@@ -43,7 +43,8 @@ pub async fn postgres() -> &'static Postgres {
 }
 
 impl Postgres {
-    /// A server for the caller alone, which may kill and start it, with these settings (`name=value`).
+    /// A server for the caller alone, which may kill and start it, with these settings
+    /// (`name=value`).
     ///
     /// Commits survive [`Postgres::kill`]. Only [`Postgres::bare_database`] works on it.
     pub async fn own(settings: &[&str]) -> Self {

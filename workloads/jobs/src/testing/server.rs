@@ -78,8 +78,8 @@ pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)
 
 /// Starts a server with its output in `log`.
 ///
-/// Each server is the child of a thread that never ends: `PR_SET_PDEATHSIG` fires when the *thread* that
-/// started it exits, and threads of tests are short-lived.
+/// Each server is the child of a thread that never ends: `PR_SET_PDEATHSIG` fires when the *thread*
+/// that started it exits, and threads of tests are short-lived.
 pub(super) fn start(mut command: Command, log: &Path) {
     let (done, started) = mpsc::channel();
     let log = fs::File::create(log).expect("the server's folder can be written");

@@ -1,7 +1,7 @@
 //! Export of spans to a collector, as OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/>).
 //!
-//! It never blocks the work: spans that the collector does not accept in time are dropped and counted in
-//! the log.
+//! It never blocks the work: spans that the collector does not accept in time are dropped and
+//! counted in the log.
 
 use std::{
     sync::{
@@ -86,7 +86,8 @@ pub fn start(telemetry: &Telemetry, service: &str, platform: &str) {
     }
 }
 
-/// Waits until all spans recorded so far are exported, 5 s at most. Call it before the process exits.
+/// Waits until all spans recorded so far are exported, 5 s at most. Call it before the process
+/// exits.
 pub async fn flush() {
     let Some(shared) = EXPORTER.get() else { return };
     let (done, flushed) = oneshot::channel();

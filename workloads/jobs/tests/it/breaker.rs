@@ -155,13 +155,13 @@ fn outcome_of_a_call_from_an_earlier_epoch_is_ignored() {
         breaker.record_failure();
     }
     old_success.succeeded();
-    assert_eq!(breaker.state(), State::Open, "a call that was made before it broke shows nothing");
+    assert_eq!(breaker.state(), State::Open, "a call from before the opening is ignored");
     breaker.record_success();
-    assert_eq!(breaker.state(), State::HalfOpen, "one that was made since shows that it is worth a try");
+    assert_eq!(breaker.state(), State::HalfOpen, "a recorded success allows a probe");
     old_failure.failed();
     assert_eq!(breaker.state(), State::HalfOpen);
     drop(breaker.admit().unwrap());
-    breaker.admit().expect("a call that was given up leaves its place to the next").succeeded();
+    breaker.admit().expect("an abandoned call frees its permit").succeeded();
 }
 
 #[tokio::test]
@@ -183,13 +183,13 @@ async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
     let began = Instant::now();
     let refused = store.now().await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(why) if why.contains("circuit breaker")), "{refused}");
-    assert!(began.elapsed() < Duration::from_millis(50), "it was asked all the same");
+    assert!(began.elapsed() < Duration::from_millis(50), "the call was made");
 
     server.up().await;
     store.now().await.expect_err("the breaker is still open");
-    store.ping().await.expect("what asks no breaker gets through");
+    store.ping().await.expect("an unguarded call gets through");
     for _ in 0..31 {
-        store.now().await.expect("one after the other they are let through");
+        store.now().await.expect("one probe at a time is let through");
     }
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Closed, 1));
     server.end();
@@ -234,5 +234,5 @@ async fn timeout_waiting_for_a_connection_does_not_open_the_breaker() {
     }
     assert_eq!(store.breaker().state(), State::Closed);
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
-    assert!(matches!(busy.await.unwrap(), Err(StoreError::Unexpected(_))), "that function knows no tenants");
+    assert!(matches!(busy.await.unwrap(), Err(StoreError::Unexpected(_))), "the stub returns no tenant");
 }

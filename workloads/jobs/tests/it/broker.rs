@@ -163,7 +163,8 @@ async fn consumer_without_deliveries_from_a_filled_queue_is_stalled() {
     let mut consumer = broker.consumer(QUEUE).await.unwrap();
     consumer.resume(1).await.unwrap();
     broker.publish(&[QUEUE; 2]).await;
-    // While the first is unsettled the broker delivers nothing, like a broker that lost this consumer.
+    // While the first is unsettled the broker delivers nothing, like a broker that lost this
+    // consumer.
     let _held = next(&mut consumer).await;
     let outcome = timeout(Duration::from_secs(60), consumer.next()).await.expect("the consumer fails");
     assert!(matches!(outcome, Err(BrokerError::Stalled(QUEUE))));

@@ -66,7 +66,7 @@ async fn overflow_connections_open_when_busy_and_close_when_idle() {
     let store = store_at(&database.uri, 1, 2);
     let calls: Vec<_> = (0..5).map(|_| tokio::spawn(read_tenant(store.clone()))).collect();
     waiting(&blocker, 3).await;
-    assert_eq!(store.pool_status().size, 3, "one that lasts, two that overflow, and no more");
+    assert_eq!(store.pool_status().size, 3, "one permanent and two overflow connections");
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
     for call in join_all(calls).await {
         call.unwrap().unwrap();
@@ -78,7 +78,7 @@ async fn overflow_connections_open_when_busy_and_close_when_idle() {
     };
     timeout(TIMEOUT, trimmed).await.expect("the overflow is never closed");
     store.ping().await.unwrap();
-    assert_eq!(store.pool_status().size, 1, "the lasting one is still there");
+    assert_eq!(store.pool_status().size, 1, "the permanent connection stays");
 }
 
 #[tokio::test]
@@ -124,7 +124,8 @@ async fn waiting_and_connecting_share_one_deadline() {
     let proxy = Proxy::to(server.port()).await;
     let database = server.bare_database().await;
     proxy.silence();
-    // The first connection is never established; the second caller waits for it, then connects itself.
+    // The first connection is never established; the second caller waits for it, then connects
+    // itself.
     let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 1, 0);
     let began = Instant::now();
     let within = |time| deadline::scope(began + time, store.now());
@@ -166,7 +167,7 @@ async fn silence_opens_the_breaker_but_a_short_deadline_does_not() {
         join_all((0..4).map(move |_| deadline::scope(Instant::now() + time, store.now())))
     };
     assert!(within(Duration::from_millis(50)).await.iter().all(Result::is_err));
-    assert_eq!(store.breaker().state(), State::Closed, "50 ms are no time");
+    assert_eq!(store.breaker().state(), State::Closed, "50 ms are too short to judge");
     timeout(TIMEOUT, proxy.holding(0)).await.expect("the silent connections are kept");
     assert!(within(Duration::from_millis(2500)).await.iter().all(Result::is_err));
     assert_eq!(store.breaker().state(), State::Open);

@@ -92,11 +92,11 @@ async fn relaxed_reads_use_the_replica_and_fresh_reads_do_not() {
     let replica = pair.on_replica().await;
     replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
     let second = pair.submit("second").await;
-    assert_eq!(pair.seen_by_admin().await, 1, "the replica does not know of it");
+    assert_eq!(pair.seen_by_admin().await, 1, "the replica lags");
     let (own, from_replica) = failover::track_stale_reads(pair.store.job(pair.tenant, second.id)).await;
     assert_eq!(own.unwrap().map(|job| job.id), Some(second.id), "a read after a write sees it");
     assert_eq!(pair.seen_by_tenant().await.unwrap(), 2);
-    assert!(!from_replica, "nothing stood in for the primary");
+    assert!(!from_replica, "the primary answered");
     replica.batch_execute("select pg_wal_replay_resume()").await.unwrap();
     pair.end();
 }
@@ -110,7 +110,7 @@ async fn unavailable_replica_is_skipped_and_used_again_later() {
     pair.replica.kill();
     assert_eq!(pair.seen_by_admin().await, 1, "the primary answers");
     let breaker = || pair.store.replica_breakers().next().unwrap();
-    assert_eq!(breaker().state(), State::Open, "it is left alone");
+    assert_eq!(breaker().state(), State::Open, "its breaker is open");
     assert_eq!(pair.seen_by_admin().await, 1);
     assert_eq!(pair.store.breaker().state(), State::Closed);
 
@@ -119,7 +119,7 @@ async fn unavailable_replica_is_skipped_and_used_again_later() {
     let replica = pair.on_replica().await;
     replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
     pair.submit("another").await;
-    assert_eq!(pair.seen_by_admin().await, 1, "it is asked again");
+    assert_eq!(pair.seen_by_admin().await, 1, "the replica is used again");
     replica.batch_execute("select pg_wal_replay_resume()").await.unwrap();
     pair.end();
 }
@@ -133,9 +133,9 @@ async fn replica_answers_reads_while_the_primary_is_unavailable() {
     for _ in 0..5 {
         let (read, from_replica) = failover::track_stale_reads(pair.store.job(pair.tenant, job.id)).await;
         assert_eq!(read.unwrap().map(|job| job.id), Some(job.id));
-        assert!(from_replica, "what it says may be old");
+        assert!(from_replica, "the answer may be stale");
     }
-    assert_eq!(pair.store.breaker().state(), State::Open, "the primary is asked no more");
+    assert_eq!(pair.store.breaker().state(), State::Open, "the breaker of the primary is open");
     assert_eq!(pair.seen_by_tenant().await.unwrap(), 1);
     let written = pair.store.submit(&request(pair.key, "another")).await;
     assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
