@@ -203,7 +203,7 @@ pub struct Permit {
 
 /// Why [`Breaker::call`] returned no value.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken<E> {
+pub enum CallError<E> {
     /// The breaker rejected the call.
     #[error(transparent)]
     Open(#[from] Open),
@@ -252,19 +252,19 @@ impl Breaker {
     /// `is_failure` separates errors of the guarded service from errors that are a valid answer.
     ///
     /// # Errors
-    /// [`Broken::Open`] if the call was rejected, [`Broken::Failed`] with the error of the call.
+    /// [`CallError::Open`] if the call was rejected, [`CallError::Failed`] with the error of the call.
     pub async fn call<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         is_failure: impl FnOnce(&E) -> bool,
-    ) -> Result<T, Broken<E>> {
+    ) -> Result<T, CallError<E>> {
         let permit = self.admit()?;
         let result = call.await;
         match &result {
             Err(error) if is_failure(error) => permit.failed(),
             _ => permit.succeeded(),
         }
-        result.map_err(Broken::Failed)
+        result.map_err(CallError::Failed)
     }
 
     /// Records that the guarded service works: an open breaker lets a probe through at once.

@@ -6,5 +6,5 @@ mod breaker_metrics;
 pub mod deadline;
 
 pub use backoff::full_jitter;
-pub use breaker::{Breaker, Broken, Open, Permit, Policy, State};
+pub use breaker::{Breaker, CallError, Open, Permit, Policy, State};
 pub use breaker_metrics::Breakers;

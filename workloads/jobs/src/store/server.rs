@@ -234,18 +234,18 @@ impl Server {
         let wait = cut(self.wait_timeout, until);
         // Slightly less than the time left, to tell a slow connect from a long queue.
         let create = cut(CONNECT_TIMEOUT, until).mul_f64(0.9);
-        let late = || Failure {
+        let deadline_passed = || Failure {
             error: StoreError::Unavailable("no connection was free before the request's deadline".to_owned()),
             server_fault: false,
         };
         if wait.is_zero() {
-            return Err(late());
+            return Err(deadline_passed());
         }
         let limits = Timeouts { wait: Some(wait), create: Some(create), recycle: None };
         let get = self.pool.timeout_get(&limits);
         let connection = match until {
             None => get.await,
-            Some(until) => timeout_at(until, get).await.map_err(|_| late())?,
+            Some(until) => timeout_at(until, get).await.map_err(|_| deadline_passed())?,
         };
         connection.map_err(|error| {
             let server_fault = match &error {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use switchyard_jobs::{
     model::TenantId,
     resilience::{
-        Breaker, Broken, Permit, Policy,
+        Breaker, CallError, Permit, Policy,
         breaker::{Epoch, Machine, State},
     },
     store::StoreError,
@@ -113,7 +113,7 @@ async fn half_open_breaker_ramps_up_until_a_failure() {
     let breaker = Breaker::new("test", POLICY);
     for _ in 0..3 {
         let failed = breaker.call(async { Err::<(), _>("broken") }, |_| true).await;
-        assert!(matches!(failed, Err(Broken::Failed("broken"))));
+        assert!(matches!(failed, Err(CallError::Failed("broken"))));
     }
     let open = breaker.admit().expect_err("three failures in a row let a fourth call through");
     assert!(open.retry_after <= POLICY.open_for && open.retry_after > POLICY.open_for / 2, "{open:?}");
@@ -142,7 +142,7 @@ async fn application_error_counts_as_success() {
     let breaker = Breaker::new("test", POLICY);
     for _ in 0..5 {
         let refused = breaker.call(async { Err::<(), _>("no such profile") }, |error| *error == "broken").await;
-        assert!(matches!(refused, Err(Broken::Failed("no such profile"))));
+        assert!(matches!(refused, Err(CallError::Failed("no such profile"))));
     }
     assert_eq!(breaker.state(), State::Closed);
 }
