@@ -95,7 +95,7 @@ fn begin() -> anyhow::Result<()> {
         // On one thread, which takes as little as can be from what is measured, and to which the programs that it starts are tied.
         Command::Run(options) => threads(false)?.block_on(measure(options)),
         Command::Worker(options) => {
-            switchyard_jobs::telemetry::init();
+            switchyard_jobs::service::telemetry::init();
             threads(true)?.block_on(worker::run(&options))
         }
         Command::Messages(options) => threads(true)?.block_on(rows::messages::run(&options)),

@@ -8,7 +8,7 @@ use switchyard_contract::{Config, Kind, Mount};
 use switchyard_jobs::{
     handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
     model::JobError,
-    process::{self, Process},
+    runner::process::{self, Process},
 };
 
 use crate::rows::posts::{CHUNK, PROFILE, texts};

@@ -8,7 +8,7 @@ use switchyard_chaos::{
     worker,
 };
 use switchyard_contract::Mount;
-use switchyard_jobs::telemetry;
+use switchyard_jobs::service::telemetry;
 
 /// Proves that no accepted job is lost, no credit wrong and no result written twice, whatever is killed.
 #[derive(Debug, Parser)]

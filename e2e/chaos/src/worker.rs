@@ -15,7 +15,7 @@ use switchyard_jobs::{
     handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
     model::JobError,
     runner::{Metrics, Runner, Timing},
-    shutdown,
+    service::shutdown,
     store::Store,
 };
 use tokio::time::sleep;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
     handler::{Claimed, Handler, Outcome, RunContext},
     model::{JobError, TenantId},
-    resilience::{Broken, State},
+    resilience::{CallError, State},
     trace,
 };
 use tokio::time::timeout_at;
@@ -80,7 +80,7 @@ impl AnalysePosts {
         tenant: TenantId,
         texts: &[String],
         deadline: Instant,
-    ) -> Result<(&Variant, Vec<Analysis>), Broken<ModelError>> {
+    ) -> Result<(&Variant, Vec<Analysis>), CallError<ModelError>> {
         let latest = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         let mut asked = self.models.of(tenant).into_iter().peekable();
         loop {
@@ -91,8 +91,10 @@ impl AnalysePosts {
             match ask(variant, texts, Instant::now() + time).await {
                 Ok(analyses) => return Ok((variant, analyses)),
                 Err(error) if asked.peek().is_none() => return Err(error),
-                Err(Broken::Open(_)) => {}
-                Err(Broken::Failed(error)) => tracing::error!(%error, "the candidate failed; asking the stable model"),
+                Err(CallError::Open(_)) => {}
+                Err(CallError::Failed(error)) => {
+                    tracing::error!(%error, "the candidate failed; asking the stable model")
+                }
             }
         }
     }
@@ -100,7 +102,7 @@ impl AnalysePosts {
 
 /// While a model is being tried again after failures, it must first give the right answer to a text whose answer is known: that it answers at all is not
 /// enough.
-async fn ask(variant: &Variant, texts: &[String], latest: Instant) -> Result<Vec<Analysis>, Broken<ModelError>> {
+async fn ask(variant: &Variant, texts: &[String], latest: Instant) -> Result<Vec<Analysis>, CallError<ModelError>> {
     let recovering = variant.breaker.state() == State::HalfOpen;
     let asked = async {
         if recovering {
@@ -133,8 +135,8 @@ impl Handler for AnalysePosts {
                     return Err(model_away(job.attempt, &error));
                 }
                 match error {
-                    Broken::Open(_) => tracing::debug!(job = %job.id, "the model is left alone; answering by rules"),
-                    Broken::Failed(error) => {
+                    CallError::Open(_) => tracing::debug!(job = %job.id, "the model is left alone; answering by rules"),
+                    CallError::Failed(error) => {
                         tracing::error!(job = %job.id, %error, "the model failed; answering by rules");
                     }
                 }
@@ -150,7 +152,7 @@ impl Handler for AnalysePosts {
     }
 }
 
-fn model_away(attempt: i32, error: &Broken<ModelError>) -> JobError {
+fn model_away(attempt: i32, error: &CallError<ModelError>) -> JobError {
     let times = usize::try_from(attempt).unwrap_or(1).clamp(1, PATIENCE.len());
     JobError {
         retry_after_seconds: Some(PATIENCE[times - 1]),

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use switchyard_ai::{commands, model::Provider, worker};
 use switchyard_contract::Mount;
-use switchyard_jobs::telemetry;
+use switchyard_jobs::runner::process;
 
 /// Switchyard's AI worker. Without a command it runs as one.
 #[derive(Parser)]
@@ -76,12 +76,5 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(options: worker::Options, model: PathBuf, provider: Provider) -> ExitCode {
-    telemetry::init();
-    match worker::run(options, model, provider, &Mount::from_env()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the worker ends");
-            ExitCode::FAILURE
-        }
-    }
+    process::run_main(worker::run(options, model, provider, &Mount::from_env())).await
 }

@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use switchyard_contract::{Config, Kind, Mount, Workload};
 use switchyard_jobs::{
-    process::{self, Process},
     resilience::{Breaker, Policy},
+    runner::process::{self, Process},
 };
 
 use crate::{

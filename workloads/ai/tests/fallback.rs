@@ -156,7 +156,7 @@ async fn a_model_that_fails_four_chunks_is_left_alone_for_two_minutes_and_then_t
     assert_eq!(answer(&handler, TIME).await["model"]["fallback"], true, "being well again is not known yet");
     assert_eq!(model.asked(), 4);
     // What the end of the two minutes does.
-    breaker.heard();
+    breaker.record_success();
     let output = answer(&handler, TIME).await;
     assert_eq!(output["model"], json!({"name": "told", "version": "1", "fallback": false}));
     assert_eq!(breaker.state(), State::HalfOpen, "one good chunk is a beginning");
@@ -176,12 +176,12 @@ async fn a_model_that_answers_again_must_first_answer_rightly() {
     }
     model.well.store(true, Ordering::Relaxed);
     model.wrong.store(true, Ordering::Relaxed);
-    breaker.heard();
+    breaker.record_success();
     assert_eq!(answer(&handler, TIME).await["model"]["fallback"], true, "it does not pass its check");
     assert_eq!((model.asked(), breaker.state()), (4, State::Open), "and no post was put to it");
 
     model.wrong.store(false, Ordering::Relaxed);
-    breaker.heard();
+    breaker.record_success();
     assert_eq!(answer(&handler, TIME).await["model"]["fallback"], false);
 }
 
@@ -207,7 +207,7 @@ async fn a_chunk_that_wants_no_rules_waits_for_the_model() {
     }
     assert!(waits.is_sorted() && waits[0] == 300 && waits[5] == 28_800, "{waits:?}");
     model.well.store(true, Ordering::Relaxed);
-    breaker.heard();
+    breaker.record_success();
     let outcome = attempt(&handler, TIME, 7, false).await.expect("the model is back");
     assert!(matches!(outcome, Outcome::Complete(output) if output["model"]["fallback"] == false));
 }

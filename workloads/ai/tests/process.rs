@@ -216,7 +216,7 @@ async fn a_program_that_holds_more_memory_than_it_may_ends_in_good_order_and_say
     let mut stdout = process.stdout.take().unwrap();
     timeout(SOON, stdout.read_to_string(&mut said)).await.expect("it ends").unwrap();
     assert!(process.wait().await.unwrap().success(), "{said}");
-    for part in ["taking jobs", "raise the pool's memory limit", "ended in good order"] {
+    for part in ["taking jobs", "raise the pool's memory limit", "shut down gracefully"] {
         assert!(said.contains(part), "'{part}' is not in\n{said}");
     }
 }

@@ -115,7 +115,7 @@ struct Wish {
 impl Wish {
     async fn answer(&self, app: &App) -> Result<Response, Problem> {
         if !self.force_refresh
-            && let Ok(look) = app.cache.look(&self.username).await
+            && let Ok(look) = app.cache.lookup(&self.username).await
         {
             app.identities.read_epoch(look.epoch);
             if let Some(result) = look.result {

@@ -7,7 +7,7 @@ use axum::{
 use switchyard_jobs::{
     cache::Epoch,
     model::TenantId,
-    store::{KeyHash, failover::noticed},
+    store::{KeyHash, failover::track_stale_reads},
 };
 
 use crate::{
@@ -88,7 +88,7 @@ impl PresentedKey {
     /// Whose key this is, by the database.
     pub async fn tenant(&self, app: &App) -> Result<TenantId, Problem> {
         let epoch = app.identities.epoch();
-        let (found, by_replica) = noticed(app.store.authenticate(self.hash)).await;
+        let (found, by_replica) = track_stale_reads(app.store.authenticate(self.hash)).await;
         match found {
             Ok(Some(tenant)) => {
                 self.passed(app);

@@ -175,9 +175,9 @@ mod tests {
     async fn two_epochs() -> (Option<Epoch>, Option<Epoch>) {
         let uri = SecretString::from(redis().await.database());
         let cache = Cache::connect(&uri, Duration::ZERO).unwrap();
-        let first = cache.look("a").await.unwrap().epoch;
+        let first = cache.lookup("a").await.unwrap().epoch;
         cache.end_epoch().await.unwrap();
-        (first, cache.look("a").await.unwrap().epoch)
+        (first, cache.lookup("a").await.unwrap().epoch)
     }
 
     #[tokio::test]

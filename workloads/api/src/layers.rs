@@ -82,7 +82,7 @@ async fn answer(gate: &Gate, begun: Instant, request: Request, next: Next) -> Re
     };
     let end = begun + limit;
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let work = deadline::scope(end - SLACK.min(limit / 10), failover::noticed(work));
+    let work = deadline::scope(end - SLACK.min(limit / 10), failover::track_stale_reads(work));
     match timeout_at(end, work).await {
         Ok((Ok(response), false)) => response,
         Ok((Ok(response), true)) => by_replica(response),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use switchyard_api::{router, serve, setup, termination};
 use switchyard_contract::Mount;
-use switchyard_jobs::telemetry;
+use switchyard_jobs::service::telemetry;
 
 /// Switchyard's HTTP API.
 #[derive(Debug, Parser)]

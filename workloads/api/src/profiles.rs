@@ -76,7 +76,7 @@ async fn stored(app: &App, key: &PresentedKey, username: &str) -> Result<Profile
 }
 
 async fn cached(app: &App, key: &PresentedKey, username: String) -> Option<Profile> {
-    let look = app.cache.look(&username).await.ok()?;
+    let look = app.cache.lookup(&username).await.ok()?;
     app.identities.trusted(&key.hash, look.epoch, STALE)?;
     let kept = look.result?;
     let result = serde_json::from_slice(kept.json()).ok()?;

@@ -16,16 +16,18 @@ use switchyard_jobs::{
     announce::Announcer,
     broker::Broker,
     cache::Cache,
-    cgroup,
-    connections::Connections,
     events::Hub,
     maintenance,
-    memory::Memory,
-    ops::{self, Readiness},
-    processor,
     recovery::Recoveries,
-    resilience::collector::Breakers,
-    shutdown,
+    resilience::Breakers,
+    service::{
+        cgroup,
+        connections::Connections,
+        cpu,
+        memory::MemoryMonitor,
+        probes::{self, Probes},
+        shutdown,
+    },
     store::Store,
     trace,
 };
@@ -113,9 +115,9 @@ impl Listeners {
 
 /// Ready once the database has answered, and from then on: a database that is away is away for every process, and somebody has to answer what the
 /// cache and the replicas can, and the rest with when to come back.
-fn readiness(store: Store) -> Readiness {
+fn readiness(store: Store) -> Probes {
     let reached = Arc::new(AtomicBool::new(false));
-    Readiness::new().with_check(move || {
+    Probes::new().with_readiness_check(move || {
         let (store, reached) = (store.clone(), reached.clone());
         async move {
             if !reached.load(Ordering::Relaxed) {
@@ -150,7 +152,7 @@ pub async fn until(
 
     let gate = Arc::new(Gate::new(options.in_flight, PLACE_PATIENCE));
     let mut registry = Registry::default();
-    processor::register(&mut registry);
+    cpu::register(&mut registry);
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
@@ -160,7 +162,7 @@ pub async fn until(
     registry.register_collector(Box::new(connections));
     registry.register_collector(Box::new(PlatformMetrics { facts: facts.clone(), gate: gate.clone() }));
     let recoveries = Recoveries::register(&mut registry);
-    let memory = Memory::register(&mut registry, cgroup::memory());
+    let memory = MemoryMonitor::register(&mut registry, cgroup::memory_limit());
     if let Some(telemetry) = &config.telemetry {
         trace::export::start(telemetry, "switchyard-api", &config.platform.name);
     }
@@ -191,7 +193,7 @@ pub async fn until(
     let readiness = readiness(store.clone());
     let operations = tokio::spawn(server::serve(
         listeners.operations,
-        ops::router(Arc::new(registry), readiness.clone()).merge(facts::router(facts.clone())),
+        probes::router(Arc::new(registry), readiness.clone()).merge(facts::router(facts.clone())),
         background.clone(),
         Duration::from_secs(1),
     ));
@@ -206,11 +208,11 @@ pub async fn until(
     ));
     let looking = background.clone();
     let looks = tokio::spawn(async move {
-        tokio::join!(looking.run_until_cancelled(facts.keep()), looking.run_until_cancelled(memory.show()))
+        tokio::join!(looking.run_until_cancelled(facts.keep()), looking.run_until_cancelled(memory.report()))
     });
 
     tracing::info!(address = %listeners.callers.local_addr()?, "answering");
-    readiness.set(true);
+    readiness.set_ready(true);
     let stop_accepting = CancellationToken::new();
     let serving = server::serve(
         listeners.callers,
@@ -220,7 +222,7 @@ pub async fn until(
     );
     let drain = async {
         asked_to_stop.cancelled().await;
-        readiness.set(false);
+        readiness.set_ready(false);
         tracing::info!(seconds = options.drain_seconds, "draining");
         tokio::time::sleep(Duration::from_secs(options.drain_seconds)).await;
         streams_end.cancel();
@@ -241,6 +243,6 @@ pub async fn until(
     operations.await??;
     broker.close().await;
     trace::export::flush().await;
-    tracing::info!("ended in good order");
+    tracing::info!("shut down gracefully");
     Ok(())
 }

@@ -79,7 +79,7 @@ impl App {
     pub fn store_problem(&self, error: StoreError) -> Problem {
         let wait = self.store.breaker().retry_after().unwrap_or(Duration::from_secs(2));
         match error {
-            StoreError::Unavailable(_) | StoreError::Undone(_) => {
+            StoreError::Unavailable(_) | StoreError::RolledBack(_) => {
                 tracing::warn!(%error, "the database did nothing");
                 Problem::unavailable("The database is away or busy; nothing was done. Try again.").retry_after(wait)
             }

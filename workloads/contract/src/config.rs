@@ -2,51 +2,61 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Lane, Lanes, Mount, Role, Tiers, files::FileError, names};
+use crate::{
+    files::{self, FileError, Mount},
+    kind::Kind,
+    lane::{Lane, Lanes},
+    name::names,
+    role::Role,
+    tier::Tiers,
+};
 
-/// Everything but secrets that one workload needs to know. Written by the operator as JSON, one document a workload.
+/// The configuration of one workload, without secrets. The operator writes it as JSON, one document
+/// for each workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// The platform that the workload belongs to.
+    /// The platform of the workload.
     pub platform: Platform,
-    /// What the workload is.
+    /// The type of the workload.
     pub workload: Workload,
-    /// How it reaches PostgreSQL.
+    /// Database role and connections.
     pub database: Database,
     pub lanes: Lanes,
     pub tiers: Tiers,
     pub retry: Retry,
     pub analysis: Analysis,
-    /// Where images go; without it images are described but not stored.
+    /// Bucket for images. Without it images are described and not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_store: Option<ObjectStore>,
-    /// Where profiles come from; without it an analysis fails for good and says why.
+    /// Source of profiles. Without it analyses fail permanently, with an error that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_source: Option<ProfileSource>,
-    /// Where traces go; without it none are sent.
+    /// Trace collector. Without it no traces are exported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
-    /// What is healed without anybody asking.
+    /// Automatic recovery.
     #[serde(default, skip_serializing_if = "Recovery::is_default")]
     pub recovery: Recovery,
 }
 
-/// Where traces go.
+/// The trace collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Telemetry {
-    /// A collector that takes OTLP over HTTP, for instance `http://collector:4318`; spans go to `/v1/traces` below it.
+    /// Base URL of OTLP over HTTP, for instance `http://collector:4318`; spans are sent to
+    /// `/v1/traces`.
     pub otlp_endpoint: String,
-    /// How many of a hundred requests are traced that come without a decision of their caller's.
+    /// Percentage of requests that are traced, if the client has not decided.
     pub sample_percent: u8,
 }
 
-/// What the workloads heal on their own.
+/// Automatic recovery by the workloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Recovery {
-    /// Jobs in the middle of which two workers ended, one after the other, are dead at once.
+    /// Whether a job during which two workers in a row crashed is quarantined: it gets no further
+    /// attempt.
     pub quarantine_jobs: bool,
 }
 
@@ -62,7 +72,7 @@ impl Default for Recovery {
     }
 }
 
-/// Which `AnalyticsPlatform` this is.
+/// Namespace and name of the `AnalyticsPlatform`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
@@ -70,13 +80,13 @@ pub struct Platform {
     pub name: String,
 }
 
-/// What a workload is.
+/// The type of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "type", deny_unknown_fields)]
 pub enum Workload {
-    /// The Job that brings database, queues and bucket to the state that the others expect.
+    /// The Job that prepares database, queues and bucket for the other workloads.
     Setup {
-        /// The roles to make, with what each may use.
+        /// The database roles to create, with their limits.
         roles: Vec<RoleGrant>,
     },
     /// The API.
@@ -88,35 +98,35 @@ pub enum Workload {
         kind: Kind,
         /// The lanes that this pool serves.
         lanes: Vec<Lane>,
-        /// Jobs that one worker process runs at once.
+        /// Jobs that one worker process runs concurrently.
         concurrency: u32,
     },
 }
 
-/// What one database role may use, as PostgreSQL enforces it.
+/// A database role with its limits, which PostgreSQL enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoleGrant {
     pub role: Role,
-    /// `CONNECTION LIMIT` of the role: its row of the budget.
+    /// `CONNECTION LIMIT` of the role: its allocation of the connection budget.
     pub connections: u32,
     /// `statement_timeout` of the role, in seconds.
     pub statement_timeout_seconds: u64,
 }
 
 names! {
-    /// What stands between the workloads and PostgreSQL.
+    /// The connection pooler in front of PostgreSQL.
     Pooler, "pooler", {
-        /// Nothing: each connection is a server connection.
+        /// No pooler: each connection is a server connection.
         None = "none",
-        /// A pooler that hands a server connection to a session.
+        /// Session pooling: one server connection for each session.
         Session = "session",
-        /// A pooler that hands a server connection to a transaction: no session state survives.
+        /// Transaction pooling: one server connection for each transaction. Session state is lost.
         Transaction = "transaction",
     }
 }
 
-/// How a workload reaches PostgreSQL. The address comes from the Secret.
+/// Access of a workload to PostgreSQL. The address comes from the Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Database {
@@ -126,64 +136,66 @@ pub struct Database {
     pub connections: ConnectionPool,
 }
 
-/// A process' database connections.
+/// The connection pool of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionPool {
-    /// Connections that stay open once they are made; at least 1.
+    /// Connections that stay open once they are opened; at least 1.
     pub size: u32,
-    /// Connections beyond them that are made when all are busy and closed when they are not needed any more. The most at once is `size` + `overflow`.
+    /// Additional connections that are opened when all others are busy, and closed when idle. The
+    /// maximum is `size` + `overflow`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub overflow: u32,
-    /// Seconds to wait for a free connection before the work is refused.
+    /// Seconds that a call waits for a free connection before it fails.
     pub wait_timeout_seconds: u64,
-    /// Seconds after which PostgreSQL ends a statement.
+    /// Seconds after which PostgreSQL cancels a statement.
     pub statement_timeout_seconds: u64,
 }
 
 impl ConnectionPool {
-    /// The most connections at once, overflow included.
+    /// The maximum number of connections, overflow included.
     pub const fn total(&self) -> u32 {
         self.size.saturating_add(self.overflow)
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// What happens to a failed attempt.
+/// Retries of failed jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retry {
-    /// Seconds before the second, third, … attempt. A job is dead after as many failures as there are delays, and never before the first.
+    /// Seconds before the second, third, … attempt. A job is dead after as many failures as there
+    /// are delays, and at least one.
     pub delays_seconds: Vec<u64>,
 }
 
 impl Retry {
-    /// Attempts that a job has before it is dead: one for each delay, at least one.
+    /// Attempts of a job before it is dead: one for each delay, at least one.
     pub fn attempts(&self) -> u32 {
         u32::try_from(self.delays_seconds.len()).unwrap_or(u32::MAX).max(1)
     }
 }
 
 impl Default for Retry {
-    /// 60, 120, 300 s; dead after three failures.
+    /// 60, 120 and 300 s: a job is dead after three failures.
     fn default() -> Self {
         Self { delays_seconds: vec![60, 120, 300] }
     }
 }
 
-/// How a profile is analysed.
+/// Settings of profile analyses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Analysis {
-    /// Posts in one job for the ai pool.
+    /// Posts in one job of the ai pool.
     pub posts_per_chunk: u32,
-    /// Seconds for which a result is answered from the cache.
+    /// Seconds for which a result is served from the cache.
     pub result_ttl_seconds: u64,
-    /// Related profiles that one analysis may queue on the low lane.
+    /// Related profiles that one analysis may submit, on the low lane.
     pub related_profiles: u32,
 }
 
@@ -203,7 +215,7 @@ pub struct ObjectStore {
     pub region: String,
 }
 
-/// Apify's API, or what speaks its protocol. Its token comes from the Secret.
+/// Apify's API, or a service with the same protocol. Its token comes from the Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileSource {
@@ -211,20 +223,21 @@ pub struct ProfileSource {
     pub endpoint: String,
     /// For instance `apify~instagram-profile-scraper`.
     pub actor: String,
-    /// How fast it may be asked, by all workers together.
+    /// Rate limits, for all workers together.
     #[serde(default, skip_serializing_if = "SourceLimits::is_default")]
     pub limits: SourceLimits,
 }
 
-/// How many runs of the actor may be started, by all workers of the platform together; each is at least 1.
+/// Rate limits for starting runs of the actor, for all workers of the platform together; each at
+/// least 1.
 ///
-/// What follows a start has resources of its own (the run, its data set), so that it needs no limit.
+/// Calls after the start address the run's own resources and need no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SourceLimits {
-    /// In a minute, for all tenants; never more than 1.25 times a second's part of it in any one second.
+    /// Runs per minute for all tenants; in any one second at most 1.25 times a sixtieth of it.
     pub runs_per_minute: u32,
-    /// In a minute, for one tenant.
+    /// Runs per minute for one tenant.
     pub tenant_runs_per_minute: u32,
 }
 
@@ -235,17 +248,21 @@ impl SourceLimits {
 }
 
 impl Default for SourceLimits {
-    /// 20 a second, 25 in the worst second, where Apify takes at least 30 calls a second for one actor; a quarter of it for one tenant.
+    /// 20 runs per second, 25 at most, where Apify accepts at least 30 per second for one actor; a
+    /// quarter of it for one tenant.
     fn default() -> Self {
         Self { runs_per_minute: 1200, tenant_runs_per_minute: 300 }
     }
 }
 
 impl Config {
-    /// Reads and checks the document below `mount`.
+    /// Reads the document below `mount`. Unknown fields are refused.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file is missing, unreadable or not a valid document.
     pub fn load(mount: &Mount) -> Result<Self, FileError> {
         let path = mount.config_path();
-        let text = crate::files::read(&path)?;
+        let text = files::read(&path)?;
         serde_json::from_str(&text).map_err(|error| FileError::Invalid { path, reason: error.to_string() })
     }
 }

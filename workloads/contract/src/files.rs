@@ -1,7 +1,7 @@
-//! Where the operator mounts what, and how a workload reads it.
+//! Paths of mounted files, and reading them.
 //!
-//! Everything lies below one folder, `/etc/switchyard` in a pod. `SWITCHYARD_DIR` names another one, so that a
-//! workload runs unchanged on a developer's machine.
+//! All files are below one folder, `/etc/switchyard` in a pod. `SWITCHYARD_DIR` overrides it, so
+//! that a workload runs unchanged on a developer's machine.
 
 use std::{
     fs, io,
@@ -10,9 +10,11 @@ use std::{
 
 use secrecy::SecretString;
 
-/// The folder that everything is mounted below.
+use crate::role::Role;
+
+/// Folder of all mounts.
 pub const ROOT: &str = "/etc/switchyard";
-/// Environment variable that names another folder than [`ROOT`].
+/// Environment variable that overrides [`ROOT`].
 pub const ROOT_ENV: &str = "SWITCHYARD_DIR";
 /// The configuration document: `config/config.json`, from a ConfigMap.
 pub const CONFIG_DIR: &str = "config";
@@ -22,27 +24,27 @@ pub const CONFIG_KEY: &str = "config.json";
 /// A value from a Secret, mounted as `secrets/<group>/<key>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretFile {
-    /// The folder below `secrets/`, one for each Secret.
+    /// Folder below `secrets/`, one for each Secret.
     pub group: &'static str,
-    /// The key in that Secret, and the file's name.
+    /// Key in that Secret, and name of the file.
     pub key: &'static str,
 }
 
-/// The database's address, without rights of its own: each workload puts its role and password in.
+/// Address of the database. Each workload logs in with its own role and password.
 pub const DATABASE_URI: SecretFile = SecretFile { group: "database", key: "uri" };
-/// A login that may create roles and tables; mounted into the setup Job alone. Falls back to `uri`.
+/// Login that may create roles and tables; mounted into the setup Job only. Defaults to `uri`.
 pub const DATABASE_ADMIN_URI: SecretFile = SecretFile { group: "database", key: "admin-uri" };
 /// Read replicas, comma separated; optional.
 pub const DATABASE_REPLICA_URIS: SecretFile = SecretFile { group: "database", key: "replica-uris" };
 /// Root certificates (PEM) that the database's certificate is checked against; optional.
 pub const DATABASE_CA: SecretFile = SecretFile { group: "database", key: "ca.crt" };
-/// The folder of role passwords, one file for each role, named like the role.
+/// Folder of the role passwords: one file for each role, with the name of the role.
 pub const DATABASE_ROLES_GROUP: &str = "database-roles";
-/// The broker's address (`amqp://user:password@host/vhost`).
+/// Address of the broker (`amqp://user:password@host/vhost`).
 pub const BROKER_URI: SecretFile = SecretFile { group: "broker", key: "uri" };
 /// Root certificates (PEM) that the broker's certificate is checked against; optional.
 pub const BROKER_CA: SecretFile = SecretFile { group: "broker", key: "ca.crt" };
-/// The cache's address (`redis://:password@host/0`).
+/// Address of the cache (`redis://:password@host/0`).
 pub const CACHE_URI: SecretFile = SecretFile { group: "cache", key: "uri" };
 /// Root certificates (PEM) that the cache's certificate is checked against; optional.
 pub const CACHE_CA: SecretFile = SecretFile { group: "cache", key: "ca.crt" };
@@ -55,31 +57,31 @@ pub const PROFILE_SOURCE_TOKEN: SecretFile = SecretFile { group: "profile-source
 /// Bearer key of the admin API.
 pub const ADMIN_KEY: SecretFile = SecretFile { group: "admin", key: "key" };
 
-/// A file that could not be read, with what to do about it.
+/// Why a mounted file could not be used. The message states the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file is not there.
+    /// The file does not exist.
     #[error("{path} is missing: the Secret or ConfigMap behind it has no key '{key}'")]
     Missing { path: PathBuf, key: String },
-    /// The file is there and cannot be read.
+    /// The file exists and cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
-    /// The file is not what it should be.
+    /// The content is not valid.
     #[error("{path} is not valid: {reason}")]
     Invalid { path: PathBuf, reason: String },
 }
 
-/// The folder that everything is mounted below.
+/// The folder of all mounts.
 #[derive(Debug, Clone)]
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// A mount at `root`.
+    /// The mounts below `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self(root.into())
     }
 
-    /// The mount that `SWITCHYARD_DIR` names, else [`ROOT`].
+    /// The mounts below `SWITCHYARD_DIR`, or [`ROOT`] if it is not set.
     pub fn from_env() -> Self {
         Self(std::env::var_os(ROOT_ENV).map_or_else(|| ROOT.into(), PathBuf::from))
     }
@@ -94,12 +96,19 @@ impl Mount {
         self.0.join("secrets").join(file.group).join(file.key)
     }
 
-    /// Reads a secret; white space around it is dropped, since people make Secrets with `echo`.
+    /// Reads a secret, without surrounding white space: Secrets created with `echo` end in a
+    /// newline.
+    ///
+    /// # Errors
+    /// [`FileError::Missing`] or [`FileError::Unreadable`].
     pub fn secret(&self, file: SecretFile) -> Result<SecretString, FileError> {
         read(&self.secret_path(file)).map(|text| SecretString::from(text.trim()))
     }
 
-    /// As [`Mount::secret`]; a file that is missing or blank is `None`.
+    /// As [`Mount::secret`]; `None` if the file is missing or blank.
+    ///
+    /// # Errors
+    /// [`FileError::Unreadable`].
     pub fn optional_secret(&self, file: SecretFile) -> Result<Option<SecretString>, FileError> {
         match read(&self.secret_path(file)) {
             Ok(text) if text.trim().is_empty() => Ok(None),
@@ -109,8 +118,11 @@ impl Mount {
         }
     }
 
-    /// The password of a database role; `None` where the user's Secret alone decides who logs in.
-    pub fn role_password(&self, role: crate::Role) -> Result<Option<SecretString>, FileError> {
+    /// The password of a database role; `None` if the address in the user's Secret has the login.
+    ///
+    /// # Errors
+    /// [`FileError::Unreadable`].
+    pub fn role_password(&self, role: Role) -> Result<Option<SecretString>, FileError> {
         self.optional_secret(SecretFile { group: DATABASE_ROLES_GROUP, key: role.as_str() })
     }
 }

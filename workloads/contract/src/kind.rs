@@ -1,9 +1,13 @@
-use crate::{Role, names};
+//! Kinds of workers.
+
+use crate::{name::names, role::Role};
 
 names! {
-    /// What a worker pool does. Each kind has queues, a database role and Deployments of its own, so that load on one never slows another.
+    /// The kind of a worker pool. Each kind has its own queues and Deployments, so that load on one
+    /// does not slow another.
     Kind, "worker kind", {
-        /// Profile analysis: fetches a profile, fans out, joins and aggregates.
+        /// Analyses profiles: fetches one, spawns jobs for its parts, joins and aggregates their
+        /// results.
         General = "general",
         /// Fetches, verifies, resizes and stores images.
         Cdn = "cdn",

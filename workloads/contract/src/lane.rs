@@ -1,6 +1,8 @@
+//! Priority lanes and their limits.
+
 use serde::{Deserialize, Serialize};
 
-use crate::names;
+use crate::name::names;
 
 names! {
     /// A priority lane. Every worker kind has one queue for each lane.
@@ -12,13 +14,14 @@ names! {
     }
 }
 
-/// What one lane admits and how long its jobs may take.
+/// Limits of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LaneLimits {
-    /// Requests that may be queued in this lane at once; past it a request is refused with `lane-full`.
+    /// Requests that may be queued in this lane; beyond it requests are refused with `lane-full`.
     pub capacity: u32,
-    /// Analyses of this lane that may be running at once in the whole platform; their parts run at their expense.
+    /// Analyses of this lane that may run at once in the whole platform. Their parts are not
+    /// counted separately.
     pub max_running: u32,
     /// Seconds that one attempt of a job may run.
     pub timeout_seconds: u64,

@@ -1,12 +1,51 @@
-//! What the operator writes and the workloads read: names, files, and the configuration document.
+//! The contract between the operator and the workloads: names, mounted files, the configuration
+//! document and the reports.
 //!
-//! Both sides compile against this crate, so that a field that one side forgets is a compile error rather than a
-//! pod that will not start. Nothing here does I/O except [`Config::load`] and [`files::Mount`].
+//! Both sides compile against this crate. A field that one side lacks is a compile error, rather
+//! than a pod that does not start. Only [`Config::load`] and [`Mount`] do I/O.
+//!
+//! # Example
+//! A workload reads the document that the operator mounts:
+//! ```
+//! use switchyard_contract::{Config, Kind, Lane, Workload};
+//!
+//! let document = r#"{
+//!     "platform": {"namespace": "shop", "name": "main"},
+//!     "workload": {"type": "pool", "name": "ai", "kind": "ai", "lanes": ["high", "low"], "concurrency": 8},
+//!     "database": {
+//!         "role": "analytics_ai_workers",
+//!         "pooler": "transaction",
+//!         "connections": {"size": 4, "waitTimeoutSeconds": 30, "statementTimeoutSeconds": 300}
+//!     },
+//!     "lanes": {
+//!         "critical": {"capacity": 50, "maxRunning": 3, "timeoutSeconds": 30},
+//!         "high": {"capacity": 200, "maxRunning": 5, "timeoutSeconds": 120},
+//!         "normal": {"capacity": 500, "maxRunning": 8, "timeoutSeconds": 300},
+//!         "low": {"capacity": 1000, "maxRunning": 4, "timeoutSeconds": 600}
+//!     },
+//!     "tiers": {
+//!         "free": {"concurrent": 2, "daily": 50, "price": 1, "lane": "low"},
+//!         "standard": {"concurrent": 5, "daily": 500, "price": 2, "lane": "normal"},
+//!         "premium": {"concurrent": 10, "daily": 2000, "price": 3, "lane": "high"},
+//!         "enterprise": {"concurrent": 20, "price": 5, "lane": "critical"}
+//!     },
+//!     "retry": {"delaysSeconds": [60, 120, 300]},
+//!     "analysis": {"postsPerChunk": 5, "resultTtlSeconds": 3600, "relatedProfiles": 2}
+//! }"#;
+//! let config: Config = serde_json::from_str(document)?;
+//!
+//! let Workload::Pool { kind, lanes, .. } = &config.workload else { panic!("not a pool") };
+//! assert_eq!((*kind, lanes.as_slice()), (Kind::Ai, [Lane::High, Lane::Low].as_slice()));
+//! assert_eq!(config.lanes.get(Lane::High).max_running, 5);
+//! assert_eq!(config.retry.attempts(), 3);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 pub mod config;
 pub mod files;
 mod kind;
 mod lane;
+mod name;
 mod queue_stats;
 mod reports;
 mod role;
@@ -19,6 +58,7 @@ pub use config::{
 pub use files::Mount;
 pub use kind::Kind;
 pub use lane::{Lane, LaneLimits, Lanes};
+pub use name::UnknownName;
 pub use queue_stats::QueueStats;
 pub use reports::{Health, HealthPart, HealthReport, LanesReport, RecoveryRecord};
 pub use role::Role;
@@ -27,60 +67,5 @@ pub use tier::{Tier, TierLimits, Tiers};
 /// Port of a workload's `/livez`, `/readyz` and `/metrics`.
 pub const OPERATIONS_PORT: u16 = 8081;
 
-/// Port on which the API answers its callers.
+/// Port on which the API serves its clients.
 pub const API_PORT: u16 = 8080;
-
-/// A name that is not one of a closed set; the message lists the set.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {what} '{given}'; use one of: {known}")]
-pub struct UnknownName {
-    /// What kind of name was looked for, for instance `lane`.
-    pub what: &'static str,
-    /// The name that was given.
-    pub given: String,
-    /// The names that exist, comma separated.
-    pub known: String,
-}
-
-/// A closed set of names: the lower-case name of each variant is its JSON form, its `Display` and its `FromStr`.
-macro_rules! names {
-    ($(#[$meta:meta])* $type:ident, $what:literal, { $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
-            serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-        )]
-        pub enum $type {
-            $($(#[$doc])* #[serde(rename = $name)] $variant),+
-        }
-
-        impl $type {
-            /// Every value, in its declared order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The stable name, as used in JSON, SQL, queue names and labels.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = crate::UnknownName;
-
-            fn from_str(given: &str) -> Result<Self, Self::Err> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == given).ok_or_else(|| crate::UnknownName {
-                    what: $what,
-                    given: given.to_owned(),
-                    known: Self::ALL.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", "),
-                })
-            }
-        }
-    };
-}
-pub(crate) use names;

@@ -1,46 +1,48 @@
-//! What the API tells about a queue, and the operator makes capacity of.
+//! Statistics of a queue, which the API reports and the operator scales by.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Lane};
+use crate::{kind::Kind, lane::Lane};
 
-/// One queue (a worker kind's lane) as the database knows it at one moment. Field names are those of `GET /admin/v1/lanes`.
+/// Snapshot of one queue: a lane of a worker kind. Field names are those of `GET /admin/v1/lanes`.
 ///
-/// All counts are of jobs; requests that share another's pipeline are left out of them.
+/// All counts are of jobs. Followers, which share a leader's pipeline, are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QueueStats {
     pub kind: Kind,
     pub lane: Lane,
-    /// Whether claims are stopped.
+    /// Whether the queue is paused: no job is claimed.
     pub paused: bool,
-    /// Jobs that a worker could claim now, due retries and analyses that have all their parts among them.
+    /// Jobs that a worker could claim now, including due retries and analyses whose parts are
+    /// complete.
     pub depth: i64,
-    /// Seconds for which the oldest of them has been waiting; 0 when there is none.
+    /// Age of the oldest of them in seconds; 0 without one.
     pub oldest_age_seconds: f64,
-    /// Jobs that a worker holds.
+    /// Jobs that workers run.
     pub running: i64,
     /// Failed jobs whose next attempt is not due yet.
     pub retrying: i64,
-    /// Those of them that are due within the next minute.
+    /// Those that are due within the next minute.
     #[serde(default)]
     pub due_soon: i64,
-    /// Analyses that wait for their parts. They hold no worker, and will need one once more.
+    /// Analyses that wait for their parts. They occupy no slot now, and need one again to finish.
     pub waiting: i64,
-    /// Jobs made per second, over the last five minutes.
+    /// Jobs created per second, over the last five minutes.
     pub arrival_rate: f64,
-    /// Jobs made per second, over the last minute.
+    /// Jobs created per second, over the last minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent_arrival_rate: Option<f64>,
-    /// Jobs ended per second, over the last five minutes.
+    /// Jobs finished per second, over the last five minutes.
     pub completion_rate: f64,
-    /// Seconds for which a job holds a worker's slot, over all its attempts and parts of attempts: the mean of those that ended in the last five
-    /// minutes, and where none did, of the last that did. None where nothing is known.
+    /// Seconds for which a job occupies a slot, over all its attempts: the mean of jobs that
+    /// finished in the last five minutes, or of the last ones before. `None` if no job has
+    /// finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_seconds: Option<f64>,
 }
 
 impl QueueStats {
-    /// A queue in which nothing waits, runs or comes.
+    /// The statistics of an empty queue.
     pub const fn quiet(kind: Kind, lane: Lane) -> Self {
         Self {
             kind,

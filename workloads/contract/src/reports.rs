@@ -1,10 +1,11 @@
-//! What an API tells about its platform on its operations port, and the operator reads.
+//! Reports that the API serves on its operations port for the operator.
 
 use serde::{Deserialize, Serialize};
 
-use crate::QueueStats;
+use crate::queue_stats::QueueStats;
 
-/// `/lanes`: what waits. There is no answer while the database gives none: no facts are better than old ones.
+/// `GET /lanes`: the queues. It fails while the database is unavailable, because stale statistics
+/// would mislead autoscaling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LanesReport {
     pub lanes: Vec<QueueStats>,
@@ -14,11 +15,11 @@ pub struct LanesReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthReport {
     pub health: Health,
-    /// What was healed within the last hour, oldest first, twenty at most.
+    /// Recoveries of the last hour, oldest first, at most twenty.
     pub recoveries: Vec<RecoveryRecord>,
 }
 
-/// How well a platform does.
+/// Health score of a platform.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// 0 to 100: the product of the parts.
@@ -26,26 +27,26 @@ pub struct Health {
     pub parts: Vec<HealthPart>,
 }
 
-/// One side of it.
+/// One component of the health score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthPart {
     pub name: String,
-    /// 0 to 1; 1 is in good order.
+    /// 0 to 1; 1 is healthy.
     pub value: f64,
-    /// In words, with the figures that it is made of.
+    /// Explanation, with the underlying figures.
     pub detail: String,
 }
 
-/// What was healed without anybody asking.
+/// One automatic recovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryRecord {
-    /// Counts up.
+    /// Ascending.
     pub id: i64,
-    /// RFC 3339.
+    /// Time, in RFC 3339.
     pub at: String,
     /// For instance `job-quarantined`.
     pub action: String,
-    /// The job or worker that it happened to.
+    /// The job or worker concerned.
     pub subject: String,
     pub evidence: String,
 }

@@ -1,7 +1,9 @@
-use crate::names;
+//! Database roles of the workloads.
+
+use crate::name::names;
 
 names! {
-    /// A database role. PostgreSQL itself keeps the workloads apart by these: connection limit, statement timeout, grants.
+    /// A database role. PostgreSQL enforces its connection limit, statement timeout and grants.
     Role, "database role", {
         Api = "analytics_api",
         Workers = "analytics_workers",

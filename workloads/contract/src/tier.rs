@@ -1,9 +1,11 @@
+//! Tiers of tenants and their limits.
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Lane, names};
+use crate::{lane::Lane, name::names};
 
 names! {
-    /// What a tenant has bought.
+    /// The tier of a tenant.
     Tier, "tier", {
         Free = "free",
         Standard = "standard",
@@ -12,18 +14,18 @@ names! {
     }
 }
 
-/// The limits, price and lane of one tier.
+/// Limits, price and lane of one tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TierLimits {
     /// Analyses that may be unfinished at once.
     pub concurrent: u32,
-    /// Analyses accepted in one UTC day; none means no limit.
+    /// Analyses accepted per UTC day; `None` means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub daily: Option<u32>,
-    /// Whole credits taken for one analysis.
+    /// Price of one analysis in credits.
     pub price: u32,
-    /// The lane that this tier's analyses run in.
+    /// Lane of this tier's analyses.
     pub lane: Lane,
 }
 
@@ -50,7 +52,8 @@ impl Tiers {
 }
 
 impl Default for Tiers {
-    /// The platform's documented tiers. A better tier pays more for one analysis, since it waits in a better lane.
+    /// The documented defaults. A higher tier pays more for one analysis and waits in a faster
+    /// lane.
     fn default() -> Self {
         let tier = |concurrent, daily, price, lane| TierLimits { concurrent, daily, price, lane };
         Self {

@@ -1,4 +1,4 @@
-//! What the operator writes is what a workload reads.
+//! The operator writes what a workload reads.
 
 use switchyard_contract::*;
 
@@ -39,7 +39,7 @@ fn write(root: &std::path::Path, text: &str) -> Mount {
 }
 
 #[test]
-fn every_workload_reads_back_what_was_written() {
+fn config_round_trips_for_every_workload() {
     for workload in [
         Workload::Api,
         Workload::Setup { roles: vec![RoleGrant { role: Role::Api, connections: 150, statement_timeout_seconds: 10 }] },
@@ -53,7 +53,7 @@ fn every_workload_reads_back_what_was_written() {
 }
 
 #[test]
-fn a_document_without_overflow_is_read_as_ever_and_none_is_not_written() {
+fn zero_overflow_is_omitted_and_read_back() {
     let written = serde_json::to_value(config(Workload::Api)).unwrap();
     let connections = &written["database"]["connections"];
     assert!(connections.get("overflow").is_none(), "{connections}");
@@ -62,7 +62,7 @@ fn a_document_without_overflow_is_read_as_ever_and_none_is_not_written() {
 }
 
 #[test]
-fn an_unknown_field_is_refused_by_name() {
+fn unknown_field_is_refused_by_name() {
     let mut document = serde_json::to_value(config(Workload::Api)).unwrap();
     document["lanez"] = serde_json::json!({});
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ fn an_unknown_field_is_refused_by_name() {
 }
 
 #[test]
-fn a_missing_secret_names_the_key_and_a_trailing_newline_is_dropped() {
+fn missing_secret_names_its_key_and_newline_is_trimmed() {
     let folder = tempfile::tempdir().unwrap();
     let mount = Mount::at(folder.path());
     let error = mount.secret(files::BROKER_URI).unwrap_err().to_string();
@@ -83,7 +83,7 @@ fn a_missing_secret_names_the_key_and_a_trailing_newline_is_dropped() {
 }
 
 #[test]
-fn names_parse_and_an_unknown_one_lists_the_known() {
+fn unknown_lane_lists_the_known_ones() {
     for lane in Lane::ALL {
         assert_eq!(lane.as_str().parse::<Lane>().unwrap(), *lane);
     }

@@ -123,7 +123,7 @@ pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> 
     let published = broker.publish(&tickets).await;
     match published.error {
         Some(error) => Err(RelayError::Unpublished { jobs: published.failed.len(), error }),
-        None => Ok(published.out),
+        None => Ok(published.confirmed),
     }
 }
 
@@ -145,7 +145,7 @@ pub async fn reap(
                 recoveries.count(if quarantined { Action::JobQuarantined } else { Action::LeaseReopened });
                 announcer.announce(effects);
             }
-            Err(error) if error.is_passing() => return Err(error),
+            Err(error) if error.is_transient() => return Err(error),
             // One that is refused must not stand in the way of those behind it.
             Err(error) => {
                 tracing::error!(job = %held.job, %error, "an attempt without a worker could not be ended");

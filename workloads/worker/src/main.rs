@@ -4,10 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use switchyard_contract::{Config, Mount};
-use switchyard_jobs::{
-    process::{Options, Process},
-    telemetry,
-};
+use switchyard_jobs::runner::process::{self, Options, Process};
 use switchyard_worker::workers;
 
 /// Runs the jobs of one worker pool. What it does comes from the mounted configuration.
@@ -21,14 +18,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init();
-    match run(&arguments.options, &Mount::from_env()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the worker ends");
-            ExitCode::FAILURE
-        }
-    }
+    process::run_main(run(&arguments.options, &Mount::from_env())).await
 }
 
 async fn run(options: &Options, mount: &Mount) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::{
 
 use switchyard_contract::SourceLimits;
 use switchyard_jobs::{
-    cache::{Cache, CacheAway, Taken},
+    cache::{Cache, CacheUnavailable, Taken},
     model::TenantId,
     resilience::full_jitter,
 };
@@ -39,14 +39,14 @@ impl Throttle {
         let began = Instant::now();
         let passed = match self.together(tenant, latest).await {
             Ok(passed) => passed,
-            Err(CacheAway) => self.alone(latest).await,
+            Err(CacheUnavailable) => self.alone(latest).await,
         };
         self.metrics.source_waited(began.elapsed());
         passed
     }
 
     /// By the buckets that all workers share.
-    async fn together(&self, tenant: TenantId, latest: Instant) -> Result<Result<(), Duration>, CacheAway> {
+    async fn together(&self, tenant: TenantId, latest: Instant) -> Result<Result<(), Duration>, CacheUnavailable> {
         let own = (format!("source:{tenant}"), self.limits.tenant_runs_per_minute);
         for (bucket, per_minute) in [own, ("source".to_owned(), self.limits.runs_per_minute)] {
             let rate = per_second(per_minute);

@@ -11,7 +11,7 @@ use switchyard_contract::{
 use switchyard_jobs::{
     cache::Cache,
     handler::Handler,
-    resilience::{Breaker, Policy, collector::Breakers},
+    resilience::{Breaker, Breakers, Policy},
 };
 
 use crate::{

@@ -76,11 +76,11 @@ async fn of_ours(ground: &Ground, duration: Duration) -> anyhow::Result<f64> {
 /// Publishes tickets, takes and acknowledges them, as API and worker do, over a connection each; prints how many a second came through.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let uri = SecretString::from(std::env::var(BROKER).with_context(|| format!("{BROKER} is not set"))?);
-    let (publisher, consumer) = (Broker::connect(&uri, "bench-publisher")?, Broker::connect(&uri, "bench-consumer")?);
+    let (publisher, receiver) = (Broker::connect(&uri, "bench-publisher")?, Broker::connect(&uri, "bench-consumer")?);
     publisher.connected().await;
-    consumer.connected().await;
-    let mut intake = consumer.intake(QUEUE).await?;
-    intake.open(u32::MAX).await?;
+    receiver.connected().await;
+    let mut tickets = receiver.consumer(QUEUE).await?;
+    tickets.resume(u32::MAX).await?;
 
     let received = Arc::new(AtomicU64::new(0));
     let counted = Instant::now() + WARM_UP;
@@ -88,13 +88,13 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let taking = tokio::spawn({
         let received = received.clone();
         async move {
-            while let Ok(message) = timeout_at(end, intake.next()).await {
+            while let Ok(message) = timeout_at(end, tickets.next()).await {
                 let mut message = message?;
-                intake.gather(&mut message, u32::MAX);
-                let tickets = message.tickets;
+                tickets.extend(&mut message, u32::MAX);
+                let count = message.tickets;
                 message.acknowledge().await?;
                 if Instant::now() >= counted {
-                    received.fetch_add(u64::from(tickets), Ordering::Relaxed);
+                    received.fetch_add(u64::from(count), Ordering::Relaxed);
                 }
             }
             anyhow::Ok(())

@@ -257,9 +257,9 @@ impl World {
     pub async fn message_in(&self, kind: &str, lane: &str) {
         let queue = Queue { kind: kind.parse().unwrap(), lane: lane.parse::<Lane>().unwrap() };
         let looking = async {
-            let mut intake = self.broker.intake(queue).await.unwrap();
-            intake.open(1).await.unwrap();
-            let message = intake.next().await.unwrap();
+            let mut consumer = self.broker.consumer(queue).await.unwrap();
+            consumer.resume(1).await.unwrap();
+            let message = consumer.next().await.unwrap();
             assert!(message.tickets >= 1);
             message.acknowledge().await.unwrap();
         };

@@ -1,3 +1,5 @@
+//! The address of the broker.
+
 use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{
@@ -7,7 +9,7 @@ use switchyard_contract::{
 
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// Why the broker's address cannot be used. Never holds the address, which carries a password.
+/// Why the broker's address cannot be used. Does not contain the address, which holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerAddressError {
     #[error(transparent)]
@@ -16,26 +18,26 @@ pub enum BrokerAddressError {
     Invalid(String),
 }
 
-/// Where the broker is, as whom to log in, and whose certificate it may show.
+/// Host, login and trusted roots of the broker.
 #[derive(Clone)]
 pub(crate) struct BrokerAddress {
     pub(super) uri: AMQPUri,
-    /// Roots in PEM besides the system's; they matter to `amqps` alone.
+    /// Roots (PEM) in addition to the web PKI's; for `amqps` only.
     pub(super) roots: Option<String>,
 }
 
 impl BrokerAddress {
-    /// The address in `broker/uri`, with the roots in `broker/ca.crt` where they are mounted.
+    /// The address in `broker/uri`, with the roots in `broker/ca.crt` if mounted.
     pub(crate) fn mounted(mount: &Mount) -> Result<Self, BrokerAddressError> {
         let roots = mount.optional_secret(BROKER_CA)?.map(|roots| roots.expose_secret().to_owned());
         Ok(Self { roots, ..Self::parse(&mount.secret(BROKER_URI)?)? })
     }
 
-    /// An address with the system's roots.
+    /// An address without roots of its own.
     pub(super) fn parse(uri: &SecretString) -> Result<Self, BrokerAddressError> {
         let mut uri: AMQPUri = uri.expose_secret().parse().map_err(BrokerAddressError::Invalid)?;
         if uri.vhost.is_empty() {
-            // 'amqp://host/' means the virtual host '' to the letter, and '/' to everyone who writes it.
+            // By the letter 'amqp://host/' names the virtual host ''. Users mean '/'.
             uri.vhost = "/".to_owned();
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);

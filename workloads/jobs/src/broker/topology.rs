@@ -1,4 +1,5 @@
-//! The queues and exchanges, declared alike by every process: RabbitMQ refuses a declaration that differs.
+//! Exchanges and queues. Every process declares them alike: RabbitMQ refuses a declaration that
+//! differs.
 
 use lapin::{
     Channel, ExchangeKind,
@@ -9,19 +10,21 @@ use switchyard_contract::{Kind, Lane};
 
 use crate::model::Queue;
 
-/// Tickets for claimable jobs go here; the routing key is the queue's name.
+/// Exchange of the tickets; the routing key is the queue's name.
 pub const JOBS_EXCHANGE: &str = "switchyard.jobs";
-/// Events go here, many in a message.
+/// Exchange of the events.
 pub const EVENTS_EXCHANGE: &str = "switchyard.events";
-/// Deliveries of one message before the broker drops it. Said explicitly, since RabbitMQ 4 has a default and 3 has none. What a dropped
-/// message stood for is published again by the relay.
+/// Deliveries of one message before the broker drops it. The relay publishes its tickets again.
+///
+/// Explicit, because the default differs between RabbitMQ 3 (none) and 4 (20).
 pub const DELIVERY_LIMIT: i32 = 100;
 
-/// Every queue there is.
+/// Every queue: one for each kind and lane.
 pub(super) fn queues() -> impl Iterator<Item = Queue> {
     Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(|lane| Queue { kind: *kind, lane: *lane }))
 }
 
+/// Declares exchanges, queues and bindings; idempotent.
 pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare(JOBS_EXCHANGE.into(), ExchangeKind::Direct, durable, FieldTable::default()).await?;

@@ -1,4 +1,5 @@
-//! Profiles as the source last gave them, for the time in which it is away. All tenants share them: they are public.
+//! Profiles as last fetched, served while the profile source is unavailable. They are public, so
+//! all tenants share them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,35 +7,36 @@ use redis::AsyncCommands as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Cache;
+use super::client::Cache;
 
-/// How long a profile is worth standing in for a fresh one.
-const WORTH: Duration = Duration::from_secs(24 * 3600);
+/// How long a profile may replace a fresh one.
+const PROFILE_TTL: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Serialize, Deserialize)]
 struct Entry<T> {
-    /// Seconds since 1970.
+    /// Seconds since the Unix epoch.
     at: u64,
     profile: T,
 }
 
 impl Cache {
-    /// The profile that was last kept, and its age, a day at most. Waits up to 2 s: who asks has nowhere else to go.
+    /// The last stored profile and its age, at most a day. Waits up to 2 s: the caller has no other
+    /// source.
     pub async fn profile(&self, username: &str) -> Option<(Value, Duration)> {
         let mut connection = self.connection.clone();
-        let bytes = self.tell(connection.get::<_, Option<Vec<u8>>>(key(username))).await.ok()??;
-        // An entry of another version's making is none.
+        let bytes = self.call_unguarded(connection.get::<_, Option<Vec<u8>>>(key(username))).await.ok()??;
+        // Another version may have written an entry that this one cannot read: a miss.
         let entry: Entry<Value> = serde_json::from_slice(&bytes).ok()?;
         Some((entry.profile, Duration::from_secs(now().saturating_sub(entry.at))))
     }
 
-    /// Keeps a profile for a day. Failing to is only counted.
+    /// Stores a profile for a day. A failure is only counted.
     pub async fn put_profile(&self, username: &str, profile: &Value) {
         let Ok(bytes) = serde_json::to_vec(&Entry { at: now(), profile }) else { return };
         let mut connection = self.connection.clone();
-        let put = connection.set_ex::<_, _, ()>(key(username), bytes, WORTH.as_secs());
-        if self.tell(put).await.is_err() {
-            tracing::debug!("a profile was not kept");
+        let put = connection.set_ex::<_, _, ()>(key(username), bytes, PROFILE_TTL.as_secs());
+        if self.call_unguarded(put).await.is_err() {
+            tracing::debug!("could not cache profile");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Results of the last hour, and the epoch within which a key that was found valid may be taken for valid still.
+//! Recent results, and the epoch within which a validated API key stays valid.
 
 use std::{
     sync::atomic::Ordering,
@@ -9,28 +9,31 @@ use redis::{AsyncCommands as _, RedisResult};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Cache, CacheAway};
+use super::client::{Cache, CacheUnavailable};
 
-/// Where the epoch stands. It is read with every look-up, so a Redis that makes room by forgetting what is seldom used keeps it.
-const EPOCH: &str = "switchyard:epoch";
+/// Key of the epoch. Every lookup reads it, so an LRU eviction policy keeps it.
+const EPOCH_KEY: &str = "switchyard:epoch";
 
-/// The time between two revocations of keys, whoever's they are. A key that was found valid after an epoch was read is valid as long as the same epoch
-/// is read: a revocation ends it, and so does a Redis that has lost its memory.
+/// The period between two revocations of API keys, of any tenant.
+///
+/// A key that was found valid after an epoch was read stays valid while the same epoch is read. A
+/// revocation ends the epoch; so does a loss of Redis' data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(Uuid);
 
-/// A result as it was kept.
+/// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedResult {
-    /// `AT` and the document, see [`CachedResult::parse`]; not copied apart, because it may be large.
+    /// The whole entry, see [`CachedResult::parse`]; not split, because the document may be large.
     entry: Vec<u8>,
     body: usize,
-    /// Time since the analysis was completed.
+    /// Time since the analysis completed.
     pub age: Duration,
 }
 
 impl CachedResult {
-    /// An entry is the second since 1970 in decimal figures, a line feed, and the JSON document. Anything else is of another version's making: a miss.
+    /// Parses an entry: seconds since the Unix epoch in decimal, a line feed, and the JSON
+    /// document. Anything else was written by another version and is a miss.
     fn parse(entry: Vec<u8>) -> Option<Self> {
         let end = entry.iter().take(21).position(|byte| *byte == b'\n')?;
         let at: u64 = std::str::from_utf8(&entry[..end]).ok()?.parse().ok()?;
@@ -49,38 +52,41 @@ impl CachedResult {
     }
 }
 
-/// What one look into the cache showed.
+/// The result of [`Cache::lookup`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct Lookup {
     /// The newest result of the profile.
     pub result: Option<CachedResult>,
-    /// `None` only while nobody has looked yet.
+    /// `None` only if no epoch could be started.
     pub epoch: Option<Epoch>,
 }
 
 impl Cache {
-    /// Looks for the newest result of a profile, and reads the epoch; one round trip, 50 ms at most.
-    pub async fn look(&self, username: &str) -> Result<Look, CacheAway> {
+    /// Reads the newest result of a profile and the epoch, in one round trip of at most 50 ms.
+    ///
+    /// # Errors
+    /// [`CacheUnavailable`] if Redis did not answer in time.
+    pub async fn lookup(&self, username: &str) -> Result<Lookup, CacheUnavailable> {
         let mut connection = self.connection.clone();
-        let keys = (key(username), EPOCH);
-        let (entry, epoch) = self.ask(connection.mget::<_, (Option<Vec<u8>>, Option<String>)>(keys)).await?;
+        let keys = (key(username), EPOCH_KEY);
+        let (entry, epoch) = self.call_guarded(connection.mget::<_, (Option<Vec<u8>>, Option<String>)>(keys)).await?;
         let result = entry.and_then(CachedResult::parse);
         let count = if result.is_some() { &self.counts.hits } else { &self.counts.misses };
         count.fetch_add(1, Ordering::Relaxed);
         let epoch = match epoch.and_then(|text| Uuid::try_parse(&text).ok()) {
             Some(epoch) => Some(Epoch(epoch)),
-            None => self.begin_epoch().await,
+            None => self.start_epoch().await,
         };
-        Ok(Look { result, epoch })
+        Ok(Lookup { result, epoch })
     }
 
     /// The newest result of a profile and its age.
     pub async fn result(&self, username: &str) -> Option<(Value, Duration)> {
-        let found = self.look(username).await.ok()?.result?;
+        let found = self.lookup(username).await.ok()?.result?;
         Some((serde_json::from_slice(found.json()).ok()?, found.age))
     }
 
-    /// Keeps a result for the cache's time.
+    /// Stores a result for the cache's TTL. A failure is only counted.
     pub async fn put_result(&self, username: &str, result: &Value) {
         if self.ttl.is_zero() {
             return;
@@ -88,35 +94,39 @@ impl Cache {
         let Some(entry) = CachedResult::entry(result) else { return };
         let mut connection = self.connection.clone();
         let put = connection.set_ex::<_, _, ()>(key(username), entry, self.ttl.as_secs().max(1));
-        if self.tell(put).await.is_err() {
-            tracing::debug!("a result was not cached");
+        if self.call_unguarded(put).await.is_err() {
+            tracing::debug!("could not cache result");
         }
     }
 
-    /// Forgets a profile's result, which is not the newest or not right any more.
-    pub async fn forget_result(&self, username: &str) {
+    /// Deletes the result of a profile that has been corrected.
+    pub async fn invalidate_result(&self, username: &str) {
         let mut connection = self.connection.clone();
-        if self.tell(connection.del::<_, ()>(key(username))).await.is_err() {
-            tracing::warn!("a result that was corrected may be shown from the cache until it is too old");
+        if self.call_unguarded(connection.del::<_, ()>(key(username))).await.is_err() {
+            tracing::warn!("could not invalidate cached result; it may be served until its TTL ends");
         }
     }
 
-    /// Ends the epoch: every process asks the database again before it takes a key for valid. To be called after a key was revoked there, and before
-    /// anyone is told so; after an error, again.
-    pub async fn end_epoch(&self) -> Result<(), CacheAway> {
+    /// Ends the epoch: every process validates keys against the database again.
+    ///
+    /// Call it after a key was revoked in the database and before the revocation is confirmed.
+    ///
+    /// # Errors
+    /// [`CacheUnavailable`] if Redis did not answer within 2 s; repeat the call.
+    pub async fn end_epoch(&self) -> Result<(), CacheUnavailable> {
         let mut connection = self.connection.clone();
-        self.tell(connection.set::<_, _, ()>(EPOCH, Uuid::new_v4().to_string())).await
+        self.call_unguarded(connection.set::<_, _, ()>(EPOCH_KEY, Uuid::new_v4().to_string())).await
     }
 
-    /// Begins an epoch where there is none, unless somebody else has.
-    async fn begin_epoch(&self) -> Option<Epoch> {
+    /// Starts an epoch unless there is one, and returns the one in force.
+    async fn start_epoch(&self) -> Option<Epoch> {
         let mut connection = self.connection.clone();
-        let begin = async {
-            let _: bool = connection.set_nx(EPOCH, Uuid::new_v4().to_string()).await?;
-            let epoch: RedisResult<String> = connection.get(EPOCH).await;
+        let start = async {
+            let _: bool = connection.set_nx(EPOCH_KEY, Uuid::new_v4().to_string()).await?;
+            let epoch: RedisResult<String> = connection.get(EPOCH_KEY).await;
             epoch
         };
-        let text = self.ask(begin).await.ok()?;
+        let text = self.call_guarded(start).await.ok()?;
         Uuid::try_parse(&text).ok().map(Epoch)
     }
 }
@@ -136,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_read_as_it_was_written() {
+    fn entry_round_trips() {
         let entry = CachedResult::entry(&json!({"a": "b\nc"})).unwrap();
         let read = CachedResult::parse(entry).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(read.json()).unwrap(), json!({"a": "b\nc"}));
@@ -144,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_another_making_is_a_miss() {
+    fn foreign_entry_is_a_miss() {
         for entry in
             [&b"{\"at\":1,\"result\":{}}"[..], b"", b"\n{}", b"x1\n{}", b"123", b"123456789012345678901234\n{}"]
         {

@@ -1,26 +1,27 @@
-//! A circuit breaker: what failed several times in a row is left alone for a while, then tried by one caller, and then by more and more.
+//! A circuit breaker: after several failures in a row it rejects calls for a while, then lets
+//! probes through, first one at a time, then more and more.
 //!
-//! [`Machine`] decides and is given the time; [`Breaker`] is the machine with a clock, to be shared.
+//! [`Machine`] is the state machine without a clock; [`Breaker`] adds the clock and can be shared.
+//! Source: M. Nygard, *Release It!*, chapter "Stability Patterns", and
+//! <https://martinfowler.com/bliki/CircuitBreaker.html>. The stepwise half-open phase is an
+//! addition.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// At once while half-open, step by step: each step ends when as many calls in a row as it lets in at once have succeeded.
-const STEPS: [u32; 5] = [1, 2, 4, 8, 16];
-/// When to ask again where a half-open breaker lets no more in: its probes take about as long.
-const PROBING: Duration = Duration::from_secs(1);
+/// Concurrent probes of each half-open step. A step ends after as many successes in a row.
+const HALF_OPEN_STEPS: [u32; 5] = [1, 2, 4, 8, 16];
+/// `retry_after` while a half-open breaker is full: about the time that its probes take.
+const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Failures in a row that open it; at least 1.
+    /// Consecutive failures that open the breaker; at least 1.
     pub failures: u32,
-    /// How long nothing is let through.
+    /// How long an open breaker rejects all calls.
     pub open_for: Duration,
 }
 
@@ -33,19 +34,19 @@ impl Policy {
     pub const AI: Self = Self { failures: 4, open_for: Duration::from_secs(120) };
 }
 
-/// What a breaker does with calls.
+/// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Lets all through.
+    /// Lets all calls through.
     Closed,
-    /// Lets a few through, to see.
+    /// Lets a few probes through.
     HalfOpen,
-    /// Lets none through.
+    /// Rejects all calls.
     Open,
 }
 
 impl State {
-    /// As a gauge: 0 closed, 1 half-open, 2 open.
+    /// Value of the state's gauge: 0 closed, 1 half-open, 2 open.
     pub const fn as_gauge(self) -> i64 {
         match self {
             Self::Closed => 0,
@@ -55,11 +56,11 @@ impl State {
     }
 }
 
-/// A call that the breaker did not let through.
+/// The breaker rejected a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the circuit breaker is open; ask again in {} s", retry_after.as_secs().max(1))]
+#[error("the circuit breaker is open; retry in {} s", retry_after.as_secs().max(1))]
 pub struct Open {
-    /// When it is worth another try.
+    /// Time until a retry may be let through.
     pub retry_after: Duration,
 }
 
@@ -70,26 +71,27 @@ enum Phase {
     HalfOpen { step: usize, running: u32, successes: u32 },
 }
 
-/// Which stretch between two changes of phase a call belongs to: what it has to tell is news only there.
+/// The period between two state changes in which a call was admitted. Its outcome counts only
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch(u64);
+pub struct Epoch(u64);
 
-/// The rules, without a clock.
+/// The state machine of a breaker, without a clock.
 #[derive(Debug)]
 pub struct Machine {
     policy: Policy,
     phase: Phase,
-    stretch: u64,
+    epoch: u64,
     openings: u64,
 }
 
 impl Machine {
-    /// A closed one.
+    /// Creates a closed machine.
     pub const fn new(policy: Policy) -> Self {
-        Self { policy, phase: Phase::Closed { failures: 0 }, stretch: 0, openings: 0 }
+        Self { policy, phase: Phase::Closed { failures: 0 }, epoch: 0, openings: 0 }
     }
 
-    /// What it does with calls at `now`.
+    /// The state at `now`.
     pub fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Closed { .. } => State::Closed,
@@ -98,7 +100,7 @@ impl Machine {
         }
     }
 
-    /// How long it lets nothing through from `now` on; `None` when it lets something through.
+    /// How long it still rejects all calls at `now`; `None` if it does not.
     pub fn retry_after(&self, now: Instant) -> Option<Duration> {
         match self.phase {
             Phase::Open { until } if now < until => Some(until - now),
@@ -111,32 +113,35 @@ impl Machine {
         self.openings
     }
 
-    /// Lets a call through, or not. A call that was let through must come back by [`Machine::ended`].
-    pub fn admit(&mut self, now: Instant) -> Result<Stretch, Open> {
+    /// Admits a call. The caller reports its end with [`Machine::finish`].
+    ///
+    /// # Errors
+    /// [`Open`] if the call is rejected.
+    pub fn admit(&mut self, now: Instant) -> Result<Epoch, Open> {
         match &mut self.phase {
             Phase::Closed { .. } => {}
             Phase::Open { until } if now < *until => return Err(Open { retry_after: *until - now }),
             Phase::Open { .. } => self.enter(Phase::HalfOpen { step: 0, running: 1, successes: 0 }),
-            Phase::HalfOpen { step, running, .. } if *running < STEPS[*step] => *running += 1,
-            Phase::HalfOpen { .. } => return Err(Open { retry_after: PROBING }),
+            Phase::HalfOpen { step, running, .. } if *running < HALF_OPEN_STEPS[*step] => *running += 1,
+            Phase::HalfOpen { .. } => return Err(Open { retry_after: PROBE_TIME }),
         }
-        Ok(Stretch(self.stretch))
+        Ok(Epoch(self.epoch))
     }
 
-    /// Takes a call back: it succeeded, failed, or was given up before either.
-    pub fn ended(&mut self, stretch: Stretch, success: Option<bool>, now: Instant) {
-        if stretch.0 != self.stretch {
+    /// Ends an admitted call: `success` is `None` if it was abandoned.
+    pub fn finish(&mut self, epoch: Epoch, success: Option<bool>, now: Instant) {
+        if epoch.0 != self.epoch {
             return;
         }
         match (&mut self.phase, success) {
-            (Phase::Closed { .. }, Some(success)) => self.told(success, now),
+            (Phase::Closed { .. }, Some(success)) => self.record(success, now),
             (Phase::HalfOpen { .. }, Some(false)) => self.open(now),
             (Phase::HalfOpen { step, running, successes }, success) => {
                 *running = running.saturating_sub(1);
                 *successes += u32::from(success.is_some());
-                if *successes >= STEPS[*step] {
+                if *successes >= HALF_OPEN_STEPS[*step] {
                     (*step, *successes) = (*step + 1, 0);
-                    if *step == STEPS.len() {
+                    if *step == HALF_OPEN_STEPS.len() {
                         self.enter(Phase::Closed { failures: 0 });
                     }
                 }
@@ -145,8 +150,11 @@ impl Machine {
         }
     }
 
-    /// Takes note of a call that did not ask: a success lets an open one be tried at once, a failure counts as long as it is closed.
-    pub fn told(&mut self, success: bool, now: Instant) {
+    /// Records the outcome of a call that was not admitted here.
+    ///
+    /// A success makes an open breaker half-open at once. A failure counts while the breaker is
+    /// closed.
+    pub fn record(&mut self, success: bool, now: Instant) {
         match (&mut self.phase, success) {
             (Phase::Closed { failures }, true) => *failures = 0,
             (Phase::Closed { failures }, false) => {
@@ -167,11 +175,11 @@ impl Machine {
 
     const fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.stretch += 1;
+        self.epoch += 1;
     }
 }
 
-/// A breaker to be shared: clones are the same breaker.
+/// A circuit breaker. Clones share its state.
 #[derive(Clone)]
 pub struct Breaker {
     name: &'static str,
@@ -184,117 +192,120 @@ impl fmt::Debug for Breaker {
     }
 }
 
-/// Leave for one call. Dropped without a word, it counts as neither success nor failure.
+/// Permission for one call. Dropped without an outcome, it counts as neither success nor failure.
 #[derive(Debug)]
-#[must_use = "a permit that is dropped at once guards nothing"]
+#[must_use = "a dropped permit guards nothing"]
 pub struct Permit {
     breaker: Breaker,
-    stretch: Stretch,
+    epoch: Epoch,
     success: Option<bool>,
 }
 
-/// Why a guarded call gave no value.
+/// Why [`Breaker::call`] returned no value.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken<E> {
-    /// It was not made.
+pub enum CallError<E> {
+    /// The breaker rejected the call.
     #[error(transparent)]
     Open(#[from] Open),
-    /// It was made and failed.
+    /// The call was made and failed.
     #[error("{0}")]
     Failed(E),
 }
 
 impl Breaker {
-    /// A closed breaker. `name` says in logs and metrics what it guards.
+    /// Creates a closed breaker. `name` is its label in logs and metrics.
     pub fn new(name: &'static str, policy: Policy) -> Self {
         Self { name, machine: Arc::new(Mutex::new(Machine::new(policy))) }
     }
 
-    /// What it guards.
+    /// The label in logs and metrics.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it does with calls now.
+    /// The state now.
     pub fn state(&self) -> State {
-        self.machine().state(Instant::now())
+        self.machine.lock().state(Instant::now())
     }
 
-    /// How long it lets nothing through; `None` when it lets something through. Takes no leave.
+    /// How long it still rejects all calls; `None` if it does not. Takes no permit.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.machine().retry_after(Instant::now())
+        self.machine.lock().retry_after(Instant::now())
     }
 
-    /// How often it has opened since it was made.
+    /// How often it has opened since its creation.
     pub fn openings(&self) -> u64 {
-        self.machine().openings()
+        self.machine.lock().openings()
     }
 
-    /// Asks leave for one call.
+    /// Takes a permit for one call.
+    ///
+    /// # Errors
+    /// [`Open`] if the breaker rejects calls now.
     pub fn admit(&self) -> Result<Permit, Open> {
-        let stretch = self.changing(|machine| machine.admit(Instant::now()))?;
-        Ok(Permit { breaker: self.clone(), stretch, success: None })
+        let epoch = self.update(|machine| machine.admit(Instant::now()))?;
+        Ok(Permit { breaker: self.clone(), epoch, success: None })
     }
 
-    /// Makes a call if it may be made. `is_failure` tells errors that show trouble with what is guarded from those that are an answer.
+    /// Makes a call if the breaker admits it.
+    ///
+    /// `is_failure` separates errors of the guarded service from errors that are a valid answer.
+    ///
+    /// # Errors
+    /// [`CallError::Open`] if the call was rejected, [`CallError::Failed`] with the error of the call.
     pub async fn call<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         is_failure: impl FnOnce(&E) -> bool,
-    ) -> Result<T, Broken<E>> {
+    ) -> Result<T, CallError<E>> {
         let permit = self.admit()?;
         let result = call.await;
         match &result {
             Err(error) if is_failure(error) => permit.failed(),
             _ => permit.succeeded(),
         }
-        result.map_err(Broken::Failed)
+        result.map_err(CallError::Failed)
     }
 
-    /// Something else saw what is guarded working: an open breaker lets a probe through at once.
-    pub fn heard(&self) {
-        self.changing(|machine| machine.told(true, Instant::now()));
+    /// Records that the guarded service works: an open breaker lets a probe through at once.
+    pub fn record_success(&self) {
+        self.update(|machine| machine.record(true, Instant::now()));
     }
 
-    /// A call that did not ask failed; counts towards opening.
-    pub fn missed(&self) {
-        self.changing(|machine| machine.told(false, Instant::now()));
+    /// Records the failure of a call made without a permit; it counts towards opening.
+    pub fn record_failure(&self) {
+        self.update(|machine| machine.record(false, Instant::now()));
     }
 
-    fn changing<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let (before, result, after) = {
-            let mut machine = self.machine();
+            let mut machine = self.machine.lock();
             let before = machine.phase;
             (before, change(&mut machine), machine.phase)
         };
         match (before, after) {
             (Phase::Closed { .. } | Phase::HalfOpen { .. }, Phase::Open { .. }) => {
-                tracing::warn!(breaker = self.name, "the circuit breaker opens");
+                tracing::warn!(breaker = self.name, "circuit breaker opened");
             }
             (Phase::Open { .. }, Phase::HalfOpen { .. }) => {
-                tracing::info!(breaker = self.name, "the circuit breaker lets a probe through");
+                tracing::info!(breaker = self.name, "circuit breaker half-open");
             }
             (Phase::HalfOpen { .. }, Phase::Closed { .. }) => {
-                tracing::info!(breaker = self.name, "the circuit breaker closes");
+                tracing::info!(breaker = self.name, "circuit breaker closed");
             }
             _ => {}
         }
         result
     }
-
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        // The machine is sound between any two statements, so another thread's panic has broken nothing.
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Permit {
-    /// The call succeeded, or was answered in a way that speaks for what is guarded.
+    /// Reports that the guarded service answered.
     pub fn succeeded(mut self) {
         self.success = Some(true);
     }
 
-    /// The call failed in a way that speaks against what is guarded.
+    /// Reports that the guarded service failed.
     pub fn failed(mut self) {
         self.success = Some(false);
     }
@@ -302,6 +313,6 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.breaker.changing(|machine| machine.ended(self.stretch, self.success, Instant::now()));
+        self.breaker.update(|machine| machine.finish(self.epoch, self.success, Instant::now()));
     }
 }

@@ -1,6 +1,7 @@
-//! The moment after which nobody waits for an answer any more. It travels with the task, so that what is called deep below knows of it unasked.
+//! The deadline of a task: the time after which its caller no longer waits for an answer.
 //!
-//! A spawned task does not inherit it.
+//! It is task-local, so that database calls deep below a request respect it. Spawned tasks do not
+//! inherit it. Cf. deadlines of gRPC, <https://grpc.io/docs/guides/deadlines/>.
 
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ tokio::task_local! {
     static DEADLINE: Instant;
 }
 
-/// Runs `future` under `deadline`, or under the one that holds already where that is earlier. It is told to those who ask, not enforced.
+/// Runs `future` under `deadline`, or under the current one if that is earlier.
+///
+/// Does not cancel `future`: callees read the deadline and respect it.
 pub async fn scope<F: Future>(deadline: Instant, future: F) -> F::Output {
     let deadline = current().map_or(deadline, |outer| outer.min(deadline));
     DEADLINE.scope(deadline, future).await
 }
 
-/// The deadline of this task; `None` when it may take as long as it likes.
+/// The deadline of this task; `None` without one.
 pub fn current() -> Option<Instant> {
     DEADLINE.try_with(|deadline| *deadline).ok()
 }
@@ -26,12 +29,12 @@ pub fn remaining() -> Option<Duration> {
     current().map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
-/// `limit`, or the time left where that is less.
+/// `limit`, or the time left if that is less.
 pub fn cut(limit: Duration) -> Duration {
     remaining().map_or(limit, |left| left.min(limit))
 }
 
-/// Waits for `future` no longer than the deadline allows; `None` when that was too short.
+/// Awaits `future` until the deadline; `None` if it passed.
 pub async fn within<F: Future>(future: F) -> Option<F::Output> {
     match current() {
         Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
@@ -44,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_inner_deadline_only_shortens() {
+    async fn inner_deadline_only_shortens() {
         let now = Instant::now();
         let (soon, late) = (now + Duration::from_secs(50), now + Duration::from_secs(90));
         let inside = |outer, inner| scope(outer, scope(inner, async { current() }));
@@ -54,9 +57,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_is_cut_to_what_is_left() {
+    async fn limit_is_cut_to_the_time_left() {
         let limit = Duration::from_secs(7);
-        assert_eq!(cut(limit), limit, "without a deadline nothing is cut");
+        assert_eq!(cut(limit), limit, "there is no deadline");
         let now = Instant::now();
         assert_eq!(scope(now, async { cut(limit) }).await, Duration::ZERO);
         assert_eq!(scope(now + Duration::from_secs(90), async { cut(limit) }).await, limit);

@@ -1,9 +1,10 @@
-//! Staying useful while something else is not: trying again where that is safe, leaving alone what is down, and not working past the time of whoever waits.
+//! Circuit breakers, deadlines and backoff.
 
+pub mod backoff;
 pub mod breaker;
-pub mod collector;
+mod breaker_metrics;
 pub mod deadline;
-mod retry;
 
-pub use breaker::{Breaker, Broken, Open, Permit, Policy, State};
-pub use retry::{full_jitter, repeat};
+pub use backoff::full_jitter;
+pub use breaker::{Breaker, CallError, Open, Permit, Policy, State};
+pub use breaker_metrics::Breakers;

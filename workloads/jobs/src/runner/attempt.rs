@@ -143,7 +143,7 @@ impl Bench {
             self.cache.put_result(&claim.job.username, output).await;
         } else if ending == Ending::Completed && claim.job.corrects {
             // The profile may have been analysed again since: the database knows which result is the newest.
-            self.cache.forget_result(&claim.job.username).await;
+            self.cache.invalidate_result(&claim.job.username).await;
         }
         ending
     }
@@ -178,7 +178,7 @@ impl Bench {
                 tracing::warn!(job = %claim.job.id, "the outcome came too late: the claim is gone");
                 Ending::Lost
             }
-            Err(error) if error.is_passing() => Ending::Unwritten,
+            Err(error) if error.is_transient() => Ending::Unwritten,
             // Another attempt would come to the same; better dead and told than tried for ever.
             Err(error) => self.fail(claim, &JobError::permanent("outcome-refused", error.to_string())).await,
         }
@@ -194,7 +194,7 @@ impl Bench {
         loop {
             match deadline::scope(until.into(), write()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.is_passing() && Instant::now() < until => {
+                Err(error) if error.is_transient() && Instant::now() < until => {
                     tracing::warn!(job = %claim.job.id, %error, "outcome not written; trying again");
                     sleep(full_jitter(attempt)).await;
                     attempt += 1;

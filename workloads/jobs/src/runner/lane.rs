@@ -14,14 +14,14 @@ use super::{
     slots::{Slot, Slots},
 };
 use crate::{
-    broker::{Broker, BrokerError, Intake, Message},
+    broker::{Broker, BrokerError, Consumer, Message},
     model::{Effects, Queue},
     resilience::{deadline, full_jitter},
     store::{Claim, Lease, StoreError},
     trace::{self, Span},
 };
 
-/// Wait before a broken intake is made anew.
+/// Wait before a broken consumer is recreated.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// One lane of a worker process.
@@ -60,43 +60,43 @@ impl LaneRunner {
 
     async fn serve(&self) -> Result<(), BrokerError> {
         let lane = self.queue.lane;
-        let mut intake = self.broker.intake(self.queue).await?;
+        let mut consumer = self.broker.consumer(self.queue).await?;
         loop {
             tokio::select! {
                 () = self.slots.until(lane, true) => {}
                 () = self.stop.cancelled() => break,
             }
-            intake.open(self.slots.room(lane)).await?;
+            consumer.resume(self.slots.room(lane)).await?;
             let message = tokio::select! {
-                message = intake.next() => message?,
+                message = consumer.next() => message?,
                 () = self.slots.until(lane, false) => {
-                    intake.shut().await?;
+                    consumer.pause().await?;
                     continue;
                 }
                 () = self.stop.cancelled() => break,
             };
-            self.take(&mut intake, message).await?;
+            self.take(&mut consumer, message).await?;
         }
-        intake.shut().await?;
-        intake.close().await;
+        consumer.pause().await?;
+        consumer.close().await;
         Ok(())
     }
 
     /// Slots, claims, acknowledgement, in this order; then the jobs run on their own.
-    async fn take(&self, intake: &mut Intake, mut message: Message) -> Result<(), BrokerError> {
+    async fn take(&self, consumer: &mut Consumer, mut message: Message) -> Result<(), BrokerError> {
         let lane = self.queue.lane;
-        intake.gather(&mut message, self.slots.room(lane));
+        consumer.extend(&mut message, self.slots.room(lane));
         let mut slots = self.slots.take(lane, message.tickets);
         let (wanted, rest) = (slots.len(), message.tickets as usize - slots.len());
         if wanted == 0 {
             // Another lane was quicker. Shut first: the tickets must not come back here.
-            intake.shut().await?;
-            return message.give_back().await;
+            consumer.pause().await?;
+            return message.release().await;
         }
-        let (claims, shut) = self.claim(intake, wanted).await;
+        let (claims, shut) = self.claim(consumer, wanted).await;
         let Some(claims) = claims else {
             shut?;
-            return message.give_back().await;
+            return message.release().await;
         };
         let claimed = claims.len();
         self.begin(claims, &mut slots);
@@ -108,27 +108,27 @@ impl LaneRunner {
             let published = self.broker.publish(&vec![self.queue; rest]).await;
             if let Some(error) = published.error {
                 tracing::debug!(queue = %self.queue, error, "tickets not passed on; giving them back");
-                return message.give_back().await;
+                return message.release().await;
             }
         }
         message.acknowledge().await
     }
 
-    /// Claims `most` jobs, and shuts the intake meanwhile when the lane has no more slots: what this process cannot run is for others, at once.
+    /// Claims `most` jobs, and shuts the consumer meanwhile when the lane has no more slots: what this process cannot run is for others, at once.
     /// Tries while the database is away: the tickets in hand wait, those that are not are for whoever reaches it. No claims when told to stop; the second
     /// answer is how the shutting went.
-    async fn claim(&self, intake: &mut Intake, most: usize) -> (Option<Vec<Claim>>, Result<(), BrokerError>) {
+    async fn claim(&self, consumer: &mut Consumer, most: usize) -> (Option<Vec<Claim>>, Result<(), BrokerError>) {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         // One name for all attempts: a claim whose answer was lost is answered again, and not made twice.
         let mut lease = Lease { worker: &self.worker, duration: self.bench.lease, call: Uuid::now_v7(), again: false };
         let full = self.slots.room(self.queue.lane) == 0;
-        let shutting = async { if full { intake.shut().await } else { Ok(()) } };
+        let shutting = async { if full { consumer.pause().await } else { Ok(()) } };
         let (mut answer, mut shut) = tokio::join!(self.ask(most, &lease), shutting);
         let mut attempt = 0;
         loop {
             let error = match answer {
                 Ok(claims) => return (Some(claims), shut),
-                Err(error) if error.is_passing() => error,
+                Err(error) if error.is_transient() => error,
                 Err(error) => {
                     tracing::error!(queue = %self.queue, %error, "claim failed; the relay will tell of the jobs again");
                     return (Some(Vec::new()), shut);
@@ -138,7 +138,7 @@ impl LaneRunner {
                 return (None, shut);
             }
             tracing::warn!(queue = %self.queue, %error, "claim failed; trying again");
-            shut = shut.and(intake.shut().await);
+            shut = shut.and(consumer.pause().await);
             lease.again |= !error.is_unsent();
             tokio::select! {
                 () = sleep(full_jitter(attempt)) => {}

@@ -7,6 +7,7 @@ mod held;
 mod lane;
 mod metrics;
 mod presence;
+pub mod process;
 mod slots;
 
 use std::{sync::Arc, time::Duration};

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::Claims;
 use crate::{
-    memory,
     resilience::deadline,
+    service::memory,
     store::{Store, WorkerSign},
 };
 

@@ -1,11 +1,16 @@
+//! The cache: checks that Redis answers.
+
 use std::time::Duration;
 
 use switchyard_contract::Mount;
 
-use super::{Attempt, Component, SetupError, reach};
+use super::{
+    error::{Component, SetupError},
+    reach::{Attempt, reach},
+};
 use crate::cache::Cache;
 
-/// Asks Redis for a sign of life.
+/// Pings Redis.
 pub(super) async fn check(mount: &Mount) -> Result<(), SetupError> {
     let failed = |message: String| SetupError::new(Component::Cache, message);
     let cache = Cache::mounted(mount, Duration::ZERO).map_err(|error| failed(error.to_string()))?;
@@ -16,16 +21,16 @@ pub(super) async fn check(mount: &Mount) -> Result<(), SetupError> {
             Err(error)
                 if ["NOAUTH", "WRONGPASS", "AuthenticationFailed", "invalid password"]
                     .iter()
-                    .any(|sign| error.contains(sign)) =>
+                    .any(|code| error.contains(code)) =>
             {
-                Attempt::Hopeless(
+                Attempt::Fatal(
                     "Redis refused the login (wrong or missing password): correct the cache Secret's 'uri'".to_owned(),
                 )
             }
-            Err(error) if error.contains("certificate") => Attempt::Hopeless(format!(
+            Err(error) if error.contains("certificate") => Attempt::Fatal(format!(
                 "no encrypted connection to Redis: {error}; correct the address or the certificates in 'ca.crt' in the cache Secret"
             )),
-            Err(error) => Attempt::NotYet(format!(
+            Err(error) => Attempt::Retry(format!(
                 "Redis cannot be reached: {error}; is it running, and is the address in the cache Secret right?"
             )),
         }

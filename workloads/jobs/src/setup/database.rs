@@ -1,6 +1,9 @@
+//! The database: migrates the schema and creates the roles.
+
 use std::{error::Error as _, io};
 
-use secrecy::{ExposeSecret, SecretString};
+use backon::RetryableWithContext as _;
+use secrecy::ExposeSecret;
 use switchyard_contract::{
     Mount, Pooler, RoleGrant,
     files::{DATABASE_ADMIN_URI, DATABASE_URI},
@@ -8,23 +11,24 @@ use switchyard_contract::{
 use tokio_postgres::{Client, error::SqlState};
 
 use super::{
-    Attempt, Component, SetupError, reach,
+    error::{Component, SetupError},
+    reach::{Attempt, reach},
     roles::{self, RoleError},
 };
 use crate::{
-    resilience::full_jitter,
+    resilience::backoff::full_jitter,
     store::{Address, AddressError, MigrateError, migrate},
 };
 
-/// How often the roles are made again when another setup on the same server got in between.
-const ROLE_ATTEMPTS: u32 = 10;
+/// Retries when the setup of another platform on the same server changes the same roles.
+const ROLE_RETRIES: u32 = 10;
 
-/// Brings the schema up to date, and makes the roles whose passwords are mounted.
+/// Migrates the schema, and creates the roles whose passwords are mounted.
 pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant]) -> Result<(), SetupError> {
     let admin = admin_address(mount).map_err(|error| failed(error.to_string()))?;
     let mut client = reach(Component::Database, || connect(&admin)).await?;
     let version = migrate(&mut client).await.map_err(|error| failed(migration_message(&error, admin.user())))?;
-    tracing::info!(version, "the schema is up to date");
+    tracing::info!(version, "schema is up to date");
 
     let mut logins = Vec::new();
     for grant in grants {
@@ -35,9 +39,17 @@ pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant])
     if logins.is_empty() {
         return Ok(());
     }
-    make_roles(&mut client, &logins)
-        .await
-        .map_err(|error| failed(format!("cannot make the database roles as user '{}': {error}", admin.user())))?;
+    // Roles belong to the whole server, and an ordinary user can take no lock on all of it.
+    let create = |mut client: Client| async {
+        let result = roles::create(&mut client, &logins).await;
+        (client, result)
+    };
+    let (_, created) = create
+        .retry((0..ROLE_RETRIES).map(full_jitter))
+        .context(client)
+        .when(|error| matches!(error, RoleError::Database(error) if is_concurrent_change(error)))
+        .await;
+    created.map_err(|error| failed(format!("cannot create the database roles as user '{}': {error}", admin.user())))?;
     for (grant, _) in &logins {
         let login = Address::for_role(mount, grant.role, pooler).map_err(|error| failed(error.to_string()))?;
         reach(Component::Database, || connect(&login)).await?;
@@ -45,23 +57,9 @@ pub(super) async fn prepare(mount: &Mount, pooler: Pooler, grants: &[RoleGrant])
     Ok(())
 }
 
-/// Makes the roles, again when another platform's setup on the same server was at them: roles belong to the whole server, and no lock that any user may
-/// take does.
-async fn make_roles(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
-    let mut attempt = 0;
-    loop {
-        match roles::make(client, logins).await {
-            Err(RoleError::Database(error)) if attempt < ROLE_ATTEMPTS && was_overtaken(&error) => {
-                tokio::time::sleep(full_jitter(attempt)).await;
-                attempt += 1;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Whether another transaction changed the same role in between, which PostgreSQL tells in more than one way.
-fn was_overtaken(error: &tokio_postgres::Error) -> bool {
+/// Whether another transaction changed the same role meanwhile. PostgreSQL has several errors for
+/// that.
+fn is_concurrent_change(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|db| {
         let known = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::T_R_DEADLOCK_DETECTED]
             .contains(db.code());
@@ -71,7 +69,7 @@ fn was_overtaken(error: &tokio_postgres::Error) -> bool {
 
 fn admin_address(mount: &Mount) -> Result<Address, AddressError> {
     match mount.optional_secret(DATABASE_ADMIN_URI)? {
-        Some(uri) => Address::trusting(uri.expose_secret(), DATABASE_ADMIN_URI.key, mount),
+        Some(uri) => Address::with_mounted_roots(uri.expose_secret(), DATABASE_ADMIN_URI.key, mount),
         None => Address::read(mount, DATABASE_URI),
     }
 }
@@ -84,41 +82,41 @@ async fn connect(address: &Address) -> Attempt<Client> {
     match address.config().connect(address.tls().clone()).await {
         Ok((client, connection)) => {
             tokio::spawn(async move {
-                // Its end shows in the client's next call.
+                // An error also fails the client's next call.
                 let _ = connection.await;
             });
             Attempt::Reached(client)
         }
-        Err(error) => trouble(address, &error),
+        Err(error) => diagnose(address, &error),
     }
 }
 
-fn trouble(address: &Address, error: &tokio_postgres::Error) -> Attempt<Client> {
+fn diagnose(address: &Address, error: &tokio_postgres::Error) -> Attempt<Client> {
     let (host, user, database) = (address.host(), address.user(), address.database());
     let Some(db) = error.as_db_error() else {
         if error.to_string().contains("TLS handshake") {
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            return Attempt::Hopeless(format!(
+            return Attempt::Fatal(format!(
                 "no encrypted connection to PostgreSQL at {host}: {why}; correct the address's sslmode or the certificates in 'ca.crt' in the database Secret"
             ));
         }
-        return Attempt::NotYet(unreachable_message(&host, error));
+        return Attempt::Retry(unreachable_message(&host, error));
     };
     let code = db.code();
     if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        Attempt::Hopeless(format!(
+        Attempt::Fatal(format!(
             "PostgreSQL at {host} refused the login of user '{user}' (wrong password, or no such user): correct the database Secret"
         ))
     } else if *code == SqlState::INVALID_CATALOG_NAME {
-        Attempt::Hopeless(format!(
+        Attempt::Fatal(format!(
             "PostgreSQL at {host} has no database '{database}': create it, or correct the address in the database Secret"
         ))
     } else if *code == SqlState::TOO_MANY_CONNECTIONS {
-        Attempt::NotYet(format!(
+        Attempt::Retry(format!(
             "PostgreSQL at {host} has no connection left for user '{user}': raise max_connections, or lower spec.database.maxConnections"
         ))
     } else {
-        Attempt::NotYet(format!("PostgreSQL at {host} refused the connection: {} ({})", db.message(), code.code()))
+        Attempt::Retry(format!("PostgreSQL at {host} refused the connection: {} ({})", db.message(), code.code()))
     }
 }
 
@@ -145,10 +143,10 @@ fn migration_message(error: &MigrateError, user: &str) -> String {
     };
     match source.and_then(tokio_postgres::Error::as_db_error) {
         Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => format!(
-            "user '{user}' may not make the schema 'switchyard' ({}): give it CREATE on the database, or put a login that may into the database Secret's 'admin-uri'",
+            "user '{user}' may not create the schema 'switchyard' ({}): give it CREATE on the database, or put a login that may into the database Secret's 'admin-uri'",
             db.message()
         ),
-        Some(db) => format!("the schema could not be brought up to date: {} ({})", db.message(), db.code().code()),
-        None => format!("the schema could not be brought up to date: {error}"),
+        Some(db) => format!("the schema could not be migrated: {} ({})", db.message(), db.code().code()),
+        None => format!("the schema could not be migrated: {error}"),
     }
 }

@@ -1,12 +1,15 @@
-//! The workloads' database roles. PostgreSQL itself keeps the workloads apart by them: what they may connect, run and see.
+//! The database roles of the workloads, by which PostgreSQL limits their connections, run time and
+//! privileges.
 
 use postgres_protocol::password::scram_sha_256;
 use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::{Role, RoleGrant};
 use tokio_postgres::{Client, Transaction, types::Type};
 
-/// Functions that a worker calls, and nothing else; it reads no table. By name, so that a rollout's old and new workers find both their versions of one.
-const WORK: &[&str] = &[
+/// The functions that a worker may execute; it may read no table.
+///
+/// By name without parameters: during a rollout old and new workers use different versions of one.
+const WORKER_FUNCTIONS: &[&str] = &[
     "claim",
     "heartbeat",
     "progress",
@@ -20,14 +23,14 @@ const WORK: &[&str] = &[
     "worker_gone",
     "recovered",
 ];
-/// Tables that the API reads as a tenant; row-level security shows it that tenant's rows alone. Everything else goes through functions.
-const TENANTS_TABLES: &str = "switchyard.tenants, switchyard.jobs, switchyard.outputs, switchyard.events, switchyard.idempotency, switchyard.ledger";
+/// Tables that the API reads as a tenant, under row-level security. It uses functions for the rest.
+const TENANT_TABLES: &str = "switchyard.tenants, switchyard.jobs, switchyard.outputs, switchyard.events, switchyard.idempotency, switchyard.ledger";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoleError {
-    #[error("role '{0}' is a superuser, for which no limit holds; drop it or take that right away")]
+    #[error("role '{0}' is a superuser, which no limit applies to; drop it or revoke that attribute")]
     Superuser(Role),
-    #[error("function switchyard.{0} is missing, without which no worker can work")]
+    #[error("function switchyard.{0} is missing, which workers need")]
     Missing(&'static str),
     #[error("{}", message(.0))]
     Database(#[from] tokio_postgres::Error),
@@ -40,20 +43,25 @@ fn message(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Makes the roles, or brings them to what is asked for, all or none.
-pub(super) async fn make(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
+/// Creates or alters the roles, in one transaction.
+pub(super) async fn create(client: &mut Client, logins: &[(RoleGrant, SecretString)]) -> Result<(), RoleError> {
     let transaction = client.transaction().await?;
-    // One at a time: roles belong to the whole server.
+    // Serializes setups of this database; those of other databases on the server may still
+    // interfere.
     transaction.query_typed("select pg_advisory_xact_lock(hashtextextended('switchyard roles', 0))", &[]).await?;
     for (grant, password) in logins {
-        make_one(&transaction, grant, password).await?;
+        create_role(&transaction, grant, password).await?;
     }
     grant_all(&transaction, logins.iter().map(|(grant, _)| grant.role)).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn make_one(transaction: &Transaction<'_>, grant: &RoleGrant, password: &SecretString) -> Result<(), RoleError> {
+async fn create_role(
+    transaction: &Transaction<'_>,
+    grant: &RoleGrant,
+    password: &SecretString,
+) -> Result<(), RoleError> {
     let role = grant.role;
     let found = transaction
         .query_typed("select rolsuper from pg_roles where rolname = $1", &[(&role.as_str(), Type::TEXT)])
@@ -63,7 +71,8 @@ async fn make_one(transaction: &Transaction<'_>, grant: &RoleGrant, password: &S
         Some(row) if row.get(0) => return Err(RoleError::Superuser(role)),
         Some(_) => "alter",
     };
-    // A verifier rather than the password: statements get into logs. Names come from a closed set and numbers are numbers; the verifier has no quotes.
+    // A SCRAM verifier instead of the password, because statements may be logged. Nothing needs
+    // quoting: names come from a closed set, and the verifier contains no quotes.
     let verifier = scram_sha_256(password.expose_secret().as_bytes());
     transaction
         .batch_execute(&format!(
@@ -77,17 +86,19 @@ async fn make_one(transaction: &Transaction<'_>, grant: &RoleGrant, password: &S
 }
 
 async fn grant_all(transaction: &Transaction<'_>, roles: impl Iterator<Item = Role>) -> Result<(), RoleError> {
-    // Functions run with their owner's rights, so nobody calls one unasked.
+    // Functions are security definer, so execution is granted explicitly.
     transaction.batch_execute("revoke execute on all functions in schema switchyard from public").await?;
-    let work = signatures(transaction, WORK).await?.join(", ");
+    let worker_functions = signatures(transaction, WORKER_FUNCTIONS).await?.join(", ");
     for role in roles {
         let grants = match role {
             Role::Api => format!(
-                "grant select on {TENANTS_TABLES} to {role};
+                "grant select on {TENANT_TABLES} to {role};
                  grant execute on all functions in schema switchyard to {role};
-                 revoke execute on function {work} from {role}"
+                 revoke execute on function {worker_functions} from {role}"
             ),
-            Role::Workers | Role::AiWorkers | Role::Discovery => format!("grant execute on function {work} to {role}"),
+            Role::Workers | Role::AiWorkers | Role::Discovery => {
+                format!("grant execute on function {worker_functions} to {role}")
+            }
         };
         transaction
             .batch_execute(&format!(
@@ -101,7 +112,7 @@ async fn grant_all(transaction: &Transaction<'_>, roles: impl Iterator<Item = Ro
     Ok(())
 }
 
-/// The functions of these names with their parameters, as statements name them.
+/// The functions of these names with their parameter types, as `grant` needs them.
 async fn signatures(transaction: &Transaction<'_>, names: &[&'static str]) -> Result<Vec<String>, RoleError> {
     let mut found = Vec::new();
     for name in names {

@@ -1,3 +1,5 @@
+//! Addresses of PostgreSQL servers: host, login, `sslmode` and trusted roots.
+
 use std::{str::FromStr, time::Duration};
 
 use secrecy::ExposeSecret;
@@ -8,17 +10,17 @@ use switchyard_contract::{
 
 use super::tls::{Tls, TlsMode};
 
-/// How long making a connection may take.
+/// Limit for opening a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where PostgreSQL is, as whom to log in, and how the connection is protected.
+/// Host, login and TLS settings of a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct Address {
     config: tokio_postgres::Config,
     tls: Tls,
 }
 
-/// Why an address cannot be used. Never holds the address, which may carry a password.
+/// Why an address cannot be used. Does not contain the address, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     #[error(transparent)]
@@ -38,54 +40,71 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads the address in `file` as it is.
+    /// Reads the address in `file`, with the login that it contains.
+    ///
+    /// # Errors
+    /// [`AddressError`] if the file cannot be read or the address is invalid.
     pub fn read(mount: &Mount, file: SecretFile) -> Result<Self, AddressError> {
-        Self::trusting(mount.secret(file)?.expose_secret(), file.key, mount)
+        Self::with_mounted_roots(mount.secret(file)?.expose_secret(), file.key, mount)
     }
 
-    /// The address in `database/uri`, logging in as `role` where its password is mounted, else as the address says. Behind a `pooler` a user may carry the
-    /// name of a tenant of the pooler's (`user.tenant`, as with Supavisor), which then stays.
+    /// The address in `database/uri`, with the login of `role` if its password is mounted.
+    ///
+    /// Behind a `pooler` the user may have a tenant suffix (`user.tenant`, as with Supavisor),
+    /// which is kept.
+    ///
+    /// # Errors
+    /// [`AddressError`] if a file cannot be read or the address is invalid.
     pub fn for_role(mount: &Mount, role: Role, pooler: Pooler) -> Result<Self, AddressError> {
-        Self::read(mount, DATABASE_URI)?.logging_in(mount, role, pooler)
+        Self::read(mount, DATABASE_URI)?.with_login(mount, role, pooler)
     }
 
-    /// The read replicas in `database/replica-uris`, separated by commas or line ends, logging in like [`Address::for_role`]; none without the key.
+    /// The read replicas in `database/replica-uris`, separated by commas or line ends; empty
+    /// without the key. They log in like [`Address::for_role`].
+    ///
+    /// # Errors
+    /// [`AddressError`] if a file cannot be read or an address is invalid.
     pub fn replicas(mount: &Mount, role: Role, pooler: Pooler) -> Result<Vec<Self>, AddressError> {
         let Some(uris) = mount.optional_secret(DATABASE_REPLICA_URIS)? else { return Ok(Vec::new()) };
         uris.expose_secret()
             .split([',', '\n'])
             .map(str::trim)
             .filter(|uri| !uri.is_empty())
-            .map(|uri| Self::trusting(uri, DATABASE_REPLICA_URIS.key, mount)?.logging_in(mount, role, pooler))
+            .map(|uri| Self::with_mounted_roots(uri, DATABASE_REPLICA_URIS.key, mount)?.with_login(mount, role, pooler))
             .collect()
     }
 
-    /// Parses `uri`; `key` names it in errors. Without an `sslmode` the connection is encrypted when the server can. Certificates are checked against the
-    /// roots that browsers trust.
+    /// Parses `uri`; `key` names it in errors.
+    ///
+    /// Without an `sslmode` it is `prefer`: TLS if the server supports it. Certificates are checked
+    /// against the web PKI's roots.
+    ///
+    /// # Errors
+    /// [`AddressError::Invalid`] or [`AddressError::SslMode`].
     pub fn parse(uri: &str, key: &'static str) -> Result<Self, AddressError> {
-        Self::parse_with(uri, key, None)
+        Self::parse_with_roots(uri, key, None)
     }
 
-    /// As [`Address::parse`], with the roots in `database/ca.crt` where they are mounted.
-    pub(crate) fn trusting(uri: &str, key: &'static str, mount: &Mount) -> Result<Self, AddressError> {
+    /// As [`Address::parse`], with the roots in `database/ca.crt` if mounted.
+    pub(crate) fn with_mounted_roots(uri: &str, key: &'static str, mount: &Mount) -> Result<Self, AddressError> {
         let roots = mount.optional_secret(DATABASE_CA)?;
-        Self::parse_with(uri, key, roots.as_ref().map(ExposeSecret::expose_secret))
+        Self::parse_with_roots(uri, key, roots.as_ref().map(ExposeSecret::expose_secret))
     }
 
-    fn parse_with(uri: &str, key: &'static str, roots: Option<&str>) -> Result<Self, AddressError> {
+    fn parse_with_roots(uri: &str, key: &'static str, roots: Option<&str>) -> Result<Self, AddressError> {
         let (uri, mode) = split_mode(uri);
         let mode = match mode {
             None => TlsMode::Prefer,
-            Some(name) => TlsMode::named(&name).ok_or(AddressError::SslMode { key, mode: name })?,
+            Some(name) => TlsMode::parse(&name).ok_or(AddressError::SslMode { key, mode: name })?,
         };
         let mut config = tokio_postgres::Config::from_str(&uri)
             .map_err(|error| AddressError::Invalid { key, reason: error.to_string() })?;
-        config.ssl_mode(mode.for_client()).connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
+        config.ssl_mode(mode.ssl_mode()).connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
         let tls = Tls::new(mode, roots).map_err(AddressError::Roots)?;
         Ok(Self { config, tls })
     }
 
-    fn logging_in(mut self, mount: &Mount, role: Role, pooler: Pooler) -> Result<Self, AddressError> {
+    fn with_login(mut self, mount: &Mount, role: Role, pooler: Pooler) -> Result<Self, AddressError> {
         if let Some(password) = mount.role_password(role)? {
             let user = login(self.user(), role, pooler);
             self.config.user(user).password(password.expose_secret());
@@ -123,7 +142,7 @@ impl Address {
     }
 }
 
-/// As whom `role` logs in, where the address names `user`.
+/// The user name of `role`, if the address names `user`.
 fn login(user: &str, role: Role, pooler: Pooler) -> String {
     match user.split_once('.') {
         Some((_, tenant)) if pooler != Pooler::None => format!("{role}.{tenant}"),
@@ -131,7 +150,8 @@ fn login(user: &str, role: Role, pooler: Pooler) -> String {
     }
 }
 
-/// Takes the `sslmode` out of an address of either form (`postgres://…?a=b&c=d`, `a=b c=d`): the client library knows fewer of them than there are.
+/// Splits the `sslmode` off an address of either form (`postgres://…?a=b&c=d`, `a=b c=d`), because
+/// tokio-postgres supports fewer modes than libpq.
 fn split_mode(uri: &str) -> (String, Option<String>) {
     let mut mode = None;
     let mut is_other = |setting: &&str| match setting.strip_prefix("sslmode=") {
@@ -160,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sslmode_is_found_wherever_it_stands_and_nothing_else_is_lost() {
+    fn sslmode_is_split_off_both_address_forms() {
         for (given, rest, mode) in [
             ("postgres://a:b@c/d", "postgres://a:b@c/d", None),
             ("postgres://a:b@c/d?sslmode=verify-full", "postgres://a:b@c/d", Some("verify-full")),
@@ -173,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_keeps_the_poolers_tenant_and_no_part_of_an_ordinary_user() {
+    fn role_keeps_the_poolers_tenant_suffix() {
         for (user, pooler, expected) in [
             ("postgres.abcdef", Pooler::Transaction, "analytics_api.abcdef"),
             ("postgres", Pooler::Transaction, "analytics_api"),
@@ -184,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_used_is_refused_without_its_password() {
+    fn invalid_address_is_refused_without_its_password() {
         for uri in ["postgres://a:hunter2@c/d?sslmode=perhaps", "postgres://a:hunter2@c/d?nonsense=1", "hunter2"] {
             let error = Address::parse(uri, "uri").unwrap_err().to_string();
             assert!(error.contains("'uri'") && !error.contains("hunter2"), "{error}");

@@ -119,7 +119,7 @@ impl Store {
         Via { store: self, route: Route::Essential }
     }
 
-    /// For reads that must show all that was written: the primary; while it is away, a replica, which [`failover::noticed`] tells. Never for writes.
+    /// For reads that must show all that was written: the primary; while it is away, a replica, which [`failover::track_stale_reads`] tells. Never for writes.
     pub(super) const fn fresh(&self) -> Via<'_> {
         Via { store: self, route: Route::Fresh }
     }
@@ -216,9 +216,9 @@ impl Via<'_> {
             Route::Essential => primary.rows(sql, params, Guard::None, 1.0).await,
             Route::Fresh if replicas.is_empty() => primary.rows(sql, params, Guard::Breaker, 1.0).await,
             Route::Fresh => match primary.rows(sql, params, Guard::Breaker, PRIMARY_SHARE).await {
-                Err(error) if error.is_passing() => match self.store.replica_rows(sql, params).await {
+                Err(error) if error.is_transient() => match self.store.replica_rows(sql, params).await {
                     Some(rows) => {
-                        failover::note();
+                        failover::record_stale_read();
                         Ok(rows)
                     }
                     None => Err(error),

@@ -1,24 +1,28 @@
-//! Lets whoever answers a caller know that a replica stood in for the primary, so that the answer may be a little old.
+//! Tracks whether a replica answered in place of the primary, so that the API can mark stale
+//! answers.
 
 use std::cell::Cell;
 
 tokio::task_local! {
-    static STOOD_IN: Cell<bool>;
+    static REPLICA_ANSWERED: Cell<bool>;
 }
 
-/// Runs `future` and says whether a replica answered anything in it that the primary should have: what was written last may be missing from such an
-/// answer, so that "there is none" is not certain. A spawned task is not watched.
-pub async fn noticed<F: Future>(future: F) -> (F::Output, bool) {
-    STOOD_IN
+/// Runs `future`, and returns with its output whether a replica answered a read of it in place of
+/// the primary.
+///
+/// Such an answer may lack the latest writes; an empty one is not conclusive. Spawned tasks are not
+/// tracked.
+pub async fn track_stale_reads<F: Future>(future: F) -> (F::Output, bool) {
+    REPLICA_ANSWERED
         .scope(Cell::new(false), async {
             let output = future.await;
-            (output, STOOD_IN.with(Cell::get))
+            (output, REPLICA_ANSWERED.with(Cell::get))
         })
         .await
 }
 
-/// A replica stands in.
-pub(super) fn note() {
-    // Nobody may be listening.
-    let _ = STOOD_IN.try_with(|stood_in| stood_in.set(true));
+/// Records that a replica answered in place of the primary.
+pub(super) fn record_stale_read() {
+    // Fails outside of `track_stale_reads`.
+    let _ = REPLICA_ANSWERED.try_with(|answered| answered.set(true));
 }

@@ -19,6 +19,7 @@ mod maintenance;
 mod migrate;
 mod observe;
 mod reads;
+pub mod retry;
 mod server;
 mod tls;
 mod work;

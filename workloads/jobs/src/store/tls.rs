@@ -1,4 +1,6 @@
-//! Encryption on the way to PostgreSQL, as libpq's `sslmode` names it.
+//! TLS to PostgreSQL, with the modes of libpq's `sslmode`.
+//!
+//! Source: <https://www.postgresql.org/docs/15/libpq-ssl.html#LIBPQ-SSL-PROTECTION>.
 
 use std::{
     fmt, io,
@@ -26,24 +28,24 @@ use tokio_rustls::{
     },
 };
 
-/// How much a connection is protected.
+/// Protection of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
-    /// Not at all.
+    /// No TLS.
     Disable,
-    /// Encrypted when the server can; anyone may be the server.
+    /// TLS if the server supports it, without verification.
     Prefer,
-    /// Encrypted; anyone may be the server. With a root certificate at hand it is [`TlsMode::VerifyCa`].
+    /// TLS without verification. With a root certificate it is [`TlsMode::VerifyCa`].
     Require,
-    /// Encrypted, with a server whose certificate a trusted root has signed.
+    /// TLS; a trusted root must have signed the server's certificate.
     VerifyCa,
-    /// As [`TlsMode::VerifyCa`], and the certificate is for the host of the address.
+    /// As [`TlsMode::VerifyCa`], and the certificate must match the host name.
     VerifyFull,
 }
 
 impl TlsMode {
-    /// The mode of this name; `allow` is [`TlsMode::Prefer`], which protects no less.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Parses a mode. `allow` is [`TlsMode::Prefer`], which protects no less.
+    pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "disable" => Self::Disable,
             "allow" | "prefer" => Self::Prefer,
@@ -54,8 +56,8 @@ impl TlsMode {
         })
     }
 
-    /// What the client is told, which leaves the certificate to the [`Tls`].
-    pub const fn for_client(self) -> SslMode {
+    /// The mode for tokio-postgres, which leaves the certificate to [`Tls`].
+    pub const fn ssl_mode(self) -> SslMode {
         match self {
             Self::Disable => SslMode::Disable,
             Self::Prefer => SslMode::Prefer,
@@ -64,7 +66,7 @@ impl TlsMode {
     }
 }
 
-/// Makes connections into encrypted ones. Cheap to clone.
+/// TLS connector. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls(Arc<ClientConfig>);
 
@@ -75,7 +77,11 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// For connections of `mode`. Roots are the certificates in `roots` (PEM), else those that browsers trust. An error says what is wrong with them.
+    /// Creates a connector for `mode`, with the certificates in `roots` (PEM) or the web PKI's
+    /// roots.
+    ///
+    /// # Errors
+    /// Why `roots` cannot be used.
     pub(super) fn new(mode: TlsMode, roots: Option<&str>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let mode = if mode == TlsMode::Require && roots.is_some() { TlsMode::VerifyCa } else { mode };
@@ -113,7 +119,7 @@ fn verifier(roots: Option<&str>, provider: &Arc<CryptoProvider>) -> Result<Arc<W
         .map_err(|error| error.to_string())
 }
 
-/// Takes any certificate, as long as the server has its key.
+/// Accepts any certificate whose key the server holds.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
@@ -152,7 +158,7 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Takes a certificate that a root has signed, for whatever host it is.
+/// Accepts a certificate that a root has signed, for any host.
 #[derive(Debug)]
 struct AnyHost(Arc<WebPkiServerVerifier>);
 
@@ -166,7 +172,7 @@ impl ServerCertVerifier for AnyHost {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.0.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The host is looked at last, when all else is right.
+            // The host name is checked last, after the chain.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -203,12 +209,12 @@ impl MakeTlsConnect<Socket> for Tls {
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, io::Error> {
-        // An address without a host, of a socket on this machine, comes here as well, and is told off only if it asks for encryption.
+        // A Unix socket has no host name. That fails only in `connect`, if TLS is requested.
         Ok(Handshake { config: self.0.clone(), host: host.to_owned() })
     }
 }
 
-/// A connection that is about to be encrypted.
+/// A TLS handshake that is about to start.
 pub struct Handshake {
     config: Arc<ClientConfig>,
     host: String,
@@ -227,7 +233,7 @@ impl TlsConnect<Socket> for Handshake {
     }
 }
 
-/// An encrypted connection.
+/// A TLS connection.
 pub struct Encrypted(Box<client::TlsStream<Socket>>);
 
 impl TlsStream for Encrypted {

@@ -1,3 +1,5 @@
+//! Certificates for tests.
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -8,13 +10,13 @@ use std::{
 
 use super::server::{folder, give, other_user};
 
-/// A certificate authority of a test's own, and a server's certificate for the host `localhost` that it has signed.
+/// A certificate authority, and a server certificate for `localhost` that it has signed.
 pub struct Certificates {
     folder: PathBuf,
 }
 
 impl Certificates {
-    /// For a server that runs as one of `users`.
+    /// Creates them, readable by a server that runs as one of `users`.
     pub fn new(users: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("certificates{}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -41,17 +43,17 @@ impl Certificates {
         fs::read_to_string(self.authority_file()).expect("the certificate was made")
     }
 
-    /// File of the authority's certificate.
+    /// Path of the authority's certificate.
     pub fn authority_file(&self) -> PathBuf {
         self.folder.join("ca.crt")
     }
 
-    /// File of the server's certificate.
+    /// Path of the server's certificate.
     pub fn certificate(&self) -> PathBuf {
         self.folder.join("server.crt")
     }
 
-    /// File of the server's key.
+    /// Path of the server's key.
     pub fn key(&self) -> PathBuf {
         self.folder.join("server.key")
     }

@@ -1,6 +1,7 @@
-//! Private servers for tests: PostgreSQL, PgBouncer, RabbitMQ and Redis from the machine's packages, on loopback, one of each for a test binary, gone with it.
+//! Private servers for tests: PostgreSQL, PgBouncer, RabbitMQ and Redis.
 //!
-//! Nothing here is for production. What is missing on the machine is said by a panic that names the package.
+//! They run the machine's packages on loopback, one of each for a test binary, and end with it. A
+//! missing program panics with the name of its package. Not for production.
 
 mod certificates;
 mod pgbouncer;

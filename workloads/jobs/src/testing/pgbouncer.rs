@@ -1,3 +1,5 @@
+//! A private PgBouncer.
+
 use std::{
     fmt::Write as _,
     fs,
@@ -12,14 +14,14 @@ use super::{
 
 const SERVER: &str = "/usr/sbin/pgbouncer";
 
-/// A private PgBouncer that hands out server connections per transaction.
+/// A private PgBouncer in transaction mode.
 pub struct PgBouncer {
     port: u16,
 }
 
 impl PgBouncer {
-    /// In front of all databases of `postgres`, with at most `server_connections` for each user and database. It knows the superuser and `logins`, which
-    /// are names and passwords.
+    /// Starts one in front of all databases of `postgres`, with at most `server_connections` for
+    /// each user and database. The superuser and `logins` (names and passwords) may log in.
     pub async fn before(postgres: &Postgres, server_connections: u32, logins: &[(&str, &str)]) -> Self {
         assert!(Path::new(SERVER).exists(), "PgBouncer is not installed (package pgbouncer)");
         static SERVERS: AtomicU32 = AtomicU32::new(0);

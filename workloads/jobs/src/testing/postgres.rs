@@ -1,3 +1,5 @@
+//! Private PostgreSQL servers and databases.
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,7 +15,7 @@ use tokio_postgres::{Client, NoTls};
 use super::server::{folder, free_port, give, other_user, start, tied};
 use crate::store::{Address, Policy, Store, migrate};
 
-/// Not a secret: the server listens on loopback for as long as a test runs.
+/// Not a secret: the server listens on loopback while a test runs.
 pub(super) const PASSWORD: &str = "for-tests";
 /// A migrated database that others are copied from.
 const TEMPLATE: &str = "switchyard_template";
@@ -23,7 +25,7 @@ pub struct Postgres {
     pub(super) port: u16,
     pub(super) folder: PathBuf,
     pub(super) user: Option<(String, u32, u32)>,
-    /// `name=value`, of this server alone.
+    /// Settings of this server, as `name=value`.
     pub(super) settings: Vec<String>,
     pub(super) databases: AtomicU32,
 }
@@ -41,8 +43,10 @@ pub async fn postgres() -> &'static Postgres {
 }
 
 impl Postgres {
-    /// A server of the caller's own, to be killed and started at will, with these settings (`name=value`). It is durable: what it has committed survives
-    /// [`Postgres::kill`]. Only [`Postgres::bare_database`] works on it.
+    /// A server for the caller alone, which may kill and start it, with these settings
+    /// (`name=value`).
+    ///
+    /// Commits survive [`Postgres::kill`]. Only [`Postgres::bare_database`] works on it.
     pub async fn own(settings: &[&str]) -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         let name = format!("postgres-own{}", SERVERS.fetch_add(1, Ordering::Relaxed));
@@ -52,13 +56,13 @@ impl Postgres {
     }
 
     async fn start() -> Self {
-        // Tests are about what is written, not about power cuts.
+        // Tests need no durability across power failures.
         let postgres = Self::make_cluster("postgres", &["fsync=off", "full_page_writes=off"]);
         postgres.up().await;
         let client = connect(&postgres.uri("postgres")).await.expect("PostgreSQL takes connections");
-        client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be made");
+        client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be created");
         let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template takes connections");
-        migrate(&mut template).await.expect("the schema can be made");
+        migrate(&mut template).await.expect("the schema can be created");
         postgres
     }
 
@@ -81,7 +85,7 @@ impl Postgres {
             .expect("setpriv is there (package util-linux)");
         assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
 
-        // The superuser comes in without a password: proving one costs a tenth of a second in an unoptimised test, thousands of times.
+        // The superuser needs no password: SCRAM costs 0.1 s per login in an unoptimized test.
         fs::write(
             data.join("pg_hba.conf"),
             "host all,replication postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
@@ -116,14 +120,14 @@ impl Postgres {
         }
     }
 
-    /// Kills the server with all its processes on the spot, as the end of its container would.
+    /// Kills the server and its processes with SIGKILL, like the end of its container.
     pub fn kill(&self) {
         let file =
             fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a running server writes its pid");
         let first = file.lines().next().expect("the pid is on the first line").trim().to_owned();
         let mut pids = children(&first);
         pids.insert(0, first);
-        // A child may end by itself meanwhile.
+        // A child may exit meanwhile.
         let _ = Command::new("kill").arg("-KILL").args(&pids).stderr(Stdio::null()).status();
         let began = Instant::now();
         while pids.iter().any(|pid| Path::new("/proc").join(pid).exists()) {
@@ -143,7 +147,7 @@ impl Postgres {
         self.port
     }
 
-    /// Address of a database of this server, as its superuser, who needs no password; everyone else does.
+    /// Address of a database of this server, as its superuser. Other roles need a password.
     pub fn uri(&self, database: &str) -> String {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
@@ -161,7 +165,7 @@ impl Postgres {
     async fn make(&self, template: &str) -> TestDatabase {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let client = connect(&self.uri("postgres")).await.expect("PostgreSQL takes connections");
-        // The template's own connection may take a moment to go.
+        // The template's connection may take a moment to close.
         let began = Instant::now();
         while let Err(error) = client.batch_execute(&format!("create database {name} template {template}")).await {
             assert!(began.elapsed() < Duration::from_secs(20), "cannot make a database: {error}");
@@ -184,7 +188,7 @@ impl TestDatabase {
         Store::open(&address, "switchyard-test", connections, policy)
     }
 
-    /// A connection for looking and meddling.
+    /// A plain connection, to inspect and change the database.
     pub async fn client(&self) -> Client {
         connect(&self.uri).await.expect("PostgreSQL takes connections")
     }
@@ -207,7 +211,7 @@ fn children(parent: &str) -> Vec<String> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str().map(ToOwned::to_owned))
         .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        // After the name, which is in brackets: state and parent.
+        // State and parent follow the name, which is in parentheses.
         .filter(|pid| of(pid).rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(parent))
         .collect()
 }
@@ -217,7 +221,7 @@ pub(super) fn program(name: &str) -> String {
     binaries().join(name).to_string_lossy().into_owned()
 }
 
-/// Where the newest packaged PostgreSQL keeps its programs.
+/// Folder of the newest packaged PostgreSQL's programs.
 fn binaries() -> PathBuf {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

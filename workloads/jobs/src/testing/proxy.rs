@@ -1,3 +1,5 @@
+//! A TCP proxy that can stop forwarding.
+
 use std::sync::Arc;
 
 use tokio::{
@@ -6,8 +8,8 @@ use tokio::{
     sync::watch,
 };
 
-/// Something between a client and a server on loopback that can fall silent: it takes connections and bytes as ever, and passes nothing on. What it
-/// swallows stays lost. Needs a running tokio runtime and ends with it.
+/// A TCP proxy on loopback that can go silent: it still accepts connections and bytes, and forwards
+/// nothing. Those bytes are lost. Needs a running tokio runtime and ends with it.
 pub struct Proxy {
     port: u16,
     silent: watch::Sender<bool>,
@@ -15,21 +17,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of `server`, a port on loopback.
+    /// Starts one in front of `server`, a port on loopback.
     pub async fn to(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
-        let (silent, heard) = watch::channel(false);
+        let (silent, silenced) = watch::channel(false);
         let open = Arc::new(watch::Sender::new(0));
         tokio::spawn({
             let open = open.clone();
             async move {
                 while let Ok((client, _)) = listener.accept().await {
-                    let (open, heard) = (open.clone(), heard.clone());
+                    let (open, silenced) = (open.clone(), silenced.clone());
                     tokio::spawn(async move {
                         open.send_modify(|open| *open += 1);
                         if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
-                            pass(client, server, heard).await;
+                            forward(client, server, silenced).await;
                         }
                         open.send_modify(|open| *open -= 1);
                     });
@@ -44,25 +46,25 @@ impl Proxy {
         self.port
     }
 
-    /// Passes nothing on from now on.
+    /// Stops forwarding.
     pub fn silence(&self) {
         self.silent.send_replace(true);
     }
 
-    /// Passes on again what comes from now on.
+    /// Forwards again what is received from now on.
     pub fn speak(&self) {
         self.silent.send_replace(false);
     }
 
-    /// Waits until clients hold exactly `count` connections.
+    /// Waits until exactly `count` connections are open.
     pub async fn holding(&self, count: usize) {
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open == count).await.expect("the sender is ours");
     }
 }
 
-/// Until either end closes.
-async fn pass(mut client: TcpStream, mut server: TcpStream, silent: watch::Receiver<bool>) {
+/// Forwards until either end closes.
+async fn forward(mut client: TcpStream, mut server: TcpStream, silent: watch::Receiver<bool>) {
     let (mut from_client, mut from_server) = ([0; 4096], [0; 4096]);
     loop {
         let passed = tokio::select! {

@@ -1,23 +1,22 @@
+//! A private RabbitMQ.
+
 use std::{
     fs,
     path::PathBuf,
     process::Command,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::{
-    Certificates,
+    certificates::Certificates,
     server::{folder, free_port, give, listening, other_user, start, tied},
 };
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-/// Made at the start, since every call of rabbitmqctl costs seconds.
+/// Created at the start, because each call of rabbitmqctl takes seconds.
 const VHOSTS: u32 = 48;
 
 /// A private RabbitMQ.
@@ -28,10 +27,10 @@ pub struct Rabbit {
     folder: PathBuf,
     user: Option<(String, u32, u32)>,
     vhosts: AtomicU32,
-    /// Takes encrypted connections alone.
+    /// Accepts TLS connections only.
     encrypted: bool,
-    /// Pid of the running server.
-    starts: Mutex<u32>,
+    /// Number of starts, for the names of log files.
+    starts: AtomicU32,
 }
 
 /// This test binary's RabbitMQ, started at the first call.
@@ -41,12 +40,12 @@ pub async fn rabbitmq() -> &'static Rabbit {
 }
 
 impl Rabbit {
-    /// A server of the caller's own, to be restarted at will.
+    /// A server for the caller alone, which may restart it.
     pub async fn own() -> Self {
         Self::begin(None).await
     }
 
-    /// A server of the caller's own that takes encrypted connections alone.
+    /// A server for the caller alone that accepts TLS connections only.
     pub async fn encrypted(certificates: &Certificates) -> Self {
         Self::begin(Some(certificates)).await
     }
@@ -101,9 +100,9 @@ impl Rabbit {
             user,
             vhosts: AtomicU32::new(0),
             encrypted: certificates.is_some(),
-            starts: Mutex::new(0),
+            starts: AtomicU32::new(0),
         };
-        // A name server of our own, since one that Erlang starts by itself outlives everything.
+        // Its own epmd: one that Erlang starts by itself would outlive the tests.
         let mut epmd = tied("/usr/bin/epmd", "KILL", rabbit.user.as_ref());
         epmd.args(["-port", &rabbit.epmd_port.to_string(), "-address", "127.0.0.1"]);
         let log = rabbit.folder.join("epmd.log");
@@ -115,11 +114,7 @@ impl Rabbit {
 
     /// Starts the server and waits for it; after [`Rabbit::kill`].
     pub async fn up(&self) {
-        let count = {
-            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-            *starts += 1;
-            *starts
-        };
+        let count = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut server = tied(SERVER, "KILL", self.user.as_ref());
         let at = |name: &str| self.folder.join(name);
         server
@@ -128,7 +123,7 @@ impl Rabbit {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.folder)
             .env("LANG", "C.UTF-8")
-            // Makes the start script become the server, rather than its parent.
+            // Makes the start script exec the server instead of forking it.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("RABBITMQ_NODENAME", self.node())
@@ -148,7 +143,7 @@ impl Rabbit {
         listening(self.port, &log).await;
     }
 
-    /// Kills the server on the spot.
+    /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
         let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");
@@ -156,7 +151,7 @@ impl Rabbit {
         let _ = fs::remove_file(self.folder.join("pid"));
     }
 
-    /// Kills the server and removes its folder. Its name server ends with this process.
+    /// Kills the server and removes its folder. Its epmd ends with this process.
     pub fn end(self) {
         self.kill();
         let _ = fs::remove_dir_all(&self.folder);

@@ -1,3 +1,5 @@
+//! A private Redis.
+
 use std::{
     fs,
     path::PathBuf,
@@ -8,7 +10,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Certificates,
+    certificates::Certificates,
     server::{folder, free_port, listening, start, tied},
 };
 
@@ -18,7 +20,7 @@ const DATABASES: u32 = 256;
 pub struct Redis {
     port: u16,
     folder: PathBuf,
-    /// Takes encrypted connections alone.
+    /// Accepts TLS connections only.
     certificates: Option<Certificates>,
     databases: AtomicU32,
 }
@@ -30,13 +32,13 @@ pub async fn redis() -> &'static Redis {
 }
 
 impl Redis {
-    /// A server of the caller's own, to be killed and started at will. It keeps nothing on disk.
+    /// A server for the caller alone, which may kill and start it. It does not persist.
     pub async fn own() -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         Self::begin(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed)), None).await
     }
 
-    /// A server of the caller's own that takes encrypted connections alone.
+    /// A server for the caller alone that accepts TLS connections only.
     pub async fn encrypted(certificates: Certificates) -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         Self::begin(&format!("redis-tls{}", SERVERS.fetch_add(1, Ordering::Relaxed)), Some(certificates)).await
@@ -78,7 +80,7 @@ impl Redis {
         listening(self.port, &log).await;
     }
 
-    /// Kills the server on the spot; all it knew is gone.
+    /// Kills the server with SIGKILL; its data is lost.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
         let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");

@@ -1,3 +1,5 @@
+//! A hot standby of a private PostgreSQL.
+
 use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -11,7 +13,7 @@ use super::{
 };
 
 impl Postgres {
-    /// A hot standby that streams from this server, running. It can be killed and started like any server of one's own.
+    /// Starts a hot standby that streams from this server. The caller may kill and start it.
     pub async fn replica(&self) -> Self {
         static REPLICAS: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("postgres-replica{}", REPLICAS.fetch_add(1, Ordering::Relaxed)));
@@ -40,7 +42,7 @@ impl Postgres {
         replica
     }
 
-    /// Waits until `replica` shows all that has been committed here.
+    /// Waits until `replica` has replayed all that was committed here.
     ///
     /// # Panics
     /// After 20 s.

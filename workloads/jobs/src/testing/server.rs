@@ -1,3 +1,5 @@
+//! Starting, awaiting and tying server processes to this one.
+
 use std::{
     fs,
     net::TcpListener,
@@ -10,7 +12,7 @@ use std::{
 
 use tokio::{net::TcpStream, time::sleep};
 
-/// A folder for one server of this process. Folders that dead processes left are removed on the way.
+/// Creates a folder for one server of this process, and removes the folders of dead processes.
 pub(super) fn folder(what: &str) -> PathBuf {
     let base = std::env::temp_dir();
     for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
@@ -29,7 +31,7 @@ pub(super) fn folder(what: &str) -> PathBuf {
     folder
 }
 
-/// A port that nobody listens on now.
+/// A free port on loopback.
 pub(super) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
@@ -37,7 +39,7 @@ pub(super) fn free_port() -> u16 {
         .port()
 }
 
-/// A user that a server may run as: one of `names` when this process is root, which servers refuse; else nobody else.
+/// If this process is root, which servers refuse to run as: the first of `names` that exists.
 pub(super) fn other_user(names: &[&str]) -> Option<(String, u32, u32)> {
     let root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root {
@@ -58,12 +60,12 @@ pub(super) fn other_user(names: &[&str]) -> Option<(String, u32, u32)> {
     Some(names.iter().find_map(find).expect("the machine has one of the users that the server may run as"))
 }
 
-/// Gives a folder to a user.
+/// Changes the owner of a path.
 pub(super) fn give(folder: &Path, uid: u32, gid: u32) {
     chown(folder, Some(uid), Some(gid)).expect("root may give folders away");
 }
 
-/// A command that ends when this process does, by `signal`, run as another user where one is named.
+/// A command that receives `signal` when this process ends, as another user if one is given.
 pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)>) -> Command {
     let mut command = Command::new("setpriv");
     command.arg(format!("--pdeathsig={signal}"));
@@ -74,8 +76,10 @@ pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)
     command
 }
 
-/// Starts a server with its output in `log`. Servers are children of a thread that never ends: a child dies with the *thread* that made it, and tests'
-/// threads come and go.
+/// Starts a server with its output in `log`.
+///
+/// Each server is the child of a thread that never ends: `PR_SET_PDEATHSIG` fires when the *thread*
+/// that started it exits, and threads of tests are short-lived.
 pub(super) fn start(mut command: Command, log: &Path) {
     let (done, started) = mpsc::channel();
     let log = fs::File::create(log).expect("the server's folder can be written");
@@ -92,11 +96,11 @@ pub(super) fn start(mut command: Command, log: &Path) {
                 std::thread::park();
             }
         })
-        .expect("a thread can be made");
+        .expect("a thread can be started");
     started.recv().expect("the thread answers").expect("setpriv is there (package util-linux)");
 }
 
-/// Waits until something accepts connections at `port`.
+/// Waits until a server accepts connections at `port`.
 ///
 /// # Panics
 /// After a minute, with the server's log.

@@ -1,9 +1,11 @@
-//! Sending spans to a collector, as OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/>). Never in the way of the work: what the collector does not
-//! take in time is dropped, and the log says so.
+//! Export of spans to a collector, as OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/>).
+//!
+//! It never blocks the work: spans that the collector does not accept in time are dropped and
+//! counted in the log.
 
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,44 +17,46 @@ use opentelemetry_sdk::{
     Resource,
     trace::{SpanData, SpanExporter as _},
 };
+use parking_lot::Mutex;
 use switchyard_contract::Telemetry;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 
-/// Spans that wait to be sent. More than that are dropped.
-const WAITING: usize = 4096;
-/// Requests that one process traces in a second.
-const A_SECOND: u32 = 100;
-/// Spans in one message.
-const BATCH: usize = 512;
-/// How long spans are gathered.
-const GATHER: Duration = Duration::from_secs(1);
-/// How long the collector may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Spans that may be queued; more are dropped.
+const QUEUE_SIZE: usize = 4096;
+/// Requests that one process traces per second.
+const MAX_TRACES_PER_SECOND: u32 = 100;
+/// Spans in one export request.
+const BATCH_SIZE: usize = 512;
+/// Interval between two exports.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Limit for one export.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-static SINK: OnceLock<Sink> = OnceLock::new();
+static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 
-struct Sink {
+struct Exporter {
     spans: mpsc::Sender<SpanData>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     percent: u8,
     dropped: AtomicU64,
-    began: Instant,
-    /// A second since then, and the requests that were traced in it.
-    second: Mutex<(u64, u32)>,
+    started: Instant,
+    /// Seconds since `started`, and the requests traced in that second.
+    current_second: Mutex<(u64, u32)>,
 }
 
-/// Sends this process' spans where `telemetry` says, under the name of `service`; without an answer there nothing else suffers. Once in a process: later calls
-/// change nothing. Needs a running tokio runtime.
+/// Starts the export to the collector that `telemetry` names, under the service name `service`.
+///
+/// Later calls in the same process change nothing. Needs a running tokio runtime.
 pub fn start(telemetry: &Telemetry, service: &str, platform: &str) {
     let endpoint = format!("{}/v1/traces", telemetry.otlp_endpoint.trim_end_matches('/'));
-    let built = SpanExporter::builder().with_http().with_endpoint(&endpoint).with_timeout(PATIENCE).build();
+    let built = SpanExporter::builder().with_http().with_endpoint(&endpoint).with_timeout(EXPORT_TIMEOUT).build();
     let mut exporter = match built {
         Ok(exporter) => exporter,
         Err(error) => {
-            tracing::error!(%error, endpoint, "no traces are sent: the collector's address is of no use");
+            tracing::error!(%error, endpoint, "could not start trace export: invalid collector address");
             return;
         }
     };
@@ -67,58 +71,59 @@ pub fn start(telemetry: &Telemetry, service: &str, platform: &str) {
             ])
             .build(),
     );
-    let (spans, waiting) = mpsc::channel(WAITING);
-    let (flushes, asked) = mpsc::channel(1);
-    let sink = Sink {
+    let (spans, queued) = mpsc::channel(QUEUE_SIZE);
+    let (flushes, flush_requests) = mpsc::channel(1);
+    let shared = Exporter {
         spans,
         flushes,
         percent: telemetry.sample_percent,
         dropped: AtomicU64::new(0),
-        began: Instant::now(),
-        second: Mutex::default(),
+        started: Instant::now(),
+        current_second: Mutex::default(),
     };
-    if SINK.set(sink).is_ok() {
-        tokio::spawn(run(exporter, waiting, asked));
+    if EXPORTER.set(shared).is_ok() {
+        tokio::spawn(run(exporter, queued, flush_requests));
     }
 }
 
-/// Waits until what has been recorded so far is sent, or the collector's patience is over; for the end of a process.
+/// Waits until all spans recorded so far are exported, 5 s at most. Call it before the process
+/// exits.
 pub async fn flush() {
-    let Some(sink) = SINK.get() else { return };
+    let Some(shared) = EXPORTER.get() else { return };
     let (done, flushed) = oneshot::channel();
-    if sink.flushes.send(done).await.is_ok() {
-        let _ = timeout(PATIENCE, flushed).await;
+    if shared.flushes.send(done).await.is_ok() {
+        let _ = timeout(EXPORT_TIMEOUT, flushed).await;
     }
 }
 
-/// Whether spans are sent anywhere.
+/// Whether spans are exported.
 pub(super) fn is_on() -> bool {
-    SINK.get().is_some()
+    EXPORTER.get().is_some()
 }
 
-/// Whether a request may be traced: so many a second, whoever asks for it.
+/// Whether the rate limit admits another traced request.
 pub(super) fn admits() -> bool {
-    let Some(sink) = SINK.get() else { return false };
-    let now = sink.began.elapsed().as_secs();
-    let mut second = sink.second.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(exporter) = EXPORTER.get() else { return false };
+    let now = exporter.started.elapsed().as_secs();
+    let mut second = exporter.current_second.lock();
     if second.0 != now {
         *second = (now, 0);
     }
     second.1 += 1;
-    second.1 <= A_SECOND
+    second.1 <= MAX_TRACES_PER_SECOND
 }
 
-/// Whether a new trace is sampled, by chance.
+/// Decides at random whether a new trace is sampled.
 pub(super) fn samples() -> bool {
-    SINK.get().is_some_and(|sink| rand::random_range(0..100) < sink.percent)
+    EXPORTER.get().is_some_and(|exporter| rand::random_range(0..100) < exporter.percent)
 }
 
-/// Sends a span when there is room.
+/// Queues a span, or drops it if the queue is full.
 pub(super) fn send(span: SpanData) {
-    if let Some(sink) = SINK.get()
-        && sink.spans.try_send(span).is_err()
+    if let Some(exporter) = EXPORTER.get()
+        && exporter.spans.try_send(span).is_err()
     {
-        sink.dropped.fetch_add(1, Ordering::Relaxed);
+        exporter.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -127,35 +132,35 @@ async fn run(
     mut spans: mpsc::Receiver<SpanData>,
     mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let mut ticks = interval(GATHER);
+    let mut ticks = interval(EXPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let flushed = tokio::select! {
             _ = ticks.tick() => None,
-            asked = flushes.recv() => match asked {
-                Some(asked) => Some(asked),
+            request = flushes.recv() => match request {
+                Some(done) => Some(done),
                 None => return,
             },
         };
         while !spans.is_empty() {
-            let mut batch = Vec::with_capacity(BATCH);
-            spans.recv_many(&mut batch, BATCH).await;
+            let mut batch = Vec::with_capacity(BATCH_SIZE);
+            spans.recv_many(&mut batch, BATCH_SIZE).await;
             let count = batch.len() as u64;
             if let Err(error) = exporter.export(batch).await {
-                tracing::debug!(%error, "the collector did not take spans");
-                if let Some(sink) = SINK.get() {
-                    sink.dropped.fetch_add(count, Ordering::Relaxed);
+                tracing::debug!(%error, "could not export spans");
+                if let Some(exporter) = EXPORTER.get() {
+                    exporter.dropped.fetch_add(count, Ordering::Relaxed);
                 }
                 break;
             }
         }
         if let Some(dropped) =
-            SINK.get().map(|sink| sink.dropped.swap(0, Ordering::Relaxed)).filter(|dropped| *dropped > 0)
+            EXPORTER.get().map(|exporter| exporter.dropped.swap(0, Ordering::Relaxed)).filter(|dropped| *dropped > 0)
         {
-            tracing::warn!(dropped, "spans were dropped: the collector is away, or takes fewer than there are");
+            tracing::warn!(dropped, "dropped spans: the collector is unavailable or too slow");
         }
         if let Some(flushed) = flushed {
-            // Whoever asked may have stopped waiting.
+            // Fails if the caller stopped waiting.
             let _ = flushed.send(());
         }
     }

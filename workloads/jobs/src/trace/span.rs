@@ -1,3 +1,5 @@
+//! Spans.
+
 use std::{borrow::Cow, fmt::Display, future::Future, time::SystemTime};
 
 use opentelemetry::{
@@ -6,22 +8,25 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::SpanData;
 
-use super::{Context, current, export, scope};
+use super::{
+    context::{Context, current, scope},
+    export,
+};
 
-/// What a span is to the one on the other side.
+/// OpenTelemetry's span kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Answers a request.
+    /// Handles a request.
     Server,
-    /// Works on what was queued.
+    /// Handles a queued job.
     Consumer,
-    /// Asks somebody else.
+    /// Calls another service.
     Client,
     /// None of these.
     Internal,
 }
 
-/// A piece of work with its beginning and its end, which is when it is dropped. Recorded when its context is sampled; else it costs next to nothing.
+/// A span, which ends when it is dropped. Recorded only if its context is sampled.
 pub struct Span {
     context: Context,
     recording: Option<Box<Recording>>,
@@ -37,10 +42,10 @@ struct Recording {
 }
 
 impl Span {
-    /// Begins now, below `parent`; without one it begins a trace, and chance decides whether that is sampled.
+    /// Starts a span below `parent`. Without one it starts a trace, which is sampled at random.
     pub fn begin(kind: Kind, parent: Option<Context>, name: impl Into<Cow<'static, str>>) -> Self {
         let mut context = parent.map_or_else(|| Context::root(export::samples()), |parent| parent.child());
-        // Callers may ask for as many as they like, and get some.
+        // Callers can request sampling; the rate limit bounds it.
         context.sampled &= kind != Kind::Server || export::admits();
         let recording = (context.is_sampled() && export::is_on()).then(|| {
             Box::new(Recording {
@@ -55,19 +60,19 @@ impl Span {
         Self { context, recording }
     }
 
-    /// The span's own place, which is the parent of what happens in it.
+    /// The span's context, which is the parent of child spans.
     pub const fn context(&self) -> Context {
         self.context
     }
 
-    /// Adds an attribute, named by OpenTelemetry's semantic conventions where they have a name for it.
+    /// Adds an attribute, named as in OpenTelemetry's semantic conventions if they have a name.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(recording) = &mut self.recording {
             recording.attributes.push(KeyValue::new(key, value));
         }
     }
 
-    /// Says that the work failed, and why; never with a secret.
+    /// Sets the status to error. `why` must not contain a secret.
     pub fn fail(&mut self, why: impl Display) {
         if let Some(recording) = &mut self.recording {
             recording.status = Status::error(why.to_string());
@@ -108,7 +113,8 @@ impl Drop for Span {
     }
 }
 
-/// Runs `work` in a span of its own below the task's, when the task works in one; its error, in words, is the span's.
+/// Runs `work` in a child span of the task's span, if there is one. An error sets the span's
+/// status.
 pub async fn within<T, E, F>(kind: Kind, name: &'static str, work: F) -> Result<T, E>
 where
     E: Display,

@@ -1,4 +1,4 @@
-//! The circuit breaker: its rules at random, and the one that guards a real PostgreSQL.
+//! The circuit breaker: property tests of its state machine, and the breaker of a real PostgreSQL.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use switchyard_jobs::{
     model::TenantId,
     resilience::{
-        Breaker, Broken, Permit, Policy,
-        breaker::{Machine, State, Stretch},
+        Breaker, CallError, Permit, Policy,
+        breaker::{Epoch, Machine, State},
     },
     store::StoreError,
     testing::{Postgres, postgres},
@@ -18,20 +18,20 @@ use crate::ground::quick;
 
 const POLICY: Policy = Policy { failures: 3, open_for: Duration::from_secs(30) };
 
-/// What may happen to a breaker. Calls that run are taken by their number, modulo.
+/// An operation on a breaker. `call` selects a running call, modulo their number.
 #[derive(Debug, Clone)]
 enum Step {
-    Ask,
-    End { call: usize, success: Option<bool> },
-    Told(bool),
+    Admit,
+    Finish { call: usize, success: Option<bool> },
+    Record(bool),
     Wait(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => Just(Step::Ask),
-        4 => (any::<usize>(), prop::option::weighted(0.9, prop::bool::weighted(0.6))).prop_map(|(call, success)| Step::End { call, success }),
-        1 => any::<bool>().prop_map(Step::Told),
+        4 => Just(Step::Admit),
+        4 => (any::<usize>(), prop::option::weighted(0.9, prop::bool::weighted(0.6))).prop_map(|(call, success)| Step::Finish { call, success }),
+        1 => any::<bool>().prop_map(Step::Record),
         1 => (0u64..40).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 0..400)
@@ -39,19 +39,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn an_open_breaker_lets_nothing_through_and_a_half_open_one_little(steps in steps()) {
+    fn open_breaker_rejects_calls_and_half_open_admits_few(steps in steps()) {
         let mut now = Instant::now();
         let mut machine = Machine::new(POLICY);
-        let mut running: Vec<(Stretch, State)> = Vec::new();
+        let mut running: Vec<(Epoch, State)> = Vec::new();
         let mut opened_at = None;
         for step in steps {
             let (before, openings) = (machine.state(now), machine.openings());
             match step {
-                Step::Ask => match machine.admit(now) {
-                    Ok(stretch) => {
+                Step::Admit => match machine.admit(now) {
+                    Ok(epoch) => {
                         prop_assert_ne!(before, State::Open);
-                        running.push((stretch, machine.state(now)));
-                        let probes = running.iter().filter(|(of, state)| *of == stretch && *state == State::HalfOpen).count();
+                        running.push((epoch, machine.state(now)));
+                        let probes = running.iter().filter(|(of, state)| *of == epoch && *state == State::HalfOpen).count();
                         prop_assert!(probes <= 16, "{probes} probes at once");
                     }
                     Err(open) => {
@@ -59,12 +59,12 @@ proptest! {
                         prop_assert!(!open.retry_after.is_zero() && open.retry_after <= POLICY.open_for);
                     }
                 },
-                Step::End { call, success } if !running.is_empty() => {
-                    let (stretch, _) = running.swap_remove(call % running.len());
-                    machine.ended(stretch, success, now);
+                Step::Finish { call, success } if !running.is_empty() => {
+                    let (epoch, _) = running.swap_remove(call % running.len());
+                    machine.finish(epoch, success, now);
                 }
-                Step::End { .. } => {}
-                Step::Told(success) => machine.told(success, now),
+                Step::Finish { .. } => {}
+                Step::Record(success) => machine.record(success, now),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),
             }
             let after = machine.state(now);
@@ -78,26 +78,26 @@ proptest! {
                 prop_assert!(before == State::Open || after != State::Open, "opened without being counted");
             }
         }
-        // Wherever it is: once what it guards works, it closes.
+        // From any state: it closes after enough successes.
         now += POLICY.open_for;
-        for (stretch, _) in running {
-            machine.ended(stretch, None, now);
+        for (epoch, _) in running {
+            machine.finish(epoch, None, now);
         }
         for _ in 0..31 {
-            let stretch = machine.admit(now).expect("with nothing running there is room for one");
-            machine.ended(stretch, Some(true), now);
+            let epoch = machine.admit(now).expect("with nothing running there is room for one");
+            machine.finish(epoch, Some(true), now);
         }
         prop_assert_eq!(machine.state(now), State::Closed);
     }
 
     #[test]
-    fn it_opens_at_the_failure_that_makes_them_enough_in_a_row(calls in prop::collection::vec(any::<bool>(), 0..60)) {
+    fn breaker_opens_at_the_configured_consecutive_failure(calls in prop::collection::vec(any::<bool>(), 0..60)) {
         let now = Instant::now();
         let mut machine = Machine::new(POLICY);
         let mut in_a_row = 0;
         for success in calls {
-            let stretch = machine.admit(now).expect("it is closed");
-            machine.ended(stretch, Some(success), now);
+            let epoch = machine.admit(now).expect("it is closed");
+            machine.finish(epoch, Some(success), now);
             in_a_row = if success { 0 } else { in_a_row + 1 };
             if in_a_row == POLICY.failures {
                 prop_assert_eq!(machine.state(now), State::Open);
@@ -109,16 +109,16 @@ proptest! {
 }
 
 #[tokio::test]
-async fn traffic_comes_back_step_by_step_and_one_failure_ends_that() {
+async fn half_open_breaker_ramps_up_until_a_failure() {
     let breaker = Breaker::new("test", POLICY);
     for _ in 0..3 {
         let failed = breaker.call(async { Err::<(), _>("broken") }, |_| true).await;
-        assert!(matches!(failed, Err(Broken::Failed("broken"))));
+        assert!(matches!(failed, Err(CallError::Failed("broken"))));
     }
     let open = breaker.admit().expect_err("three failures in a row let a fourth call through");
     assert!(open.retry_after <= POLICY.open_for && open.retry_after > POLICY.open_for / 2, "{open:?}");
 
-    breaker.heard();
+    breaker.record_success();
     let mut at_once = Vec::new();
     while breaker.state() == State::HalfOpen {
         let permits: Vec<_> = std::iter::from_fn(|| breaker.admit().ok()).collect();
@@ -129,74 +129,74 @@ async fn traffic_comes_back_step_by_step_and_one_failure_ends_that() {
     assert_eq!((breaker.state(), breaker.openings()), (State::Closed, 1));
 
     for _ in 0..3 {
-        breaker.missed();
+        breaker.record_failure();
     }
-    breaker.heard();
+    breaker.record_success();
     breaker.admit().unwrap().succeeded();
     breaker.admit().unwrap().failed();
     assert_eq!((breaker.state(), breaker.openings()), (State::Open, 3));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_an_error_is_still_an_answer() {
+async fn application_error_counts_as_success() {
     let breaker = Breaker::new("test", POLICY);
     for _ in 0..5 {
         let refused = breaker.call(async { Err::<(), _>("no such profile") }, |error| *error == "broken").await;
-        assert!(matches!(refused, Err(Broken::Failed("no such profile"))));
+        assert!(matches!(refused, Err(CallError::Failed("no such profile"))));
     }
     assert_eq!(breaker.state(), State::Closed);
 }
 
 #[test]
-fn what_a_call_from_before_has_to_tell_is_no_news_any_more() {
+fn outcome_of_a_call_from_an_earlier_epoch_is_ignored() {
     let breaker = Breaker::new("test", POLICY);
     let (old_success, old_failure) = (breaker.admit().unwrap(), breaker.admit().unwrap());
     for _ in 0..3 {
-        breaker.missed();
+        breaker.record_failure();
     }
     old_success.succeeded();
-    assert_eq!(breaker.state(), State::Open, "a call that was made before it broke shows nothing");
-    breaker.heard();
-    assert_eq!(breaker.state(), State::HalfOpen, "one that was made since shows that it is worth a try");
+    assert_eq!(breaker.state(), State::Open, "a call from before the opening is ignored");
+    breaker.record_success();
+    assert_eq!(breaker.state(), State::HalfOpen, "a recorded success allows a probe");
     old_failure.failed();
     assert_eq!(breaker.state(), State::HalfOpen);
     drop(breaker.admit().unwrap());
-    breaker.admit().expect("a call that was given up leaves its place to the next").succeeded();
+    breaker.admit().expect("an abandoned call frees its permit").succeeded();
 }
 
 #[tokio::test]
-async fn a_database_that_was_killed_is_left_alone_after_three_failures_and_asked_again_once_somebody_heard_of_it() {
+async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
     let server = Postgres::own(&["fsync=off"]).await;
     let store = server.bare_database().await.store(quick());
     store.now().await.unwrap();
     server.kill();
     let failure = loop {
         match store.now().await {
-            Err(error) if store.breaker().state() == State::Closed => assert!(error.is_passing(), "{error}"),
+            Err(error) if store.breaker().state() == State::Closed => assert!(error.is_transient(), "{error}"),
             Err(error) => break error,
             Ok(at) => panic!("a dead database says that it is {at}"),
         }
     };
-    assert!(failure.is_passing());
+    assert!(failure.is_transient());
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Open, 1));
 
     let began = Instant::now();
     let refused = store.now().await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(why) if why.contains("circuit breaker")), "{refused}");
-    assert!(began.elapsed() < Duration::from_millis(50), "it was asked all the same");
+    assert!(began.elapsed() < Duration::from_millis(50), "the call was made");
 
     server.up().await;
-    store.now().await.expect_err("nobody knows yet");
-    store.ping().await.expect("what asks no breaker gets through");
+    store.now().await.expect_err("the breaker is still open");
+    store.ping().await.expect("an unguarded call gets through");
     for _ in 0..31 {
-        store.now().await.expect("one after the other they are let through");
+        store.now().await.expect("one probe at a time is let through");
     }
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Closed, 1));
     server.end();
 }
 
 #[tokio::test]
-async fn a_statement_that_the_database_refuses_says_nothing_against_the_database() {
+async fn refused_statement_does_not_open_the_breaker() {
     let store = postgres().await.bare_database().await.store(quick());
     for _ in 0..5 {
         let refused = store.tenant(TenantId(uuid::Uuid::nil())).await.unwrap_err();
@@ -206,12 +206,12 @@ async fn a_statement_that_the_database_refuses_says_nothing_against_the_database
 }
 
 #[tokio::test]
-async fn callers_who_wait_for_a_connection_in_vain_do_not_open_the_breaker() {
+async fn timeout_waiting_for_a_connection_does_not_open_the_breaker() {
     let database = postgres().await.bare_database().await;
     let store = database.store_of(1, quick());
     let blocker = database.client().await;
     store.now().await.unwrap();
-    // The store's one connection hangs on a lock that somebody else holds: the others queue.
+    // The store's only connection waits for a lock: other calls queue.
     blocker
         .batch_execute(
             "create schema switchyard;
@@ -234,5 +234,5 @@ async fn callers_who_wait_for_a_connection_in_vain_do_not_open_the_breaker() {
     }
     assert_eq!(store.breaker().state(), State::Closed);
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
-    assert!(matches!(busy.await.unwrap(), Err(StoreError::Unexpected(_))), "that function knows no tenants");
+    assert!(matches!(busy.await.unwrap(), Err(StoreError::Unexpected(_))), "the stub returns no tenant");
 }

@@ -1,10 +1,12 @@
+//! The cache on a real Redis.
+
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use secrecy::SecretString;
 use serde_json::json;
 use switchyard_jobs::{
-    cache::{Cache, CacheAway, Taken},
+    cache::{Cache, CacheUnavailable, Taken},
     testing::redis,
 };
 
@@ -13,7 +15,7 @@ async fn cache() -> Cache {
 }
 
 #[tokio::test]
-async fn a_result_is_kept_for_its_time_and_found_with_its_age() {
+async fn result_is_stored_with_its_age() {
     let cache = cache().await;
     cache.ping().await.unwrap();
     assert_eq!(cache.result("ada").await, None);
@@ -23,24 +25,24 @@ async fn a_result_is_kept_for_its_time_and_found_with_its_age() {
     assert!(age < Duration::from_secs(5));
     let counts = cache.counts();
     assert_eq!((counts.hits, counts.misses, counts.failures), (1, 1, 0));
-    cache.forget_result("ada").await;
+    cache.invalidate_result("ada").await;
     assert_eq!(cache.result("ada").await, None);
 }
 
 #[tokio::test]
-async fn an_epoch_lasts_until_it_is_ended_and_is_the_same_for_everyone() {
+async fn epoch_is_shared_until_it_is_ended() {
     let uri = SecretString::from(redis().await.database());
     let one = Cache::connect(&uri, Duration::from_secs(60)).unwrap();
     let other = Cache::connect(&uri, Duration::from_secs(60)).unwrap();
-    let first = one.look("ada").await.unwrap().epoch.expect("an epoch begins with the first look");
-    assert_eq!(other.look("bob").await.unwrap().epoch, Some(first));
+    let first = one.lookup("ada").await.unwrap().epoch.expect("the first lookup starts an epoch");
+    assert_eq!(other.lookup("bob").await.unwrap().epoch, Some(first));
     other.end_epoch().await.unwrap();
-    let second = one.look("ada").await.unwrap().epoch;
+    let second = one.lookup("ada").await.unwrap().epoch;
     assert!(second.is_some() && second != Some(first), "{second:?}");
 }
 
 #[tokio::test]
-async fn a_bucket_gives_its_burst_and_then_says_how_long_to_wait() {
+async fn token_bucket_grants_its_burst_then_a_wait() {
     let cache = cache().await;
     assert_eq!(cache.take("tenant", 2, 0.5, 3).await, Ok(Taken::Granted(2)));
     assert_eq!(
@@ -54,7 +56,7 @@ async fn a_bucket_gives_its_burst_and_then_says_how_long_to_wait() {
 }
 
 #[tokio::test]
-async fn many_takers_of_one_bucket_get_its_burst_and_its_rate_and_no_more() {
+async fn token_bucket_shared_by_many_grants_burst_and_rate_only() {
     let uri = SecretString::from(redis().await.database());
     let began = Instant::now();
     let takers = (0..8).map(|_| {
@@ -65,7 +67,7 @@ async fn many_takers_of_one_bucket_get_its_burst_and_its_rate_and_no_more() {
                 match cache.take("shared", 3, 100.0, 50).await {
                     Ok(Taken::Granted(n)) => got += n,
                     Ok(Taken::Wait(wait)) => tokio::time::sleep(wait).await,
-                    Err(CacheAway) => {}
+                    Err(CacheUnavailable) => {}
                 }
             }
             got
@@ -78,12 +80,12 @@ async fn many_takers_of_one_bucket_get_its_burst_and_its_rate_and_no_more() {
 }
 
 #[tokio::test]
-async fn without_redis_everything_is_a_miss_and_takers_are_told() {
+async fn unavailable_redis_is_a_miss_or_an_error() {
     let cache = Cache::connect(&SecretString::from("redis://127.0.0.1:1/0"), Duration::from_secs(60)).unwrap();
     assert_eq!(cache.result("ada").await, None);
     cache.put_result("ada", &json!(1)).await;
-    assert_eq!(cache.take("tenant", 1, 1.0, 1).await, Err(CacheAway));
-    assert_eq!(cache.end_epoch().await, Err(CacheAway));
+    assert_eq!(cache.take("tenant", 1, 1.0, 1).await, Err(CacheUnavailable));
+    assert_eq!(cache.end_epoch().await, Err(CacheUnavailable));
     assert!(cache.ping().await.is_err());
     assert!(cache.counts().failures >= 3);
 }

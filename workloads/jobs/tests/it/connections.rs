@@ -1,4 +1,4 @@
-//! A process' database connections: how many, for how long, and what becomes of one that falls silent.
+//! A process' database connections: pool size, time limits and unresponsive servers.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use crate::ground::quick;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn store_at(uri: &str, size: u32, overflow: u32) -> Store {
     let connections = ConnectionPool { size, overflow, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
     Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, quick())
 }
 
-/// A database on which asking for a tenant takes until the client's lock is given up.
+/// A database on which reading a tenant blocks until the client releases its lock.
 async fn slow(server: &Postgres) -> (TestDatabase, Client) {
     let database = server.bare_database().await;
     let blocker = database.client().await;
@@ -53,20 +53,20 @@ async fn waiting(blocker: &Client, count: i64) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("there are never {count} statements that wait"));
+    timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("there are never {count} statements that wait"));
 }
 
-async fn ask(store: Store) -> Result<(), StoreError> {
+async fn read_tenant(store: Store) -> Result<(), StoreError> {
     store.tenant(TenantId(Uuid::nil())).await.map(drop)
 }
 
 #[tokio::test]
-async fn overflow_connections_are_made_when_all_are_busy_and_go_when_they_have_rested() {
+async fn overflow_connections_open_when_busy_and_close_when_idle() {
     let (database, blocker) = slow(postgres().await).await;
     let store = store_at(&database.uri, 1, 2);
-    let calls: Vec<_> = (0..5).map(|_| tokio::spawn(ask(store.clone()))).collect();
+    let calls: Vec<_> = (0..5).map(|_| tokio::spawn(read_tenant(store.clone()))).collect();
     waiting(&blocker, 3).await;
-    assert_eq!(store.pool_status().size, 3, "one that lasts, two that overflow, and no more");
+    assert_eq!(store.pool_status().size, 3, "one permanent and two overflow connections");
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
     for call in join_all(calls).await {
         call.unwrap().unwrap();
@@ -76,17 +76,17 @@ async fn overflow_connections_are_made_when_all_are_busy_and_go_when_they_have_r
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, trimmed).await.expect("the overflow is never closed");
+    timeout(TIMEOUT, trimmed).await.expect("the overflow is never closed");
     store.ping().await.unwrap();
-    assert_eq!(store.pool_status().size, 1, "the lasting one is still there");
+    assert_eq!(store.pool_status().size, 1, "the permanent connection stays");
 }
 
 #[tokio::test]
-async fn a_caller_waits_for_a_connection_as_long_as_it_may_and_is_then_told_that_nothing_was_sent() {
+async fn wait_for_a_connection_ends_with_an_unsent_error() {
     let (database, blocker) = slow(postgres().await).await;
     let connections = ConnectionPool { size: 1, overflow: 0, wait_timeout_seconds: 1, statement_timeout_seconds: 20 };
     let store = Store::open(&Address::parse(&database.uri, "uri").unwrap(), "switchyard-test", connections, quick());
-    let busy = tokio::spawn(ask(store.clone()));
+    let busy = tokio::spawn(read_tenant(store.clone()));
     waiting(&blocker, 1).await;
     let began = Instant::now();
     let refused = store.ping().await.unwrap_err();
@@ -98,20 +98,20 @@ async fn a_caller_waits_for_a_connection_as_long_as_it_may_and_is_then_told_that
 }
 
 #[tokio::test]
-async fn past_the_deadline_the_statement_is_stopped_and_the_next_call_works() {
+async fn statement_is_cancelled_at_the_deadline() {
     let (database, blocker) = slow(postgres().await).await;
     let store = store_at(&database.uri, 1, 0);
     let began = Instant::now();
-    let late = deadline::scope(began + Duration::from_millis(200), ask(store.clone())).await;
+    let late = deadline::scope(began + Duration::from_millis(200), read_tenant(store.clone())).await;
     assert!(matches!(late, Err(StoreError::Interrupted(_))), "{late:?}");
     assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
-    // The server's own limit is 20 s away.
+    // The server's statement timeout is 20 s.
     timeout(Duration::from_secs(5), waiting(&blocker, 0)).await.expect("the statement still runs");
     store.ping().await.unwrap();
 }
 
 #[tokio::test]
-async fn past_the_deadline_nothing_is_sent_any_more() {
+async fn nothing_is_sent_past_the_deadline() {
     let store = store_at(&postgres().await.bare_database().await.uri, 1, 0);
     let late = deadline::scope(Instant::now(), store.now()).await;
     assert!(matches!(&late, Err(StoreError::Unavailable(why)) if why.contains("deadline")), "{late:?}");
@@ -119,12 +119,13 @@ async fn past_the_deadline_nothing_is_sent_any_more() {
 }
 
 #[tokio::test]
-async fn waiting_and_connecting_together_end_at_the_deadline() {
+async fn waiting_and_connecting_share_one_deadline() {
     let server = postgres().await;
     let proxy = Proxy::to(server.port()).await;
     let database = server.bare_database().await;
     proxy.silence();
-    // The first connection is never made; the second caller waits for it, and would then make one itself.
+    // The first connection is never established; the second caller waits for it, then connects
+    // itself.
     let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 1, 0);
     let began = Instant::now();
     let within = |time| deadline::scope(began + time, store.now());
@@ -134,7 +135,7 @@ async fn waiting_and_connecting_together_end_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_never_answers_costs_the_deadline_and_a_connection() {
+async fn silent_pooler_costs_the_deadline_and_one_connection() {
     let server = postgres().await;
     let proxy = Proxy::to(server.port()).await;
     let database = server.bare_database().await;
@@ -146,13 +147,13 @@ async fn a_pooler_that_never_answers_costs_the_deadline_and_a_connection() {
     let silent = deadline::scope(began + Duration::from_millis(200), store.now()).await;
     assert!(matches!(silent, Err(StoreError::Interrupted(_))), "{silent:?}");
     assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
-    timeout(PATIENCE, proxy.holding(0)).await.expect("the silent connection is kept");
+    timeout(TIMEOUT, proxy.holding(0)).await.expect("the silent connection is kept");
     proxy.speak();
     store.now().await.expect("a new connection is made");
 }
 
 #[tokio::test]
-async fn silence_opens_the_breaker_and_impatience_does_not() {
+async fn silence_opens_the_breaker_but_a_short_deadline_does_not() {
     let server = postgres().await;
     let proxy = Proxy::to(server.port()).await;
     let database = server.bare_database().await;
@@ -166,8 +167,8 @@ async fn silence_opens_the_breaker_and_impatience_does_not() {
         join_all((0..4).map(move |_| deadline::scope(Instant::now() + time, store.now())))
     };
     assert!(within(Duration::from_millis(50)).await.iter().all(Result::is_err));
-    assert_eq!(store.breaker().state(), State::Closed, "50 ms are no time");
-    timeout(PATIENCE, proxy.holding(0)).await.expect("the silent connections are kept");
+    assert_eq!(store.breaker().state(), State::Closed, "50 ms are too short to judge");
+    timeout(TIMEOUT, proxy.holding(0)).await.expect("the silent connections are kept");
     assert!(within(Duration::from_millis(2500)).await.iter().all(Result::is_err));
     assert_eq!(store.breaker().state(), State::Open);
 }

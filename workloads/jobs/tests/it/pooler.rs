@@ -1,4 +1,5 @@
-//! Behind a real PgBouncer in transaction mode: every statement may land on another server connection, and few of them serve many clients.
+//! The store behind a real PgBouncer in transaction mode: each statement may use another server
+//! connection, and few of them serve many clients.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,10 +17,10 @@ use uuid::Uuid;
 use crate::ground::{quick, request, tenant};
 
 /// Server connections that PgBouncer may hold for a user on a database.
-const FEW: u32 = 3;
+const SERVER_CONNECTIONS: u32 = 3;
 
 async fn behind(server: &Postgres, database: &TestDatabase, logins: &[(&str, &str)]) -> (PgBouncer, String) {
-    let pooler = PgBouncer::before(server, FEW, logins).await;
+    let pooler = PgBouncer::before(server, SERVER_CONNECTIONS, logins).await;
     let uri = pooler.uri(database.uri.rsplit_once('/').unwrap().1);
     (pooler, uri)
 }
@@ -40,11 +41,11 @@ fn lease() -> Lease<'static> {
 }
 
 #[tokio::test]
-async fn a_job_lives_its_life_through_a_pooler_that_hands_out_connections_by_transaction() {
+async fn job_completes_through_a_transaction_pooler() {
     let server = postgres().await;
     let database = server.database().await;
     let (_pooler, uri) = behind(server, &database, &[]).await;
-    // Each process with connections of its own, so that hardly two calls share one.
+    // Each process has its own connections, so that two calls rarely share one.
     let (api, worker, relay) = (store_at(&uri, 4), store_at(&uri, 4), store_at(&uri, 4));
     let (tenant, key) = tenant(&api, Tier::Standard, 100).await;
     let Admission::Accepted { job, .. } = api.submit(&request(key, "someone")).await.unwrap() else {
@@ -68,11 +69,11 @@ async fn a_job_lives_its_life_through_a_pooler_that_hands_out_connections_by_tra
 }
 
 #[tokio::test]
-async fn sixty_four_submissions_at_once_share_three_server_connections_and_none_is_lost_or_doubled() {
+async fn concurrent_submissions_through_a_pooler_are_exactly_once() {
     let server = postgres().await;
     let database = server.database().await;
     let (_pooler, uri) = behind(server, &database, &[]).await;
-    // As many processes as there may be pods.
+    // As many processes as pods.
     let stores: Vec<Store> = (0..8).map(|_| store_at(&uri, 8)).collect();
     let (tenant, key) = tenant(&stores[0], Tier::Enterprise, 10_000).await;
     let submit = |n: usize| {
@@ -90,7 +91,7 @@ async fn sixty_four_submissions_at_once_share_three_server_connections_and_none_
         match admission {
             Admission::Accepted { job, .. } => assert!(accepted.insert(job.id), "accepted twice"),
             Admission::Replayed { job, .. } => assert!(replayed.insert(job.id), "sent twice, answered thrice"),
-            Admission::ConcurrentLimit { limit: told, .. } => assert_eq!(told, limit),
+            Admission::ConcurrentLimit { limit: reported, .. } => assert_eq!(reported, limit),
             other => panic!("{other:?}"),
         }
     }
@@ -107,12 +108,12 @@ async fn sixty_four_submissions_at_once_share_three_server_connections_and_none_
         .await
         .unwrap()
         .get(0);
-    assert!(held <= i64::from(FEW), "{held} server connections for {FEW}");
+    assert!(held <= i64::from(SERVER_CONNECTIONS), "{held} server connections for {SERVER_CONNECTIONS}");
 }
 
 #[tokio::test]
-async fn what_postgresql_allows_a_role_holds_behind_the_pooler() {
-    // Roles belong to the whole server, so that this needs one of its own.
+async fn role_limits_hold_behind_a_pooler() {
+    // Roles belong to the whole server, so this needs its own.
     let server = Postgres::own(&["fsync=off"]).await;
     let database = server.bare_database().await;
     let admin = database.client().await;
@@ -133,7 +134,7 @@ async fn what_postgresql_allows_a_role_holds_behind_the_pooler() {
     let long = clients[0].query("select pg_sleep(60)", &[]).await.unwrap_err();
     assert_eq!(long.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{long}");
 
-    // PgBouncer would use three; PostgreSQL grants two, and everyone has their turn.
+    // PgBouncer would use three; PostgreSQL grants two, and all clients are served in turn.
     let asked =
         join_all(clients.iter().map(|client| client.query_typed("select pg_backend_pid() from pg_sleep(0.1)", &[])))
             .await;

@@ -1,3 +1,5 @@
+//! The setup against real servers.
+
 use std::{fs, path::PathBuf};
 
 use switchyard_contract::{Config, ConnectionPool, Database, Mount, Platform, Pooler, Role, RoleGrant, Workload};
@@ -7,7 +9,7 @@ use switchyard_jobs::{
     testing::{Postgres, postgres, rabbitmq, redis},
 };
 
-/// A mounted folder, gone with the test.
+/// A mounted folder, removed with the test.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -58,7 +60,7 @@ pub fn setup_config() -> Config {
 }
 
 #[tokio::test]
-async fn it_makes_schema_queues_and_roles_that_may_do_their_work_and_no_more_and_may_be_repeated() {
+async fn setup_is_idempotent_and_grants_roles_only_what_they_need() {
     let folder = Folder::new("good");
     let uri = postgres().await.bare_database().await.uri;
     folder.secret("database", "uri", &uri);
@@ -90,7 +92,7 @@ async fn it_makes_schema_queues_and_roles_that_may_do_their_work_and_no_more_and
         assert_eq!(code, "42501");
     }
 
-    // PostgreSQL itself holds the role to its connections.
+    // PostgreSQL enforces the connection limit of the role.
     let crowd = Store::connect(&config(Workload::Api, Role::Discovery), &folder.mount()).unwrap();
     let both = futures::join!(sleep(&crowd), sleep(&crowd), sleep(&crowd));
     let refused = [both.0, both.1, both.2].into_iter().filter(|r| matches!(r, Err(StoreError::Unavailable(_)))).count();
@@ -98,8 +100,8 @@ async fn it_makes_schema_queues_and_roles_that_may_do_their_work_and_no_more_and
 }
 
 #[tokio::test]
-async fn platforms_that_share_a_server_may_be_set_up_at_the_same_moment() {
-    // A server of its own, since other tests make roles with other passwords.
+async fn platforms_on_one_server_can_be_set_up_concurrently() {
+    // Its own server, because other tests create roles with other passwords.
     let server = Postgres::own(&["fsync=off"]).await;
     let mut folders = Vec::new();
     for n in 0..4 {
@@ -125,13 +127,13 @@ async fn platforms_that_share_a_server_may_be_set_up_at_the_same_moment() {
     server.end();
 }
 
-/// Something that keeps a connection busy for a moment.
+/// Keeps a connection busy for a moment.
 async fn sleep(store: &Store) -> Result<(), StoreError> {
     store.heartbeat(&[], std::time::Duration::from_secs(1)).await.map(drop)
 }
 
 #[tokio::test]
-async fn a_wrong_password_an_unknown_database_and_a_deaf_port_are_told_apart() {
+async fn setup_distinguishes_database_address_errors() {
     let server = postgres().await;
     let client = server.bare_database().await.client().await;
     client.batch_execute("create role someone login password 'something'").await.unwrap();
@@ -160,7 +162,7 @@ async fn a_wrong_password_an_unknown_database_and_a_deaf_port_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_waited_for_and_then_named() {
+async fn setup_reports_a_refused_database_connection() {
     let folder = Folder::new("deaf");
     folder.secret("database", "uri", "postgres://postgres:hunter2@127.0.0.1:1/postgres");
     let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
@@ -168,7 +170,7 @@ async fn a_port_where_nobody_listens_is_waited_for_and_then_named() {
 }
 
 #[tokio::test]
-async fn a_wrong_broker_login_and_a_missing_virtual_host_are_told_apart() {
+async fn setup_distinguishes_broker_login_and_virtual_host_errors() {
     let server = postgres().await;
     let good = rabbitmq().await.vhost();
     let (base, _) = good.rsplit_once('/').unwrap();

@@ -1,4 +1,4 @@
-//! Encrypted connections to real servers, with a certificate authority of our own.
+//! TLS connections to real servers, with a private certificate authority.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn store(folder: &Folder, uri: &str, roots: Option<&str>) -> Store {
 }
 
 #[tokio::test]
-async fn a_database_is_trusted_as_far_as_the_sslmode_says() {
+async fn sslmode_decides_which_certificates_are_accepted() {
     let (ours, theirs) = (Certificates::new(&["postgres", "nobody"]), Certificates::new(&["postgres", "nobody"]));
     let server = encrypted(&ours).await;
     let by_name = server.uri("postgres").replace("127.0.0.1", "localhost");
@@ -47,10 +47,10 @@ async fn a_database_is_trusted_as_far_as_the_sslmode_says() {
         (&by_name, "verify-ca", Some(&theirs), false),
         (&by_name, "verify-full", Some(&ours), true),
         (&by_number, "verify-full", Some(&ours), false),
-        // Browsers trust neither.
+        // No web root signed it.
         (&by_name, "verify-full", None, false),
     ] {
-        let case = format!("{mode} at {uri} with {}", roots.map_or("the browsers' roots", |_| "roots of its own"));
+        let case = format!("{mode} at {uri} with {}", roots.map_or("the web PKI's roots", |_| "roots of its own"));
         let store = store(&folder, &format!("{uri}?sslmode={mode}"), roots.map(String::as_str));
         let answer = store.ping().await;
         assert_eq!(answer.is_ok(), trusted, "{case}: {answer:?}");
@@ -84,7 +84,7 @@ async fn a_database_is_trusted_as_far_as_the_sslmode_says() {
 }
 
 #[tokio::test]
-async fn set_up_says_what_is_wrong_with_a_certificate() {
+async fn setup_reports_what_is_wrong_with_a_certificate() {
     let (ours, theirs) = (Certificates::new(&["postgres", "nobody"]), Certificates::new(&["postgres", "nobody"]));
     let server = encrypted(&ours).await;
     let folder = Folder::new("tls-setup");
@@ -102,7 +102,7 @@ async fn set_up_says_what_is_wrong_with_a_certificate() {
 }
 
 #[tokio::test]
-async fn a_cache_and_a_broker_are_trusted_when_a_mounted_root_has_signed_for_them() {
+async fn mounted_roots_verify_cache_and_broker() {
     let (ours, theirs) = (Certificates::new(&["rabbitmq", "nobody"]), Certificates::new(&["rabbitmq", "nobody"]));
     let (roots, strange) = (ours.authority(), theirs.authority());
     let rabbit = Rabbit::encrypted(&ours).await;

@@ -215,7 +215,7 @@ impl Apify {
         loop {
             let answer = self.http.ask(request().timeout(limit.min(time.left()))).await;
             match &answer {
-                Ok(_) => self.breaker.heard(),
+                Ok(_) => self.breaker.record_success(),
                 Err(_) if time.left().is_zero() => return Err(time.out()),
                 Err(SourceError::Unavailable(_)) => {
                     attempt += 1;
@@ -223,7 +223,7 @@ impl Apify {
                         sleep(full_jitter(attempt).min(time.left())).await;
                         continue;
                     }
-                    self.breaker.missed();
+                    self.breaker.record_failure();
                 }
                 Err(_) => {}
             }

@@ -37,7 +37,7 @@ async fn find(source: &Guarded, wanted: Wanted<'_>) -> Result<Found, SourceError
 /// What five failures in a row do.
 fn leave_alone(source: &Guarded) {
     for _ in 0..5 {
-        source.breaker.missed();
+        source.breaker.record_failure();
     }
     assert_eq!(source.breaker.state(), State::Open);
 }
@@ -55,7 +55,7 @@ async fn a_source_that_fails_five_times_is_left_alone_and_let_back_step_by_step(
     assert!((50..=60).contains(&error.retry_after_seconds.expect("when to come back")), "{error:?}");
 
     // What the end of the minute does.
-    source.breaker.heard();
+    source.breaker.record_success();
     for _ in 0..40 {
         find(&source, wanted("anna")).await.expect("the source is well");
     }

@@ -1,4 +1,4 @@
-//! What the process is and how much processor time it has used, as `/metrics` shows it.
+//! CPU time, CPU limit, start time and build of the process, for `/metrics`.
 
 use std::{
     fmt, fs, io,
@@ -13,25 +13,26 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::cgroup;
+use super::cgroup;
 
-/// Ticks of a second in which Linux tells processor time to programs, on whatever hardware (USER_HZ, proc(5)).
-const TICKS: f64 = 100.0;
+/// Linux reports CPU time in 1/100 s on every architecture (`USER_HZ`, proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Shows in `registry` which program this is, when it began (which is now), the processor time that it has used whenever that is asked for, and how much of
-/// it at once it may use.
+/// Registers the metrics of this process.
+///
+/// The start time is the time of this call. CPU time is read at each scrape.
 pub fn register(registry: &mut Registry) {
-    registry.register_collector(Box::new(Processor));
+    registry.register_collector(Box::new(CpuTime));
     let gauge = |value: f64| {
         let gauge = Gauge::<f64, AtomicU64>::default();
         gauge.set(value);
         gauge
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let help = "When the process began, in seconds since 1970";
+    let help = "Start time of the process, in seconds since the Unix epoch";
     registry.register_with_unit("process_start_time", help, Unit::Seconds, gauge(now.as_secs_f64()));
-    if let Some(cores) = cgroup::cores() {
-        let help = "Processor cores that the container may use at once";
+    if let Some(cores) = cgroup::cpu_limit() {
+        let help = "CPU cores that the container may use";
         registry.register("switchyard_process_cpu_limit_cores", help, gauge(cores));
     }
     let build = Family::<[(&str, &str); 1], Gauge>::default();
@@ -40,29 +41,29 @@ pub fn register(registry: &mut Registry) {
 }
 
 #[derive(Debug)]
-struct Processor;
+struct CpuTime;
 
-impl Collector for Processor {
+impl Collector for CpuTime {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        // Without /proc there is nothing to show, which is no reason to show nothing else.
-        let Ok(seconds) = seconds() else { return Ok(()) };
-        let help = "Processor time that the process has used";
+        // Without /proc this metric is left out; the others stay.
+        let Ok(seconds) = cpu_seconds() else { return Ok(()) };
+        let help = "CPU time that the process has used";
         let shown = encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
         ConstCounter::new(seconds).encode(shown)
     }
 }
 
-/// Seconds of processor time that all threads have used, in the program and in the kernel.
-fn seconds() -> io::Result<f64> {
+/// Seconds of CPU time that all threads have used, in user and kernel mode.
+fn cpu_seconds() -> io::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    used(&stat).ok_or_else(|| io::Error::other("/proc/self/stat is not as proc(5) has it"))
+    parse_cpu_seconds(&stat).ok_or_else(|| io::Error::other("/proc/self/stat is malformed"))
 }
 
-/// The fields come after the program's name, which may hold anything, parentheses too.
-fn used(stat: &str) -> Option<f64> {
+/// Reads `utime` and `stime`. They follow the program's name, which may itself contain parentheses.
+fn parse_cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok();
-    Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS)
+    Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS_PER_SECOND)
 }
 
 #[cfg(test)]
@@ -72,21 +73,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_whatever_the_program_is_called() {
+    fn stat_is_parsed_for_any_program_name() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 9 1 1 1";
-        assert_eq!(used(stat), Some(2.0));
-        assert_eq!(used("7 (a) S 1"), None);
-        assert_eq!(used(""), None);
+        assert_eq!(parse_cpu_seconds(stat), Some(2.0));
+        assert_eq!(parse_cpu_seconds("7 (a) S 1"), None);
+        assert_eq!(parse_cpu_seconds(""), None);
     }
 
     #[test]
-    fn work_is_counted_and_shown() {
-        let before = seconds().unwrap();
+    fn cpu_time_is_counted_and_exported() {
+        let before = cpu_seconds().unwrap();
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(300) {
             std::hint::black_box(began);
         }
-        assert!(seconds().unwrap() > before);
+        assert!(cpu_seconds().unwrap() > before);
         let mut registry = Registry::default();
         register(&mut registry);
         let mut shown = String::new();

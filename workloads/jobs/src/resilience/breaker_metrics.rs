@@ -1,11 +1,8 @@
-//! Circuit breakers as `/metrics` shows them.
+//! Metrics of circuit breakers.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
@@ -15,33 +12,34 @@ use prometheus_client::{
 
 use super::breaker::Breaker;
 
-/// The breakers of a process, shown as they are when they are asked for. Clones are the same list.
+/// The breakers of a process, read at each scrape. Clones share the list.
 #[derive(Debug, Clone)]
 pub struct Breakers(Arc<Mutex<Vec<Breaker>>>);
 
 impl Breakers {
-    /// An empty list that `registry` shows; one for each registry.
+    /// Registers an empty list; once for each registry.
     pub fn register(registry: &mut Registry) -> Self {
         let breakers = Self(Arc::default());
         registry.register_collector(Box::new(breakers.clone()));
         breakers
     }
 
-    /// Shows one more. Those of the same name are shown as one: what the worst of them does, and all of their openings.
+    /// Adds a breaker. Breakers of the same name form one series: the worst state, the sum of
+    /// openings.
     pub fn add(&self, breaker: Breaker) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(breaker);
+        self.0.lock().push(breaker);
     }
 }
 
 impl Collector for Breakers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut shown: BTreeMap<&'static str, (i64, u64)> = BTreeMap::new();
-        for breaker in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for breaker in self.0.lock().iter() {
             let (state, openings) = shown.entry(breaker.name()).or_default();
             *state = breaker.state().as_gauge().max(*state);
             *openings += breaker.openings();
         }
-        let help = "What a circuit breaker does with calls: 0 closed, 1 half-open, 2 open";
+        let help = "State of a circuit breaker: 0 closed, 1 half-open, 2 open";
         let mut states =
             encoder.encode_descriptor("switchyard_circuit_breaker_state", help, None, MetricType::Gauge)?;
         for (name, (state, _)) in &shown {
@@ -64,10 +62,10 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
-    use crate::resilience::Policy;
+    use crate::resilience::breaker::Policy;
 
     #[tokio::test]
-    async fn breakers_are_shown_under_their_names_as_they_are_now() {
+    async fn breakers_are_exported_by_name() {
         let mut registry = Registry::default();
         let breakers = Breakers::register(&mut registry);
         let one = || Policy { failures: 1, open_for: Duration::from_secs(60) };
@@ -75,8 +73,8 @@ mod tests {
         breakers.add(first.clone());
         breakers.add(second.clone());
         breakers.add(Breaker::new("second", one()));
-        first.missed();
-        second.missed();
+        first.record_failure();
+        second.record_failure();
         let mut shown = String::new();
         encode(&mut shown, &registry).expect("encodes");
         for line in [

@@ -1,8 +1,10 @@
+//! The subscription to all jobs' events.
+
 use std::collections::VecDeque;
 
 use futures::StreamExt as _;
 use lapin::{
-    Channel, Consumer,
+    Channel,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
@@ -10,34 +12,39 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
-    Broker, BrokerError, EVENTS_EXCHANGE,
-    link::{ANSWER, Link},
+    connection::{Broker, Connection, RESPONSE_TIMEOUT},
+    error::BrokerError,
+    topology::EVENTS_EXCHANGE,
 };
 use crate::model::Event;
 
-/// All events of all analyses from now on, for as long as the connection lasts. There may be gaps.
+/// All events of all analyses from now on, until the connection ends. There may be gaps.
 pub struct EventFeed {
-    link: Link,
-    /// Closing it would end the consumer.
+    connection: Connection,
+    /// Closing it would cancel the consumer.
     _channel: Channel,
-    consumer: Consumer,
-    /// Received and not handed out yet.
-    here: VecDeque<Event>,
+    consumer: lapin::Consumer,
+    /// Received and not returned yet.
+    buffered: VecDeque<Event>,
 }
 
 impl Broker {
-    /// Listens to events, through a queue of this process' own that goes away with it.
+    /// Subscribes to events, through an exclusive queue that the broker deletes with the
+    /// connection.
+    ///
+    /// # Errors
+    /// [`BrokerError`] if the broker is disconnected or does not answer within 5 s.
     pub async fn subscribe(&self) -> Result<EventFeed, BrokerError> {
-        // A connection that dies under it may never answer.
-        match timeout(ANSWER, self.listen()).await {
+        // lapin may never resolve a call on a connection that dies meanwhile.
+        match timeout(RESPONSE_TIMEOUT, self.open_feed()).await {
             Ok(feed) => feed,
-            Err(_) => Err(BrokerError::Silent(ANSWER.as_secs())),
+            Err(_) => Err(BrokerError::Timeout(RESPONSE_TIMEOUT.as_secs())),
         }
     }
 
-    async fn listen(&self) -> Result<EventFeed, BrokerError> {
-        let link = self.link()?;
-        let channel = link.connection.create_channel().await?;
+    async fn open_feed(&self) -> Result<EventFeed, BrokerError> {
+        let connection = self.current()?;
+        let channel = connection.amqp.create_channel().await?;
         let queue = channel
             .queue_declare("".into(), QueueDeclareOptions::exclusive().auto_delete(), FieldTable::default())
             .await?;
@@ -53,32 +60,35 @@ impl Broker {
             .await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
-        Ok(EventFeed { link, _channel: channel, consumer, here: VecDeque::new() })
+        Ok(EventFeed { connection, _channel: channel, consumer, buffered: VecDeque::new() })
     }
 }
 
 impl EventFeed {
-    /// The next event; an error means that this feed has ended.
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// Why this feed has ended; subscribe again.
     pub async fn next(&mut self) -> Result<Event, BrokerError> {
         loop {
-            if let Some(event) = self.here.pop_front() {
+            if let Some(event) = self.buffered.pop_front() {
                 return Ok(event);
             }
             let next = tokio::select! {
                 next = self.consumer.next() => next,
-                () = self.link.lost.cancelled() => None,
+                () = self.connection.lost.cancelled() => None,
             };
             match next {
-                None => return Err(BrokerError::Away),
+                None => return Err(BrokerError::Disconnected),
                 Some(Err(error)) => return Err(error.into()),
-                Some(Ok(delivery)) => self.here = events(&delivery.data),
+                Some(Ok(delivery)) => self.buffered = events(&delivery.data),
             }
         }
     }
 }
 
-/// The events of a message: an array, or the single one of older versions. What this version cannot read it cannot forward either; watchers find it in
-/// the store.
+/// The events of a message: an array, or one event. A body that cannot be parsed is dropped;
+/// watchers read its events from the store.
 fn events(body: &[u8]) -> VecDeque<Event> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -101,7 +111,7 @@ mod tests {
     use crate::model::JobId;
 
     #[test]
-    fn events_are_read_in_arrays_and_alone_as_older_versions_sent_them() {
+    fn events_are_read_from_arrays_and_single_objects() {
         let event = Event {
             seq: 3,
             job: JobId::fresh(),

@@ -1,4 +1,4 @@
-//! What a process' connections do, read when the metrics are.
+//! Metrics of a process' connections to PostgreSQL, RabbitMQ and Redis, read at each scrape.
 
 use prometheus_client::{
     collector::Collector,
@@ -8,7 +8,7 @@ use prometheus_client::{
 
 use crate::{broker::Broker, cache::Cache, store::Store};
 
-/// Connections of one process to database, broker and cache.
+/// The connections of one process, as a metrics collector.
 pub struct Connections {
     pub store: Store,
     pub broker: Broker,
@@ -26,13 +26,13 @@ impl Collector for Connections {
         let pool = self.store.pool_status();
         let counts = self.cache.counts();
         let gauges = [
-            ("switchyard_database_connections_max", "Connections that the process may hold", pool.max_size as i64),
-            ("switchyard_database_connections_open", "Connections that the process holds", pool.size as i64),
-            ("switchyard_database_connections_idle", "Open connections that nobody uses", pool.available as i64),
+            ("switchyard_database_connections_max", "Connections that the process may open", pool.max_size as i64),
+            ("switchyard_database_connections_open", "Open connections", pool.size as i64),
+            ("switchyard_database_connections_idle", "Open connections that are idle", pool.available as i64),
             ("switchyard_database_pool_waiters", "Callers that wait for a connection", pool.waiting as i64),
             (
                 "switchyard_database_writable",
-                "0 for half a minute after the database refused a write: disk full, or read-only",
+                "0 for 30 seconds after the database refused a write: disk full, or read-only",
                 i64::from(self.store.is_writable()),
             ),
             ("switchyard_broker_connected", "Whether the broker is connected", i64::from(self.broker.is_connected())),
@@ -44,7 +44,7 @@ impl Collector for Connections {
         let counters = [
             ("switchyard_cache_hits", "Results found in the cache", counts.hits),
             ("switchyard_cache_misses", "Results not found in the cache", counts.misses),
-            ("switchyard_cache_failures", "Calls that the cache did not answer", counts.failures),
+            ("switchyard_cache_failures", "Cache calls that failed or were not made", counts.failures),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);
