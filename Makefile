@@ -52,7 +52,7 @@ chaos-short: prepare
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
-bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
+bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_SCENARIOS)
 	@e2e/bench/run
 
 scale: prepare ## give the operator a thousand pools on a real API server, and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
