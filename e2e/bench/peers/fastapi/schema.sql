@@ -1,6 +1,5 @@
--- The tables of the FastAPI and Celery peer: the rows of a handoff, without the columns that its checks
--- do not need.
--- for more than these checks.
+-- The tables of the FastAPI and Celery peer: the rows of a handoff, without the columns that its
+-- checks do not need.
 
 create table tenants (
     id uuid primary key,
