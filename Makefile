@@ -44,7 +44,7 @@ unit: prepare models ## unit, property, golden and store tests (real PostgreSQL,
 e2e: prepare ## the platform on a real Kubernetes of its own
 	@e2e/run
 
-chaos: prepare ## kill, cut and stop everything under load, and judge from the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
+chaos: prepare ## inject faults under load and check the invariants in the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
 
@@ -52,10 +52,10 @@ chaos-short: prepare
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
-bench: prepare ## measure beside the peers, and write docs/benchmarks.md (some 12 minutes on a quiet machine; BENCH_SECONDS, BENCH_ROWS)
+bench: prepare ## compare with the peers and write docs/benchmarks.md (some 12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
 	@e2e/bench/run
 
-scale: prepare ## give the operator a thousand pools on a real API server, and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
+scale: prepare ## measure the operator with a thousand pools on a real API server and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
 	@e2e/scale/run
 
 pipeline: prepare ## put the whole profile pipeline under load with faults at every stage, and write docs/pipeline.md (10 minutes; PIPELINE_ANALYSES)
@@ -67,7 +67,7 @@ reliability: prepare ## break one part after the other under load with real aler
 soak: prepare ## let a platform work for an hour with a thousand clients connected, and write docs/soak.md (SOAK_MINUTES)
 	@e2e/soak/run
 
-simulate: prepare ## let pools scale under simulated load, and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
+simulate: prepare ## simulate the scaling of pools and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
 

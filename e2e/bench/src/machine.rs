@@ -1,9 +1,9 @@
-//! Where the measurements were made, and with what.
+//! Describes the machine and the versions of the programs in a run.
 
 use std::{fmt::Write as _, fs};
 
 use crate::{
-    ground::{Ground, POSTGRES_SETTINGS},
+    fixture::{Fixture, POSTGRES_SETTINGS},
     process::{Process, run},
 };
 
@@ -14,7 +14,7 @@ pub fn load() -> String {
 }
 
 /// Machine and versions, as a Markdown list.
-pub async fn describe(ground: &Ground) -> anyhow::Result<String> {
+pub async fn describe(fixture: &Fixture) -> anyhow::Result<String> {
     let mut out = String::new();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -29,12 +29,12 @@ pub async fn describe(ground: &Ground) -> anyhow::Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     writeln!(
         out,
-        "- Machine: {cores} cores of {}, {:.0} GiB memory, Linux {}. Everything runs on it at once: servers, both sides, and the load.",
+        "- Machine: {cores} cores of {}, {:.0} GiB memory, Linux {}. Servers, systems under test and load generator all run on it.",
         field("model name"),
         memory.unwrap_or(0.0) / 1024.0 / 1024.0,
         kernel.trim()
     )?;
-    let postgres = ground.client("postgres").await?;
+    let postgres = fixture.client("postgres").await?;
     let version: String = postgres.query_one("show server_version", &[]).await?.get(0);
     writeln!(
         out,
@@ -46,32 +46,32 @@ pub async fn describe(ground: &Ground) -> anyhow::Result<String> {
     writeln!(
         out,
         "- Peers: {}; River {}; perf-test {}; {}",
-        python(ground)?,
-        river(ground)?,
-        perf_test(ground)?,
+        python(fixture)?,
+        river(fixture)?,
+        perf_test(fixture)?,
         pgbench().await?
     )?;
     Ok(out)
 }
 
-/// The version in the name of the package's folder.
+/// RabbitMQ's version, from the name of the package's folder.
 fn rabbitmq() -> String {
     let found = fs::read_dir("/usr/lib/rabbitmq/lib")
         .into_iter()
         .flatten()
         .flatten()
         .find_map(|entry| entry.file_name().to_string_lossy().strip_prefix("rabbitmq_server-").map(str::to_owned));
-    found.unwrap_or_else(|| "of unknown version".to_owned())
+    found.unwrap_or_else(|| "(unknown version)".to_owned())
 }
 
 async fn redis() -> anyhow::Result<String> {
     let mut command = Process::command("redis-server");
     command.arg("--version");
-    let said = run("redis-server --version", command).await?;
-    Ok(said
+    let output = run("redis-server --version", command).await?;
+    Ok(output
         .split_whitespace()
         .find_map(|word| word.strip_prefix("v="))
-        .map_or_else(|| said.clone(), |v| format!("Redis {v}")))
+        .map_or_else(|| output.clone(), |v| format!("Redis {v}")))
 }
 
 async fn pgbench() -> anyhow::Result<String> {
@@ -80,9 +80,9 @@ async fn pgbench() -> anyhow::Result<String> {
     Ok(run("pgbench --version", command).await?.trim().to_owned())
 }
 
-/// The packages that matter, from the requirements.
-fn python(ground: &Ground) -> anyhow::Result<String> {
-    let text = fs::read_to_string(ground.peers.peers.join("requirements.txt"))?;
+/// Versions of the packages on the request path, from the requirements file.
+fn python(fixture: &Fixture) -> anyhow::Result<String> {
+    let text = fs::read_to_string(fixture.peers.peers.join("requirements.txt"))?;
     let pinned = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("=="));
         format!("{name} {}", line.map_or("?", |version| version.trim_end_matches([' ', '\\'])))
@@ -92,14 +92,14 @@ fn python(ground: &Ground) -> anyhow::Result<String> {
         .join(", "))
 }
 
-fn river(ground: &Ground) -> anyhow::Result<String> {
-    let text = fs::read_to_string(ground.peers.peers.join("river/go.mod"))?;
+fn river(fixture: &Fixture) -> anyhow::Result<String> {
+    let text = fs::read_to_string(fixture.peers.peers.join("river/go.mod"))?;
     let version = text.lines().find_map(|line| line.trim().strip_prefix("github.com/riverqueue/river "));
     Ok(version.unwrap_or("?").to_owned())
 }
 
-fn perf_test(ground: &Ground) -> anyhow::Result<String> {
-    let text = fs::read_to_string(ground.peers.peers.join("perf-test/jars.sha256"))?;
+fn perf_test(fixture: &Fixture) -> anyhow::Result<String> {
+    let text = fs::read_to_string(fixture.peers.peers.join("perf-test/jars.sha256"))?;
     let jar = text
         .split_whitespace()
         .find_map(|word| word.rsplit('/').next()?.strip_prefix("perf-test-")?.strip_suffix(".jar"));

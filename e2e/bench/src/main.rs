@@ -1,23 +1,25 @@
-//! `switchyard-bench`: measures Switchyard beside what people use today, on one machine, in one run.
+//! `switchyard-bench`: compares Switchyard with common alternatives on one machine, in one run.
 
-mod ground;
+mod fixture;
 mod load;
 mod machine;
 mod process;
+mod progress;
 mod report;
-mod rows;
-mod sides;
+mod scenarios;
+mod systems;
 mod traffic;
 mod worker;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use ground::{Ground, Peers};
+use fixture::{Fixture, Peers};
+use progress::log_progress;
 use report::Report;
-use rows::{Scale, say};
+use scenarios::settings::Settings;
 
-/// Measures Switchyard beside what people use today.
+/// Compares Switchyard with common alternatives.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -26,43 +28,43 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure everything and write it down.
+    /// Measure all scenarios and write the report.
     Run(Run),
-    /// Work on jobs that are nothing; the other process of some measurements.
+    /// Run a worker whose jobs do nothing; used by some scenarios.
     Worker(worker::Options),
-    /// Publish, take and acknowledge messages; the other process of some measurements.
-    Messages(rows::messages::Options),
-    /// Analyse posts; the other process of some measurements.
-    Posts(rows::posts::Options),
+    /// Publish, consume and acknowledge messages; used by the `messages` scenario.
+    Messages(scenarios::messages::Options),
+    /// Analyse posts; used by the `posts` scenario.
+    Posts(scenarios::posts::Options),
 }
 
 #[derive(Debug, Args)]
 struct Run {
     #[command(flatten)]
     peers: Peers,
-    /// Seconds of one measurement.
+    /// Seconds per measurement.
     #[arg(long, env = "BENCH_SECONDS", default_value_t = 6)]
     seconds: u64,
-    /// Times that each side is measured, in turns; up to 7.
+    /// Rounds, each of which measures every system once; 1 to 7.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     rounds: u8,
-    /// Finished jobs in the large table; 0 leaves that out.
-    #[arg(long, env = "BENCH_ROWS", default_value_t = 10_000_000)]
-    rows: u64,
-    /// The rows to measure, comma separated; all when left out.
-    #[arg(long, env = "BENCH_ONLY", value_delimiter = ',')]
-    only: Vec<Row>,
-    /// Where to write the report.
+    /// Finished jobs in the large table of the `growth` scenario; 0 skips it.
+    #[arg(long, env = "BENCH_FINISHED_JOBS", default_value_t = 10_000_000)]
+    finished_jobs: u64,
+    /// Scenarios to measure, comma separated; all by default.
+    #[arg(long, env = "BENCH_SCENARIOS", value_delimiter = ',')]
+    scenarios: Vec<Scenario>,
+    /// File to write the report to.
     #[arg(long)]
     out: PathBuf,
-    /// What is being measured, for the report.
+    /// Revision under test, for the report.
     #[arg(long, default_value = "unknown")]
     revision: String,
 }
 
-/// A part of the run.
+/// A part of the run with its own measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Row {
+enum Scenario {
     Handoff,
     Backlog,
     Messages,
@@ -73,7 +75,7 @@ enum Row {
 }
 
 fn main() -> ExitCode {
-    match begin() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -82,7 +84,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn begin() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<()> {
     let threads = |multi: bool| {
         let mut builder = if multi {
             tokio::runtime::Builder::new_multi_thread()
@@ -92,33 +94,34 @@ fn begin() -> anyhow::Result<()> {
         builder.enable_all().build()
     };
     match Arguments::parse().command {
-        // On one thread, which takes as little as can be from what is measured, and to which the programs that it starts are tied.
+        // On one thread, so that the load generator takes little CPU time from the system under
+        // test. The death signal of the programs that it starts also depends on this thread.
         Command::Run(options) => threads(false)?.block_on(measure(options)),
         Command::Worker(options) => {
             switchyard_jobs::service::telemetry::init();
             threads(true)?.block_on(worker::run(&options))
         }
-        Command::Messages(options) => threads(true)?.block_on(rows::messages::run(&options)),
-        Command::Posts(options) => threads(true)?.block_on(rows::posts::run(&options)),
+        Command::Messages(options) => threads(true)?.block_on(scenarios::messages::run(&options)),
+        Command::Posts(options) => threads(true)?.block_on(scenarios::posts::run(&options)),
     }
 }
 
 async fn measure(options: Run) -> anyhow::Result<()> {
     let began = std::time::Instant::now();
     let load_before = machine::load();
-    say("starting PostgreSQL, RabbitMQ and Redis");
-    let ground = Ground::begin(options.peers.clone()).await?;
-    let machine = machine::describe(&ground).await?;
+    log_progress("starting PostgreSQL, RabbitMQ and Redis");
+    let fixture = Fixture::start(options.peers.clone()).await?;
+    let machine = machine::describe(&fixture).await?;
     eprintln!("{machine}- Load average: {load_before}");
-    let scale = Scale {
+    let settings = Settings {
         duration: Duration::from_secs(options.seconds.max(1)),
         rounds: usize::from(options.rounds),
-        rows: options.rows,
+        finished_jobs: options.finished_jobs,
     };
     let mut report = Report::default();
-    let missing = rows(&ground, &options.only, scale, &mut report).await;
-    ground.end();
-    let missing = missing?;
+    let failed = measure_scenarios(&fixture, &options.scenarios, settings, &mut report).await;
+    fixture.stop();
+    let failed = failed?;
 
     let text = format!(
         "{}\n{machine}- Load average before: {load_before}; after: {}. The run took {} min.\n- Measured: {}, on {}, with `{}`.\n\n{}",
@@ -132,44 +135,50 @@ async fn measure(options: Run) -> anyhow::Result<()> {
     );
     std::fs::write(&options.out, &text)?;
     println!("{}", report.markdown());
-    println!("written to {}", options.out.display());
-    anyhow::ensure!(missing == 0, "{missing} rows could not be measured; the remarks say why");
+    println!("wrote {}", options.out.display());
+    anyhow::ensure!(failed == 0, "{failed} scenarios failed; the remarks give the errors");
     Ok(())
 }
 
-/// The command that repeats this run.
+/// The command line that repeats this run.
 fn command(options: &Run) -> String {
-    let only = options.only.iter().filter_map(clap::ValueEnum::to_possible_value).map(|row| row.get_name().to_owned());
-    let only = only.collect::<Vec<_>>().join(",");
-    let only = if only.is_empty() { only } else { format!("BENCH_ONLY={only} ") };
+    let names = options.scenarios.iter().filter_map(clap::ValueEnum::to_possible_value);
+    let names = names.map(|scenario| scenario.get_name().to_owned()).collect::<Vec<_>>().join(",");
+    let scenarios = if names.is_empty() { names } else { format!("BENCH_SCENARIOS={names} ") };
     format!(
-        "{only}BENCH_SECONDS={} BENCH_ROUNDS={} BENCH_ROWS={} make bench",
-        options.seconds, options.rounds, options.rows
+        "{scenarios}BENCH_SECONDS={} BENCH_ROUNDS={} BENCH_FINISHED_JOBS={} make bench",
+        options.seconds, options.rounds, options.finished_jobs
     )
 }
 
-/// Measures row by row; one that fails does not keep the others from being measured. Answers how many failed.
-async fn rows(ground: &Ground, only: &[Row], scale: Scale, report: &mut Report) -> anyhow::Result<usize> {
-    say("making the databases");
-    let keys = sides::switchyard::prepare(ground).await?;
-    sides::fastapi::prepare(ground).await?;
-    let all = <Row as clap::ValueEnum>::value_variants();
-    let mut missing = 0;
-    for row in all.iter().filter(|row| only.is_empty() || only.contains(row)) {
-        let measured = match row {
-            Row::Handoff => rows::handoff::measure(ground, &keys, scale, report).await,
-            Row::Backlog => rows::backlog::measure(ground, &keys, scale, report).await,
-            Row::Messages => rows::messages::measure(ground, scale, report).await,
-            Row::Alone => rows::alone::measure(ground, &keys, scale, report).await,
-            Row::Watching => rows::watching::measure(ground, &keys, scale, report).await,
-            Row::Growth => rows::growth::measure(ground, &keys, scale, report).await,
-            Row::Posts => rows::posts::measure(ground, &keys, scale, report).await,
+/// Measures one scenario after the other and returns how many failed. A failure does not stop the
+/// run.
+async fn measure_scenarios(
+    fixture: &Fixture,
+    selected: &[Scenario],
+    settings: Settings,
+    report: &mut Report,
+) -> anyhow::Result<usize> {
+    log_progress("creating the databases");
+    let keys = systems::switchyard::prepare(fixture).await?;
+    systems::fastapi::prepare(fixture).await?;
+    let all = <Scenario as clap::ValueEnum>::value_variants();
+    let mut failed = 0;
+    for scenario in all.iter().filter(|scenario| selected.is_empty() || selected.contains(scenario)) {
+        let measured = match scenario {
+            Scenario::Handoff => scenarios::handoff::measure(fixture, &keys, settings, report).await,
+            Scenario::Backlog => scenarios::backlog::measure(fixture, &keys, settings, report).await,
+            Scenario::Messages => scenarios::messages::measure(fixture, settings, report).await,
+            Scenario::Alone => scenarios::alone::measure(fixture, &keys, settings, report).await,
+            Scenario::Watching => scenarios::watching::measure(fixture, &keys, settings, report).await,
+            Scenario::Growth => scenarios::growth::measure(fixture, &keys, settings, report).await,
+            Scenario::Posts => scenarios::posts::measure(fixture, &keys, settings, report).await,
         };
         if let Err(error) = measured {
-            say(&format!("{row:?} could not be measured: {error:#}"));
-            report.remark(format!("{row:?} could not be measured: {error:#}"));
-            missing += 1;
+            log_progress(&format!("could not measure {scenario:?}: {error:#}"));
+            report.remark(format!("could not measure {scenario:?}: {error:#}"));
+            failed += 1;
         }
     }
-    Ok(missing)
+    Ok(failed)
 }

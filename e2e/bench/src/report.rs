@@ -1,48 +1,52 @@
-//! What came out, as people read it: ratios first.
+//! The report of a run: comparisons as ratios, then Switchyard's own figures.
 
 use std::fmt::Write as _;
 
-/// Which way is better.
+use crate::load::Tally;
+
+/// Whether higher or lower figures are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     More,
     Less,
 }
 
-/// The same work done by us and by somebody else, in turns.
+/// The same work done by Switchyard and by a peer, in alternating rounds.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     pub against: &'static str,
     pub work: String,
     pub unit: &'static str,
-    /// One figure a round, and its counterpart at the same place in `theirs`.
+    /// Switchyard's figures, one per round.
     pub ours: Vec<f64>,
+    /// The peer's figures, in the same order of rounds.
     pub theirs: Vec<f64>,
     pub better: Better,
-    /// Ratios of our figure to theirs.
+    /// The lowest acceptable ratio of `ours` to `theirs` (the floor).
     pub at_least: f64,
+    /// The ratio to aim for.
     pub aim: f64,
-    /// What stands in the way where we are behind.
+    /// Explains a ratio below 1.
     pub if_behind: &'static str,
 }
 
-/// Something measured on our side alone.
+/// A figure of Switchyard without a peer.
 #[derive(Debug, Clone)]
 pub struct Figure {
     pub what: String,
     pub value: String,
 }
 
-/// All that a run came to.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     pub comparisons: Vec<Comparison>,
     pub figures: Vec<Figure>,
-    /// Answers that were not as they should be, and what could not be measured.
+    /// Failed requests and failed scenarios, one line each.
     pub remarks: Vec<String>,
 }
 
-/// The middle of some figures; of an even number the mean of the two in the middle.
+/// The median; NaN for no figures.
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -54,12 +58,12 @@ pub fn median(figures: &[f64]) -> f64 {
 }
 
 impl Comparison {
-    /// Our figure over theirs, round by round.
+    /// `ours` divided by `theirs`, per round.
     fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect()
     }
 
-    /// The middle one of the rounds' ratios.
+    /// The median of the rounds' ratios.
     pub fn ratio(&self) -> f64 {
         median(&self.ratios())
     }
@@ -81,27 +85,33 @@ impl Comparison {
 }
 
 impl Report {
-    /// Notes a remark.
+    /// Adds a remark, cut to its first line.
     pub fn remark(&mut self, remark: impl AsRef<str>) {
-        // One line each; what a program said last goes to whoever watches.
         self.remarks.push(remark.as_ref().lines().next().unwrap_or_default().to_owned());
     }
 
-    /// Notes a figure of our own.
+    /// Adds a figure of Switchyard.
     pub fn figure(&mut self, what: impl Into<String>, value: impl Into<String>) {
         self.figures.push(Figure { what: what.into(), value: value.into() });
     }
 
-    /// The tables and lines, as Markdown.
+    /// Adds a remark when requests of `system` failed.
+    pub fn record_errors(&mut self, system: &str, what: &str, tally: &Tally) {
+        if let Some(errors) = tally.errors() {
+            self.remark(format!("{system}, {what}: {errors}"));
+        }
+    }
+
+    /// The report's tables and lists, as Markdown.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out).expect("memory takes what is written");
+        self.write(&mut out).expect("writing to a string cannot fail");
         out
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "## Side by side\n")?;
-        writeln!(out, "| against | work | ratio (rounds) | ours | theirs | at least | aim | reached |")?;
+        writeln!(out, "## Comparisons\n")?;
+        writeln!(out, "| against | work | ratio (rounds) | Switchyard | peer | floor | aim | reached |")?;
         writeln!(out, "|---|---|---|---|---|---|---|---|")?;
         for c in &self.comparisons {
             let rounds = c.ratios().iter().map(|ratio| times(*ratio)).collect::<Vec<_>>().join(", ");
@@ -118,14 +128,14 @@ impl Report {
                 unit = c.unit,
             )?;
         }
-        writeln!(out, "\n## Alone\n\n| what | figure |\n|---|---|")?;
+        writeln!(out, "\n## Switchyard alone\n\n| what | figure |\n|---|---|")?;
         for Figure { what, value } in &self.figures {
             writeln!(out, "| {what} | {value} |")?;
         }
-        writeln!(out, "\n## Where we are not ahead\n")?;
+        writeln!(out, "\n## Where Switchyard is behind\n")?;
         let behind: Vec<_> = self.comparisons.iter().filter(|c| !c.reaches(1.0) || !c.reaches(c.at_least)).collect();
         for c in &behind {
-            writeln!(out, "- {}, {}: {} of theirs. {}", c.against, c.work, times(c.ratio()), c.if_behind)?;
+            writeln!(out, "- {}, {}: {} of the peer's figure. {}", c.against, c.work, times(c.ratio()), c.if_behind)?;
         }
         if behind.is_empty() {
             writeln!(out, "Nowhere in this run.")?;
@@ -140,7 +150,7 @@ impl Report {
     }
 }
 
-/// A ratio for people: small ones as a fraction.
+/// Formats a ratio; small ones as a fraction.
 fn times(ratio: f64) -> String {
     match ratio {
         r if r >= 10.0 => format!("{r:.0} x"),
@@ -150,7 +160,7 @@ fn times(ratio: f64) -> String {
     }
 }
 
-/// A figure for people: three digits at least, no more than it is worth.
+/// Formats a figure with at least three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         v if !v.is_finite() => "—".to_owned(),
@@ -177,7 +187,7 @@ mod tests {
 
     fn comparison(ours: &[f64], theirs: &[f64], better: Better, at_least: f64, aim: f64) -> Comparison {
         Comparison {
-            against: "them",
+            against: "peer",
             work: "work".to_owned(),
             unit: "/s",
             ours: ours.to_vec(),
@@ -185,12 +195,12 @@ mod tests {
             better,
             at_least,
             aim,
-            if_behind: "They do less.",
+            if_behind: "The peer does less.",
         }
     }
 
     #[test]
-    fn a_ratio_is_the_middle_one_of_the_rounds() {
+    fn ratio_is_the_median_of_the_rounds() {
         let c = comparison(&[80.0, 10.0, 90.0], &[10.0, 10.0, 10.0], Better::More, 8.0, 20.0);
         assert_eq!((c.ratio(), c.verdict()), (8.0, "floor"));
         let slower = comparison(&[1.0], &[8.0], Better::Less, 0.125, 0.05);
@@ -200,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_ahead_of_us_is_named_even_when_the_floor_is_reached() {
+    fn peer_that_is_ahead_is_listed_even_above_the_floor() {
         let report = Report {
             comparisons: vec![
                 comparison(&[60.0], &[100.0], Better::More, 0.5, 1.0),
@@ -209,13 +219,13 @@ mod tests {
             ..Report::default()
         };
         let text = report.markdown();
-        let behind = text.split_once("## Where we are not ahead").unwrap().1;
-        assert_eq!(behind.matches("- them, work").count(), 1, "{behind}");
-        assert!(behind.contains("0.60 x of theirs. They do less."), "{behind}");
+        let behind = text.split_once("## Where Switchyard is behind").unwrap().1;
+        assert_eq!(behind.matches("- peer, work").count(), 1, "{behind}");
+        assert!(behind.contains("0.60 x of the peer's figure. The peer does less."), "{behind}");
     }
 
     #[test]
-    fn figures_are_readable() {
+    fn figures_are_formatted_for_readers() {
         assert_eq!(figure(1_234_567.0), "1,234,567");
         assert_eq!(figure(12.34), "12.3");
         assert_eq!((times(0.125), times(0.5), times(25.3)), ("1/8".to_owned(), "0.50 x".to_owned(), "25 x".to_owned()));

@@ -1,4 +1,4 @@
-//! What the requests of the measurements say.
+//! The requests of the measurements.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,49 +10,49 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::load::Traffic;
 
-/// Whose profiles are asked for.
+/// How usernames are chosen.
 pub enum Names {
-    /// Never the same twice in this process: neither the cache nor an analysis in flight helps.
+    /// Unique in this process, so neither the cache nor an analysis in flight helps.
     Fresh { series: u64, next: Cell<u64> },
-    /// One of a few, all alike.
+    /// One of this many, uniformly distributed.
     Uniform(u32),
-    /// One of many, some far more often than others.
+    /// Zipf-distributed.
     Zipf(Zipf),
 }
 
-/// Requests for analyses, by tenants taken at random.
+/// Requests for analyses by random tenants.
 pub struct Handoffs {
     keys: Vec<String>,
     names: Names,
-    /// Whether each request carries an Idempotency-Key of its own.
+    /// Whether each request carries its own Idempotency-Key.
     idempotent: bool,
     rng: RefCell<StdRng>,
 }
 
 impl Handoffs {
-    /// Requests with the tenants' `keys`, without an Idempotency-Key.
+    /// Requests with one of the API `keys`, without an Idempotency-Key.
     pub fn new(keys: &[String], names: Names) -> Self {
-        Self::of(keys, names, false, series())
+        Self::with_seed(keys, names, false, series())
     }
 
-    /// Each for another profile, with an Idempotency-Key of its own.
+    /// Requests for a new profile each, with its own Idempotency-Key.
     pub fn fresh(keys: &[String]) -> Self {
         let series = series();
-        Self::of(keys, Names::Fresh { series, next: Cell::new(0) }, true, series)
+        Self::with_seed(keys, Names::Fresh { series, next: Cell::new(0) }, true, series)
     }
 
-    fn of(keys: &[String], names: Names, idempotent: bool, seed: u64) -> Self {
+    fn with_seed(keys: &[String], names: Names, idempotent: bool, seed: u64) -> Self {
         Self { keys: keys.to_vec(), names, idempotent, rng: RefCell::new(StdRng::seed_from_u64(seed)) }
     }
 }
 
-/// A number that no other traffic of this process has.
+/// A number that is unique among the traffic of this process.
 fn series() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The name of a profile that is asked for more than once.
+/// The username of a profile that several requests share.
 pub fn profile(number: u64) -> String {
     format!("profile-{number}")
 }
@@ -64,42 +64,44 @@ impl Traffic for Handoffs {
         let name = match &self.names {
             Names::Fresh { series, next } => format!("fresh-{series}-{}", next.replace(next.get() + 1)),
             Names::Uniform(count) => profile(rng.random_range(0..u64::from(*count))),
-            Names::Zipf(zipf) => profile(zipf.draw(&mut rng)),
+            Names::Zipf(zipf) => profile(zipf.sample(&mut rng)),
         };
         let length = name.len() + r#"{"username":""}"#.len();
-        write!(out, "POST /v1/analyses HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n").expect("memory");
+        write!(out, "POST /v1/analyses HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n")
+            .expect("writing to memory cannot fail");
         if self.idempotent {
-            write!(out, "Idempotency-Key: {:032x}\r\n", rng.random::<u128>()).expect("memory");
+            write!(out, "Idempotency-Key: {:032x}\r\n", rng.random::<u128>()).expect("writing to memory cannot fail");
         }
         write!(out, "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{\"username\":\"{name}\"}}")
-            .expect("memory");
+            .expect("writing to memory cannot fail");
     }
 }
 
-/// Numbers from 0 whose share falls with their rank: 1/1, 1/2, 1/3, …
+/// A Zipf distribution with exponent 1 over the numbers from 0.
 pub struct Zipf {
-    /// Share of all numbers up to this one.
-    cumulated: Vec<f64>,
+    /// Cumulative probability of each number.
+    cumulative: Vec<f64>,
 }
 
 impl Zipf {
+    /// The distribution over `count` numbers.
     pub fn new(count: u32) -> Self {
         let mut sum = 0.0;
-        let mut cumulated: Vec<f64> = (1..=count)
+        let mut cumulative: Vec<f64> = (1..=count)
             .map(|rank| {
                 sum += 1.0 / f64::from(rank);
                 sum
             })
             .collect();
-        for share in &mut cumulated {
+        for share in &mut cumulative {
             *share /= sum;
         }
-        Self { cumulated }
+        Self { cumulative }
     }
 
-    fn draw(&self, rng: &mut StdRng) -> u64 {
+    fn sample(&self, rng: &mut StdRng) -> u64 {
         let at: f64 = rng.random();
-        self.cumulated.partition_point(|share| *share < at) as u64
+        self.cumulative.partition_point(|share| *share < at) as u64
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_says_how_long_it_is_and_never_repeats_a_fresh_name() {
+    fn request_has_its_length_and_a_unique_username() {
         let handoffs = Handoffs::fresh(&["sk_1".to_owned()]);
         let (mut first, mut second) = (Vec::new(), Vec::new());
         handoffs.write(&mut first);
@@ -125,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_a_zipf_mix_comes_as_often_as_its_rank_says() {
+    fn zipf_frequency_follows_the_rank() {
         let (zipf, mut rng) = (Zipf::new(1000), StdRng::seed_from_u64(7));
         let mut counts = vec![0_u32; 1000];
         for _ in 0..100_000 {
-            counts[usize::try_from(zipf.draw(&mut rng)).unwrap()] += 1;
+            counts[usize::try_from(zipf.sample(&mut rng)).unwrap()] += 1;
         }
         // The harmonic number of 1,000 is 7.485.
         assert!((counts[0] as f64 / 13_359.0 - 1.0).abs() < 0.05, "{}", counts[0]);

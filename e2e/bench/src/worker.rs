@@ -1,4 +1,4 @@
-//! `switchyard-bench worker`: a real worker process whose own work is nothing.
+//! `switchyard-bench worker`: a real worker process whose handler does nothing.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,27 +11,28 @@ use switchyard_jobs::{
     runner::process::{self, Process},
 };
 
-use crate::rows::posts::{CHUNK, PROFILE, texts};
+use crate::scenarios::posts::{POSTS_PER_CHUNK, POSTS_PER_PROFILE, texts};
 
-/// How to do nothing.
+/// Arguments of `switchyard-bench worker`.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Options {
     #[command(flatten)]
     process: process::Options,
-    /// Milliseconds that each job takes; half of the way it reports progress. 0 reports nothing.
+    /// Milliseconds per job; it reports progress once, halfway. With 0 it reports nothing.
     #[arg(long, default_value_t = 0)]
     hold_ms: u64,
-    /// Give every job the posts of a profile, out of this file, for AI workers to analyse.
+    /// File of posts. Each job spawns AI jobs for the posts of one profile.
     #[arg(long)]
     posts: Option<PathBuf>,
 }
 
-struct Nothing {
+/// Sleeps, then completes.
+struct NoOp {
     hold: Duration,
 }
 
-/// Fans every analysis out to chunks of posts.
+/// Fans out each analysis into chunks of posts.
 struct Posts {
     texts: Vec<String>,
 }
@@ -43,17 +44,17 @@ impl Handler for Posts {
             return Ok(Outcome::Complete(json!({ "chunks": children.len() })));
         }
         let from = usize::try_from(job.id.0.as_u128() % 1_000).unwrap_or(0);
-        let posts: Vec<_> = (from..from + PROFILE)
+        let posts: Vec<_> = (from..from + POSTS_PER_PROFILE)
             .map(|post| json!({ "id": post.to_string(), "text": self.texts[post % self.texts.len()] }))
             .collect();
         let child = |posts: &[Value]| Child { kind: Kind::Ai, input: json!({ "posts": posts }), required: true };
-        let children = posts.chunks(CHUNK).map(child).collect();
+        let children = posts.chunks(POSTS_PER_CHUNK).map(child).collect();
         Ok(Outcome::Spawn { kept: json!({}), children, stage: "analysing" })
     }
 }
 
 #[async_trait::async_trait]
-impl Handler for Nothing {
+impl Handler for NoOp {
     async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
         if !self.hold.is_zero() {
             tokio::time::sleep(self.hold / 2).await;
@@ -64,13 +65,13 @@ impl Handler for Nothing {
     }
 }
 
-/// Works until it is asked to stop.
+/// Runs jobs until SIGTERM.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mount = Mount::from_env();
     let process = Process::open(Config::load(&mount)?, &mount, "switchyard-bench")?;
     let handler: Arc<dyn Handler> = match &options.posts {
         Some(path) => Arc::new(Posts { texts: texts(path)? }),
-        None => Arc::new(Nothing { hold: Duration::from_millis(options.hold_ms) }),
+        None => Arc::new(NoOp { hold: Duration::from_millis(options.hold_ms) }),
     };
     process.run(&options.process, handler, || Ok(())).await?;
     Ok(())

@@ -1,25 +1,26 @@
--- The harness' own eyes in the database under test: what is allowed, what was asked, and what became of every job, one row for each change, written
--- by triggers in the transaction that made the change.
+-- The harness' schema in the database under test: limits, submissions, and one row per change of a
+-- job. Triggers write it in the transaction of the change.
 
 create schema chaos;
 
 create table chaos.tiers (tier text primary key, concurrent int not null, daily int);
 create table chaos.lanes (lane text primary key, max_running int not null);
 
--- Every submission that was sent, whether or not it was answered.
+-- Every submission, with or without a response.
 create table chaos.requests (
     id bigint primary key,
     tenant_id uuid not null,
     username text not null,
     key text,
-    -- What a 202 said.
+    -- The job in a 202 response.
     job_id uuid
 );
 
--- Messages left in a queue after everything had come to rest.
+-- Messages left in each queue after the run has settled.
 create table chaos.queues (queue text primary key, messages bigint not null);
 
--- What watchers were sent, in the order in which it came, and whether the stream told the job's end.
+-- The event numbers that watchers received, in order of arrival, and whether the terminal state was
+-- among them.
 create table chaos.watches (job_id uuid not null, seqs bigint[] not null, ended boolean not null);
 
 create table chaos.transitions (
@@ -31,28 +32,28 @@ create table chaos.transitions (
     origin text not null,
     lane text not null,
     round int not null,
-    -- Null when the job was made.
+    -- Null for a new job.
     before text,
-    -- Null when the job was removed.
+    -- Null for a deleted job.
     after text,
-    -- Whose pipeline it shared before and shares after the change.
+    -- The leader before and after the change.
     followed uuid,
     follows uuid,
     run_token bigint
 );
 create index on chaos.transitions (job_id);
 
--- Every result that was ever written.
+-- Every result that was written.
 create table chaos.results (job_id uuid not null, run_token bigint, output jsonb not null);
 
--- Every value that a tenant's counters ever had.
+-- Every value of a tenant's counters.
 create table chaos.counters (tenant_id uuid not null, tier text not null, running int not null, credits bigint not null);
 
--- Parents whose count of open children was wrong at the end of some transaction.
+-- Parents whose count of open children was wrong at the end of a transaction.
 create table chaos.miscounts (job_id uuid not null, counted int not null, found bigint not null);
 
--- The changes in the order in which they came to be. Of two transactions of which one saw the other, the one that was seen has the earlier time; of two
--- that did not see each other, either order must be allowed.
+-- The changes with their commit times. If one transaction saw another, the other committed earlier.
+-- If neither saw the other, the checks must accept both orders.
 create view chaos.history as
 select t.*, t.xmin::text as transaction, pg_xact_commit_timestamp(t.xmin) as at from chaos.transitions t;
 
@@ -61,19 +62,19 @@ language sql immutable as $$
     select state in ('completed', 'dead', 'cancelled')
 $$;
 
--- Whether a state is one of a job that is there and has not ended.
+-- Whether a state is that of an existing job that has not ended.
 create function chaos.open(state text) returns boolean
 language sql immutable as $$
     select state is not null and not chaos.ended(state)
 $$;
 
--- Whether an analysis in this state takes one of its lane's places: those that share another one's pipeline take none.
+-- Whether an analysis in this state counts towards its lane's maxRunning. Followers do not.
 create function chaos.busy(state text, leader uuid) returns boolean
 language sql immutable as $$
     select coalesce(state in ('running', 'waiting') and leader is null, false)
 $$;
 
-create function chaos.note_transition() returns trigger
+create function chaos.record_transition() returns trigger
 language plpgsql security definer as $$
 declare
     j switchyard.jobs := case when tg_op = 'DELETE' then old else new end;
@@ -87,14 +88,14 @@ begin
 end $$;
 
 create trigger chaos_appears after insert or delete on switchyard.jobs
-    for each row execute function chaos.note_transition();
+    for each row execute function chaos.record_transition();
 create trigger chaos_changes after update on switchyard.jobs
     for each row when (
         old.state <> new.state or old.round <> new.round or old.leader_id is distinct from new.leader_id
         or (new.run_token is not null and old.run_token is distinct from new.run_token)
-    ) execute function chaos.note_transition();
+    ) execute function chaos.record_transition();
 
-create function chaos.note_result() returns trigger
+create function chaos.record_result() returns trigger
 language plpgsql security definer as $$
 begin
     insert into chaos.results (job_id, run_token, output)
@@ -103,9 +104,9 @@ begin
 end $$;
 
 create trigger chaos_result after insert or update on switchyard.outputs
-    for each row execute function chaos.note_result();
+    for each row execute function chaos.record_result();
 
-create function chaos.note_counters() returns trigger
+create function chaos.record_counters() returns trigger
 language plpgsql security definer as $$
 begin
     insert into chaos.counters (tenant_id, tier, running, credits) values (new.id, new.tier, new.running, new.credits);
@@ -113,7 +114,7 @@ begin
 end $$;
 
 create trigger chaos_counters after insert or update of running, credits on switchyard.tenants
-    for each row execute function chaos.note_counters();
+    for each row execute function chaos.record_counters();
 
 create function chaos.count_children() returns trigger
 language plpgsql security definer as $$
@@ -128,7 +129,7 @@ begin
     return null;
 end $$;
 
--- At the end of the transaction, when counts must be right again.
+-- Deferred to the end of the transaction, when counts must be correct again.
 create constraint trigger chaos_children after insert or update on switchyard.jobs
     deferrable initially deferred
     for each row when (new.parent_id is not null or new.state = 'waiting') execute function chaos.count_children();

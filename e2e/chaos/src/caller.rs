@@ -1,4 +1,4 @@
-//! Calls to the API, each to another one of its processes.
+//! A client of the API that calls its processes in turn.
 
 use std::{
     sync::{
@@ -12,10 +12,10 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a call.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Somebody with a key. Cheap to clone.
+/// A client with an API key. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller {
     http: Client,
@@ -24,55 +24,53 @@ pub struct Caller {
     key: String,
 }
 
-/// What came back.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// Nothing, or half an answer: who knows what was done.
-    Broken,
-    /// A 5xx, which leaves that open as well.
-    Unsure {
-        status: u16,
-    },
-    Given {
-        status: u16,
-        body: Value,
-    },
+    /// No response or an incomplete one: the effect of the call is unknown.
+    NoResponse,
+    /// A 5xx response: the effect of the call is unknown as well.
+    ServerError { status: u16 },
+    /// Any other response: the effect of the call is known.
+    Response { status: u16, body: Value },
 }
 
 impl Answer {
-    /// The job that a 202 names.
+    /// The job in a 202 response.
     pub fn accepted(&self) -> Option<Uuid> {
         match self {
-            Self::Given { status: 202, body } => body["job"]["id"].as_str()?.parse().ok(),
+            Self::Response { status: 202, body } => body["job"]["id"].as_str()?.parse().ok(),
             _ => None,
         }
     }
 
-    /// Whether it tells what was done.
-    pub const fn is_sure(&self) -> bool {
-        matches!(self, Self::Given { .. })
+    /// Whether the effect of the call is known.
+    pub const fn is_conclusive(&self) -> bool {
+        matches!(self, Self::Response { .. })
     }
 
-    /// What to count it as: a refusal's code, or its status.
+    /// The label to count it under: the problem's code, or the status.
     pub fn outcome(&self) -> String {
         match self {
-            Self::Broken => "no answer".to_owned(),
-            Self::Unsure { status } => status.to_string(),
-            Self::Given { status: 202, .. } => "accepted".to_owned(),
-            Self::Given { status: 200, .. } => "answered from the cache".to_owned(),
-            Self::Given { status, body } => body["code"].as_str().map_or_else(|| status.to_string(), ToOwned::to_owned),
+            Self::NoResponse => "no response".to_owned(),
+            Self::ServerError { status } => status.to_string(),
+            Self::Response { status: 202, .. } => "accepted".to_owned(),
+            Self::Response { status: 200, .. } => "cached result".to_owned(),
+            Self::Response { status, body } => {
+                body["code"].as_str().map_or_else(|| status.to_string(), ToOwned::to_owned)
+            }
         }
     }
 }
 
 impl Caller {
-    /// Somebody who calls the processes at `urls` in turn.
+    /// A client that calls the processes at `urls` in turn.
     pub fn new(urls: &[String], key: &str) -> anyhow::Result<Self> {
         let http = Client::builder().no_proxy().build()?;
         Ok(Self { http, urls: urls.into(), next: Arc::default(), key: key.to_owned() })
     }
 
-    /// Somebody else who calls the same processes.
+    /// A client with another key that calls the same processes.
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }
     }
@@ -81,40 +79,40 @@ impl Caller {
         &self.urls[self.next.fetch_add(1, Ordering::Relaxed) % self.urls.len()]
     }
 
-    /// A call with a JSON body or without one, and with an idempotency key or without one.
+    /// Calls the API with an optional JSON body and an optional idempotency key.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>, idempotency: Option<&str>) -> Answer {
         let mut request =
-            self.http.request(method, format!("{}{path}", self.url())).bearer_auth(&self.key).timeout(PATIENCE);
+            self.http.request(method, format!("{}{path}", self.url())).bearer_auth(&self.key).timeout(TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
         if let Some(key) = idempotency {
             request = request.header("idempotency-key", key);
         }
-        let Ok(response) = request.send().await else { return Answer::Broken };
+        let Ok(response) = request.send().await else { return Answer::NoResponse };
         let status = response.status().as_u16();
         match response.json().await {
-            Ok(_) if status >= 500 => Answer::Unsure { status },
-            Ok(body) => Answer::Given { status, body },
-            Err(_) => Answer::Broken,
+            Ok(_) if status >= 500 => Answer::ServerError { status },
+            Ok(body) => Answer::Response { status, body },
+            Err(_) => Answer::NoResponse,
         }
     }
 
-    /// A GET.
+    /// Sends a GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, None, None).await
     }
 
-    /// A POST.
+    /// Sends a POST.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.call(Method::POST, path, Some(body), None).await
     }
 
-    /// The stream of a job's events after the one numbered `after`; `None` when there is none to be had now.
+    /// Opens the stream of a job's events after number `after`; `None` if it cannot be opened now.
     pub async fn events(&self, job: Uuid, after: i64) -> Option<Response> {
         let url = format!("{}/v1/jobs/{job}/events", self.url());
         let request = self.http.get(url).bearer_auth(&self.key).header("accept", "text/event-stream");
-        let answer = tokio::time::timeout(PATIENCE, request.header("last-event-id", after).send()).await.ok()?.ok()?;
+        let answer = tokio::time::timeout(TIMEOUT, request.header("last-event-id", after).send()).await.ok()?.ok()?;
         answer.status().is_success().then_some(answer)
     }
 }

@@ -1,29 +1,30 @@
-//! The promises, each a query that finds where it is broken.
+//! The checks: each is an invariant with a query that finds its violations.
 
 use tokio_postgres::Client;
 
-/// What the harness puts into the database under test: limits, notes, and triggers that note every change.
+/// The harness' tables in the database under test: limits, calls, and triggers that record every
+/// change.
 pub const AUDIT: &str = include_str!("../sql/audit.sql");
 
-/// A promise. Its query answers one row `(subject, detail)` for each place where it is broken.
+/// An invariant. Its query returns one row `(subject, detail)` per violation.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// The promise as a phrase with underscores.
+    /// The invariant as a phrase with underscores.
     pub name: &'static str,
     sql: &'static str,
 }
 
-/// Where a promise is broken.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The promise.
+pub struct Violation {
+    /// Name of the check.
     pub check: &'static str,
     /// The id of the job, tenant or queue.
     pub subject: String,
     pub detail: String,
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} {}", self.check, self.subject, self.detail)
     }
@@ -35,7 +36,7 @@ macro_rules! checks {
     };
 }
 
-/// Every promise.
+/// All checks.
 pub const ALL: &[Check] = checks![
     "accepted_jobs_are_there",
     "every_job_has_ended",
@@ -59,12 +60,17 @@ pub const ALL: &[Check] = checks![
     "nothing_is_left_in_the_queues",
 ];
 
-/// Holds the database against every promise and answers where it is broken. Needs `track_commit_timestamp`, and [`AUDIT`] from before the first job.
-pub async fn broken(client: &Client) -> Result<Vec<Broken>, tokio_postgres::Error> {
+/// Runs all checks and returns the violations.
+///
+/// Requires `track_commit_timestamp`, and [`AUDIT`] installed before the first job.
+///
+/// # Errors
+/// A query failed.
+pub async fn violations(client: &Client) -> Result<Vec<Violation>, tokio_postgres::Error> {
     let mut found = Vec::new();
     for check in ALL {
         for row in client.query(check.sql, &[]).await? {
-            found.push(Broken { check: check.name, subject: row.get("subject"), detail: row.get("detail") });
+            found.push(Violation { check: check.name, subject: row.get("subject"), detail: row.get("detail") });
         }
     }
     Ok(found)

@@ -1,20 +1,22 @@
-//! Chaos: a load of mixed tenants on real servers and real processes while parts of them are killed, stopped and cut off, and a judgement of what is left.
+//! Chaos tests: mixed tenants load real servers and processes while faults kill, stop and
+//! disconnect them. Afterwards checks look for violated invariants.
 //!
-//! What happens is planned ahead from a seed: [`plan`] says what goes wrong and when, [`script`] what each job does. The judgement ([`checks`]) reads the
-//! database alone: its tables, and what triggers of the harness' own noted about every change.
+//! A seed determines the run: [`plan`] the faults and their times, [`script`] what each job does.
+//! The [`checks`] read only the database: its tables, and the changes that the harness' triggers
+//! recorded.
 
 pub mod caller;
 pub mod checks;
 pub mod faults;
-pub mod fleet;
-pub mod ground;
+pub mod fixture;
 pub mod load;
 pub mod mounts;
 pub mod plan;
+pub mod processes;
 pub mod program;
 pub mod proxy;
 pub mod report;
-pub mod round;
+pub mod run;
 pub mod script;
 pub mod watcher;
 pub mod worker;

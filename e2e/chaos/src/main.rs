@@ -1,16 +1,16 @@
-//! `switchyard-chaos`: kills, cuts, stops and duplicates under load, and judges what is left.
+//! `switchyard-chaos`: injects faults under load and checks the invariants.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use switchyard_chaos::{
-    round::{self, Settings},
+    run::{self, Settings},
     worker,
 };
 use switchyard_contract::Mount;
 use switchyard_jobs::service::telemetry;
 
-/// Proves that no accepted job is lost, no credit wrong and no result written twice, whatever is killed.
+/// Checks that faults lose no accepted job, corrupt no credits and write no result twice.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -20,9 +20,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One run for each seed, on servers of its own; the exit status is 1 when a promise is broken.
+    /// One run per seed, each on its own servers; the exit status is 1 if an invariant is violated.
     Run(Run),
-    /// The worker process of a run; what it works on comes from the mounted configuration.
+    /// The worker process of a run; the mounted configuration selects its pool.
     Worker,
 }
 
@@ -31,19 +31,19 @@ struct Run {
     /// Seconds of load and faults in each run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The first seed; by default one that depends on the time.
+    /// First seed; by default derived from the time.
     #[arg(long)]
     seed: Option<u64>,
-    /// Runs, each with the next seed.
+    /// Number of runs; each uses the next seed.
     #[arg(long, default_value_t = 1)]
     runs: u64,
-    /// API processes.
+    /// Number of API processes.
     #[arg(long, default_value_t = 3)]
     apis: usize,
-    /// Seconds that everything may take to come to rest afterwards.
+    /// Seconds for all jobs to end after the load.
     #[arg(long, default_value_t = 60)]
-    patience: u64,
-    /// A folder for the processes' logs of runs that fail.
+    settle_timeout: u64,
+    /// Folder for the processes' logs of failed runs.
     #[arg(long)]
     logs: Option<PathBuf>,
     /// RUST_LOG of the processes.
@@ -56,38 +56,38 @@ async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Worker => {
             telemetry::init();
-            told(worker::run(&Mount::from_env()).await.map(|()| true))
+            exit_code(worker::run(&Mount::from_env()).await.map(|()| true))
         }
-        Command::Run(run) => told(all(&run).await),
+        Command::Run(options) => exit_code(all(&options).await),
     }
 }
 
-/// Does the runs; whether every promise held in each.
-async fn all(run: &Run) -> anyhow::Result<bool> {
+/// Performs the runs; returns whether no invariant was violated.
+async fn all(options: &Run) -> anyhow::Result<bool> {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let first = run.seed.unwrap_or(now.as_secs() % 1_000_000);
+    let first = options.seed.unwrap_or(now.as_secs() % 1_000_000);
     let mut good = true;
-    for seed in first..first + run.runs {
+    for seed in first..first + options.runs {
         let settings = Settings {
             seed,
-            load: Duration::from_secs(run.seconds),
-            apis: run.apis.max(1),
-            patience: Duration::from_secs(run.patience),
-            log_level: run.log_level.clone(),
-            logs: run.logs.clone(),
+            load: Duration::from_secs(options.seconds),
+            apis: options.apis.max(1),
+            settle_timeout: Duration::from_secs(options.settle_timeout),
+            log_level: options.log_level.clone(),
+            logs: options.logs.clone(),
         };
-        println!("seed {seed} begins");
+        println!("starting run with seed {seed}");
         let report = tokio::select! {
-            report = round::run(&settings) => report?,
+            report = run::run(&settings) => report?,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
         };
         println!("{report}");
-        good &= report.broken.is_empty();
+        good &= report.violations.is_empty();
     }
     Ok(good)
 }
 
-fn told(outcome: anyhow::Result<bool>) -> ExitCode {
+fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -1,4 +1,4 @@
-//! What the operator would mount into each workload, written into folders.
+//! Writes the configuration and secrets that the operator would mount into each workload.
 
 use std::{
     fs, io,
@@ -8,10 +8,10 @@ use std::{
 use serde_json::{Value, json};
 use switchyard_contract::{Kind, Lane, LaneLimits, Lanes, Mount, Role, Tiers, files};
 
-/// Bearer key of the admin API in these runs.
+/// Bearer key of the admin API.
 pub const ADMIN_KEY: &str = "the-admin-key-of-chaos";
 
-/// Where the servers are.
+/// Addresses of the servers.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     /// The database as the workloads reach it.
@@ -22,7 +22,8 @@ pub struct Addresses {
     pub cache: String,
 }
 
-/// The lanes of these runs: attempts may take two or three seconds, and places are few, so that they are fought for.
+/// Lane limits: timeouts of two or three seconds, and a low maxRunning, so that jobs compete for
+/// it.
 pub const fn lanes() -> Lanes {
     const fn lane(capacity: u32, max_running: u32, timeout_seconds: u64) -> LaneLimits {
         LaneLimits { capacity, max_running, timeout_seconds }
@@ -30,12 +31,12 @@ pub const fn lanes() -> Lanes {
     Lanes { critical: lane(12, 3, 2), high: lane(20, 5, 2), normal: lane(20, 6, 3), low: lane(20, 4, 3) }
 }
 
-/// The tiers are the platform's documented ones.
+/// Tier limits: the platform's defaults.
 pub fn tiers() -> Tiers {
     Tiers::default()
 }
 
-/// The pools: name, kind, and jobs that a process runs at once.
+/// The pools: name, kind and slots per process.
 pub const POOLS: &[(&str, Kind, u32)] =
     &[("general", Kind::General, 8), ("cdn", Kind::Cdn, 4), ("discovery", Kind::Discovery, 4), ("ai", Kind::Ai, 4)];
 
@@ -44,7 +45,7 @@ pub fn folder(root: &Path, workload: &str) -> PathBuf {
     root.join("mounts").join(workload)
 }
 
-/// Writes everything below `root`.
+/// Writes all mounts below `root`.
 pub fn write(root: &Path, addresses: &Addresses) -> io::Result<()> {
     let grants: Vec<Value> = Role::ALL
         .iter()
@@ -73,7 +74,7 @@ fn write_one(folder: &Path, addresses: &Addresses, role: Role, workload: &Value)
         "lanes": lanes(),
         "tiers": tiers(),
         "retry": { "delaysSeconds": [1, 1, 1] },
-        // Results are answered from the cache for a moment only, so that profiles are analysed again.
+        // A short TTL, so that profiles are analysed again.
         "analysis": { "postsPerChunk": 5, "resultTtlSeconds": 1, "relatedProfiles": 2 },
     });
     put(&mount.config_path(), &document.to_string())?;
@@ -103,7 +104,7 @@ mod tests {
     use switchyard_contract::{Config, Workload};
 
     #[test]
-    fn every_workload_can_read_what_is_written() {
+    fn every_workload_loads_its_mount() {
         let root = tempfile::tempdir().unwrap();
         let text = |text: &str| text.to_owned();
         let addresses =

@@ -1,87 +1,93 @@
-//! What goes wrong, and when: a pure function of the seed.
+//! The plan of faults: a pure function of the seed.
 
 use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
-/// Something that goes wrong. Numbers name a member of the fleet.
+/// A fault. The number is the index of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL of an API process; it is started again.
+    /// SIGKILL to an API process, then a restart.
     KillApi(usize),
-    /// SIGTERM of an API process; it is started again when it has ended.
-    EndApi(usize),
+    /// SIGTERM to an API process, then a restart after its end.
+    TerminateApi(usize),
+    /// SIGKILL to a worker, then a restart.
     KillWorker(usize),
-    /// SIGTERM of a worker, which hands back what it cannot finish.
-    EndWorker(usize),
-    /// SIGSTOP of a worker for longer than its leases last.
+    /// SIGTERM to a worker, which hands back unfinished jobs.
+    TerminateWorker(usize),
+    /// SIGSTOP to a worker for longer than its leases.
     PauseWorker(usize),
-    /// SIGKILL of all of PostgreSQL's processes; it recovers and comes back.
+    /// SIGKILL to all PostgreSQL processes, then a restart with crash recovery.
     KillDatabase,
+    /// SIGKILL to RabbitMQ, then a restart.
     KillBroker,
-    /// SIGKILL of Redis, which forgets everything.
+    /// SIGKILL to Redis, which loses all data.
     KillCache,
-    /// All connections to it break at once.
+    /// All connections to PostgreSQL break at once.
     CutDatabase,
+    /// All connections to RabbitMQ break at once.
     CutBroker,
-    /// For a moment statements arrive and their answers are lost.
-    LoseDatabaseAnswers,
-    LoseBrokerAnswers,
+    /// For a moment statements arrive and their responses are lost.
+    DropDatabaseResponses,
+    /// For a moment publishes arrive and their confirms are lost.
+    DropBrokerResponses,
     /// For a while nothing arrives, and no connection breaks.
-    MuteDatabase,
-    MuteBroker,
-    /// An administrator ends all of the platform's sessions.
+    StallDatabase,
+    /// The same for RabbitMQ.
+    StallBroker,
+    /// An administrator terminates all of the platform's sessions.
     TerminateSessions,
-    /// Messages come that nobody sent for, some of them nonsense; this many.
+    /// This many unrequested messages, some of them malformed.
     DuplicateMessages(u32),
 }
 
 impl Fault {
-    /// What it is called in the report.
+    /// Name in the report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::KillApi(_) => "API killed",
-            Self::EndApi(_) => "API asked to end",
+            Self::TerminateApi(_) => "API terminated",
             Self::KillWorker(_) => "worker killed",
-            Self::EndWorker(_) => "worker asked to end",
-            Self::PauseWorker(_) => "worker stopped past its lease",
+            Self::TerminateWorker(_) => "worker terminated",
+            Self::PauseWorker(_) => "worker paused past its lease",
             Self::KillDatabase => "PostgreSQL killed",
             Self::KillBroker => "RabbitMQ killed",
             Self::KillCache => "Redis killed",
             Self::CutDatabase => "connections to PostgreSQL cut",
             Self::CutBroker => "connections to RabbitMQ cut",
-            Self::LoseDatabaseAnswers => "answers of PostgreSQL lost",
-            Self::LoseBrokerAnswers => "answers of RabbitMQ lost",
-            Self::MuteDatabase => "PostgreSQL silent",
-            Self::MuteBroker => "RabbitMQ silent",
-            Self::TerminateSessions => "sessions ended by an administrator",
+            Self::DropDatabaseResponses => "responses of PostgreSQL dropped",
+            Self::DropBrokerResponses => "responses of RabbitMQ dropped",
+            Self::StallDatabase => "PostgreSQL stalled",
+            Self::StallBroker => "RabbitMQ stalled",
+            Self::TerminateSessions => "sessions terminated by an administrator",
             Self::DuplicateMessages(_) => "messages duplicated",
         }
     }
 }
 
-/// How many processes there are to choose from.
+/// Number of processes to choose from.
 #[derive(Debug, Clone, Copy)]
-pub struct Fleet {
+pub struct ProcessCounts {
     pub apis: usize,
     pub workers: usize,
 }
 
-/// A deck of faults is dealt in this time at least, and then shuffled again; in a run that is long enough, in this time at most.
+/// Shortest and longest time over which a deck of faults is spread before the next one is shuffled.
 const DECK: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
 
-/// The faults of a run with the moments at which they happen, counted from the beginning of the load. A run of 20 s has each at least once.
-pub fn faults(seed: u64, duration: Duration, fleet: Fleet) -> Vec<(Duration, Fault)> {
-    let mut dice = StdRng::seed_from_u64(seed);
+/// The faults of a run with their times since the start of the load. A run of 20 s or more has each
+/// fault at least once.
+pub fn faults(seed: u64, duration: Duration, counts: ProcessCounts) -> Vec<(Duration, Fault)> {
+    let mut rng = StdRng::seed_from_u64(seed);
     let mut planned = Vec::new();
     let length = duration.clamp(DECK.0, DECK.1);
     let mut begin = Duration::ZERO;
     while begin < duration {
-        let mut deck = deck(&mut dice, fleet);
-        deck.shuffle(&mut dice);
+        let mut deck = deck(&mut rng, counts);
+        deck.shuffle(&mut rng);
         let interval = length / u32::try_from(deck.len()).unwrap_or(u32::MAX);
         for (n, fault) in (0_u32..).zip(deck) {
-            planned.push((begin + interval * n + interval.mul_f64(dice.random_range(0.0..1.0)), fault));
+            planned.push((begin + interval * n + interval.mul_f64(rng.random_range(0.0..1.0)), fault));
         }
         begin += length;
     }
@@ -89,9 +95,10 @@ pub fn faults(seed: u64, duration: Duration, fleet: Fleet) -> Vec<(Duration, Fau
     planned
 }
 
-fn deck(dice: &mut StdRng, fleet: Fleet) -> Vec<Fault> {
-    let api = |dice: &mut StdRng| dice.random_range(0..fleet.apis);
-    let worker = |dice: &mut StdRng| dice.random_range(0..fleet.workers);
+/// One set of all faults.
+fn deck(rng: &mut StdRng, counts: ProcessCounts) -> Vec<Fault> {
+    let api = |rng: &mut StdRng| rng.random_range(0..counts.apis);
+    let worker = |rng: &mut StdRng| rng.random_range(0..counts.workers);
     let mut deck = vec![
         Fault::KillDatabase,
         Fault::KillBroker,
@@ -99,20 +106,20 @@ fn deck(dice: &mut StdRng, fleet: Fleet) -> Vec<Fault> {
         Fault::CutDatabase,
         Fault::CutDatabase,
         Fault::CutBroker,
-        Fault::LoseDatabaseAnswers,
-        Fault::LoseDatabaseAnswers,
-        Fault::LoseBrokerAnswers,
-        Fault::MuteDatabase,
-        Fault::MuteBroker,
+        Fault::DropDatabaseResponses,
+        Fault::DropDatabaseResponses,
+        Fault::DropBrokerResponses,
+        Fault::StallDatabase,
+        Fault::StallBroker,
         Fault::TerminateSessions,
-        Fault::DuplicateMessages(dice.random_range(5..40)),
-        Fault::DuplicateMessages(dice.random_range(5..40)),
-        Fault::EndApi(api(dice)),
+        Fault::DuplicateMessages(rng.random_range(5..40)),
+        Fault::DuplicateMessages(rng.random_range(5..40)),
+        Fault::TerminateApi(api(rng)),
     ];
-    deck.extend((0..3).map(|_| Fault::KillApi(api(dice))));
-    deck.extend((0..4).map(|_| Fault::KillWorker(worker(dice))));
-    deck.extend((0..2).map(|_| Fault::EndWorker(worker(dice))));
-    deck.extend((0..2).map(|_| Fault::PauseWorker(worker(dice))));
+    deck.extend((0..3).map(|_| Fault::KillApi(api(rng))));
+    deck.extend((0..4).map(|_| Fault::KillWorker(worker(rng))));
+    deck.extend((0..2).map(|_| Fault::TerminateWorker(worker(rng))));
+    deck.extend((0..2).map(|_| Fault::PauseWorker(worker(rng))));
     deck
 }
 
@@ -120,34 +127,36 @@ fn deck(dice: &mut StdRng, fleet: Fleet) -> Vec<Fault> {
 mod tests {
     use super::*;
 
-    const FLEET: Fleet = Fleet { apis: 3, workers: 5 };
+    const COUNTS: ProcessCounts = ProcessCounts { apis: 3, workers: 5 };
 
     #[test]
-    fn a_seed_always_means_the_same_faults() {
+    fn same_seed_gives_the_same_faults() {
         let duration = Duration::from_secs(45);
-        assert_eq!(faults(7, duration, FLEET), faults(7, duration, FLEET));
-        assert_ne!(faults(7, duration, FLEET), faults(8, duration, FLEET));
+        assert_eq!(faults(7, duration, COUNTS), faults(7, duration, COUNTS));
+        assert_ne!(faults(7, duration, COUNTS), faults(8, duration, COUNTS));
     }
 
     #[test]
-    fn a_run_of_twenty_seconds_has_every_fault() {
+    fn run_of_twenty_seconds_has_every_fault() {
         for seed in 0..50 {
-            let planned = faults(seed, Duration::from_secs(20), FLEET);
+            let planned = faults(seed, Duration::from_secs(20), COUNTS);
             let names: std::collections::BTreeSet<&str> = planned.iter().map(|(_, fault)| fault.name()).collect();
             assert_eq!(names.len(), 16, "seed {seed}: {names:?}");
         }
     }
 
     #[test]
-    fn faults_come_in_order_within_the_run_and_name_members_that_exist() {
+    fn faults_are_ordered_and_name_existing_processes() {
         for seed in 0..50 {
-            let planned = faults(seed, Duration::from_secs(33), FLEET);
+            let planned = faults(seed, Duration::from_secs(33), COUNTS);
             assert!(planned.is_sorted_by_key(|(at, _)| *at));
             for (at, fault) in planned {
                 assert!(at < Duration::from_secs(33));
                 match fault {
-                    Fault::KillApi(n) | Fault::EndApi(n) => assert!(n < FLEET.apis),
-                    Fault::KillWorker(n) | Fault::EndWorker(n) | Fault::PauseWorker(n) => assert!(n < FLEET.workers),
+                    Fault::KillApi(n) | Fault::TerminateApi(n) => assert!(n < COUNTS.apis),
+                    Fault::KillWorker(n) | Fault::TerminateWorker(n) | Fault::PauseWorker(n) => {
+                        assert!(n < COUNTS.workers)
+                    }
                     _ => {}
                 }
             }

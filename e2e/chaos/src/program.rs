@@ -1,4 +1,4 @@
-//! Processes that end with this one, whatever ends it.
+//! Child processes that end with this process, however it ends.
 
 use std::{
     fs::OpenOptions,
@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What can be sent to a process.
+/// Signals that the harness sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Asks it to end in good order.
+    /// SIGTERM.
     Terminate,
-    /// Holds it where it is.
+    /// SIGSTOP.
     Stop,
-    /// Lets it go on.
+    /// SIGCONT.
     Continue,
 }
 
@@ -27,7 +27,8 @@ pub struct Program {
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// Starts processes from one thread that never ends: the kernel's death signal comes with the end of the *thread* that made a process.
+/// Starts processes from one thread that never ends, because the kernel sends the death signal when
+/// the *thread* that created a process ends.
 fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<std::sync::Mutex<mpsc::Sender<Order>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
@@ -46,10 +47,10 @@ fn spawn(command: Command) -> io::Result<Child> {
 }
 
 impl Program {
-    /// Starts `program`; what it says is added to the file `log`.
+    /// Starts `program` and appends its output to the file `log`.
     pub fn start(program: &Path, arguments: &[String], environment: &[(&str, String)], log: &Path) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        // Becomes the program, so the pid stays.
+        // setpriv replaces itself with the program, so the pid stays the same.
         let mut command = Command::new("setpriv");
         command.arg("--pdeathsig=KILL").arg("--").arg(program).args(arguments);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -57,37 +58,37 @@ impl Program {
         Ok(Self { child: spawn(command)? })
     }
 
-    /// Ends it on the spot.
+    /// Kills the program and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends a signal; to nobody, when it has ended.
+    /// Sends a signal, unless the program has ended.
     pub fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Terminate => "-TERM",
             Signal::Stop => "-STOP",
             Signal::Continue => "-CONT",
         };
-        // The child has not been waited for, so the pid is still its own.
+        // The child has not been reaped, so its pid is not reused.
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args([name, &pid]).stderr(Stdio::null()).status();
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the program has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end; `None` when that takes longer than `patience`.
-    pub async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the end; `None` after `timeout`.
+    pub async fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.ended() {
                 return Some(status);
             }
-            if began.elapsed() > patience {
+            if began.elapsed() > timeout {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -113,8 +114,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_heeds_the_signal_is_told_from_one_that_does_not() {
-        // What was started says so in its log once its trap is set.
+    async fn wait_tells_whether_a_program_obeys_sigterm() {
+        // The script writes to its log once its trap is set.
         let ready = async |folder: &tempfile::TempDir| {
             while std::fs::read_to_string(folder.path().join("log")).unwrap().is_empty() {
                 tokio::task::yield_now().await;
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_ends_with_whoever_holds_it() {
+    async fn dropping_a_program_kills_it() {
         let (program, _folder) = shell("sleep 600");
         let pid = program.child.id();
         drop(program);

@@ -1,4 +1,4 @@
-//! A wire between the processes and a server that can be cut, held, and made to lose answers.
+//! A TCP proxy in front of a server that can cut and stall connections and drop responses.
 
 use std::{io, sync::Arc};
 
@@ -12,38 +12,39 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// What becomes of what is sent.
+/// How the proxy treats traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// It arrives.
-    Sound,
-    /// It stays where it is, both ways, until the wire is sound again.
-    Mute,
-    /// Requests arrive; with the first byte of an answer the connection breaks, so that nobody knows what the request did.
-    LosesAnswers,
+pub enum Mode {
+    /// Forwards everything.
+    Forward,
+    /// Holds both directions until the mode changes.
+    Stall,
+    /// Forwards requests and closes the connection at the first byte of a response, so that the
+    /// effect of the request is unknown to the client.
+    DropResponses,
 }
 
 #[derive(Clone)]
 struct State {
-    wire: Wire,
-    /// Ends the connections that are open now.
+    mode: Mode,
+    /// Closes the currently open connections.
     cut: CancellationToken,
 }
 
-/// A listener on loopback that passes connections on to a server.
+/// A listener on loopback that forwards connections to a server.
 pub struct Proxy {
-    /// Where it listens.
+    /// Port of the listener.
     pub port: u16,
     state: Arc<watch::Sender<State>>,
     _listening: AbortOnDropHandle<()>,
 }
 
 impl Proxy {
-    /// Listens for connections to the server at `target`, a port on loopback.
+    /// Starts a proxy for the server at port `target` on loopback.
     pub async fn start(target: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(watch::Sender::new(State { wire: Wire::Sound, cut: CancellationToken::new() }));
+        let state = Arc::new(watch::Sender::new(State { mode: Mode::Forward, cut: CancellationToken::new() }));
         let watched = state.subscribe();
         let listening = tokio::spawn(async move {
             loop {
@@ -55,14 +56,14 @@ impl Proxy {
         Ok(Self { port, state, _listening: AbortOnDropHandle::new(listening) })
     }
 
-    /// Cuts all connections that are open now.
+    /// Closes all currently open connections.
     pub fn cut(&self) {
         self.state.send_modify(|state| std::mem::take(&mut state.cut).cancel());
     }
 
-    /// Makes the wire sound or otherwise, for connections open and to come.
-    pub fn set(&self, wire: Wire) {
-        self.state.send_modify(|state| state.wire = wire);
+    /// Sets the mode of current and future connections.
+    pub fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
     }
 }
 
@@ -74,7 +75,7 @@ async fn pass(client: TcpStream, target: u16, state: watch::Receiver<State>) {
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        // Either end's close is the end of both, as it is for all protocols here.
+        // A close of either end closes both; no protocol here uses half-open connections.
         tokio::select! {
             done = forward(from_client, to_server, state.clone(), false) => done,
             done = forward(from_server, to_client, state.clone(), true) => done,
@@ -90,7 +91,7 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
-    answers: bool,
+    is_response: bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -98,10 +99,10 @@ async fn forward(
         if length == 0 {
             return Ok(());
         }
-        // An error means that the proxy is gone.
-        let passes = state.wait_for(|state| state.wire != Wire::Mute).await.map(|state| state.wire);
-        match passes {
-            Ok(Wire::LosesAnswers) if answers => return Ok(()),
+        // An error means that the proxy was dropped.
+        let mode = state.wait_for(|state| state.mode != Mode::Stall).await.map(|state| state.mode);
+        match mode {
+            Ok(Mode::DropResponses) if is_response => return Ok(()),
             Ok(_) => to.write_all(&buffer[..length]).await?,
             Err(_) => return Ok(()),
         }
@@ -112,19 +113,19 @@ async fn forward(
 mod tests {
     use super::*;
 
-    /// A server that answers each byte with itself and counts what it was asked.
+    /// An echo server that counts the bytes it received.
     async fn echo() -> (u16, watch::Receiver<usize>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (asked, count) = watch::channel(0);
-        let asked = Arc::new(asked);
+        let (received, count) = watch::channel(0);
+        let received = Arc::new(received);
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                let asked = asked.clone();
+                let received = received.clone();
                 tokio::spawn(async move {
                     while let Ok(byte) = socket.read_u8().await {
-                        asked.send_modify(|count| *count += 1);
+                        received.send_modify(|count| *count += 1);
                         socket.write_u8(byte).await.unwrap();
                     }
                 });
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_ends_what_is_open_and_lets_new_connections_in() {
+    async fn cut_closes_open_connections_and_accepts_new_ones() {
         let (target, _) = echo().await;
         let proxy = Proxy::start(target).await.unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
@@ -151,26 +152,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mute_wire_delivers_later() {
-        let (target, asked) = echo().await;
+    async fn stalled_proxy_delivers_later() {
+        let (target, received) = echo().await;
         let proxy = Proxy::start(target).await.unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
         assert_eq!(call(&mut stream, 1).await.unwrap(), 1);
-        proxy.set(Wire::Mute);
+        proxy.set(Mode::Stall);
         stream.write_u8(2).await.unwrap();
         let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), stream.read_u8()).await;
-        assert!(quiet.is_err() && *asked.borrow() == 1, "something came through");
-        proxy.set(Wire::Sound);
+        assert!(quiet.is_err() && *received.borrow() == 1, "a byte came through");
+        proxy.set(Mode::Forward);
         assert_eq!(stream.read_u8().await.unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn a_wire_that_loses_answers_delivers_the_request() {
-        let (target, mut asked) = echo().await;
+    async fn proxy_that_drops_responses_delivers_the_request() {
+        let (target, mut received) = echo().await;
         let proxy = Proxy::start(target).await.unwrap();
-        proxy.set(Wire::LosesAnswers);
+        proxy.set(Mode::DropResponses);
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
         assert!(call(&mut stream, 1).await.is_err());
-        asked.wait_for(|count| *count == 1).await.unwrap();
+        received.wait_for(|count| *count == 1).await.unwrap();
     }
 }

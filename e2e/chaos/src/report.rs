@@ -1,44 +1,44 @@
-//! What a run came to, for people.
+//! The report of a run.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
-    checks::{self, Broken},
-    faults::Done,
-    fleet::ENDS_WHEN_ASKED,
+    checks::{self, Violation},
+    faults::FaultCounts,
+    processes::ENDS_WHEN_ASKED,
 };
 
-/// Places where one promise is broken that are told one by one.
+/// Violations printed per check.
 const SHOWN: usize = 10;
 
-/// Everything that a run is held against.
-fn promises() -> impl Iterator<Item = &'static str> {
+/// Names of all checks of a run.
+fn check_names() -> impl Iterator<Item = &'static str> {
     checks::ALL.iter().map(|check| check.name).chain([ENDS_WHEN_ASKED])
 }
 
-/// One run.
+/// The results of a run.
 pub struct Report {
     pub seed: u64,
     /// How long load and faults lasted.
     pub load: Duration,
-    /// How long it took until everything had come to rest.
-    pub rest: Duration,
-    pub faults: Done,
-    /// What callers did and were told.
+    /// Time until all jobs had ended and all queues were empty.
+    pub settle_time: Duration,
+    pub faults: FaultCounts,
+    /// Calls by kind and outcome.
     pub calls: BTreeMap<String, u32>,
-    /// Jobs by sort and state, from the database.
+    /// Jobs by origin and state, from the database.
     pub jobs: Vec<(String, i64)>,
-    pub broken: Vec<Broken>,
+    pub violations: Vec<Violation>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, load, rest, .. } = self;
+        let Self { seed, load, settle_time, .. } = self;
         writeln!(
             f,
-            "seed {seed}: {:.0} s of load and faults, at rest {:.1} s later",
+            "seed {seed}: {:.0} s of load and faults, settled {:.1} s later",
             load.as_secs_f64(),
-            rest.as_secs_f64()
+            settle_time.as_secs_f64()
         )?;
         writeln!(f, "  faults")?;
         for (name, count) in &self.faults {
@@ -52,18 +52,18 @@ impl fmt::Display for Report {
         for (name, count) in &self.jobs {
             writeln!(f, "    {count:>6}  {name}")?;
         }
-        if self.broken.is_empty() {
-            let names: Vec<String> = promises().map(|name| name.replace('_', " ")).collect();
-            return write!(f, "  held, each of {}: {}", names.len(), names.join(", "));
+        if self.violations.is_empty() {
+            let names: Vec<String> = check_names().map(|name| name.replace('_', " ")).collect();
+            return write!(f, "  all {} checks passed: {}", names.len(), names.join(", "));
         }
-        writeln!(f, "  BROKEN, in {} places; run it again with --seed {seed}", self.broken.len())?;
-        for name in promises() {
-            let places: Vec<&Broken> = self.broken.iter().filter(|broken| broken.check == name).collect();
-            for broken in places.iter().take(SHOWN) {
-                writeln!(f, "    {broken}")?;
+        writeln!(f, "  FAILED with {} violations; repeat the run with --seed {seed}", self.violations.len())?;
+        for name in check_names() {
+            let found: Vec<&Violation> = self.violations.iter().filter(|violation| violation.check == name).collect();
+            for violation in found.iter().take(SHOWN) {
+                writeln!(f, "    {violation}")?;
             }
-            if places.len() > SHOWN {
-                writeln!(f, "    {}: and {} more", name, places.len() - SHOWN)?;
+            if found.len() > SHOWN {
+                writeln!(f, "    {}: and {} more", name, found.len() - SHOWN)?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Watches a job through whatever breaks, as a browser would: with the number of the last event that it saw.
+//! Watches a job across broken streams as a browser does: it resumes after the last event it saw.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use crate::caller::Caller;
 
-/// What a watcher was sent.
+/// The events that a watcher received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
     pub job: Uuid,
-    /// Numbers of the events, as they came.
+    /// Sequence numbers in order of arrival.
     pub seqs: Vec<i64>,
-    /// Whether the last one told the job's end.
+    /// Whether it received the job's terminal state.
     pub ended: bool,
 }
 
-/// Between two attempts to get a stream.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Delay between two attempts to open the stream.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Watches until the job's end, or until there is no use in it any more.
+/// Watches until the job's end or until `stop`.
 pub async fn watch(caller: Caller, job: Uuid, stop: CancellationToken) -> Watch {
     let mut watch = Watch { job, seqs: Vec::new(), ended: false };
     while !watch.ended && !stop.is_cancelled() {
@@ -30,7 +30,7 @@ pub async fn watch(caller: Caller, job: Uuid, stop: CancellationToken) -> Watch 
             () = follow(&caller, &mut watch) => {}
             () = stop.cancelled() => break,
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
     watch
 }
@@ -42,7 +42,7 @@ async fn follow(caller: &Caller, watch: &mut Watch) {
     let mut text = Vec::new();
     while let Ok(Some(bytes)) = stream.chunk().await {
         text.extend_from_slice(&bytes);
-        // A block of lines ends with an empty one.
+        // An empty line ends an event.
         while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = text.drain(..end + 2).collect();
             if let Some((seq, ended)) = read(&String::from_utf8_lossy(&block)) {
@@ -53,7 +53,7 @@ async fn follow(caller: &Caller, watch: &mut Watch) {
     }
 }
 
-/// The number of a block's event, and whether it tells the end; `None` for comments.
+/// The sequence number of the event, and whether its state is terminal; `None` for comments.
 fn read(block: &str) -> Option<(i64, bool)> {
     let data = block.lines().find_map(|line| line.strip_prefix("data:"))?;
     let event: Value = serde_json::from_str(data.trim()).ok()?;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_and_comments_are_not() {
+    fn events_are_parsed_and_comments_skipped() {
         assert_eq!(read("id: 3\ndata: {\"seq\":3,\"state\":\"running\"}\n\n"), Some((3, false)));
         assert_eq!(read("data: {\"seq\":4,\"state\":\"dead\"}\nid: 4\n\n"), Some((4, true)));
         assert_eq!(read(":\n\n"), None);

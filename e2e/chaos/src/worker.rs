@@ -1,4 +1,4 @@
-//! A worker process: the real runner, with work that follows the [`script`](crate::script).
+//! A worker process: the real runner with a handler that follows the [`script`](crate::script).
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use switchyard_jobs::{
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::script::{self, Act, Part};
+use crate::script::{self, Action, Part};
 
-/// How long a claim holds in these runs: short, so that a stopped worker is past it soon.
+/// Lease duration, short so that a paused worker soon exceeds it.
 pub const LEASE: Duration = Duration::from_secs(3);
-/// How long running jobs may go on after SIGTERM: shorter than some take, so that jobs are handed back.
+/// Grace period after SIGTERM, shorter than some jobs, so that workers hand jobs back.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the jobs of the pool that `mount` describes until SIGTERM.
@@ -43,7 +43,7 @@ pub async fn run(mount: &Mount) -> anyhow::Result<()> {
         memory_limit: None,
         config,
     };
-    runner.run(Arc::new(Scripted), stop).await.context("jobs")?;
+    runner.run(Arc::new(Scripted), stop).await.context("could not run jobs")?;
     broker.close().await;
     Ok(())
 }
@@ -53,7 +53,7 @@ struct Scripted;
 #[async_trait::async_trait]
 impl Handler for Scripted {
     async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
-        // Names this attempt, so that two results of one job are seen to be two.
+        // Identifies this attempt, so that two results of one job differ.
         let attempt = Uuid::new_v4();
         let name = Part::name_in(&job.input).unwrap_or(&job.username);
         context.progress.report(5, "working");
@@ -69,17 +69,17 @@ impl Handler for Scripted {
             script::part(name, job.attempt)
         };
         match act {
-            Act::Complete => Ok(Outcome::Complete(output(0))),
-            Act::Discover(usernames) => Ok(Outcome::CompleteAndDiscover { output: output(0), usernames }),
-            Act::Spawn(parts) => {
+            Action::Complete => Ok(Outcome::Complete(output(0))),
+            Action::Discover(usernames) => Ok(Outcome::CompleteAndDiscover { output: output(0), usernames }),
+            Action::Spawn(parts) => {
                 let child = |part: &Part| Child { kind: part.kind, input: part.input(), required: part.required };
                 let children = parts.iter().map(child).collect();
                 Ok(Outcome::Spawn { kept: json!({ "by": attempt }), children, stage: "joining" })
             }
-            Act::Stumble => Err(JobError::transient("stumbled", "as the script says")),
-            Act::Refuse => Err(JobError::permanent("refused", "as the script says")),
-            Act::Overrun => pending().await,
-            Act::Panic => panic!("as the script says"),
+            Action::FailTransiently => Err(JobError::transient("stumbled", "as the script says")),
+            Action::FailPermanently => Err(JobError::permanent("refused", "as the script says")),
+            Action::Overrun => pending().await,
+            Action::Panic => panic!("as the script says"),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `switchyard-scale`: many platforms and pools on a real API server, with pods that only seem to run. Measures the way to Ready, from a change of a
-//! spec to the applied change, what an idle operator writes, and what it holds in memory. `e2e/scale/run` brings up what it needs.
+//! `switchyard-scale`: many platforms and pools on a real API server, with pods simulated by KWOK.
+//!
+//! Measures the time until all pools are Ready, the time from a change of a spec to its Deployment,
+//! the writes of an idle operator, and its memory. `e2e/scale/run` sets up what it needs.
 
-mod fleet;
 mod observer;
 mod operator;
+mod platforms;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,34 +13,34 @@ use anyhow::Result;
 use clap::Parser;
 use kube::Client;
 
-use self::{fleet::Fleet, observer::Observer, operator::Operator};
+use self::{observer::Observer, operator::Operator, platforms::Platforms};
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// Pools in all, the four that each platform brings among them.
+    /// Number of pools, including the four default pools of each platform.
     #[arg(long, default_value_t = 1000)]
     pools: usize,
-    /// Platforms, each in a namespace of its own.
+    /// Number of platforms, each in its own namespace.
     #[arg(long, default_value_t = 50)]
     platforms: usize,
-    /// Changes of a pool's spec that are timed.
+    /// Number of timed changes of a pool's spec.
     #[arg(long, default_value_t = 200)]
     changes: usize,
-    /// Seconds without a change in which nothing may be written.
+    /// Idle seconds in which the operator must not write.
     #[arg(long, default_value_t = 600)]
     idle_seconds: u64,
-    /// The operator's process.
+    /// Process id of the operator.
     #[arg(long)]
     operator_pid: u32,
-    /// The operator's metrics.
+    /// URL of the operator's metrics.
     #[arg(long)]
     operator_metrics: String,
-    /// File that a row is added to.
+    /// File to append the table row to.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Seconds within which everything has to be Ready.
+    /// Timeout for all pools to become Ready, in seconds.
     #[arg(long, default_value_t = 600)]
-    patience_seconds: u64,
+    ready_timeout_seconds: u64,
 }
 
 #[tokio::main]
@@ -46,26 +48,27 @@ async fn main() -> Result<()> {
     let options = Options::parse();
     let client = Client::try_default().await?;
     let operator = Operator { pid: options.operator_pid, metrics: options.operator_metrics.clone() };
-    let fleet = Fleet::of(options.platforms, options.pools)?;
+    let platforms = Platforms::new(options.platforms, options.pools)?;
     let observer = Observer::start(&client).await?;
 
     let before = operator.calls().await?;
-    let all_ready = fleet.made_and_ready(&client, &observer, Duration::from_secs(options.patience_seconds)).await?;
+    let all_ready =
+        platforms.create_and_wait_ready(&client, &observer, Duration::from_secs(options.ready_timeout_seconds)).await?;
     let calls = operator.calls().await? - before;
     let settled = operator.memory()?;
     println!(
         "{} pools over {} platforms Ready after {:.1} s",
-        fleet.pools(),
-        fleet.platforms(),
+        platforms.pools(),
+        platforms.count(),
         all_ready.as_secs_f64()
     );
 
-    observer.quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
-    let mut times = fleet.changed(&client, &observer, options.changes).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    let mut times = platforms.time_changes(&client, &observer, options.changes).await?;
     times.sort();
-    let part = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    let quantile = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
 
-    observer.quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
     let (writes, idle_calls) = (observer.writes(), operator.calls().await?);
     tokio::time::sleep(Duration::from_secs(options.idle_seconds)).await;
     let idle_writes = observer.writes() - writes;
@@ -73,13 +76,13 @@ async fn main() -> Result<()> {
 
     let row = format!(
         "| {} | {} | {:.1} s | {:.1} s | {:.0} / {:.0} ms | {:.1} | {} in {} s | {:.1} /s | {:.0} / {:.0} MiB |\n",
-        fleet.pools(),
-        fleet.platforms(),
+        platforms.pools(),
+        platforms.count(),
         all_ready.as_secs_f64(),
-        operator.processor()?,
-        part(0.5),
-        part(0.99),
-        calls.total() as f64 / fleet.pools() as f64,
+        operator.cpu_seconds()?,
+        quantile(0.5),
+        quantile(0.99),
+        calls.total() as f64 / platforms.pools() as f64,
         idle_writes,
         options.idle_seconds,
         idle_calls.total() as f64 / options.idle_seconds as f64,
@@ -91,11 +94,7 @@ async fn main() -> Result<()> {
         use std::io::Write as _;
         std::fs::OpenOptions::new().create(true).append(true).open(out)?.write_all(row.as_bytes())?;
     }
-    anyhow::ensure!(
-        idle_writes == 0,
-        "{idle_writes} objects were written while nothing changed: {:?}",
-        observer.last_written()
-    );
-    anyhow::ensure!(idle_calls.writes == 0, "{} calls that write while nothing changed", idle_calls.writes);
+    anyhow::ensure!(idle_writes == 0, "{idle_writes} writes of objects while idle, last {:?}", observer.last_written());
+    anyhow::ensure!(idle_calls.writes == 0, "{} write calls while idle", idle_calls.writes);
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Watches what the operator makes, and counts every write to it.
+//! Watches the operator's objects and counts every write to them.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,30 +20,34 @@ use kube::{
     core::GroupVersionKind,
     runtime::{WatchStreamExt, watcher},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
+/// Kind, namespace and name.
 type Key = (String, String, String);
 
+/// What the watches have delivered.
 #[derive(Default)]
-struct Seen {
-    /// Resource version of each object that was seen.
+struct State {
+    /// Resource version of each object.
     versions: HashMap<Key, String>,
-    /// Replicas of Deployments, with the moment at which they were first seen to be so many.
+    /// Replicas of each Deployment, with the time at which that number was first observed.
     replicas: HashMap<(String, String), (i64, Instant)>,
-    /// Pools that say that they are Ready, for the generation that they are of.
+    /// Whether each pool is Ready for its current generation.
     ready: HashMap<(String, String), bool>,
     writes: u64,
+    /// The last write.
     last: Option<(Key, Instant)>,
 }
 
-/// A copy of what matters, kept by watches. Cheap to clone.
+/// Observed state, kept up to date by watches. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Observer {
-    seen: Arc<Mutex<Seen>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Observer {
-    /// Watches from now on.
+    /// Starts the watches.
     pub async fn start(client: &Client) -> Result<Self> {
         let observer = Self::default();
         for kind in [
@@ -62,18 +66,18 @@ impl Observer {
             ApiResource::erase::<PodDisruptionBudget>(&()),
         ] {
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-            let ours = if kind.group == "switchyard.dev" {
+            let config = if kind.group == "switchyard.dev" {
                 watcher::Config::default()
             } else {
                 watcher::Config::default().labels("app.kubernetes.io/managed-by=switchyard")
             };
             let observer = observer.clone();
             tokio::spawn(async move {
-                let mut events = watcher(api, ours).default_backoff().boxed();
+                let mut events = watcher(api, config).default_backoff().boxed();
                 while let Ok(event) = events.try_next().await {
                     match event {
                         Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            observer.see(&kind.kind, &object)
+                            observer.record(&kind.kind, &object)
                         }
                         Some(_) => {}
                         None => break,
@@ -84,62 +88,65 @@ impl Observer {
         Ok(observer)
     }
 
-    fn see(&self, kind: &str, object: &DynamicObject) {
+    fn record(&self, kind: &str, object: &DynamicObject) {
         let name = (object.namespace().unwrap_or_default(), object.name_any());
         let key = (kind.to_owned(), name.0.clone(), name.1.clone());
         let version = object.resource_version().unwrap_or_default();
-        let mut seen = self.lock();
-        if seen.versions.insert(key.clone(), version.clone()).as_ref() != Some(&version) {
-            seen.writes += 1;
-            seen.last = Some((key, Instant::now()));
+        let mut state = self.lock();
+        if state.versions.insert(key.clone(), version.clone()).as_ref() != Some(&version) {
+            state.writes += 1;
+            state.last = Some((key, Instant::now()));
         }
         match kind {
             "WorkerPool" => {
                 let ready = is_ready(object);
-                seen.ready.insert(name, ready);
+                state.ready.insert(name, ready);
             }
             "Deployment" => {
                 let replicas = object.data["spec"]["replicas"].as_i64().unwrap_or(-1);
-                if seen.replicas.get(&name).is_none_or(|(known, _)| *known != replicas) {
-                    seen.replicas.insert(name, (replicas, Instant::now()));
+                if state.replicas.get(&name).is_none_or(|(known, _)| *known != replicas) {
+                    state.replicas.insert(name, (replicas, Instant::now()));
                 }
             }
             _ => {}
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
-    /// Pools that are Ready.
+    /// Number of Ready pools.
     pub fn ready(&self) -> usize {
         self.lock().ready.values().filter(|ready| **ready).count()
     }
 
-    /// Since when a Deployment is known to have so many replicas, if it has.
+    /// When a Deployment was first observed with this number of replicas; `None` if it has another.
     pub fn replicas_since(&self, namespace: &str, name: &str, replicas: i64) -> Option<Instant> {
-        let seen = self.lock();
-        let (known, since) = seen.replicas.get(&(namespace.to_owned(), name.to_owned()))?;
+        let state = self.lock();
+        let (known, since) = state.replicas.get(&(namespace.to_owned(), name.to_owned()))?;
         (*known == replicas).then_some(*since)
     }
 
-    /// Writes so far, to anything that is watched.
+    /// Number of writes to watched objects so far.
     pub fn writes(&self) -> u64 {
         self.lock().writes
     }
 
-    /// What was written last.
+    /// The object of the last write.
     pub fn last_written(&self) -> Option<Key> {
         self.lock().last.as_ref().map(|(key, _)| key.clone())
     }
 
-    /// Waits until nothing has been written for so long.
-    pub async fn quiet(&self, silence: Duration, limit: Duration) -> Result<()> {
-        let begun = Instant::now();
+    /// Waits until there was no write for `silence`.
+    ///
+    /// # Errors
+    /// Writes continue after `limit`.
+    pub async fn wait_quiet(&self, silence: Duration, limit: Duration) -> Result<()> {
+        let start = Instant::now();
         while self.lock().last.as_ref().is_some_and(|(_, at)| at.elapsed() < silence) {
-            if begun.elapsed() > limit {
-                bail!("something is written all the time, last {:?}", self.last_written());
+            if start.elapsed() > limit {
+                bail!("writes do not stop, last {:?}", self.last_written());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

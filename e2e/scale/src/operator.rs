@@ -1,4 +1,4 @@
-//! The operator's process, from outside.
+//! The operator's process, measured from outside.
 
 use std::ops::Sub;
 
@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 /// The operator under test.
 pub struct Operator {
     pub pid: u32,
-    /// Address of its metrics.
+    /// URL of its metrics.
     pub metrics: String,
 }
 
-/// Calls that it made.
+/// Calls of the API server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calls {
     pub reads: u64,
@@ -19,6 +19,7 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// Reads and writes.
     pub const fn total(self) -> u64 {
         self.reads + self.writes
     }
@@ -39,21 +40,21 @@ pub struct Memory {
 }
 
 impl Operator {
-    /// Calls of the API server so far; the election's are left out.
+    /// Calls of the API server so far, without those of the leader election.
     pub async fn calls(&self) -> Result<Calls> {
         let text = reqwest::get(&self.metrics).await?.error_for_status()?.text().await?;
         let mut calls = Calls::default();
         for line in text.lines().filter(|line| line.starts_with("switchyard_operator_api_calls_total{")) {
-            let (labels, count) = line.rsplit_once(' ').context("a metric without a value")?;
+            let (labels, count) = line.rsplit_once(' ').context("the metric has no value")?;
             let count: u64 = count.parse()?;
             if labels.contains("verb=\"GET\"") { calls.reads += count } else { calls.writes += count }
         }
         Ok(calls)
     }
 
-    /// What it holds, and the most that it ever held.
+    /// Current and peak resident memory.
     pub fn memory(&self) -> Result<Memory> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).context("the operator is gone")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).context("the operator has ended")?;
         let value = |key: &str| -> Result<f64> {
             let line = status.lines().find(|line| line.starts_with(key)).with_context(|| format!("no {key}"))?;
             let kibi: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
@@ -62,8 +63,8 @@ impl Operator {
         Ok(Memory { resident: value("VmRSS:")?, peak: value("VmHWM:")? })
     }
 
-    /// Seconds of processor time so far.
-    pub fn processor(&self) -> Result<f64> {
+    /// CPU time so far, in seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
         let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;

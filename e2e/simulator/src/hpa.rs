@@ -1,15 +1,19 @@
-//! The `HorizontalPodAutoscaler` of Kubernetes with one external metric and an `AverageValue`, as its documentation and its controller have it.
+//! A `HorizontalPodAutoscaler` with one external metric and an `AverageValue` target.
+//!
+//! It follows the Kubernetes documentation ("Horizontal Pod Autoscaling") and the code of the
+//! controller.
 
 use k8s_openapi::api::autoscaling::v2::{HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerBehavior};
 
-use crate::{Time, milliseconds};
+use crate::time::{Time, milliseconds};
 
-/// From one look to the next.
-pub const PERIOD: Time = 15_000;
-/// How far from 1 the ratio of the metric to the pods must be.
+/// Sync period of the controller, in milliseconds.
+pub const SYNC_PERIOD: Time = 15_000;
+/// Deviation of the metric from the current pods that is ignored, as a fraction.
 const TOLERANCE: f64 = 0.1;
 
-/// What an autoscaler is where nothing is said: up twofold or by four pods in 15 s, down to any number, not before five minutes have asked for fewer.
+/// The default behavior of Kubernetes: up by 100 % or four pods in 15 s, down without limit after a
+/// stabilization window of 300 s.
 pub fn default_behavior() -> HorizontalPodAutoscalerBehavior {
     let policy = |type_: &str, value| HPAScalingPolicy { type_: type_.into(), value, period_seconds: 15 };
     let rules = |window, policies| HPAScalingRules {
@@ -24,20 +28,22 @@ pub fn default_behavior() -> HorizontalPodAutoscalerBehavior {
     }
 }
 
-/// An autoscaler and what it remembers.
+/// An autoscaler with its history of recommendations and changes.
 #[derive(Debug)]
 pub struct Hpa {
     up: HPAScalingRules,
     down: HPAScalingRules,
     bounds: (u32, u32),
+    /// Recommendations within the longest window, by time.
     recommended: Vec<(Time, u32)>,
-    /// Pods that were added, and taken away.
+    /// Pods added, by time.
     added: Vec<(Time, u32)>,
+    /// Pods removed, by time.
     removed: Vec<(Time, u32)>,
 }
 
 impl Hpa {
-    /// Between these bounds; fewer than one pod it never asks for.
+    /// An autoscaler between these bounds. It never recommends fewer than one pod.
     pub fn new(behavior: HorizontalPodAutoscalerBehavior, (min, max): (u32, u32)) -> Self {
         Self {
             up: behavior.scale_up.unwrap_or_default(),
@@ -49,8 +55,9 @@ impl Hpa {
         }
     }
 
-    /// The pods that there should be, of which there are `current`. `metric` is what the metric comes to in pods; none when it could not be had.
-    pub fn round(&mut self, now: Time, current: u32, metric: Option<f64>) -> u32 {
+    /// Returns the desired replicas for `current` ones. `metric` is the metric in units of pods;
+    /// `None` if it is unavailable, which changes nothing.
+    pub fn sync(&mut self, now: Time, current: u32, metric: Option<f64>) -> u32 {
         let (min, max) = self.bounds;
         if current == 0 {
             return 0;
@@ -58,8 +65,8 @@ impl Hpa {
         let Some(metric) = metric else { return current };
         let ratio = metric / f64::from(current);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-        let wanted = if (ratio - 1.0).abs() > TOLERANCE { metric.ceil() as u32 } else { current };
-        let stable = self.stabilized(now, current, wanted);
+        let desired = if (ratio - 1.0).abs() > TOLERANCE { metric.ceil() as u32 } else { current };
+        let stable = self.stabilized(now, current, desired);
         let next = if stable > current {
             stable.min(self.most(now, current)).min(max)
         } else {
@@ -73,20 +80,22 @@ impl Hpa {
         next
     }
 
-    /// Not above the lowest that the upward window has seen, nor below the highest of the downward one.
-    fn stabilized(&mut self, now: Time, current: u32, wanted: u32) -> u32 {
+    /// Limits the recommendation: at most the lowest one in the scale-up window, at least the
+    /// highest one in the scale-down window.
+    fn stabilized(&mut self, now: Time, current: u32, desired: u32) -> u32 {
         let within = |rules: &HPAScalingRules| {
             let window = window(rules);
-            self.recommended.iter().filter(move |(at, _)| at + window > now).map(|(_, pods)| *pods).chain([wanted])
+            self.recommended.iter().filter(move |(at, _)| at + window > now).map(|(_, pods)| *pods).chain([desired])
         };
-        let lowest = within(&self.up).min().unwrap_or(wanted);
-        let highest = within(&self.down).max().unwrap_or(wanted);
+        let lowest = within(&self.up).min().unwrap_or(desired);
+        let highest = within(&self.down).max().unwrap_or(desired);
         let longest = window(&self.up).max(window(&self.down));
         self.recommended.retain(|(at, _)| at + longest >= now);
-        self.recommended.push((now, wanted));
+        self.recommended.push((now, desired));
         current.max(lowest).min(highest)
     }
 
+    /// Upper limit by the scale-up policies.
     fn most(&self, now: Time, current: u32) -> u32 {
         let limit = |policy: &HPAScalingPolicy| {
             let before = self.at_period_start(policy, now, current);
@@ -98,6 +107,7 @@ impl Hpa {
         whole(self.up.policies.iter().flatten().map(limit).fold(0.0, f64::max)).max(current)
     }
 
+    /// Lower limit by the scale-down policies.
     fn fewest(&self, now: Time, current: u32) -> u32 {
         let limit = |policy: &HPAScalingPolicy| {
             let before = self.at_period_start(policy, now, current);
@@ -109,7 +119,7 @@ impl Hpa {
         whole(self.down.policies.iter().flatten().map(limit).fold(f64::INFINITY, f64::min)).min(current)
     }
 
-    /// Pods as they were before what was done within the policy's period.
+    /// Pods at the start of the policy's period.
     fn at_period_start(&self, policy: &HPAScalingPolicy, now: Time, current: u32) -> f64 {
         let period = milliseconds(f64::from(policy.period_seconds));
         let sum = |changes: &[(Time, u32)]| {
@@ -137,34 +147,34 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_within_a_tenth_of_the_pods_changes_nothing() {
-        assert_eq!(hpa().round(0, 10, Some(10.9)), 10);
-        assert_eq!(hpa().round(0, 10, Some(11.1)), 12);
+    fn metric_within_the_tolerance_changes_nothing() {
+        assert_eq!(hpa().sync(0, 10, Some(10.9)), 10);
+        assert_eq!(hpa().sync(0, 10, Some(11.1)), 12);
     }
 
     #[test]
-    fn pods_double_or_grow_by_four_in_a_period() {
+    fn scale_up_doubles_or_adds_four_pods_per_period() {
         let mut hpa = hpa();
-        assert_eq!(hpa.round(0, 1, Some(40.0)), 5);
-        assert_eq!(hpa.round(15_000, 5, Some(40.0)), 10);
-        assert_eq!(hpa.round(20_000, 10, Some(40.0)), 10, "the period's part is used up");
-        assert_eq!(hpa.round(30_000, 10, Some(80.0)), 20);
-        assert_eq!(hpa.round(45_000, 20, Some(80.0)), 40);
-        assert_eq!(hpa.round(60_000, 40, Some(80.0)), 50, "never more than the most");
+        assert_eq!(hpa.sync(0, 1, Some(40.0)), 5);
+        assert_eq!(hpa.sync(15_000, 5, Some(40.0)), 10);
+        assert_eq!(hpa.sync(20_000, 10, Some(40.0)), 10, "the policy of this period is used up");
+        assert_eq!(hpa.sync(30_000, 10, Some(80.0)), 20);
+        assert_eq!(hpa.sync(45_000, 20, Some(80.0)), 40);
+        assert_eq!(hpa.sync(60_000, 40, Some(80.0)), 50, "never above the maximum");
     }
 
     #[test]
-    fn pods_go_only_when_the_whole_window_has_asked_for_fewer() {
+    fn scale_down_waits_for_the_whole_stabilization_window() {
         let mut hpa = hpa();
-        assert_eq!(hpa.round(0, 10, Some(10.0)), 10);
+        assert_eq!(hpa.sync(0, 10, Some(10.0)), 10);
         for now in (15_000..300_000).step_by(15_000) {
-            assert_eq!(hpa.round(now, 10, Some(2.0)), 10);
+            assert_eq!(hpa.sync(now, 10, Some(2.0)), 10);
         }
-        assert_eq!(hpa.round(300_000, 10, Some(2.0)), 2);
+        assert_eq!(hpa.sync(300_000, 10, Some(2.0)), 2);
     }
 
     #[test]
-    fn policies_hold_back_what_goes() {
+    fn scale_down_policies_limit_removed_pods() {
         let mut hpa = hpa();
         hpa.down = HPAScalingRules {
             stabilization_window_seconds: Some(0),
@@ -172,14 +182,14 @@ mod tests {
             policies: Some(vec![HPAScalingPolicy { type_: "Percent".into(), value: 20, period_seconds: 60 }]),
             ..HPAScalingRules::default()
         };
-        assert_eq!(hpa.round(0, 10, Some(1.0)), 8);
-        assert_eq!(hpa.round(15_000, 8, Some(1.0)), 8);
-        assert_eq!(hpa.round(60_000, 8, Some(1.0)), 6);
+        assert_eq!(hpa.sync(0, 10, Some(1.0)), 8);
+        assert_eq!(hpa.sync(15_000, 8, Some(1.0)), 8);
+        assert_eq!(hpa.sync(60_000, 8, Some(1.0)), 6);
     }
 
     #[test]
-    fn nothing_known_changes_nothing_and_no_pods_stay_none() {
-        assert_eq!(hpa().round(0, 7, None), 7);
-        assert_eq!(hpa().round(0, 0, Some(9.0)), 0);
+    fn missing_metric_and_zero_pods_change_nothing() {
+        assert_eq!(hpa().sync(0, 7, None), 7);
+        assert_eq!(hpa().sync(0, 0, Some(9.0)), 0);
     }
 }

@@ -1,21 +1,21 @@
-//! The table.
+//! The report: every pattern with every rule, as a Markdown table.
 
 use std::fmt::Write as _;
 
 use crate::{
-    fleet::{CONCURRENCY, START},
     pattern::{Pattern, SERVICE},
+    pods::{CONCURRENCY, STARTUP},
     rule::{Rule, TARGET},
     run::run,
-    seconds,
     tally::Tally,
+    time::seconds,
 };
 
-/// A pattern and what came of it under each rule.
-pub type Row = (Pattern, Vec<(Rule, Tally)>);
+/// A pattern with the tally of each rule.
+pub type PatternResult = (Pattern, Vec<(Rule, Tally)>);
 
-/// Runs each of `patterns` under each rule.
-pub fn rows(patterns: Vec<Pattern>) -> Vec<Row> {
+/// Simulates each pattern with each rule.
+pub fn simulate(patterns: Vec<Pattern>) -> Vec<PatternResult> {
     patterns
         .into_iter()
         .map(|pattern| {
@@ -25,32 +25,32 @@ pub fn rows(patterns: Vec<Pattern>) -> Vec<Row> {
         .collect()
 }
 
-/// As Markdown.
-pub fn markdown(rows: &[Row], seed: u64) -> String {
+/// Formats the results as Markdown.
+pub fn markdown(results: &[PatternResult], seed: u64) -> String {
     let mut text = format!(
-        "Seed {seed}; {CONCURRENCY} slots a pod, {:.0} s for a pod to start, jobs of {SERVICE:.0} s in the mean (log-normal), of all four lanes, {TARGET:.0} s to wait at most.\n\n\
+        "Seed {seed}; {CONCURRENCY} slots per pod, {:.0} s for a pod to start, a mean service time of {SERVICE:.0} s (log-normal), all four lanes, a target wait of {TARGET:.0} s.\n\n\
          | pattern | rule | wait p50 s | p95 s | p99 s | late % | pod-hours | changes | reversals | refused | interrupted | lost |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-        seconds(START),
+        seconds(STARTUP),
     );
-    for (pattern, tallies) in rows {
+    for (pattern, tallies) in results {
         for (rule, tally) in tallies {
             line(&mut text, pattern.name, *rule, tally);
         }
     }
-    totals(&mut text, rows);
+    totals(&mut text, results);
     text.push('\n');
-    for (pattern, _) in rows {
+    for (pattern, _) in results {
         let (min, max) = pattern.bounds;
-        writeln!(text, "- **{}** ({min} to {max} pods): {}.", pattern.name, pattern.what).unwrap_or_default();
+        writeln!(text, "- **{}** ({min} to {max} pods): {}.", pattern.name, pattern.description).unwrap_or_default();
     }
     text
 }
 
-/// All patterns together, and where each of the other rules is better than ours.
-fn totals(text: &mut String, rows: &[Row]) {
+/// Appends the totals of all patterns, and where each other rule beats Switchyard's.
+fn totals(text: &mut String, results: &[PatternResult]) {
     let of = |rule: Rule| {
-        rows.iter().flat_map(|(_, tallies)| tallies).filter(move |(other, _)| *other == rule).map(|(_, tally)| tally)
+        results.iter().flat_map(|(_, tallies)| tallies).filter(move |(other, _)| *other == rule).map(|(_, tally)| tally)
     };
     for rule in Rule::all() {
         let hours: f64 = of(rule).map(Tally::pod_hours).sum();
@@ -63,7 +63,7 @@ fn totals(text: &mut String, rows: &[Row]) {
     let [ours, others @ ..] = Rule::all();
     for other in others {
         let better = |figure: fn(&Tally) -> f64| {
-            let pairs = rows.iter().zip(of(ours).zip(of(other)));
+            let pairs = results.iter().zip(of(ours).zip(of(other)));
             let names: Vec<&str> = pairs
                 .filter(|(_, (ours, theirs))| figure(theirs) < figure(ours))
                 .map(|((pattern, _), _)| pattern.name)

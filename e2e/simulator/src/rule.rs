@@ -1,41 +1,44 @@
-//! How it is found out how many pods are wanted.
+//! The rules that compute the desired number of pods.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use switchyard_contract::{Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
-    Pool, Size, Target, desired_pods, hpa,
+    Pool, Size, Target, hpa, wanted,
     zero::{Step, step},
 };
 
-use crate::{Time, facts::KIND, fleet::CONCURRENCY, hpa::default_behavior, pattern::SERVICE};
+use crate::{hpa::default_behavior, pattern::SERVICE, pods::CONCURRENCY, queue::KIND, time::Time};
 
-/// Seconds that a job should wait at most.
+/// Target wait of a job, in seconds.
 pub const TARGET: f64 = 30.0;
-/// How often the operator looks at the facts, and KEDA at whether there is something to do at all.
-const OURS_LOOKS: Time = 5_000;
-const KEDA_LOOKS: Time = 30_000;
-/// How long nothing must have been ready before KEDA lets go of the last pods.
-const KEDA_COOLS: Time = 300_000;
+/// How often the operator checks whether the pool scales to or from zero, in milliseconds.
+const OPERATOR_INTERVAL: Time = 5_000;
+/// KEDA's `pollingInterval`, in milliseconds.
+const KEDA_POLLING_INTERVAL: Time = 30_000;
+/// KEDA's `cooldownPeriod` before it scales to zero, in milliseconds.
+const KEDA_COOLDOWN_PERIOD: Time = 300_000;
 
-/// A rule.
+/// A scaling rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// Switchyard's capacity.
+    /// Switchyard's capacity model.
     Capacity,
-    /// KEDA's RabbitMQ scaler in its plain form: ready messages of all the pool's queues, divided by so many for each pod.
+    /// KEDA's RabbitMQ scaler in `QueueLength` mode: ready messages of the pool's queues, divided
+    /// by this target per pod.
     QueueLength(f64),
 }
 
 impl Rule {
-    /// The rules to set side by side: ours, KEDA's with few messages for each pod, as somebody takes who wants short waits, and with as many as a pod starts
-    /// within the target, which whoever sets it up has to know and to keep up to date.
+    /// The compared rules: Switchyard's, KEDA's with few messages per pod for short waits, and
+    /// KEDA's with as many messages as a pod starts within the target. The last one requires a user
+    /// who knows the service time.
     pub fn all() -> [Self; 3] {
         [Self::Capacity, Self::QueueLength(20.0), Self::QueueLength(f64::from(CONCURRENCY) * TARGET / SERVICE)]
     }
 
-    /// As people call it.
+    /// Name in the report.
     pub fn name(self) -> String {
         match self {
             Self::Capacity => "Switchyard".into(),
@@ -43,7 +46,7 @@ impl Rule {
         }
     }
 
-    /// How the autoscaler is told to behave.
+    /// The autoscaler's behavior under this rule.
     pub fn behavior(self) -> HorizontalPodAutoscalerBehavior {
         match self {
             Self::Capacity => hpa::behavior(),
@@ -51,61 +54,65 @@ impl Rule {
         }
     }
 
-    /// From one look at whether there should be any pods to the next.
-    pub const fn looks_every(self) -> Time {
+    /// How often the rule decides about scaling to and from zero.
+    pub const fn activation_interval(self) -> Time {
         match self {
-            Self::Capacity => OURS_LOOKS,
-            Self::QueueLength(_) => KEDA_LOOKS,
+            Self::Capacity => OPERATOR_INTERVAL,
+            Self::QueueLength(_) => KEDA_POLLING_INTERVAL,
         }
     }
 
-    /// Pods wanted, as the metric says it.
-    pub fn metric(self, facts: Option<&[QueueStats]>, bounds: (u32, u32)) -> Option<f64> {
-        let facts = facts?;
+    /// The metric in units of pods; `None` without statistics.
+    pub fn metric(self, stats: Option<&[QueueStats]>, bounds: (u32, u32)) -> Option<f64> {
+        let stats = stats?;
         match self {
             Self::Capacity => {
                 let pool = pool(bounds);
-                desired_pods(facts, std::slice::from_ref(&pool), &Lanes::default())
+                desired_pods(stats, std::slice::from_ref(&pool), &Lanes::default())
                     .get(&pool.name)
-                    .map(|wanted| wanted.pods)
+                    .map(|desired| desired.pods)
             }
-            Self::QueueLength(each) => Some(f64::from(ready(facts)) / each),
+            Self::QueueLength(each) => Some(f64::from(ready(stats)) / each),
         }
     }
 
-    /// What is done beside the autoscaler: to no pods and back. `active` is when something was last ready.
-    pub fn aside(
+    /// Scales to and from zero, which the autoscaler cannot do, and returns the replicas.
+    ///
+    /// `active` is the last time at which a message was ready.
+    pub fn activation(
         self,
-        facts: Option<&[QueueStats]>,
+        stats: Option<&[QueueStats]>,
         bounds: (u32, u32),
         pods: u32,
         now: Time,
         active: &mut Time,
     ) -> u32 {
-        let Some(facts) = facts else { return pods };
+        let Some(stats) = stats else { return pods };
         match self {
             Self::Capacity => {
                 let pool = pool(bounds);
-                let wanted = desired_pods(facts, std::slice::from_ref(&pool), &Lanes::default());
-                match step(&pool, pods, facts, wanted.get(&pool.name)) {
+                let desired = desired_pods(stats, std::slice::from_ref(&pool), &Lanes::default());
+                match step(&pool, pods, stats, desired.get(&pool.name)) {
                     Step::Leave => pods,
                     Step::Set(pods) => pods,
                 }
             }
-            Self::QueueLength(_) if ready(facts) > 0 => {
+            Self::QueueLength(_) if ready(stats) > 0 => {
                 *active = now;
                 pods.max(1)
             }
-            Self::QueueLength(_) if bounds.0 == 0 && now >= *active + KEDA_COOLS => 0,
+            Self::QueueLength(_) if bounds.0 == 0 && now >= *active + KEDA_COOLDOWN_PERIOD => 0,
             Self::QueueLength(_) => pods,
         }
     }
 }
 
-fn ready(facts: &[QueueStats]) -> u32 {
-    facts.iter().map(|facts| u32::try_from(facts.depth).unwrap_or(0)).sum()
+/// Ready messages in all queues.
+fn ready(stats: &[QueueStats]) -> u32 {
+    stats.iter().map(|queue| u32::try_from(queue.depth).unwrap_or(0)).sum()
 }
 
+/// The simulated pool.
 fn pool((min, max): (u32, u32)) -> Pool {
     let lanes: BTreeSet<Lane> = Lane::ALL.iter().copied().collect();
     let size = Size::Scaled { min, max, target: Target::Wait(TARGET) };

@@ -1,81 +1,84 @@
-//! One pattern under one rule.
+//! The discrete-event simulation of one pattern with one rule.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use switchyard_contract::{Lane, Lanes, QueueStats};
 
 use crate::{
-    Time,
-    facts::Queue,
-    fleet::{Fleet, START},
-    hpa::{Hpa, PERIOD},
+    hpa::{Hpa, SYNC_PERIOD},
     pattern::Pattern,
+    pods::{Pods, STARTUP},
+    queue::Queue,
     rule::Rule,
     tally::Tally,
+    time::Time,
 };
 
-/// The API answers with facts at most so old.
-const FACTS: Time = 5_000;
-/// How long after the pattern jobs have to come to their end.
-const AFTER: Time = 4 * 3_600_000;
+/// Age of the statistics at which the API refreshes them, in milliseconds.
+const STATS_INTERVAL: Time = 5_000;
+/// How long after the pattern jobs have to finish.
+const DRAIN_TIME: Time = 4 * 3_600_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Ended { pod: usize, job: usize },
-    Ready { pod: usize },
-    Back,
-    Facts,
-    Look,
-    Round,
+    JobEnded { pod: usize, job: usize },
+    PodReady { pod: usize },
+    OutageEnded,
+    RefreshStats,
+    Activation,
+    HpaSync,
 }
 
+/// State of a simulation.
 struct Run<'a> {
     pattern: &'a Pattern,
     rule: Rule,
-    fleet: Fleet,
+    pods: Pods,
     hpa: Hpa,
     queues: [Queue; 4],
-    facts: Option<Vec<QueueStats>>,
-    /// When something was last ready, for the rule that asks.
+    /// The last refreshed statistics; `None` during an outage.
+    stats: Option<Vec<QueueStats>>,
+    /// Last time at which a message was ready, for the queue-length rule.
     active: Time,
+    /// Future events, the earliest first.
     events: BinaryHeap<Reverse<(Time, Event)>>,
     tally: Tally,
 }
 
-/// What comes of `pattern` under `rule`.
+/// Simulates `pattern` with `rule`.
 pub fn run(pattern: &Pattern, rule: Rule) -> Tally {
     let mut run = Run {
         pattern,
         rule,
-        fleet: Fleet::default(),
+        pods: Pods::default(),
         hpa: Hpa::new(rule.behavior(), pattern.bounds),
         queues: Default::default(),
-        facts: None,
+        stats: None,
         active: 0,
         events: BinaryHeap::new(),
         tally: Tally::default(),
     };
-    // The pool has stood there with its fewest pods.
-    for pod in run.fleet.resize(pattern.bounds.0, 0) {
-        run.fleet.ready(pod);
+    // The pool starts with its minimum of ready pods.
+    for pod in run.pods.resize(pattern.bounds.0, 0) {
+        run.pods.mark_ready(pod);
     }
-    run.tally.sizes.push((0, run.fleet.replicas()));
-    for event in [Event::Facts, Event::Look, Event::Round] {
-        run.at(0, event);
+    run.tally.sizes.push((0, run.pods.replicas()));
+    for event in [Event::RefreshStats, Event::Activation, Event::HpaSync] {
+        run.schedule(0, event);
     }
-    if let Some((_, back)) = pattern.away {
-        run.at(back, Event::Back);
+    if let Some((_, end)) = pattern.outage {
+        run.schedule(end, Event::OutageEnded);
     }
-    run.go();
+    run.process();
     run.tally
 }
 
 impl Run<'_> {
-    fn at(&mut self, time: Time, event: Event) {
+    fn schedule(&mut self, time: Time, event: Event) {
         self.events.push(Reverse((time, event)));
     }
 
-    fn go(&mut self) {
+    fn process(&mut self) {
         let (mut next, mut counted) = (0, false);
         loop {
             let job = self.pattern.jobs.get(next).map(|job| job.at);
@@ -85,25 +88,25 @@ impl Run<'_> {
                 (Some(time), None) | (None, Some(time)) => time,
                 (None, None) => break,
             };
-            if !counted && now >= self.pattern.lasts {
+            if !counted && now >= self.pattern.duration {
                 counted = true;
-                self.tally.used = self.fleet.used(self.pattern.lasts);
+                self.tally.pod_time = self.pods.run_time(self.pattern.duration);
             }
-            let done = self.tally.completed + self.tally.interrupted == self.tally.accepted;
-            if counted && (done || now > self.pattern.lasts + AFTER) {
+            let finished = self.tally.completed + self.tally.interrupted == self.tally.accepted;
+            if counted && (finished || now > self.pattern.duration + DRAIN_TIME) {
                 break;
             }
             if job == Some(now) {
                 self.arrive(next, now);
                 next += 1;
             } else if let Some(Reverse((_, event))) = self.events.pop() {
-                self.happen(event, now);
+                self.handle(event, now);
             }
         }
     }
 
-    fn is_away(&self, now: Time) -> bool {
-        self.pattern.away.is_some_and(|(from, to)| (from..to).contains(&now))
+    fn is_outage(&self, now: Time) -> bool {
+        self.pattern.outage.is_some_and(|(from, to)| (from..to).contains(&now))
     }
 
     fn arrive(&mut self, job: usize, now: Time) {
@@ -114,71 +117,71 @@ impl Run<'_> {
             return;
         }
         self.tally.accepted += 1;
-        queue.take(job, now);
-        self.begin(now);
+        queue.push(job, now);
+        self.start_jobs(now);
     }
 
-    /// Begins what can be begun.
-    fn begin(&mut self, now: Time) {
-        if self.is_away(now) {
+    /// Starts every waiting job for which a pod has a free slot.
+    fn start_jobs(&mut self, now: Time) {
+        if self.is_outage(now) {
             return;
         }
         for lane in Lane::ALL {
             while let Some((job, since)) = self.queues[*lane as usize].waiting.front().copied() {
-                let Some(pod) = self.fleet.begin(*lane) else { break };
+                let Some(pod) = self.pods.assign(*lane) else { break };
                 self.queues[*lane as usize].waiting.pop_front();
                 self.tally.waits.push((since, now - since));
-                self.at(now + self.pattern.jobs[job].takes, Event::Ended { pod, job });
+                self.schedule(now + self.pattern.jobs[job].takes, Event::JobEnded { pod, job });
             }
         }
     }
 
-    fn happen(&mut self, event: Event, now: Time) {
+    fn handle(&mut self, event: Event, now: Time) {
         match event {
-            Event::Ended { pod, job } => {
+            Event::JobEnded { pod, job } => {
                 let job = self.pattern.jobs[job];
-                if self.fleet.end(pod, job.lane, now) {
+                if self.pods.finish(pod, job.lane, now) {
                     self.tally.completed += 1;
                     self.queues[job.lane as usize].ended(now, job.takes);
                 } else {
                     self.tally.interrupted += 1;
                 }
-                self.begin(now);
+                self.start_jobs(now);
             }
-            Event::Ready { pod } => {
-                self.fleet.ready(pod);
-                self.begin(now);
+            Event::PodReady { pod } => {
+                self.pods.mark_ready(pod);
+                self.start_jobs(now);
             }
-            Event::Back => self.begin(now),
-            Event::Facts => {
-                self.facts = (!self.is_away(now)).then(|| {
-                    Lane::ALL.iter().map(|lane| self.queues[*lane as usize].facts(*lane, &self.fleet, now)).collect()
+            Event::OutageEnded => self.start_jobs(now),
+            Event::RefreshStats => {
+                self.stats = (!self.is_outage(now)).then(|| {
+                    Lane::ALL.iter().map(|lane| self.queues[*lane as usize].stats(*lane, &self.pods, now)).collect()
                 });
-                self.at(now + FACTS, event);
+                self.schedule(now + STATS_INTERVAL, event);
             }
-            Event::Look => {
-                let (pods, bounds) = (self.fleet.replicas(), self.pattern.bounds);
-                let pods = self.rule.aside(self.facts.as_deref(), bounds, pods, now, &mut self.active);
+            Event::Activation => {
+                let (pods, bounds) = (self.pods.replicas(), self.pattern.bounds);
+                let pods = self.rule.activation(self.stats.as_deref(), bounds, pods, now, &mut self.active);
                 self.resize(pods, now);
-                self.at(now + self.rule.looks_every(), event);
+                self.schedule(now + self.rule.activation_interval(), event);
             }
-            Event::Round => {
-                let metric = self.rule.metric(self.facts.as_deref(), self.pattern.bounds);
-                let pods = self.hpa.round(now, self.fleet.replicas(), metric);
+            Event::HpaSync => {
+                let metric = self.rule.metric(self.stats.as_deref(), self.pattern.bounds);
+                let pods = self.hpa.sync(now, self.pods.replicas(), metric);
                 self.resize(pods, now);
-                self.at(now + PERIOD, event);
+                self.schedule(now + SYNC_PERIOD, event);
             }
         }
     }
 
     fn resize(&mut self, pods: u32, now: Time) {
-        if pods == self.fleet.replicas() {
+        if pods == self.pods.replicas() {
             return;
         }
-        for pod in self.fleet.resize(pods, now) {
-            self.at(now + START, Event::Ready { pod });
+        for pod in self.pods.resize(pods, now) {
+            self.schedule(now + STARTUP, Event::PodReady { pod });
         }
-        if now < self.pattern.lasts {
+        if now < self.pattern.duration {
             self.tally.sizes.push((now, pods));
         }
     }

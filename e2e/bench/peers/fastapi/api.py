@@ -1,4 +1,7 @@
-"""The handoff as people write it with FastAPI: the same checks as Switchyard's, in one transaction, then a Celery task through Redis."""
+"""The FastAPI peer: a handoff with the same checks as Switchyard's, in one transaction, then a Celery task.
+
+Celery sends the task through Redis.
+"""
 
 import datetime
 import hashlib
@@ -26,7 +29,7 @@ where k.hash = $1 and k.revoked_at is null
 for update of t
 """
 KNOWN = "select request_hash, job_id, created_at from idempotency where tenant_id = $1 and key = $2 and created_at > now() - interval '24 hours'"
-# Everything that is written, in one statement: what remains after FIND and KNOWN is one more round trip and the commit.
+# All writes in one statement. After FIND and KNOWN this takes one more round trip and the commit.
 ADMIT = """
 with paid as (
     update tenants set credits = credits - $3, running = running + 1, day = $4, today = $5 where id = $1 returning credits
@@ -47,7 +50,7 @@ async def lifespan(app: FastAPI):
     size = int(os.environ.get("BENCH_POOL", "8"))
     app.state.database = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=size, max_size=size)
     app.state.cache = redis.from_url(os.environ["BENCH_REDIS"])
-    # One connection to the broker, opened now rather than by the first request.
+    # Opens the connection to the broker before the first request.
     app.state.producer = celery.producer_pool.acquire()
     yield
     app.state.producer.release()
@@ -92,7 +95,7 @@ async def submit(
 ) -> Response:
     username = request.username.lstrip("@").lower()
     key = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).digest()
-    # The result's look-up and the lane's depth in one round trip.
+    # Looks up the result and the lane's depth in one round trip.
     pipeline = app.state.cache.pipeline(transaction=False)
     pipeline.get(f"result:{username}")
     pipeline.llen("celery")
@@ -131,6 +134,6 @@ async def submit(
             row = await connection.fetchrow(
                 ADMIT, tenant["id"], job, tier["price"], today, count + 1, username, document, tier["lane"], idempotency_key, request_hash
             )
-    # After the commit, or a worker might look before there is something to see.
+    # After the commit, so that the worker finds the job.
     analyse.apply_async((str(job),), producer=app.state.producer, ignore_result=True)
     return accepted(job, username, tier["lane"], row["created_at"], tier["price"], row["credits"])

@@ -1,4 +1,4 @@
-"""Puts BENCH_JOBS tasks into the queue."""
+"""Queues BENCH_JOBS tasks."""
 
 import os
 import uuid

@@ -1,4 +1,5 @@
--- The tables of the FastAPI and Celery side: the same rows as Switchyard's, without what it needs for more than these checks.
+-- The tables of the FastAPI and Celery peer: the rows of a handoff, without the columns that its
+-- checks do not need.
 
 create table tenants (
     id uuid primary key,

@@ -1,4 +1,4 @@
-"""The Celery side: one task that does nothing, acknowledged late, its outcome kept in PostgreSQL."""
+"""The Celery peer: a no-op task with late acknowledgement and its result in PostgreSQL."""
 
 import os
 
@@ -7,13 +7,13 @@ from celery import Celery
 app = Celery("tasks", broker=os.environ["BENCH_REDIS"])
 app.conf.update(
     task_acks_late=True,
-    # Far more than the default of 4: fetching ahead is what makes short tasks fast.
+    # Far more than the default of 4: prefetching makes short tasks fast.
     worker_prefetch_multiplier=int(os.environ.get("BENCH_PREFETCH", "128")),
     worker_hijack_root_logger=False,
     task_serializer="json",
     broker_connection_retry_on_startup=True,
     broker_pool_limit=10,
-    # No task here asks for these.
+    # No task needs these.
     worker_send_task_events=False,
     task_send_sent_event=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -1,4 +1,7 @@
-"""The peer: the same model folder, run by Python's onnxruntime and tokenizers as their documentation shows. Prints posts a second."""
+"""The onnxruntime peer: the same model folder, run as the documentation of onnxruntime and tokenizers shows.
+
+Prints posts per second.
+"""
 
 import argparse
 import json
@@ -41,7 +44,7 @@ def main() -> None:
     def run(seconds: float) -> float:
         began, at, posts = time.monotonic(), 0, 0
         while (passed := time.monotonic() - began) < seconds:
-            # In the order in which they come.
+            # In file order.
             batch = [texts[(at + i) % len(texts)] for i in range(options.batch)]
             at += options.batch
             classify(batch)

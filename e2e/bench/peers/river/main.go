@@ -1,4 +1,4 @@
-// River's part in the benchmarks: inserts jobs that do nothing, or burns them down.
+// The River peer of the benchmarks: inserts no-op jobs, or drains them.
 package main
 
 import (
@@ -16,15 +16,17 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// Rows that one COPY inserts.
+// Jobs per COPY.
 const batch = 5000
 
+// The arguments of a job that does nothing.
 type nothing struct {
 	Username string `json:"username"`
 }
 
 func (nothing) Kind() string { return "nothing" }
 
+// Counts finished jobs and closes done after the last one.
 type worker struct {
 	river.WorkerDefaults[nothing]
 	left *atomic.Int64
@@ -40,15 +42,15 @@ func (w *worker) Work(context.Context, *river.Job[nothing]) error {
 
 func main() {
 	database := flag.String("database", "", "address of the database")
-	jobs := flag.Int("jobs", 0, "jobs to insert or to burn down")
-	workers := flag.Int("workers", 2000, "jobs that run at once")
-	insert := flag.Bool("insert", false, "make the tables and insert the jobs, instead of running them")
+	jobs := flag.Int("jobs", 0, "jobs to insert or to drain")
+	workers := flag.Int("workers", 2000, "concurrent jobs")
+	insert := flag.Bool("insert", false, "create the tables and insert the jobs, instead of running them")
 	flag.Parse()
 	var err error
 	if *insert {
 		err = fill(context.Background(), *database, *jobs)
 	} else {
-		err = burn(context.Background(), *database, *jobs, *workers)
+		err = drain(context.Background(), *database, *jobs, *workers)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -85,7 +87,7 @@ func fill(ctx context.Context, database string, jobs int) error {
 	return nil
 }
 
-func burn(ctx context.Context, database string, jobs, workers int) error {
+func drain(ctx context.Context, database string, jobs, workers int) error {
 	pool, err := pgxpool.New(ctx, database)
 	if err != nil {
 		return err
@@ -107,6 +109,6 @@ func burn(ctx context.Context, database string, jobs, workers int) error {
 		return err
 	}
 	<-w.done
-	// Stopping waits until what was finished is written.
+	// Stop waits until all finished jobs are written.
 	return client.Stop(ctx)
 }

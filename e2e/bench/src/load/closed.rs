@@ -1,3 +1,5 @@
+//! The closed loop: each connection sends its next request as soon as the last response arrives.
+
 use std::{cell::RefCell, io, rc::Rc};
 
 use tokio::{
@@ -5,12 +7,17 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Connection, Plan, Tally, Traffic};
+use super::{
+    connection::Connection,
+    plan::{Plan, Traffic},
+    tally::Tally,
+};
 
-/// Sends the next request on each connection as soon as the last one was answered.
+/// Sends the next request on each connection as soon as the last response arrived.
 ///
 /// # Errors
-/// A connection that cannot be opened. One that breaks is a lost request, and opened again.
+/// A connection cannot be opened. A connection that breaks counts as a lost request and is
+/// reopened.
 pub async fn closed(plan: Plan, traffic: Rc<dyn Traffic>) -> io::Result<Tally> {
     let mut connections = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
@@ -22,18 +29,18 @@ pub async fn closed(plan: Plan, traffic: Rc<dyn Traffic>) -> io::Result<Tally> {
     let local = LocalSet::new();
     let tasks: Vec<_> = connections
         .into_iter()
-        .map(|connection| local.spawn_local(ask(connection, traffic.clone(), tally.clone(), counted, end)))
+        .map(|connection| local.spawn_local(send_requests(connection, traffic.clone(), tally.clone(), counted, end)))
         .collect();
     local.await;
     for task in tasks {
         task.await.map_err(io::Error::other)??;
     }
-    let mut tally = Rc::into_inner(tally).expect("the connections are done with it").into_inner();
+    let mut tally = Rc::into_inner(tally).expect("all connections have ended").into_inner();
     tally.elapsed = plan.duration;
     Ok(tally)
 }
 
-async fn ask(
+async fn send_requests(
     mut connection: Connection,
     traffic: Rc<dyn Traffic>,
     tally: Rc<RefCell<Tally>>,
@@ -45,18 +52,18 @@ async fn ask(
         request.clear();
         traffic.write(&mut request);
         let sent = Instant::now();
-        // What is still under way at the end is neither slow nor lost.
-        let Ok(answer) = timeout_at(end, connection.exchange(&request)).await else { return Ok(()) };
-        let status = answer.map(|answer| answer.status);
+        // A request in flight at the end counts neither as slow nor as lost.
+        let Ok(response) = timeout_at(end, connection.exchange(&request)).await else { return Ok(()) };
+        let status = response.map(|response| response.status);
         let now = Instant::now();
         if now >= counted {
             match status {
-                Ok(status) => tally.borrow_mut().answered(status, now - sent),
-                Err(_) => tally.borrow_mut().lost(now - sent),
+                Ok(status) => tally.borrow_mut().record_response(status, now - sent),
+                Err(_) => tally.borrow_mut().record_lost(now - sent),
             }
         }
         if status.is_err() {
-            connection = connection.again().await?;
+            connection = connection.reconnect().await?;
         }
     }
 }

@@ -1,3 +1,5 @@
+//! A keep-alive HTTP/1.1 connection on a raw socket.
+
 use std::{io, net::SocketAddr};
 
 use tokio::{
@@ -5,23 +7,23 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A kept connection; one request at a time.
+/// A keep-alive connection that carries one request at a time.
 pub struct Connection {
     address: SocketAddr,
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that hold something.
+    /// Bytes of the buffer that are in use.
     filled: usize,
 }
 
-/// An answer.
+/// A response; `body` borrows the connection's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
+pub struct Response<'a> {
     pub status: u16,
     pub body: &'a [u8],
 }
 
-/// Where the parts of an answer lie.
+/// Position of the parts of a response in the buffer.
 struct Head {
     status: u16,
     body_at: usize,
@@ -29,19 +31,20 @@ struct Head {
 }
 
 impl Connection {
+    /// Opens a connection with `TCP_NODELAY`.
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { address, stream, buffer: vec![0; 16 * 1024], filled: 0 })
     }
 
-    /// A new connection to the same address.
-    pub async fn again(&self) -> io::Result<Self> {
+    /// Opens a new connection to the same address.
+    pub async fn reconnect(&self) -> io::Result<Self> {
         Self::open(self.address).await
     }
 
-    /// Sends a whole request and waits for its whole answer.
-    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+    /// Sends a complete request and waits for the complete response.
+    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Response<'_>> {
         self.stream.write_all(request).await?;
         self.filled = 0;
         let mut head = None;
@@ -60,17 +63,17 @@ impl Connection {
             if let Some(Head { status, body_at, body_length }) = head
                 && self.filled >= body_at + body_length
             {
-                return Ok(Answer { status, body: &self.buffer[body_at..body_at + body_length] });
+                return Ok(Response { status, body: &self.buffer[body_at..body_at + body_length] });
             }
         }
     }
 }
 
-/// Reads the head when it is whole.
+/// Parses the head; `None` while it is incomplete.
 fn parse(bytes: &[u8]) -> io::Result<Option<Head>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the answer {what}"));
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| invalid("has a head that is no text"))?;
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the response {what}"));
+    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| invalid("has a head that is not UTF-8"))?;
     let mut lines = head.split("\r\n");
     let status = lines
         .next()
@@ -91,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    async fn answered(parts: &'static [&'static str]) -> (u16, String) {
+    async fn exchange(parts: &'static [&'static str]) -> (u16, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async {
@@ -108,21 +111,21 @@ mod tests {
         };
         let client = async {
             let mut connection = Connection::open(address).await.unwrap();
-            let answer = connection.exchange(b"ping").await.unwrap();
-            (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
+            let response = connection.exchange(b"ping").await.unwrap();
+            (response.status, String::from_utf8(response.body.to_vec()).unwrap())
         };
         tokio::join!(server, client).1
     }
 
     #[tokio::test]
-    async fn an_answer_is_whole_however_it_is_cut() {
+    async fn response_is_reassembled_from_any_packets() {
         let parts = &["HTTP/1.1 202 Accepted\r\ncontent-", "Length: 5\r\nX: y\r", "\n\r\nhe", "llo"];
-        assert_eq!(answered(parts).await, (202, "hello".to_owned()));
-        assert_eq!(answered(&["HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n"]).await, (204, String::new()));
+        assert_eq!(exchange(parts).await, (202, "hello".to_owned()));
+        assert_eq!(exchange(&["HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n"]).await, (204, String::new()));
     }
 
     #[test]
-    fn an_answer_of_unknown_length_is_an_error() {
+    fn response_without_content_length_is_an_error() {
         assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         assert!(parse(b"HTTP/1.1 200 OK\r\nContent-").unwrap().is_none());
     }

@@ -1,31 +1,42 @@
+//! The open loop: requests are due at a fixed rate, whatever the responses do.
+
 use std::{
     cell::RefCell,
     collections::VecDeque,
     io,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::LocalSet, time::timeout};
 
-use super::{Connection, Plan, Tally, Traffic};
+use super::{
+    connection::Connection,
+    plan::{Plan, Traffic},
+    tally::Tally,
+};
 
-/// How long answers are waited for after the last request was due.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a response, and for the queue to empty after the last request was due.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The moments at which requests were due and nobody has sent them yet.
+/// Requests that are due and not yet sent.
 struct Due {
+    /// When each was due, the oldest first.
     moments: Mutex<VecDeque<Instant>>,
     count: Semaphore,
 }
 
-/// Sends `rate` requests a second, evenly, each on whichever connection is free. Latency counts from the moment at which a request was due, so that a
-/// server that stalls is charged for all who would have come meanwhile.
+/// Sends `rate` requests per second, evenly spaced, each on any free connection.
+///
+/// Latency counts from the moment at which a request was due. So a server that stalls is charged
+/// for every request that was due during the stall, which avoids coordinated omission.
 ///
 /// # Errors
-/// A connection that cannot be opened. One that breaks or stays silent is a lost request, and opened again.
+/// A connection cannot be opened. A connection that breaks or stays silent counts as a lost request
+/// and is reopened.
 pub async fn open(plan: Plan, rate: f64, traffic: Rc<dyn Traffic>) -> io::Result<Tally> {
     let mut connections = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
@@ -41,20 +52,21 @@ pub async fn open(plan: Plan, rate: f64, traffic: Rc<dyn Traffic>) -> io::Result
     let tally = Rc::new(RefCell::new(Tally::new()));
     let local = LocalSet::new();
     for connection in connections {
-        local.spawn_local(ask(connection, traffic.clone(), tally.clone(), due.clone(), counted));
+        local.spawn_local(send_requests(connection, traffic.clone(), tally.clone(), due.clone(), counted));
     }
     local.await;
-    clock.join().expect("the clock does not panic");
-    let mut tally = Rc::into_inner(tally).expect("the connections are done with it").into_inner();
-    let left = std::mem::take(&mut *due.moments.lock().unwrap_or_else(PoisonError::into_inner));
+    clock.join().expect("the clock thread does not panic");
+    let mut tally = Rc::into_inner(tally).expect("all connections have ended").into_inner();
+    let left = std::mem::take(&mut *due.moments.lock());
     for moment in left.into_iter().filter(|moment| *moment >= counted) {
-        tally.lost(moment.elapsed());
+        tally.record_lost(moment.elapsed());
     }
     tally.elapsed = plan.duration;
     Ok(tally)
 }
 
-/// Makes requests due. A thread of its own, since the runtime's timer only knows whole milliseconds.
+/// Makes requests due. Runs on its own thread because the runtime's timer has a resolution of one
+/// millisecond.
 fn tick(due: &Due, began: Instant, rate: f64, duration: Duration) {
     for n in 0_u32.. {
         let at = Duration::from_secs_f64(f64::from(n) / rate);
@@ -63,18 +75,18 @@ fn tick(due: &Due, began: Instant, rate: f64, duration: Duration) {
         }
         let moment = began + at;
         thread::sleep(moment.saturating_duration_since(Instant::now()));
-        due.moments.lock().unwrap_or_else(PoisonError::into_inner).push_back(moment);
+        due.moments.lock().push_back(moment);
         due.count.add_permits(1);
     }
-    // Those who have asked by now still get their answers; those who wait for work are sent home.
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until && !due.moments.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+    // Requests in flight still get their responses. Idle connections end when the semaphore closes.
+    let until = Instant::now() + RESPONSE_TIMEOUT;
+    while Instant::now() < until && !due.moments.lock().is_empty() {
         thread::sleep(Duration::from_millis(10));
     }
     due.count.close();
 }
 
-async fn ask(
+async fn send_requests(
     mut connection: Connection,
     traffic: Rc<dyn Traffic>,
     tally: Rc<RefCell<Tally>>,
@@ -84,23 +96,23 @@ async fn ask(
     let mut request = Vec::new();
     while let Ok(permit) = due.count.acquire().await {
         permit.forget();
-        let moment = due.moments.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let moment = due.moments.lock().pop_front();
         let Some(moment) = moment else { return };
         request.clear();
         traffic.write(&mut request);
-        let status = match timeout(PATIENCE, connection.exchange(&request)).await {
-            Ok(Ok(answer)) => Some(answer.status),
+        let status = match timeout(RESPONSE_TIMEOUT, connection.exchange(&request)).await {
+            Ok(Ok(response)) => Some(response.status),
             Ok(Err(_)) | Err(_) => None,
         };
         if moment >= counted {
             match status {
-                Some(status) => tally.borrow_mut().answered(status, moment.elapsed()),
-                None => tally.borrow_mut().lost(moment.elapsed()),
+                Some(status) => tally.borrow_mut().record_response(status, moment.elapsed()),
+                None => tally.borrow_mut().record_lost(moment.elapsed()),
             }
         }
         if status.is_none() {
-            // What comes out of the old one later belongs to nobody.
-            match connection.again().await {
+            // A late response on the old connection would be taken for the next request's.
+            match connection.reconnect().await {
                 Ok(new) => connection = new,
                 Err(_) => return,
             }
@@ -126,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Answers one connection; the first answer only after `stall`.
+    /// Serves one connection; the first response waits for `stall`.
     async fn stalling(listener: TcpListener, stall: Duration) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 4];
@@ -138,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_is_charged_to_everyone_who_would_have_come_meanwhile() {
+    async fn stall_is_charged_to_every_request_due_during_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let plan = Plan {
             address: listener.local_addr().unwrap(),
@@ -150,7 +162,7 @@ mod tests {
         let tally = open(plan, 100.0, Rc::new(Ping)).await.unwrap();
         server.abort();
         assert_eq!(tally.count(200), 100);
-        // 60 of the 100 were due while the server slept, the last of them just before its end.
+        // 60 of the 100 were due during the stall, the last of them just before its end.
         assert!(tally.quantile_ms(0.99) > 500.0, "{}", tally.quantile_ms(0.99));
         assert!(tally.quantile_ms(0.7) > 200.0, "{}", tally.quantile_ms(0.7));
     }

@@ -1,34 +1,37 @@
+//! Counts responses and their latencies.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
-/// Longest latency that is told apart, in microseconds.
+/// Upper bound of the latency histogram, in microseconds.
 const LONGEST: u64 = 120_000_000;
 
-/// What came back, and when.
+/// Responses by status, and a histogram of their latencies.
 pub struct Tally {
     /// In microseconds.
     latency: Histogram<u64>,
     statuses: BTreeMap<u16, u64>,
-    /// Requests that got no answer at all.
+    /// Requests without a response.
     pub unanswered: u64,
     pub elapsed: Duration,
 }
 
 impl Tally {
+    /// An empty tally.
     pub fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order");
         Self { latency, statuses: BTreeMap::new(), unanswered: 0, elapsed: Duration::ZERO }
     }
 
-    /// Counts one answer.
-    pub fn answered(&mut self, status: u16, latency: Duration) {
+    /// Counts a response.
+    pub fn record_response(&mut self, status: u16, latency: Duration) {
         self.record(latency);
         *self.statuses.entry(status).or_default() += 1;
     }
 
-    /// Counts a request that nobody answered within `waited`.
-    pub fn lost(&mut self, waited: Duration) {
+    /// Counts a request that got no response within `waited`.
+    pub fn record_lost(&mut self, waited: Duration) {
         self.record(waited);
         self.unanswered += 1;
     }
@@ -38,12 +41,12 @@ impl Tally {
         self.latency.saturating_record(micros.max(1));
     }
 
-    /// Answers with this status.
+    /// Responses with this status.
     pub fn count(&self, status: u16) -> u64 {
         self.statuses.get(&status).copied().unwrap_or(0)
     }
 
-    /// Answers of the 200s a second.
+    /// Successful (2xx) responses per second.
     pub fn per_second(&self) -> f64 {
         let good: u64 = self.statuses.range(200..300).map(|(_, count)| count).sum();
         good as f64 / self.elapsed.as_secs_f64()
@@ -54,8 +57,8 @@ impl Tally {
         self.latency.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// What was not as it should be, for people; `None` when every answer was of the 200s.
-    pub fn trouble(&self) -> Option<String> {
+    /// The failed requests by status, as text; `None` when every response was 2xx.
+    pub fn errors(&self) -> Option<String> {
         let bad: Vec<String> = self
             .statuses
             .iter()
@@ -72,17 +75,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_no_throughput_and_are_told() {
+    fn failed_requests_are_reported_and_excluded_from_throughput() {
         let mut tally = Tally::new();
         tally.elapsed = Duration::from_secs(2);
         for _ in 0..10 {
-            tally.answered(202, Duration::from_millis(1));
+            tally.record_response(202, Duration::from_millis(1));
         }
-        assert_eq!((tally.per_second(), tally.trouble()), (5.0, None));
-        tally.answered(429, Duration::from_millis(1));
-        tally.lost(Duration::from_secs(1));
+        assert_eq!((tally.per_second(), tally.errors()), (5.0, None));
+        tally.record_response(429, Duration::from_millis(1));
+        tally.record_lost(Duration::from_secs(1));
         assert_eq!(tally.per_second(), 5.0);
-        assert_eq!(tally.trouble().as_deref(), Some("1 x 429, 1 without an answer"));
-        assert!(tally.quantile_ms(0.999) > 990.0, "what was lost counts as long as it was waited for");
+        assert_eq!(tally.errors().as_deref(), Some("1 x 429, 1 without an answer"));
+        assert!(tally.quantile_ms(0.999) > 990.0, "a lost request counts with the time that was waited for it");
     }
 }

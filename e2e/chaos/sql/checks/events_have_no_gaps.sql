@@ -1,7 +1,7 @@
--- The events of an analysis are numbered from 1 without gaps, and the last one tells its end. The first, which says no more than the job itself, need
--- not be kept.
+-- The events of an analysis are numbered from 1 without gaps, and the last one has its terminal
+-- state. The first event repeats the job and may be missing.
 select j.id::text as subject,
-    format('is %s with %s events; %s of those after the first are kept; the last is number %s and says %s', j.state, j.seq,
+    format('is %s with %s events; %s after the first are stored; the last has number %s and state %s', j.state, j.seq,
         count(e.seq), max(e.seq), (array_agg(e.state order by e.seq desc))[1]) as detail
 from switchyard.jobs j left join switchyard.events e on e.job_id = j.id and e.seq > 1
 where j.parent_id is null

@@ -1,4 +1,4 @@
--- A round of a job ends once, and nothing leaves its end but a dead analysis that is replayed.
+-- A round of a job ends once. Only a replayed dead analysis leaves a terminal state.
 select job_id::text as subject, format('round %s ended %s times: %s', round, count(*), string_agg(after, ', ' order by n)) as detail
 from chaos.transitions
 where chaos.ended(after) and before is distinct from after

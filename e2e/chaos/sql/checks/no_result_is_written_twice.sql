@@ -1,4 +1,4 @@
--- A job has one result, written once, and has it exactly when it is completed.
+-- A completed job has one result, written once; other jobs have none.
 select job_id::text as subject, format('%s results were written, by run tokens %s', count(*), string_agg(coalesce(run_token::text, 'none'), ', ')) as detail
 from chaos.results
 group by job_id

@@ -1,4 +1,4 @@
--- At no moment had a tenant more unfinished analyses than its tier allows, going by the jobs, nor did its counter say so.
+-- A tenant's unfinished analyses never exceed its tier's limit, by its jobs and by its counter.
 with steps as (
     select tenant_id, transaction, at, sum(chaos.open(after)::int - chaos.open(before)::int) as step
     from chaos.history

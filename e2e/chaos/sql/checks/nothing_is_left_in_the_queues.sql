@@ -1,4 +1,4 @@
--- After everything has come to rest no queue holds a message.
+-- After the run has settled, all queues are empty.
 select queue as subject, format('holds %s messages', messages) as detail
 from chaos.queues
 where messages <> 0

@@ -1,5 +1,6 @@
--- A waiting parent's count of open children was right at the end of every transaction, and a completed one has none.
-select job_id::text as subject, format('counted %s open children when there were %s', counted, found) as detail
+-- A waiting parent's count of open children is correct at the end of every transaction; a completed
+-- job has none.
+select job_id::text as subject, format('counted %s open children instead of %s', counted, found) as detail
 from chaos.miscounts
 union all
 select id::text, format('is completed and counts %s open children', open_children)

@@ -1,4 +1,4 @@
-//! How long it takes from a change of a job to the watcher's WebSocket.
+//! Latency from a job's state change to the watcher's WebSocket.
 
 use std::time::Duration;
 
@@ -11,22 +11,23 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use super::{Scale, say};
+use super::settings::Settings;
 use crate::{
-    ground::Ground,
+    fixture::Fixture,
     load::{Connection, Tally, Traffic as _},
+    progress::log_progress,
     report::{Report, figure},
-    sides::switchyard::{self, Api, Keys, Mounted},
+    systems::switchyard::{self, Api, Keys, Mounted},
     traffic::Handoffs,
 };
 
 const DATABASE: &str = "bench_watching";
-/// How long a job takes; time enough for its watcher to come before something happens.
+/// Run time of a job, long enough for its watcher to connect before the first event.
 const HOLD: Duration = Duration::from_millis(400);
-/// Watchers at once.
+/// Concurrent watchers.
 const WATCHERS: usize = 50;
-/// Jobs watched for each second of a measurement.
-const A_SECOND: usize = 100;
+/// Watched jobs per second of a measurement.
+const JOBS_PER_SECOND: usize = 100;
 
 #[derive(Deserialize)]
 struct Event {
@@ -44,28 +45,29 @@ struct Named {
     id: uuid::Uuid,
 }
 
-pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Report) -> anyhow::Result<()> {
-    say("events: from the change to the WebSocket");
-    ground.fresh(DATABASE, switchyard::TEMPLATE).await?;
-    let mounted = Mounted::new(ground, DATABASE)?;
-    let api = Api::start(ground, &mounted).await?;
-    let worker = switchyard::worker(ground, &mounted, HOLD).await?;
+/// Measures the scenario and adds its figure to `report`.
+pub async fn measure(fixture: &Fixture, keys: &Keys, settings: Settings, report: &mut Report) -> anyhow::Result<()> {
+    log_progress("events: from the change to the WebSocket");
+    fixture.recreate_database(DATABASE, switchyard::TEMPLATE).await?;
+    let mounted = Mounted::new(fixture, DATABASE)?;
+    let api = Api::start(fixture, &mounted).await?;
+    let worker = switchyard::worker(fixture, &mounted, HOLD).await?;
     let key = keys.first().context("there are tenants")?;
     let traffic = Handoffs::fresh(std::slice::from_ref(key));
-    let jobs = A_SECOND * usize::try_from(scale.duration.as_secs().max(1))?;
+    let jobs = JOBS_PER_SECOND * usize::try_from(settings.duration.as_secs().max(1))?;
     let watched = stream::iter(0..jobs).map(|_| async {
         let mut request = Vec::new();
         traffic.write(&mut request);
         let mut connection = Connection::open(api.address).await?;
-        let answer = connection.exchange(&request).await?;
-        let job = serde_json::from_slice::<Submitted>(answer.body).context("the job was not accepted")?.job.id;
+        let response = connection.exchange(&request).await?;
+        let job = serde_json::from_slice::<Submitted>(response.body).context("the job was not accepted")?.job.id;
         watch(&format!("ws://{}/v1/jobs/{job}/events", api.address), key).await
     });
     let seen: Vec<anyhow::Result<Vec<Duration>>> = watched.buffer_unordered(WATCHERS).collect().await;
     let mut tally = Tally::new();
     for latencies in seen {
         for latency in latencies? {
-            tally.answered(200, latency);
+            tally.record_response(200, latency);
         }
     }
     report.figure(
@@ -77,10 +79,11 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     );
     worker.stop().await?;
     api.process.stop().await?;
-    ground.remove(DATABASE).await
+    fixture.drop_database(DATABASE).await
 }
 
-/// Follows a job to its end; answers how old each event was that happened while we watched.
+/// Follows a job to its end and returns the age of each event that happened after the connection
+/// opened.
 async fn watch(url: &str, key: &str) -> anyhow::Result<Vec<Duration>> {
     let mut request = url.into_client_request()?;
     request.headers_mut().insert("authorization", format!("Bearer {key}").parse()?);
@@ -89,15 +92,15 @@ async fn watch(url: &str, key: &str) -> anyhow::Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else { continue };
-        let event: Event = serde_json::from_str(&text).with_context(|| format!("no event: {text}"))?;
+        let event: Event = serde_json::from_str(&text).with_context(|| format!("could not parse event: {text}"))?;
         if event.at > since {
             latencies.push((Utc::now() - event.at).to_std().unwrap_or_default());
         }
         match event.state.as_str() {
             "completed" => return Ok(latencies),
-            "dead" | "cancelled" => anyhow::bail!("a job that does nothing ended as {}", event.state),
+            "dead" | "cancelled" => anyhow::bail!("a no-op job ended as {}", event.state),
             _ => {}
         }
     }
-    anyhow::bail!("the events ended before the job did")
+    anyhow::bail!("the event stream ended before the job")
 }

@@ -1,4 +1,4 @@
-//! Each promise's check finds what breaks that promise, and names no other one.
+//! Each check finds violations of its own invariant, and no other check reports them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use switchyard_chaos::{
     checks::{self, AUDIT},
-    ground::put_limits,
+    fixture::put_limits,
 };
 use switchyard_contract::{ConnectionPool, Kind, Lane, Lanes, Tier, Tiers};
 use switchyard_jobs::{
@@ -21,7 +21,7 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-/// A part of a scenario in which everything is as it should be.
+/// A database with healthy jobs of every kind.
 struct Scene {
     store: Store,
     client: Client,
@@ -56,7 +56,7 @@ impl Scene {
         Self { store, client, standard, premium }
     }
 
-    /// Asks for an analysis, and notes it as the load does.
+    /// Submits an analysis and records it as the load does.
     async fn submit(&self, (tenant, key): (TenantId, KeyHash), username: &str, idempotency: Option<&str>) -> JobId {
         let kept = idempotency.map(|name| Idempotency::of(name, username.as_bytes()));
         let request = SubmitRequest { key, username, force_refresh: false, idempotency: kept.as_ref() };
@@ -88,10 +88,10 @@ impl Scene {
         assert!(matches!(outcome, CancelOutcome::Cancelled { .. }), "{outcome:?}");
     }
 
-    /// Everything that can become of a job, in good order.
+    /// Plays every possible course of a job without violations.
     async fn play(self) {
         let normal = async |kind| self.claim(kind, Lane::Normal).await;
-        // Completed, after being asked for twice under one key; and what it found is refused.
+        // Completed after two submissions with one key; its discovered profile fails.
         for _ in 0..2 {
             self.submit(self.standard, "ada", Some("once")).await;
         }
@@ -99,7 +99,7 @@ impl Scene {
         let found = ["ian".to_owned()];
         self.store.complete_and_discover(ada.held(), &json!({}), &found).await.unwrap().unwrap();
         self.refuse(&self.claim(Kind::General, Lane::Low).await).await;
-        // Completed by way of parts.
+        // Completed with children.
         self.submit(self.standard, "bob", None).await;
         let bob = normal(Kind::General).await;
         let part = |kind, required| Child { kind, input: json!({}), required };
@@ -113,7 +113,7 @@ impl Scene {
         self.refuse(&normal(Kind::General).await).await;
         assert!(matches!(self.store.replay(cyn).await.unwrap(), ReplayOutcome::Replayed { .. }));
         self.complete(&normal(Kind::General).await).await;
-        // Cancelled before any worker had it, and after.
+        // Cancelled before and after a worker claimed it.
         self.cancel(self.submit(self.standard, "dan", None).await).await;
         for _ in 0..2 {
             let eve = self.submit(self.standard, "eve", None).await;
@@ -123,7 +123,7 @@ impl Scene {
         // Dead.
         self.submit(self.standard, "fay", None).await;
         self.refuse(&normal(Kind::General).await).await;
-        // Two tenants, one pipeline.
+        // Two tenants share one pipeline.
         self.submit(self.premium, "gil", None).await;
         self.submit(self.standard, "gil", None).await;
         self.complete(&self.claim(Kind::General, Lane::High).await).await;
@@ -133,18 +133,18 @@ impl Scene {
     }
 }
 
-/// What breaks promises, one transaction after the other, and which promises that are.
+/// Statements, each in its own transaction, and the checks that they violate.
 struct Case {
-    breaks: &'static [&'static str],
-    by: &'static [&'static str],
+    violates: &'static [&'static str],
+    statements: &'static [&'static str],
 }
 
-const fn case(breaks: &'static [&'static str], by: &'static [&'static str]) -> Case {
-    Case { breaks, by }
+const fn case(violates: &'static [&'static str], statements: &'static [&'static str]) -> Case {
+    Case { violates, statements }
 }
 
-/// Statements after it leave the harness' triggers asleep.
-const UNSEEN: &str = "set session_replication_role = replica";
+/// Disables the harness' triggers for the statements after it.
+const WITHOUT_TRIGGERS: &str = "set session_replication_role = replica";
 
 const CASES: &[Case] = &[
     case(
@@ -153,15 +153,15 @@ const CASES: &[Case] = &[
     ),
     case(
         &["every_job_has_ended"],
-        &[UNSEEN, "update switchyard.jobs set state = 'retrying', finished_at = null where username = 'ian'"],
+        &[WITHOUT_TRIGGERS, "update switchyard.jobs set state = 'retrying', finished_at = null where username = 'ian'"],
     ),
-    // Taken out of somebody's hands.
+    // Claimed while it was running.
     case(
         &["no_job_is_in_two_hands"],
         &["insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after, run_token)
            select id, id, tenant_id, origin, lane, round, 'running', 'running', 1000000 from switchyard.jobs where username = 'ada'"],
     ),
-    // Taken twice with one token.
+    // Claimed twice with one token.
     case(
         &["no_job_is_in_two_hands"],
         &["insert into chaos.transitions (job_id, root_id, tenant_id, origin, lane, round, before, after, run_token)
@@ -189,7 +189,7 @@ const CASES: &[Case] = &[
     case(
         &["no_result_is_written_twice"],
         &[
-            UNSEEN,
+            WITHOUT_TRIGGERS,
             "insert into switchyard.outputs (job_id, output) select id, '{}' from switchyard.jobs where username = 'fay'",
         ],
     ),
@@ -202,19 +202,19 @@ const CASES: &[Case] = &[
         &["update switchyard.ledger set amount = amount - 1 where kind = 'charge' and job_id = (select id from switchyard.jobs where username = 'ada');
            update switchyard.tenants set credits = credits - 1 where tier = 'standard'"],
     ),
-    // The dead one's price was not given back in the round in which it died.
+    // No refund in the round in which the job died.
     case(
         &["credits_go_back_exactly_when_due"],
         &["update switchyard.ledger set round = 7 where kind = 'refund' and job_id = (select id from switchyard.jobs where username = 'fay')"],
     ),
-    // A completed one's price was given back.
+    // A refund for a completed job.
     case(
         &["credits_go_back_exactly_when_due"],
         &["insert into switchyard.ledger (tenant_id, job_id, round, kind, amount)
            select tenant_id, id, 0, 'refund', price from switchyard.jobs where username = 'ada';
            update switchyard.tenants set credits = credits + 2 where tier = 'standard'"],
     ),
-    // One that was cancelled in a worker's hands was given its price back.
+    // A refund for a job that was cancelled while it was running.
     case(
         &["credits_go_back_exactly_when_due"],
         &["insert into switchyard.ledger (tenant_id, job_id, round, kind, amount)
@@ -223,12 +223,12 @@ const CASES: &[Case] = &[
     ),
     case(&["balances_equal_their_ledgers"], &["update switchyard.tenants set credits = credits + 1 where tier = 'premium'"]),
     case(&["running_counts_are_true"], &["update switchyard.tenants set running = running + 1 where tier = 'premium'"]),
-    // The counter went too high for a moment.
+    // The counter exceeded the limit for a moment.
     case(
         &["no_tenant_runs_more_than_its_tier"],
         &["update switchyard.tenants set running = 6 where tier = 'standard'", "update switchyard.tenants set running = 0"],
     ),
-    // The jobs were too many for a moment, whatever the counter said.
+    // The jobs exceeded the limit for a moment, independently of the counter.
     case(
         &["no_tenant_runs_more_than_its_tier"],
         &[
@@ -253,7 +253,7 @@ const CASES: &[Case] = &[
              from switchyard.tenants, generate_series(1, 4) where tier = 'standard'",
         ],
     ),
-    // A part went on after its analysis had ended.
+    // A child changed after its analysis had ended.
     case(
         &["no_child_outlives_its_parent"],
         &["insert into chaos.transitions (job_id, root_id, parent_id, tenant_id, origin, lane, round, before, after)
@@ -261,17 +261,17 @@ const CASES: &[Case] = &[
     ),
     case(
         &["no_child_outlives_its_parent"],
-        &[UNSEEN, "update switchyard.jobs set parent_id = gen_random_uuid() where kind = 'cdn'"],
+        &[WITHOUT_TRIGGERS, "update switchyard.jobs set parent_id = gen_random_uuid() where kind = 'cdn'"],
     ),
     case(
         &["every_job_has_ended", "no_child_outlives_its_parent"],
-        &[UNSEEN, "update switchyard.jobs set state = 'queued', finished_at = null where kind = 'ai'"],
+        &[WITHOUT_TRIGGERS, "update switchyard.jobs set state = 'queued', finished_at = null where kind = 'ai'"],
     ),
     case(
         &["open_children_are_counted_right"],
-        &[UNSEEN, "update switchyard.jobs set open_children = 1 where username = 'ada'"],
+        &[WITHOUT_TRIGGERS, "update switchyard.jobs set open_children = 1 where username = 'ada'"],
     ),
-    // Wrong for a moment.
+    // The count was wrong for a moment.
     case(
         &["no_job_ends_twice", "open_children_are_counted_right"],
         &[
@@ -282,7 +282,7 @@ const CASES: &[Case] = &[
     ),
     case(
         &["followers_end_as_their_leaders"],
-        &[UNSEEN, "update switchyard.outputs set output = '{}' where job_id = (select id from switchyard.jobs where username = 'gil' and lane = 'normal')"],
+        &[WITHOUT_TRIGGERS, "update switchyard.outputs set output = '{}' where job_id = (select id from switchyard.jobs where username = 'gil' and lane = 'normal')"],
     ),
     case(
         &["events_have_no_gaps"],
@@ -296,7 +296,7 @@ const CASES: &[Case] = &[
     case(&["watchers_see_every_event_once"], &["update chaos.watches set seqs = array[1, 3]"]),
     case(&["watchers_see_every_event_once"], &["update chaos.watches set seqs = array[1, 2, 2]"]),
     case(&["watchers_see_every_event_once"], &["update chaos.watches set ended = false"]),
-    // Two jobs were made under one key.
+    // Two jobs for one key.
     case(
         &["every_key_makes_one_job"],
         &["insert into chaos.requests select 1000, id, 'eve', 'twice', null from switchyard.tenants where tier = 'standard'"],
@@ -306,13 +306,13 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn each_promise_that_is_broken_is_named_and_no_other() {
+async fn each_check_reports_only_its_own_violations() {
     let postgres = Postgres::own(&["track_commit_timestamp=on", "fsync=off"]).await;
     let healthy = postgres.bare_database().await;
     Scene::on(&healthy.uri).await.play().await;
     let owner = connect(&postgres.uri("postgres")).await;
     let template = healthy.uri.rsplit_once('/').unwrap().1;
-    // Connections to it take a moment to end.
+    // Connections to the template take a moment to close.
     let ended = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = $1";
     owner.query(ended, &[&template]).await.unwrap();
 
@@ -320,19 +320,19 @@ async fn each_promise_that_is_broken_is_named_and_no_other() {
         owner.batch_execute(&format!("create database copy{number} template {template}")).await.unwrap();
         connect(&postgres.uri(&format!("copy{number}"))).await
     };
-    let found = checks::broken(&copy(0).await).await.unwrap();
-    assert!(found.is_empty(), "nothing was broken: {found:#?}");
-    let mut never: BTreeSet<&str> = checks::ALL.iter().map(|check| check.name).collect();
+    let found = checks::violations(&copy(0).await).await.unwrap();
+    assert!(found.is_empty(), "the healthy database has violations: {found:#?}");
+    let mut unviolated: BTreeSet<&str> = checks::ALL.iter().map(|check| check.name).collect();
     for (number, case) in (1..).zip(CASES) {
         let client = copy(number).await;
-        for statement in case.by {
+        for statement in case.statements {
             client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
         }
-        let found = checks::broken(&client).await.unwrap();
-        let names: BTreeSet<&str> = found.iter().map(|broken| broken.check).collect();
-        assert_eq!(names, case.breaks.iter().copied().collect(), "{:?} led to {found:#?}", case.by);
-        never.retain(|name| !case.breaks.contains(name));
+        let found = checks::violations(&client).await.unwrap();
+        let names: BTreeSet<&str> = found.iter().map(|violation| violation.check).collect();
+        assert_eq!(names, case.violates.iter().copied().collect(), "{:?} led to {found:#?}", case.statements);
+        unviolated.retain(|name| !case.violates.contains(name));
     }
-    assert!(never.is_empty(), "no case breaks {never:?}");
+    assert!(unviolated.is_empty(), "no case violates {unviolated:?}");
     postgres.end();
 }

@@ -1,4 +1,4 @@
-//! The servers of a run, each behind a wire, and the database's owner's view.
+//! The fixture of a run: the servers, each behind a proxy, and direct connections to them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -20,84 +20,86 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Longest that the setup may take.
-const SET_UP: Duration = Duration::from_secs(60);
+/// Timeout of the setup.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that can be killed and comes back.
+/// A server that can be killed and restarted.
 pub struct Server<T> {
     server: T,
-    /// Whoever holds it may kill the server, and starts it again before letting go.
-    turn: Mutex<()>,
-    pub wire: Proxy,
+    /// The holder may disturb the server and restores it before releasing the lock.
+    fault_lock: Mutex<()>,
+    pub proxy: Proxy,
 }
 
 impl<T> Server<T> {
     async fn new(server: T, port: u16) -> anyhow::Result<Self> {
-        Ok(Self { server, turn: Mutex::new(()), wire: Proxy::start(port).await? })
+        Ok(Self { server, fault_lock: Mutex::new(()), proxy: Proxy::start(port).await? })
     }
 
-    /// The server to be killed or disturbed, as soon as nobody else does that.
-    pub async fn mine(&self) -> (&T, MutexGuard<'_, ()>) {
-        (&self.server, self.turn.lock().await)
+    /// Waits for exclusive access to kill or disturb the server.
+    pub async fn lock(&self) -> (&T, MutexGuard<'_, ()>) {
+        (&self.server, self.fault_lock.lock().await)
     }
 
-    /// Waits until nobody has it down.
-    pub async fn up(&self) {
-        drop(self.turn.lock().await);
+    /// Waits until no fault is active.
+    pub async fn wait_up(&self) {
+        drop(self.fault_lock.lock().await);
     }
 }
 
-/// Servers, folders, addresses.
-pub struct Ground {
+/// Servers, folders and addresses of a run.
+pub struct Fixture {
     pub database: Server<Postgres>,
     pub broker: Server<Rabbit>,
     pub cache: Server<Redis>,
-    /// The broker past its wire.
+    /// Direct address of the broker, without the proxy.
     pub broker_uri: String,
+    /// Direct address of the database, as its owner.
     database_uri: String,
     pub folder: TempDir,
-    /// Where this program and the API's lie.
+    /// Folder of this program and `switchyard-api`.
     pub programs: PathBuf,
 }
 
-/// `host:port` of an address replaced by the wire's.
-fn behind(uri: &str, port: u16) -> anyhow::Result<(u16, String)> {
+/// Replaces the port of an address; returns the original port and the new address.
+fn with_port(uri: &str, port: u16) -> anyhow::Result<(u16, String)> {
     let (login, rest) = uri.rsplit_once("127.0.0.1:").context("the server is on loopback")?;
     let (old, path) = rest.split_once('/').context("the address has a path")?;
     Ok((old.parse()?, format!("{login}127.0.0.1:{port}/{path}")))
 }
 
-impl Ground {
-    /// Starts the servers, writes what is mounted, and runs the platform's own setup with its four roles.
+impl Fixture {
+    /// Starts the servers, writes the mounts, and runs the platform's setup with its four roles.
     pub async fn prepare() -> anyhow::Result<Self> {
-        let programs = std::env::current_exe()?.parent().context("a program lies in a folder")?.to_owned();
+        let programs = std::env::current_exe()?.parent().context("the program has a folder")?.to_owned();
         let api = programs.join("switchyard-api");
         ensure!(api.exists(), "{} is missing: build it first (cargo build -p switchyard-api)", api.display());
 
-        // Durable, so that its death is an honest one; the time of each commit puts changes in order.
+        // PostgreSQL stays durable, so that a kill tests real crash recovery. Commit timestamps
+        // order the changes.
         let (postgres, rabbit, redis) =
             tokio::join!(Postgres::own(&["track_commit_timestamp=on"]), Rabbit::own(), Redis::own());
         let database_uri = postgres.bare_database().await.uri;
         let (broker_uri, cache_uri) = (rabbit.vhost(), redis.database());
-        let port = |uri: &str| behind(uri, 0).map(|(port, _)| port);
+        let port = |uri: &str| with_port(uri, 0).map(|(port, _)| port);
         let database = Server::new(postgres, port(&database_uri)?).await?;
         let broker = Server::new(rabbit, port(&broker_uri)?).await?;
         let cache = Server::new(redis, port(&cache_uri)?).await?;
 
         let folder = tempfile::Builder::new().prefix("switchyard-chaos-").tempdir()?;
         let addresses = Addresses {
-            database: behind(&database_uri, database.wire.port)?.1,
+            database: with_port(&database_uri, database.proxy.port)?.1,
             database_admin: database_uri.clone(),
-            broker: behind(&broker_uri, broker.wire.port)?.1,
-            cache: behind(&cache_uri, cache.wire.port)?.1,
+            broker: with_port(&broker_uri, broker.proxy.port)?.1,
+            cache: with_port(&cache_uri, cache.proxy.port)?.1,
         };
         mounts::write(folder.path(), &addresses)?;
-        let ground = Self { database, broker, cache, broker_uri, database_uri, folder, programs };
-        ground.set_up().await?;
-        let client = ground.client().await?;
-        client.batch_execute(checks::AUDIT).await.context("the harness' tables")?;
+        let fixture = Self { database, broker, cache, broker_uri, database_uri, folder, programs };
+        fixture.set_up().await?;
+        let client = fixture.client().await?;
+        client.batch_execute(checks::AUDIT).await.context("could not create the harness' tables")?;
         put_limits(&client, &mounts::tiers(), &mounts::lanes()).await?;
-        Ok(ground)
+        Ok(fixture)
     }
 
     async fn set_up(&self) -> anyhow::Result<()> {
@@ -106,27 +108,27 @@ impl Ground {
         let environment = [("SWITCHYARD_DIR", mount.display().to_string())];
         let mut program =
             Program::start(&self.programs.join("switchyard-api"), &["setup".to_owned()], &environment, &log)?;
-        let done = program.wait(SET_UP).await.is_some_and(|status| status.success());
+        let done = program.wait(SETUP_TIMEOUT).await.is_some_and(|status| status.success());
         ensure!(done, "the setup failed: {}", std::fs::read_to_string(log).unwrap_or_default());
         Ok(())
     }
 
-    /// The file that a process' output goes to.
+    /// Log file of a process.
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.log"))
     }
 
-    /// A connection as the database's owner, past the wire.
+    /// Connects directly to the database as its owner.
     pub async fn client(&self) -> anyhow::Result<Client> {
         let (client, connection) = tokio_postgres::connect(&self.database_uri, NoTls).await?;
         tokio::spawn(async move {
-            // Its end shows at the next call.
+            // The next call reports a broken connection.
             let _ = connection.await;
         });
         Ok(client)
     }
 
-    /// Messages in each queue, past the wire.
+    /// Number of messages in each queue.
     pub async fn depths(&self) -> anyhow::Result<Vec<(String, u32)>> {
         let connection = lapin::Connection::connect(&self.broker_uri, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
@@ -143,15 +145,15 @@ impl Ground {
         Ok(depths)
     }
 
-    /// Ends the servers and removes their folders.
-    pub fn end(self) {
+    /// Stops the servers and removes their data.
+    pub fn stop(self) {
         self.database.server.end();
         self.broker.server.end();
         self.cache.server.end();
     }
 }
 
-/// Tells the checks what is allowed.
+/// Stores the limits that the checks compare with.
 pub async fn put_limits(client: &Client, tiers: &Tiers, lanes: &Lanes) -> Result<(), tokio_postgres::Error> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     for tier in switchyard_contract::Tier::ALL {

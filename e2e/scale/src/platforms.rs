@@ -1,4 +1,4 @@
-//! The platforms and their pools.
+//! The platforms under test and their pools.
 
 use std::time::{Duration, Instant};
 
@@ -15,98 +15,120 @@ use serde_json::{Value, json};
 
 use crate::observer::Observer;
 
-/// Pools that every platform has of itself.
-const DEFAULT: usize = 4;
+/// Default pools of a platform.
+const DEFAULT_POOLS: usize = 4;
 
-/// So many platforms of one shape.
-pub struct Fleet {
-    platforms: usize,
-    /// Pools of a platform besides its default ones.
-    more: usize,
+/// A number of identical platforms, each in its own namespace.
+pub struct Platforms {
+    count: usize,
+    /// Pools per platform in addition to the default ones.
+    extra_pools: usize,
 }
 
-impl Fleet {
-    /// `pools` over `platforms`.
-    pub fn of(platforms: usize, pools: usize) -> Result<Self> {
-        ensure!(platforms > 0 && pools.is_multiple_of(platforms), "the pools must divide by the platforms");
-        ensure!(pools / platforms >= DEFAULT, "a platform has {DEFAULT} pools of itself");
-        Ok(Self { platforms, more: pools / platforms - DEFAULT })
+impl Platforms {
+    /// Spreads `pools` evenly over `platforms`.
+    ///
+    /// # Errors
+    /// The pools do not divide evenly, or are fewer than the default pools.
+    pub fn new(platforms: usize, pools: usize) -> Result<Self> {
+        ensure!(
+            platforms > 0 && pools.is_multiple_of(platforms),
+            "the number of pools must be a multiple of the number of platforms"
+        );
+        ensure!(pools / platforms >= DEFAULT_POOLS, "a platform has at least {DEFAULT_POOLS} pools");
+        Ok(Self { count: platforms, extra_pools: pools / platforms - DEFAULT_POOLS })
     }
 
-    pub const fn platforms(&self) -> usize {
-        self.platforms
+    /// Number of platforms.
+    pub const fn count(&self) -> usize {
+        self.count
     }
 
+    /// Number of pools of all platforms.
     pub const fn pools(&self) -> usize {
-        self.platforms * (self.more + DEFAULT)
+        self.count * (self.extra_pools + DEFAULT_POOLS)
     }
 
-    /// Makes all of them at once, and waits until every pool is Ready. Answers how long that took, from before the first was made.
-    pub async fn made_and_ready(&self, client: &Client, observer: &Observer, limit: Duration) -> Result<Duration> {
-        let namespaces: Vec<String> = (0..self.platforms).map(namespace).collect();
-        stream::iter(&namespaces).map(Ok).try_for_each_concurrent(8, |namespace| ground(client, namespace)).await?;
-        let begun = Instant::now();
-        let making =
-            stream::iter(&namespaces).map(Ok).try_for_each_concurrent(8, |namespace| self.make(client, namespace));
+    /// Creates all platforms concurrently and waits until every pool is Ready. Returns the time
+    /// since before the first creation.
+    pub async fn create_and_wait_ready(
+        &self,
+        client: &Client,
+        observer: &Observer,
+        limit: Duration,
+    ) -> Result<Duration> {
+        let namespaces: Vec<String> = (0..self.count).map(namespace).collect();
+        stream::iter(&namespaces)
+            .map(Ok)
+            .try_for_each_concurrent(8, |namespace| create_namespace(client, namespace))
+            .await?;
+        let start = Instant::now();
+        let creating =
+            stream::iter(&namespaces).map(Ok).try_for_each_concurrent(8, |namespace| self.create(client, namespace));
         let waiting = async {
-            let mut told = 0;
+            let mut last_report = 0;
             loop {
                 let ready = observer.ready();
                 if ready >= self.pools() {
-                    return Ok(begun.elapsed());
+                    return Ok(start.elapsed());
                 }
-                if begun.elapsed() > limit {
+                if start.elapsed() > limit {
                     bail!("{ready} of {} pools are Ready after {limit:?}", self.pools());
                 }
-                if begun.elapsed().as_secs() / 10 > told {
-                    told = begun.elapsed().as_secs() / 10;
-                    println!("  {:>3} s: {ready} of {} pools Ready", begun.elapsed().as_secs(), self.pools());
+                if start.elapsed().as_secs() / 10 > last_report {
+                    last_report = start.elapsed().as_secs() / 10;
+                    println!("  {:>3} s: {ready} of {} pools Ready", start.elapsed().as_secs(), self.pools());
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let (made, ready) = tokio::join!(making, waiting);
-        made?;
+        let (created, ready) = tokio::join!(creating, waiting);
+        created?;
         ready
     }
 
-    async fn make(&self, client: &Client, namespace: &str) -> Result<()> {
-        create(client, namespace, "AnalyticsPlatform", "main", json!({
+    async fn create(&self, client: &Client, namespace: &str) -> Result<()> {
+        create_resource(client, namespace, "AnalyticsPlatform", "main", json!({
             "environment": "staging", "api": {"replicas": 1},
             "database": {"secretRef": {"name": "db"}}, "broker": {"secretRef": {"name": "mq"}}, "cache": {"secretRef": {"name": "redis"}},
             "objectStore": {"endpoint": "http://s3.example.org", "bucket": "images", "secretRef": {"name": "s3"}},
         })).await?;
-        for at in 0..self.more {
+        for at in 0..self.extra_pools {
             let spec =
                 json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 1, "connections": {"size": 4}});
-            create(client, namespace, "WorkerPool", &pool(at), spec).await?;
+            create_resource(client, namespace, "WorkerPool", &pool(at), spec).await?;
         }
         Ok(())
     }
 
-    /// Gives `changes` pools another number of pods, one after the other, and answers how long each took to reach its Deployment.
-    pub async fn changed(&self, client: &Client, observer: &Observer, changes: usize) -> Result<Vec<Duration>> {
+    /// Changes the replicas of `changes` random pools, one after the other. Returns the time of
+    /// each until its Deployment followed.
+    pub async fn time_changes(&self, client: &Client, observer: &Observer, changes: usize) -> Result<Vec<Duration>> {
         let mut random = StdRng::seed_from_u64(1);
         let mut times = Vec::new();
         for change in 0..changes {
-            let namespace = namespace(random.random_range(0..self.platforms));
-            let name = if self.more > 0 { pool(random.random_range(0..self.more)) } else { "main-cdn".to_owned() };
-            // Down to none and up again, so that every change is one, and none waits for a pod.
+            let namespace = namespace(random.random_range(0..self.count));
+            let name = if self.extra_pools > 0 {
+                pool(random.random_range(0..self.extra_pools))
+            } else {
+                "main-cdn".to_owned()
+            };
+            // Alternates between 0 and 1 replicas, so that every patch is a change.
             let replicas = if observer.replicas_since(&namespace, &name, 0).is_some() { 1 } else { 0 };
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource("WorkerPool"));
-            let asked = Instant::now();
+            let patched = Instant::now();
             api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await?;
             let since = loop {
                 if let Some(since) = observer.replicas_since(&namespace, &name, replicas) {
                     break since;
                 }
                 ensure!(
-                    asked.elapsed() < Duration::from_secs(60),
+                    patched.elapsed() < Duration::from_secs(60),
                     "change {change} of {namespace}/{name} was never applied"
                 );
                 tokio::time::sleep(Duration::from_millis(2)).await;
             };
-            times.push(since.saturating_duration_since(asked));
+            times.push(since.saturating_duration_since(patched));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(times)
@@ -126,7 +148,7 @@ fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("switchyard.dev", "v1alpha1", kind), plural)
 }
 
-async fn create(client: &Client, namespace: &str, kind: &str, name: &str, spec: Value) -> Result<()> {
+async fn create_resource(client: &Client, namespace: &str, kind: &str, name: &str, spec: Value) -> Result<()> {
     let resource = resource(kind);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let mut object = DynamicObject::new(name, &resource);
@@ -135,8 +157,8 @@ async fn create(client: &Client, namespace: &str, kind: &str, name: &str, spec: 
     Ok(())
 }
 
-/// A namespace with the Secrets of services that nobody connects to: the pods only seem to run.
-async fn ground(client: &Client, namespace: &str) -> Result<()> {
+/// Creates a namespace with the Secrets of external services. KWOK's pods never connect to them.
+async fn create_namespace(client: &Client, namespace: &str) -> Result<()> {
     let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
     Api::all(client.clone()).create(&PostParams::default(), &object).await?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);

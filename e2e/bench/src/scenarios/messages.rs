@@ -1,4 +1,4 @@
-//! Messages through a quorum queue: our broker path against RabbitMQ's own load tool.
+//! Messages through a quorum queue: Switchyard's broker path against RabbitMQ's load tool.
 
 use std::{
     sync::{
@@ -16,39 +16,41 @@ use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{broker::Broker, model::Queue};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Scale, say};
+use super::settings::Settings;
 use crate::{
-    ground::Ground,
+    fixture::Fixture,
     process::{Process, run as run_program},
+    progress::log_progress,
     report::{Better, Comparison, Report, figure},
-    sides::perf_test::{self, UNCONFIRMED, WARM_UP},
+    systems::perf_test::{self, UNCONFIRMED, WARM_UP},
 };
 
-/// Where the other process finds the broker.
+/// Environment variable with the broker's address for the child process.
 const BROKER: &str = "BENCH_BROKER";
 const QUEUE: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 
-/// How many messages, how long.
+/// Arguments of `switchyard-bench messages`.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Options {
-    /// Seconds to count for, after a warm-up.
+    /// Seconds to count, after a warm-up.
     #[arg(long)]
     seconds: u64,
-    /// Messages whose confirmation is waited for at once.
+    /// Messages that wait for their publisher confirm at the same time.
     #[arg(long)]
     unconfirmed: usize,
 }
 
-pub async fn measure(ground: &Ground, scale: Scale, report: &mut Report) -> anyhow::Result<()> {
+/// Measures the scenario and adds its comparison to `report`.
+pub async fn measure(fixture: &Fixture, settings: Settings, report: &mut Report) -> anyhow::Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 1..=scale.rounds {
-        say(&format!("messages, round {round} of {}", scale.rounds));
-        let rate = of_ours(ground, scale.duration).await?;
-        say(&format!("  Switchyard: {}/s", figure(rate)));
+    for round in 1..=settings.rounds {
+        log_progress(&format!("messages, round {round} of {}", settings.rounds));
+        let rate = measure_switchyard(fixture, settings.duration).await?;
+        log_progress(&format!("  Switchyard: {}/s", figure(rate)));
         ours.push(rate);
-        let rate = perf_test::messages(ground, scale.duration).await?;
-        say(&format!("  perf-test: {}/s", figure(rate)));
+        let rate = perf_test::messages(fixture, settings.duration).await?;
+        log_progress(&format!("  perf-test: {}/s", figure(rate)));
         theirs.push(rate);
     }
     report.comparisons.push(Comparison {
@@ -60,20 +62,21 @@ pub async fn measure(ground: &Ground, scale: Scale, report: &mut Report) -> anyh
         better: Better::More,
         at_least: 0.5,
         aim: 0.8,
-        if_behind: "Ours are mandatory, and each waits for its own confirmation. One stands for up to 32 jobs, so the broker is not what limits them.",
+        if_behind: "Switchyard's messages are mandatory, and each waits for its own confirm. One message carries up to 32 jobs, so the broker does not limit throughput.",
     });
     Ok(())
 }
 
-async fn of_ours(ground: &Ground, duration: Duration) -> anyhow::Result<f64> {
+async fn measure_switchyard(fixture: &Fixture, duration: Duration) -> anyhow::Result<f64> {
     let mut command = Process::command(std::env::current_exe()?);
     command.args(["messages", "--seconds", &duration.as_secs().max(1).to_string()]);
-    command.args(["--unconfirmed", &UNCONFIRMED.to_string()]).env(BROKER, ground.rabbit.vhost());
-    let said = run_program("switchyard-bench messages", command).await?;
-    said.trim().parse().with_context(|| format!("no rate: {said}"))
+    command.args(["--unconfirmed", &UNCONFIRMED.to_string()]).env(BROKER, fixture.rabbit.vhost());
+    let output = run_program("switchyard-bench messages", command).await?;
+    output.trim().parse().with_context(|| format!("no rate in the output: {output}"))
 }
 
-/// Publishes tickets, takes and acknowledges them, as API and worker do, over a connection each; prints how many a second came through.
+/// Publishes, consumes and acknowledges tickets as the API and a worker do, over one connection
+/// each. Prints the rate per second.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let uri = SecretString::from(std::env::var(BROKER).with_context(|| format!("{BROKER} is not set"))?);
     let (publisher, receiver) = (Broker::connect(&uri, "bench-publisher")?, Broker::connect(&uri, "bench-consumer")?);
@@ -85,7 +88,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let received = Arc::new(AtomicU64::new(0));
     let counted = Instant::now() + WARM_UP;
     let end = counted + Duration::from_secs(options.seconds);
-    let taking = tokio::spawn({
+    let consuming = tokio::spawn({
         let received = received.clone();
         async move {
             while let Ok(message) = timeout_at(end, tickets.next()).await {
@@ -104,10 +107,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         let publisher = publisher.clone();
         tokio::spawn(async move {
             while Instant::now() < end {
-                // One ticket is one message.
+                // One call with one queue publishes one message.
                 let published = publisher.publish(&[QUEUE]).await;
                 if let Some(error) = published.error {
-                    anyhow::bail!("not published: {error}");
+                    anyhow::bail!("could not publish: {error}");
                 }
             }
             Ok(())
@@ -117,7 +120,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         published??;
     }
     sleep_until(end).await;
-    taking.await??;
+    consuming.await??;
     println!("{:.1}", received.load(Ordering::Relaxed) as f64 / options.seconds as f64);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Our API alone: latency at the rate that the platform promises, cached answers, the cache's help on a realistic mix, and memory.
+//! Switchyard's API without a peer: latency at the documented rate, cached results, cache hits on a
+//! realistic mix, and memory.
 
 use std::{rc::Rc, time::Duration};
 
@@ -6,65 +7,68 @@ use secrecy::SecretString;
 use serde_json::json;
 use switchyard_jobs::cache::Cache;
 
-use super::{Scale, note, say};
+use super::settings::Settings;
 use crate::{
-    ground::Ground,
-    load::{Tally, closed, open},
+    fixture::Fixture,
+    load::{Plan, Tally, closed, open},
     process::memory_mib,
+    progress::log_progress,
     report::{Report, figure},
-    sides::switchyard::{self, Api, Keys, Mounted},
+    systems::switchyard::{self, Api, Keys, Mounted},
     traffic::{Handoffs, Names, Zipf, profile},
 };
 
 const DATABASE: &str = "bench_alone";
-/// What the platform promises: so many requests a second from so many clients.
+/// The documented rate in requests per second.
 const RATE: f64 = 500.0;
+/// The documented number of open connections.
 const CLIENTS: usize = 1000;
-/// Profiles in the cache for cached answers.
+/// Profiles in the cache for the cached results.
 const CACHED: u32 = 1000;
 /// Profiles of the realistic mix.
 const CATALOGUE: u32 = 10_000;
-/// Rounds of the mix; the first finds the cache empty.
+/// Rounds of the mix; the first one starts with an empty cache.
 const MIX_ROUNDS: usize = 3;
 
-pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Report) -> anyhow::Result<()> {
-    ground.fresh(DATABASE, switchyard::TEMPLATE).await?;
-    let mounted = Mounted::new(ground, DATABASE)?;
-    let api = Api::start(ground, &mounted).await?;
-    let worker = switchyard::worker(ground, &mounted, Duration::ZERO).await?;
+/// Measures the scenario and adds its figures to `report`.
+pub async fn measure(fixture: &Fixture, keys: &Keys, settings: Settings, report: &mut Report) -> anyhow::Result<()> {
+    fixture.recreate_database(DATABASE, switchyard::TEMPLATE).await?;
+    let mounted = Mounted::new(fixture, DATABASE)?;
+    let api = Api::start(fixture, &mounted).await?;
+    let worker = switchyard::worker(fixture, &mounted, Duration::ZERO).await?;
     let idle = memory_mib(api.process.pid());
 
-    say("alone: handoffs at 500/s with 1,000 open connections, finished meanwhile");
-    let tally = open(scale.plan(api.address, CLIENTS), RATE, Rc::new(Handoffs::fresh(keys))).await?;
-    note(report, "Switchyard", "handoffs at 500/s", &tally);
-    report.figure("handoff at 500/s, 1,000 open connections, a worker finishing the jobs meanwhile", quantiles(&tally));
+    log_progress("alone: handoffs at 500/s with 1,000 open connections and a running worker");
+    let tally = open(settings.plan(api.address, CLIENTS), RATE, Rc::new(Handoffs::fresh(keys))).await?;
+    report.record_errors("Switchyard", "handoffs at 500/s", &tally);
+    report.figure("handoff at 500/s, 1,000 open connections, with a worker finishing the jobs", quantiles(&tally));
 
-    say("alone: cached answers");
+    log_progress("alone: cached results");
     let cache = Cache::connect(&SecretString::from(mounted.cache.clone()), Duration::from_secs(3600))?;
     for number in 0..CACHED {
         cache.put_result(&profile(u64::from(number)), &result(number)).await;
     }
     let traffic = || Rc::new(Handoffs::new(keys, Names::Uniform(CACHED)));
-    let tally = open(scale.plan(api.address, CLIENTS), RATE, traffic()).await?;
-    note(report, "Switchyard", "cached answers at 500/s", &tally);
-    report.figure("cached answer (8 kB) at 500/s, 1,000 open connections", quantiles(&tally));
-    let tally = closed(scale.plan(api.address, 32), traffic()).await?;
-    note(report, "Switchyard", "cached answers, 32 connections", &tally);
-    report.figure("cached answers, 32 connections, as fast as they come", format!("{}/s", figure(tally.per_second())));
+    let tally = open(settings.plan(api.address, CLIENTS), RATE, traffic()).await?;
+    report.record_errors("Switchyard", "cached results at 500/s", &tally);
+    report.figure("cached result (8 kB) at 500/s, 1,000 open connections", quantiles(&tally));
+    let tally = closed(settings.plan(api.address, 32), traffic()).await?;
+    report.record_errors("Switchyard", "cached results, 32 connections", &tally);
+    report.figure("cached results, 32 connections, closed loop", format!("{}/s", figure(tally.per_second())));
     let loaded = (memory_mib(api.process.pid()), memory_mib(worker.pid()));
     worker.stop().await?;
     api.process.stop().await?;
 
-    say("alone: a mix of profiles");
-    // A cache that nobody has used.
-    let mounted = Mounted::new(ground, DATABASE)?;
-    let api = Api::start(ground, &mounted).await?;
-    let worker = switchyard::worker(ground, &mounted, Duration::ZERO).await?;
+    log_progress("alone: a mix of profiles");
+    // Mounts a new, empty cache.
+    let mounted = Mounted::new(fixture, DATABASE)?;
+    let api = Api::start(fixture, &mounted).await?;
+    let worker = switchyard::worker(fixture, &mounted, Duration::ZERO).await?;
     let mut shares = Vec::new();
     for _ in 0..MIX_ROUNDS {
-        let plan = crate::load::Plan { warm_up: Duration::ZERO, ..scale.plan(api.address, 32) };
+        let plan = Plan { warm_up: Duration::ZERO, ..settings.plan(api.address, 32) };
         let tally = closed(plan, Rc::new(Handoffs::new(keys, Names::Zipf(Zipf::new(CATALOGUE))))).await?;
-        note(report, "Switchyard", "mix of profiles", &tally);
+        report.record_errors("Switchyard", "mix of profiles", &tally);
         let (hits, misses) = (tally.count(200), tally.count(202));
         shares.push(format!(
             "{:.1} % of {} requests",
@@ -74,9 +78,9 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     }
     report.figure(
         format!(
-            "answered from the cache, Zipf mix (exponent 1) over {} profiles, cache empty at first, {} s at a time",
+            "cache hits, Zipf mix (exponent 1) over {} profiles, cache empty at first, {} s per round",
             figure(f64::from(CATALOGUE)),
-            scale.duration.as_secs()
+            settings.duration.as_secs()
         ),
         shares.join(", then "),
     );
@@ -87,7 +91,7 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     report.figure("memory (PSS) of a worker after that, 2,000 slots", format!("{} MiB", figure(loaded.1)));
     worker.stop().await?;
     api.process.stop().await?;
-    ground.remove(DATABASE).await
+    fixture.drop_database(DATABASE).await
 }
 
 fn quantiles(tally: &Tally) -> String {
@@ -95,7 +99,7 @@ fn quantiles(tally: &Tally) -> String {
     format!("p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms")
 }
 
-/// A result of the size that results have.
+/// A result of typical size.
 fn result(number: u32) -> serde_json::Value {
     let posts: Vec<_> = (0..30)
         .map(|post| {

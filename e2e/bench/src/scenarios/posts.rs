@@ -1,4 +1,5 @@
-//! Posts through the models: ours against Python's ONNX Runtime with the same model folder, and through the whole pipeline against the models alone.
+//! Posts through the models: Switchyard against Python's ONNX Runtime with the same model folder,
+//! and the whole pipeline against the models alone.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,84 +17,86 @@ use serde::{Deserialize, Serialize};
 use switchyard_ai::{Engine, engine::Batching, model::Provider};
 use tokio::time::{Instant, sleep};
 
-use super::{Scale, backlog::fill, say};
+use super::{backlog::fill, settings::Settings};
 use crate::{
-    ground::Ground,
+    fixture::Fixture,
     process::{Process, memory_mib, run as run_program},
+    progress::log_progress,
     report::{Better, Comparison, Report, figure},
-    sides::switchyard::{self, Api, Keys, Mounted},
+    systems::switchyard::{self, Api, Keys, Mounted},
 };
 
-/// Posts in one job.
-pub const CHUNK: usize = 5;
-/// Posts of one profile.
-pub const PROFILE: usize = 100;
-/// An hour of the rate that one core must reach at least, 10/s.
+/// Posts per AI job.
+pub const POSTS_PER_CHUNK: usize = 5;
+/// Posts per profile.
+pub const POSTS_PER_PROFILE: usize = 100;
+/// Posts in an hour at 10/s, the lowest rate that one core must reach.
 const HOUR_OF_POSTS: u64 = 36_000;
-/// More posts a second than come through the pipeline on two cores.
+/// Upper bound of the pipeline's posts per second on two cores.
 const POSTS_A_SECOND: u64 = 250;
 const PIPELINE: &str = "bench_posts";
 
-/// What to run the models on.
+/// Arguments of `switchyard-bench posts`.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Options {
     #[arg(long)]
     model: PathBuf,
-    /// Lines of JSON with a `text` each; read again and again.
+    /// File with one JSON object with a `text` per line; read in a loop.
     #[arg(long)]
     texts: PathBuf,
     #[arg(long)]
     threads: usize,
-    /// Seconds to count for, after one to warm up.
+    /// Seconds to count, after a warm-up of one second.
     #[arg(long, default_value_t = 0)]
     seconds: u64,
-    /// Posts to answer at least, however long that takes.
+    /// Lowest number of posts to analyse, however long that takes.
     #[arg(long, default_value_t = 0)]
     posts: u64,
 }
 
-/// What a run came to.
+/// The result of a run, printed as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ran {
     per_second: f64,
     posts: u64,
-    /// MiB, after a tenth of the posts and at the end.
+    /// PSS in MiB, after a tenth of the posts and at the end.
     memory: (f64, f64),
 }
 
-/// The texts of a file of labelled posts.
+/// Reads the texts of a file of labelled posts.
 pub fn texts(path: &Path) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Line {
         text: String,
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
     text.lines().map(|line| Ok(serde_json::from_str::<Line>(line)?.text)).collect()
 }
 
-pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Report) -> anyhow::Result<()> {
+/// Measures the scenario and adds its comparisons to `report`.
+pub async fn measure(fixture: &Fixture, keys: &Keys, settings: Settings, report: &mut Report) -> anyhow::Result<()> {
     let (mut alone, mut through) = ([Vec::new(), Vec::new()], Vec::new());
     let peers = [(1, 5), (1, 32), (2, 5), (2, 32)];
     let mut theirs: [Vec<f64>; 4] = Default::default();
     let mut float = Vec::new();
-    for round in 1..=scale.rounds {
-        say(&format!("posts, round {round} of {}", scale.rounds));
+    for round in 1..=settings.rounds {
+        log_progress(&format!("posts, round {round} of {}", settings.rounds));
         for threads in [2, 1] {
             for ((_, batch), rates) in peers.iter().zip(&mut theirs).filter(|((peer, _), _)| *peer == threads) {
-                let rate = of_theirs(ground, "encoder.onnx", threads, *batch, scale.duration).await?;
-                say(&format!("  onnxruntime, {threads} threads, batches of {batch}: {}/s", figure(rate)));
+                let rate = measure_onnxruntime(fixture, "encoder.onnx", threads, *batch, settings.duration).await?;
+                log_progress(&format!("  onnxruntime, {threads} threads, batches of {batch}: {}/s", figure(rate)));
                 rates.push(rate);
             }
             if threads == 1 {
-                float.push(of_theirs(ground, "encoder-float.onnx", 1, 5, scale.duration).await?);
+                float.push(measure_onnxruntime(fixture, "encoder-float.onnx", 1, 5, settings.duration).await?);
             }
-            let ran = of_ours(ground, threads, scale.duration.as_secs().max(1), 0).await?;
-            say(&format!("  Switchyard, {threads} threads: {}/s", figure(ran.per_second)));
+            let ran = measure_switchyard(fixture, threads, settings.duration.as_secs().max(1), 0).await?;
+            log_progress(&format!("  Switchyard, {threads} threads: {}/s", figure(ran.per_second)));
             alone[threads - 1].push(ran.per_second);
         }
-        let rate = pipeline(ground, keys, scale.duration).await?;
-        say(&format!("  through the pipeline, 1 thread: {}/s", figure(rate)));
+        let rate = pipeline(fixture, keys, settings.duration).await?;
+        log_progress(&format!("  through the pipeline, 1 thread: {}/s", figure(rate)));
         through.push(rate);
     }
     let comparison = |against, work: String, ours: &[f64], theirs: Vec<f64>, at_least, aim, if_behind| Comparison {
@@ -110,36 +113,36 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     for ((threads, batch), theirs) in peers.into_iter().zip(theirs) {
         report.comparisons.push(comparison(
             "Python's onnxruntime, the same model",
-            format!("posts from text to labels, {threads} threads; theirs in batches of {batch} as they come"),
+            format!("posts from text to labels, {threads} threads; the peer in batches of {batch} in file order"),
             &alone[threads - 1],
             theirs,
             1.0,
             1.5,
-            "The arithmetic is the same library's.",
+            "Both use the same inference library.",
         ));
     }
     report.comparisons.push(comparison(
         "Python's onnxruntime, the model in float32",
-        "posts from text to labels, 1 thread; theirs in batches of 5 as they come".to_owned(),
+        "posts from text to labels, 1 thread; the peer in batches of 5 in file order".to_owned(),
         &alone[0],
         float,
         1.0,
         1.5,
-        "The arithmetic is the same library's.",
+        "Both use the same inference library.",
     ));
     report.comparisons.push(comparison(
         "the models alone, 1 thread",
         format!(
-            "posts of profiles of {PROFILE} through the whole pipeline, servers and both workers on the same two cores"
+            "posts of profiles of {POSTS_PER_PROFILE} through the whole pipeline, servers and both workers on the same two cores"
         ),
         &through,
         alone[0].clone(),
         0.8,
         0.95,
-        "PostgreSQL, RabbitMQ, the API and the general worker share the processors with the models.",
+        "PostgreSQL, RabbitMQ, the API and the general worker share the cores with the models.",
     ));
-    say("posts: an hour's worth of them");
-    let ran = of_ours(ground, 2, 0, HOUR_OF_POSTS).await?;
+    log_progress("posts: as many as an hour brings");
+    let ran = measure_switchyard(fixture, 2, 0, HOUR_OF_POSTS).await?;
     report.figure(
         format!("memory (PSS) of the models on 2 threads, after a tenth of {} posts and after all", ran.posts),
         format!("{} MiB, {} MiB", figure(ran.memory.0), figure(ran.memory.1)),
@@ -147,53 +150,54 @@ pub async fn measure(ground: &Ground, keys: &Keys, scale: Scale, report: &mut Re
     Ok(())
 }
 
-async fn of_ours(ground: &Ground, threads: usize, seconds: u64, posts: u64) -> anyhow::Result<Ran> {
+async fn measure_switchyard(fixture: &Fixture, threads: usize, seconds: u64, posts: u64) -> anyhow::Result<Ran> {
     let mut command = Process::command(std::env::current_exe()?);
-    command.arg("posts").arg("--model").arg(&ground.peers.model).arg("--texts").arg(&ground.peers.texts);
+    command.arg("posts").arg("--model").arg(&fixture.peers.model).arg("--texts").arg(&fixture.peers.texts);
     command.args(["--threads", &threads.to_string(), "--seconds", &seconds.to_string(), "--posts", &posts.to_string()]);
-    let said = run_program("switchyard-bench posts", command).await?;
-    serde_json::from_str(&said).with_context(|| format!("no rate: {said}"))
+    let output = run_program("switchyard-bench posts", command).await?;
+    serde_json::from_str(&output).with_context(|| format!("no rate in the output: {output}"))
 }
 
-async fn of_theirs(
-    ground: &Ground,
+async fn measure_onnxruntime(
+    fixture: &Fixture,
     graph: &str,
     threads: usize,
     batch: usize,
     duration: Duration,
 ) -> anyhow::Result<f64> {
-    let mut command = Process::command(&ground.peers.python_onnxruntime);
-    command.arg("-B").arg(ground.peers.peers.join("onnxruntime/posts.py"));
-    command.arg("--model").arg(&ground.peers.model).arg("--texts").arg(&ground.peers.texts).args(["--graph", graph]);
+    let mut command = Process::command(&fixture.peers.python_onnxruntime);
+    command.arg("-B").arg(fixture.peers.peers.join("onnxruntime/posts.py"));
+    command.arg("--model").arg(&fixture.peers.model).arg("--texts").arg(&fixture.peers.texts).args(["--graph", graph]);
     command.args(["--threads", &threads.to_string(), "--batch", &batch.to_string()]);
     command.args(["--seconds", &duration.as_secs().max(1).to_string()]);
-    let said = run_program("onnxruntime", command).await?;
-    said.trim().parse().with_context(|| format!("no rate: {said}"))
+    let output = run_program("onnxruntime", command).await?;
+    output.trim().parse().with_context(|| format!("no rate in the output: {output}"))
 }
 
-/// Analyses of profiles through real processes: the API with its relay, a worker that fans their posts out, and the AI worker with one thread.
-async fn pipeline(ground: &Ground, keys: &Keys, duration: Duration) -> anyhow::Result<f64> {
-    ground.fresh(PIPELINE, switchyard::TEMPLATE).await?;
-    let profiles = u32::try_from((POSTS_A_SECOND * duration.as_secs().max(1)).div_ceil(PROFILE as u64))?;
-    let store = switchyard::store(ground, PIPELINE)?;
+/// Runs analyses through real processes: the API with its relay, a worker that fans out posts, and
+/// the AI worker with one thread. Returns posts per second.
+async fn pipeline(fixture: &Fixture, keys: &Keys, duration: Duration) -> anyhow::Result<f64> {
+    fixture.recreate_database(PIPELINE, switchyard::TEMPLATE).await?;
+    let profiles = u32::try_from((POSTS_A_SECOND * duration.as_secs().max(1)).div_ceil(POSTS_PER_PROFILE as u64))?;
+    let store = switchyard::store(fixture, PIPELINE)?;
     fill(&store, keys, profiles).await?;
     drop(store);
-    let mounted = Mounted::new(ground, PIPELINE)?;
-    let mut api = Api::start(ground, &mounted).await?;
-    let mut ai = switchyard::ai_worker(ground, &mounted).await?;
-    let mut worker = switchyard::posts_worker(ground, &mounted).await?;
-    let client = ground.client(PIPELINE).await?;
+    let mounted = Mounted::new(fixture, PIPELINE)?;
+    let mut api = Api::start(fixture, &mounted).await?;
+    let mut ai = switchyard::ai_worker(fixture, &mounted).await?;
+    let mut worker = switchyard::posts_worker(fixture, &mounted).await?;
+    let client = fixture.client(PIPELINE).await?;
     let until = Instant::now() + Duration::from_secs(300);
     while client.query_one("select exists (select from switchyard.jobs where finished_at is null)", &[]).await?.get(0) {
         for process in [&mut api.process, &mut ai, &mut worker] {
-            process.alive()?;
+            process.ensure_running()?;
         }
         if Instant::now() > until {
-            bail!("the profiles are not done after five minutes");
+            bail!("profiles are left after five minutes");
         }
         sleep(Duration::from_millis(500)).await;
     }
-    // By rules it would be no feat.
+    // The rule-based fallback is much faster and does not count.
     let row = client
         .query_one(
             "select count(*), extract(epoch from max(j.finished_at) - min(j.finished_at))::float8
@@ -205,14 +209,14 @@ async fn pipeline(ground: &Ground, keys: &Keys, duration: Duration) -> anyhow::R
     for process in [worker, ai, api.process] {
         process.stop().await?;
     }
-    ground.remove(PIPELINE).await?;
-    let chunks = i64::from(profiles) * (PROFILE / CHUNK) as i64;
-    anyhow::ensure!(row.get::<_, i64>(0) == chunks, "not every chunk was answered by the model");
+    fixture.drop_database(PIPELINE).await?;
+    let chunks = i64::from(profiles) * (POSTS_PER_PROFILE / POSTS_PER_CHUNK) as i64;
+    anyhow::ensure!(row.get::<_, i64>(0) == chunks, "not every chunk was analysed by the model");
     #[allow(clippy::cast_precision_loss, reason = "thousands of posts")]
-    Ok((chunks * CHUNK as i64) as f64 / row.get::<_, f64>(1))
+    Ok((chunks * POSTS_PER_CHUNK as i64) as f64 / row.get::<_, f64>(1))
 }
 
-/// Answers chunks of posts as the AI worker does, and prints how many a second.
+/// Analyses chunks of posts as the AI worker does, and prints the rate per second.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let texts = Arc::new(texts(&options.texts)?);
     let (model, threads) = (options.model.clone(), options.threads);
@@ -223,16 +227,16 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let counted = began + Duration::from_secs(1);
     let end = counted + Duration::from_secs(options.seconds);
     let most = options.posts;
-    // Two chunks a thread: one is worked on, one waits.
-    let askers = (0..2 * threads).map(|_| {
+    // Two chunks per thread: one runs, one waits.
+    let tasks = (0..2 * threads).map(|_| {
         let (engine, texts, next, done) = (engine.clone(), texts.clone(), next.clone(), done.clone());
         tokio::spawn(async move {
             while Instant::now() < end || done.load(Ordering::Relaxed) < most {
-                let at = next.fetch_add(CHUNK, Ordering::Relaxed);
-                let chunk = (at..at + CHUNK).map(|post| texts[post % texts.len()].clone()).collect();
+                let at = next.fetch_add(POSTS_PER_CHUNK, Ordering::Relaxed);
+                let chunk = (at..at + POSTS_PER_CHUNK).map(|post| texts[post % texts.len()].clone()).collect();
                 engine.analyze(chunk).await?;
                 if most > 0 || (counted..end).contains(&Instant::now()) {
-                    done.fetch_add(CHUNK as u64, Ordering::Relaxed);
+                    done.fetch_add(POSTS_PER_CHUNK as u64, Ordering::Relaxed);
                 }
             }
             anyhow::Ok(())
@@ -244,7 +248,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         }
         memory_mib(std::process::id())
     };
-    let (ended, first) = tokio::join!(try_join_all(askers), watch);
+    let (ended, first) = tokio::join!(try_join_all(tasks), watch);
     ended?.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
     let posts = done.load(Ordering::Relaxed);
     let seconds = if most > 0 { began.elapsed().as_secs_f64() } else { (end - counted).as_secs_f64() };

@@ -1,29 +1,30 @@
-//! Celery: two worker processes, tasks acknowledged late, their outcome kept in PostgreSQL. The same promise as ours: a finished job is on disk as finished.
+//! Celery: two worker processes, late acknowledgement, results in PostgreSQL. So, as with
+//! Switchyard, a finished job is on disk as finished.
 
 use std::time::Duration;
 
 use tokio::{process::Command, time::sleep};
 
-use super::Burnt;
+use super::drained::Drained;
 use crate::{
-    ground::Ground,
+    fixture::Fixture,
     process::{Process, run},
 };
 
 const DATABASE: &str = "celery";
 
-/// Burns down `jobs` tasks that were queued before.
-pub async fn burn(ground: &Ground, jobs: u32) -> anyhow::Result<Burnt> {
-    ground.fresh(DATABASE, "template1").await?;
-    let broker = ground.redis.database();
+/// Queues `jobs` tasks, then drains them.
+pub async fn drain(fixture: &Fixture, jobs: u32) -> anyhow::Result<Drained> {
+    fixture.recreate_database(DATABASE, "template1").await?;
+    let broker = fixture.redis.database();
     let python = |arguments: &[&str]| {
-        let mut command = Process::command(&ground.peers.python);
+        let mut command = Process::command(&fixture.peers.python);
         command
             .args(arguments)
-            .current_dir(ground.peers.peers.join("fastapi"))
+            .current_dir(fixture.peers.peers.join("fastapi"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("BENCH_REDIS", &broker)
-            .env("BENCH_RESULTS", ground.postgres.uri(DATABASE).replacen("postgres:", "postgresql+psycopg2:", 1))
+            .env("BENCH_RESULTS", fixture.postgres.uri(DATABASE).replacen("postgres:", "postgresql+psycopg2:", 1))
             .env("BENCH_JOBS", jobs.to_string());
         command
     };
@@ -32,12 +33,12 @@ pub async fn burn(ground: &Ground, jobs: u32) -> anyhow::Result<Burnt> {
     let mut worker: Command =
         python(&["-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "--concurrency", "2"]);
     worker.args(["--loglevel", "warning", "--without-gossip", "--without-mingle", "--without-heartbeat"]);
-    let mut worker = Process::start("celery", worker, ground.folder())?;
-    let client = ground.client(DATABASE).await?;
-    let burnt = loop {
+    let mut worker = Process::start("celery", worker, fixture.folder())?;
+    let client = fixture.client(DATABASE).await?;
+    let drained = loop {
         sleep(Duration::from_millis(200)).await;
-        worker.alive()?;
-        // The worker makes the table when it has its first outcome.
+        worker.ensure_running()?;
+        // The worker creates the table with its first result.
         if client.query_one("select to_regclass('celery_taskmeta') is null", &[]).await?.get(0) {
             continue;
         }
@@ -49,9 +50,9 @@ pub async fn burn(ground: &Ground, jobs: u32) -> anyhow::Result<Burnt> {
             )
             .await?;
         if row.get::<_, i64>(0) >= i64::from(jobs) {
-            break Burnt { jobs, seconds: row.get(1) };
+            break Drained { jobs, seconds: row.get(1) };
         }
     };
     worker.stop().await?;
-    Ok(burnt)
+    Ok(drained)
 }

@@ -1,4 +1,5 @@
-//! What every measurement stands on: one PostgreSQL, one RabbitMQ and one Redis for all sides, on loopback, gone at the end.
+//! The fixture of every measurement: one PostgreSQL, one RabbitMQ and one Redis on loopback. All
+//! systems under test share them, and they are removed at the end.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +11,8 @@ use switchyard_jobs::testing::{Postgres, Rabbit, Redis};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls};
 
-/// PostgreSQL as it would be set on such a machine; the same server for all sides. What is promised is on disk before it is promised.
+/// PostgreSQL settings for a machine of this size, the same for all systems under test. A commit is
+/// on disk before it is acknowledged.
 pub const POSTGRES_SETTINGS: &[&str] = &[
     "shared_buffers=1GB",
     "max_wal_size=8GB",
@@ -22,34 +24,34 @@ pub const POSTGRES_SETTINGS: &[&str] = &[
     "synchronous_commit=on",
 ];
 
-/// Where the other sides' programs are.
+/// Paths of the peers' programs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Peers {
-    /// The folder of the peers' sources.
+    /// Folder of the peers' sources.
     #[arg(long)]
     pub peers: PathBuf,
-    /// A Python with the packages of the peers' requirements.
+    /// Python interpreter with the packages of the peers' requirements.
     #[arg(long)]
     pub python: PathBuf,
-    /// River's part, built.
+    /// The built River program.
     #[arg(long)]
     pub river: PathBuf,
     /// Class path of RabbitMQ's perf-test.
     #[arg(long)]
     pub perf_test: String,
-    /// A Python with onnxruntime and tokenizers.
+    /// Python interpreter with onnxruntime and tokenizers.
     #[arg(long)]
     pub python_onnxruntime: PathBuf,
-    /// The model folder with both graphs.
+    /// Model folder with both graphs.
     #[arg(long)]
     pub model: PathBuf,
-    /// Posts, a line of JSON with a `text` each.
+    /// File of posts: one JSON object with a `text` per line.
     #[arg(long)]
     pub texts: PathBuf,
 }
 
-/// The servers, and a folder for logs and mounts.
-pub struct Ground {
+/// The running servers, and a folder for logs and mounts.
+pub struct Fixture {
     pub postgres: Postgres,
     pub rabbit: Rabbit,
     pub redis: Redis,
@@ -57,8 +59,9 @@ pub struct Ground {
     folder: tempfile::TempDir,
 }
 
-impl Ground {
-    pub async fn begin(peers: Peers) -> anyhow::Result<Self> {
+impl Fixture {
+    /// Starts the servers.
+    pub async fn start(peers: Peers) -> anyhow::Result<Self> {
         Ok(Self {
             postgres: Postgres::own(POSTGRES_SETTINGS).await,
             rabbit: Rabbit::own().await,
@@ -68,38 +71,39 @@ impl Ground {
         })
     }
 
-    /// Ends the servers and removes what they wrote.
-    pub fn end(self) {
+    /// Stops the servers and removes their data.
+    pub fn stop(self) {
         self.postgres.end();
         self.rabbit.end();
         self.redis.end();
     }
 
-    /// A folder for whatever the measurements write.
+    /// The folder for logs, scripts and mounts of the measurements.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A connection to a database, as the superuser.
+    /// Connects to a database as the superuser.
     pub async fn client(&self, database: &str) -> anyhow::Result<Client> {
         let (client, connection) = tokio_postgres::connect(&self.postgres.uri(database), NoTls).await?;
         tokio::spawn(async move {
-            // Its end shows in the client's next call.
+            // The client's next call reports a broken connection.
             let _ = connection.await;
         });
         Ok(client)
     }
 
-    /// Makes a database anew, as a copy of another one, and brings everything to disk: every measurement begins alike.
-    pub async fn fresh(&self, database: &str, template: &str) -> anyhow::Result<()> {
-        self.remove(database).await?;
+    /// Recreates `database` as a copy of `template` and runs a checkpoint, so that every
+    /// measurement starts from the same state.
+    pub async fn recreate_database(&self, database: &str, template: &str) -> anyhow::Result<()> {
+        self.drop_database(database).await?;
         let client = self.client("postgres").await?;
         let until = Instant::now() + Duration::from_secs(20);
         let copy = format!("create database {database} template {template} strategy file_copy");
-        // Connections to the template take a moment to go.
+        // Connections to the template take a moment to close.
         while let Err(error) = client.batch_execute(&copy).await {
             if Instant::now() > until {
-                return Err(error).with_context(|| format!("{template} cannot be copied"));
+                return Err(error).with_context(|| format!("could not copy database {template}"));
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -107,8 +111,8 @@ impl Ground {
         Ok(())
     }
 
-    /// Removes a database with whoever is connected to it.
-    pub async fn remove(&self, database: &str) -> anyhow::Result<()> {
+    /// Drops a database and closes its connections.
+    pub async fn drop_database(&self, database: &str) -> anyhow::Result<()> {
         let client = self.client("postgres").await?;
         client.batch_execute(&format!("drop database if exists {database} with (force)")).await?;
         Ok(())

@@ -1,0 +1,3 @@
+//! Integration tests of the chaos harness.
+
+mod checks;
