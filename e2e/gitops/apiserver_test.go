@@ -19,14 +19,14 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 )
 
-// definition is one version of a custom resource definition, made of the parts that the API server makes it of.
+// definition validates one version of a custom resource as the API server does.
 type definition struct {
 	structural *schema.Structural
 	schema     validation.SchemaValidator
 	rules      *cel.Validator
 }
 
-// definitions are those of every custom resource in these files.
+// definitions reads the custom resource definitions in these files.
 func definitions(t *testing.T, paths ...string) map[apischema.GroupVersionKind]definition {
 	t.Helper()
 	found := map[apischema.GroupVersionKind]definition{}
@@ -65,23 +65,23 @@ func newDefinition(external *apiextensionsv1.CustomResourceValidation) (definiti
 	return definition{structural, validator, cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
 }
 
-// stored is the object as it comes out of the API server: with the defaults of its definition.
-func (d definition) stored(object *unstructured.Unstructured) *unstructured.Unstructured {
+// withDefaults returns the object with the defaults of its definition, as the API server stores it.
+func (d definition) withDefaults(object *unstructured.Unstructured) *unstructured.Unstructured {
 	object = object.DeepCopy()
 	defaulting.Default(object.Object, d.structural)
 	return object
 }
 
-// refuse says why the API server would not take the object, or would silently drop a part of it.
-func (d definition) refuse(object *unstructured.Unstructured) error {
-	object = d.stored(object)
+// validate returns an error if the API server would reject the object or drop a part of it.
+func (d definition) validate(object *unstructured.Unstructured) error {
+	object = d.withDefaults(object)
 	options := schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}
 	if unknown := pruning.PruneWithOptions(object.DeepCopy().Object, d.structural, true, options); len(unknown) > 0 {
 		return fmt.Errorf("unknown fields: %s", strings.Join(unknown, ", "))
 	}
-	wrong := validation.ValidateCustomResource(nil, object.Object, d.schema)
-	if len(wrong) == 0 && d.rules != nil {
-		wrong, _ = d.rules.Validate(context.Background(), nil, d.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
+	problems := validation.ValidateCustomResource(nil, object.Object, d.schema)
+	if len(problems) == 0 && d.rules != nil {
+		problems, _ = d.rules.Validate(context.Background(), nil, d.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
 	}
-	return wrong.ToAggregate()
+	return problems.ToAggregate()
 }

@@ -11,15 +11,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// health is what Argo CD shows of an object.
+// health is the health of an object in Argo CD.
 type health struct{ status, message string }
 
-// healthOf judges an object as Argo CD does: what is being deleted makes progress, whatever its script says; of the rest the script decides.
+// healthOf computes the health of an object as Argo CD does. An object under deletion is
+// Progressing; for others the script decides.
 func healthOf(object *unstructured.Unstructured, script string) (health, error) {
 	if object.GetDeletionTimestamp() != nil {
 		return health{"Progressing", "Pending deletion"}, nil
 	}
-	// Argo CD opens base, package and table, and gives a script a second. Here `package` is left out: what the script needs is less.
+	// Argo CD opens the libraries base, package and table, and limits a script to one second. The
+	// script needs no `package`.
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {
@@ -36,16 +38,16 @@ func healthOf(object *unstructured.Unstructured, script string) (health, error) 
 	}
 	table, ok := state.Get(-1).(*lua.LTable)
 	if !ok {
-		return health{}, errors.New("the script returns no table")
+		return health{}, errors.New("the script returned no table")
 	}
 	found := health{table.RawGetString("status").String(), table.RawGetString("message").String()}
 	if !slices.Contains([]string{"Healthy", "Progressing", "Degraded", "Suspended"}, found.status) {
-		return found, fmt.Errorf("the script says %q", found.status)
+		return found, fmt.Errorf("the script returned the status %q", found.status)
 	}
 	return found, nil
 }
 
-// toLua turns what the API machinery decodes from JSON into Lua.
+// toLua converts decoded JSON to Lua.
 func toLua(state *lua.LState, value any) lua.LValue {
 	switch value := value.(type) {
 	case bool:

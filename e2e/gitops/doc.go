@@ -1,3 +1,4 @@
-// Package gitops holds what GitOps pipelines see of Switchyard against the programs that they look with: kstatus, by which Flux waits; the
-// Lua machine in which Argo CD judges health; and the API server's own rules for custom resources.
+// Package gitops tests how GitOps controllers see Switchyard, with their own libraries: kstatus, by
+// which Flux waits; the Lua interpreter in which Argo CD computes health; and the validation of
+// custom resources in the API server.
 package gitops

@@ -13,29 +13,30 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Where the definitions of others are: Go modules, of which Go itself checks that they are what they were.
-var others = []struct{ module, file string }{
+// foreign lists the definitions of Argo CD and Flux in their Go modules, whose checksums Go
+// verifies.
+var foreign = []struct{ module, file string }{
 	{"github.com/argoproj/argo-cd/v3@v3.5.7", "manifests/crds/application-crd.yaml"},
 	{"github.com/fluxcd/source-controller@v1.9.6", "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
 	{"github.com/fluxcd/kustomize-controller@v1.9.6", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
 }
 
-// inModule is the path of a file of a module, which is downloaded where it is not there yet.
+// inModule returns the path of a file of a Go module, and downloads the module if it is missing.
 func inModule(t *testing.T, module, file string) string {
 	t.Helper()
 	command := exec.Command("go", "mod", "download", "-json", module)
 	command.Stderr = os.Stderr
-	answer, err := command.Output()
+	output, err := command.Output()
 	var found struct{ Dir, Error string }
-	if decoded := json.Unmarshal(answer, &found); err != nil || decoded != nil || found.Dir == "" {
+	if decoded := json.Unmarshal(output, &found); err != nil || decoded != nil || found.Dir == "" {
 		t.Fatalf("%s: %v: %s", module, err, found.Error)
 	}
 	return filepath.Join(found.Dir, file)
 }
 
-func TestTheExamplesAreWhatTheirDefinitionsAllow(t *testing.T) {
+func TestExamplesMatchTheirDefinitions(t *testing.T) {
 	paths := glob(t, "crds/*.yaml")
-	for _, other := range others {
+	for _, other := range foreign {
 		paths = append(paths, inModule(t, other.module, other.file))
 	}
 	known := definitions(t, paths...)
@@ -45,7 +46,7 @@ func TestTheExamplesAreWhatTheirDefinitionsAllow(t *testing.T) {
 			kind := object.GroupVersionKind()
 			seen[kind.Kind]++
 			if definition, ok := known[kind]; ok {
-				if err := definition.refuse(object); err != nil {
+				if err := definition.validate(object); err != nil {
 					t.Errorf("%s: %s: %v", path, object.GetName(), err)
 				}
 				continue
@@ -53,12 +54,12 @@ func TestTheExamplesAreWhatTheirDefinitionsAllow(t *testing.T) {
 			switch kind.GroupKind() {
 			case schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Kind: "Namespace"}:
 			case schema.GroupKind{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease"}:
-				// The controller's module is not to be had, but its types are.
+				// Only the types of the controller are available as a module.
 				if err := yaml.UnmarshalStrict(read(t, path), &helmv2.HelmRelease{}); err != nil {
 					t.Errorf("%s: %v", path, err)
 				}
 			default:
-				t.Errorf("%s: nothing here knows a %s", path, kind)
+				t.Errorf("%s: no definition of %s", path, kind)
 			}
 		}
 	}
@@ -69,8 +70,7 @@ func TestTheExamplesAreWhatTheirDefinitionsAllow(t *testing.T) {
 	}
 }
 
-// What an example points to is there, whatever the repository is called in which it lies.
-func TestTheExamplesPointToWhatThereIs(t *testing.T) {
+func TestPathsInExamplesExist(t *testing.T) {
 	for _, path := range glob(t, "gitops/*/*.yaml") {
 		for _, object := range objects(t, path) {
 			for _, fields := range [][]string{{"spec", "path"}, {"spec", "source", "path"}, {"spec", "chart", "spec", "chart"}} {
@@ -86,7 +86,7 @@ func TestTheExamplesPointToWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestWhatTheApiServerWouldRefuseIsRefused(t *testing.T) {
+func TestInvalidObjectsAreRejected(t *testing.T) {
 	ours := definitions(t, glob(t, "crds/*.yaml")...)
 	pool := func(spec map[string]any) *unstructured.Unstructured {
 		spec["platformRef"] = map[string]any{"name": "main"}
@@ -95,16 +95,16 @@ func TestWhatTheApiServerWouldRefuseIsRefused(t *testing.T) {
 		}}
 	}
 	definition := ours[schema.GroupVersionKind{Group: "switchyard.dev", Version: "v1alpha1", Kind: "WorkerPool"}]
-	if err := definition.refuse(pool(map[string]any{"kind": "cdn"})); err != nil {
-		t.Errorf("a good pool: %v", err)
+	if err := definition.validate(pool(map[string]any{"kind": "cdn"})); err != nil {
+		t.Errorf("a valid pool: %v", err)
 	}
 	for what, spec := range map[string]map[string]any{
 		"an unknown field":                {"kind": "cdn", "replica": int64(1)},
-		"a kind that there is not":        {"kind": "gpu"},
+		"an unknown kind":                 {"kind": "gpu"},
 		"a GPU for a pool that uses none": {"kind": "cdn", "gpu": map[string]any{"count": int64(1)}},
 	} {
-		if definition.refuse(pool(spec)) == nil {
-			t.Errorf("%s is taken", what)
+		if definition.validate(pool(spec)) == nil {
+			t.Errorf("%s is accepted", what)
 		}
 	}
 }

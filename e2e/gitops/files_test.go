@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// root is the repository's, seen from the folder that Go runs the tests in.
+// root is the root of the repository, relative to the folder in which Go runs the tests.
 const root = "../.."
 
 func read(t *testing.T, path string) []byte {
@@ -42,7 +42,7 @@ func objects(t *testing.T, path string) []*unstructured.Unstructured {
 		object := map[string]any{}
 		text, err := yaml.ToJSON(buffer[:length])
 		if err == nil {
-			// Numbers as the API machinery has them: whole ones are int64.
+			// The API machinery decodes integers as int64.
 			err = json.Unmarshal(text, &object)
 		}
 		if err != nil {
@@ -54,7 +54,7 @@ func objects(t *testing.T, path string) []*unstructured.Unstructured {
 	}
 }
 
-// glob lists the files that match a pattern below the repository's root, and insists that there are some.
+// glob lists the files that match a pattern below the root of the repository, at least one.
 func glob(t *testing.T, pattern string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(root, pattern))

@@ -13,7 +13,8 @@ import (
 
 const script = root + "/gitops/argocd/health.lua"
 
-// fixture is an object in a state that a user meets, as operator/tests/it/gitops.rs writes it, with what others should make of it.
+// fixture is an object in one state, with the expected results of kstatus and Argo CD. The gitops
+// tests of the operator write these files.
 type fixture struct {
 	KStatus string         `json:"kstatus"`
 	ArgoCD  string         `json:"argocd"`
@@ -21,7 +22,7 @@ type fixture struct {
 	name    string
 }
 
-// fixtures are all of them, as they come out of the API server.
+// fixtures reads all fixtures, with the defaults that the API server adds.
 func fixtures(t *testing.T) []fixture {
 	t.Helper()
 	ours := definitions(t, glob(t, "crds/*.yaml")...)
@@ -36,16 +37,16 @@ func fixtures(t *testing.T) []fixture {
 		if !ok {
 			t.Fatalf("%s: no definition of %s", path, object.GroupVersionKind())
 		}
-		if err := definition.refuse(object); err != nil {
-			t.Errorf("%s: the API server would refuse it: %v", one.name, err)
+		if err := definition.validate(object); err != nil {
+			t.Errorf("%s: the API server would reject it: %v", one.name, err)
 		}
-		one.Object = definition.stored(object).Object
+		one.Object = definition.withDefaults(object).Object
 		all = append(all, one)
 	}
 	return all
 }
 
-func TestKStatusReadsEveryStateAsItIs(t *testing.T) {
+func TestKStatusOfEveryState(t *testing.T) {
 	for _, fixture := range fixtures(t) {
 		result, err := status.Compute(&unstructured.Unstructured{Object: fixture.Object})
 		if err != nil {
@@ -56,7 +57,7 @@ func TestKStatusReadsEveryStateAsItIs(t *testing.T) {
 	}
 }
 
-func TestArgoCDReadsEveryStateAsItIs(t *testing.T) {
+func TestArgoCDHealthOfEveryState(t *testing.T) {
 	text := string(read(t, script))
 	for _, fixture := range fixtures(t) {
 		found, err := healthOf(&unstructured.Unstructured{Object: fixture.Object}, text)
@@ -68,7 +69,7 @@ func TestArgoCDReadsEveryStateAsItIs(t *testing.T) {
 	}
 }
 
-func TestEveryHealthIsAmongTheStates(t *testing.T) {
+func TestFixturesCoverEveryHealth(t *testing.T) {
 	seen := map[string]bool{}
 	for _, fixture := range fixtures(t) {
 		seen[fixture.KStatus], seen[fixture.ArgoCD] = true, true
@@ -80,8 +81,8 @@ func TestEveryHealthIsAmongTheStates(t *testing.T) {
 	}
 }
 
-// A condition of an older spec may be left beside a status that has moved on, for instance by a tool that writes conditions alone.
-func TestWhatWasSaidOfAnOlderSpecCountsForNothing(t *testing.T) {
+// The status may be newer than a condition, for example if a tool writes only conditions.
+func TestConditionsOfAnOlderGenerationAreIgnored(t *testing.T) {
 	text := string(read(t, script))
 	for _, fixture := range fixtures(t) {
 		object := (&unstructured.Unstructured{Object: fixture.Object}).DeepCopy()
@@ -101,7 +102,7 @@ func TestWhatWasSaidOfAnOlderSpecCountsForNothing(t *testing.T) {
 	}
 }
 
-func TestAScriptThatReachesOutOrSaysNothingOfUseIsAnError(t *testing.T) {
+func TestInvalidScriptsFail(t *testing.T) {
 	for _, text := range []string{
 		"return { status = 'Healthy', message = os.getenv('HOME') }",
 		"return { status = 'Healthy', message = io.read() }",
@@ -115,31 +116,31 @@ func TestAScriptThatReachesOutOrSaysNothingOfUseIsAnError(t *testing.T) {
 	}
 }
 
-// The script as a patch of Argo CD's settings, once for each kind. UPDATE_FIXTURES=1 writes it.
-func TestTheSettingsOfArgoCDHoldTheScript(t *testing.T) {
+// argocd-cm.yaml contains the script for each kind. UPDATE_FIXTURES=1 writes the file.
+func TestArgoCDSettingsContainTheScript(t *testing.T) {
 	path := root + "/gitops/argocd/argocd-cm.yaml"
 	text := strings.TrimRight(string(read(t, script)), "\n")
-	var wanted strings.Builder
-	wanted.WriteString("# For `kubectl patch configmap argocd-cm -n argocd --patch-file`; made of health.lua.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\ndata:\n")
+	var expected strings.Builder
+	expected.WriteString("# For `kubectl patch configmap argocd-cm -n argocd --patch-file`; generated from health.lua.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\ndata:\n")
 	for _, kind := range []string{"AnalyticsPlatform", "WorkerPool"} {
-		wanted.WriteString("  resource.customizations.health.switchyard.dev_" + kind + ": |\n")
+		expected.WriteString("  resource.customizations.health.switchyard.dev_" + kind + ": |\n")
 		for _, line := range strings.Split(text, "\n") {
-			wanted.WriteString(strings.TrimRight("    "+line, " ") + "\n")
+			expected.WriteString(strings.TrimRight("    "+line, " ") + "\n")
 		}
 	}
 	if os.Getenv("UPDATE_FIXTURES") != "" {
-		if err := os.WriteFile(path, []byte(wanted.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(expected.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if string(read(t, path)) != wanted.String() {
-		t.Errorf("%s is not made of %s: run this test with UPDATE_FIXTURES=1", path, script)
+	if string(read(t, path)) != expected.String() {
+		t.Errorf("%s differs from %s: run this test with UPDATE_FIXTURES=1", path, script)
 	}
 	for _, object := range objects(t, path) {
 		data, _, _ := unstructured.NestedStringMap(object.Object, "data")
 		for key, value := range data {
 			if strings.TrimRight(value, "\n") != text {
-				t.Errorf("%s: YAML made something else of the script", key)
+				t.Errorf("%s: YAML changes the script", key)
 			}
 		}
 		if len(data) != 2 {

@@ -1,5 +1,5 @@
 -- Health of an AnalyticsPlatform or a WorkerPool. Argo CD calls it with the object as `obj`.
--- Only what has been said of the present spec counts: a status of an older one may still praise what is no longer wanted.
+-- Only conditions of the current generation count, because older ones describe an older spec.
 local generation = obj.metadata.generation
 local status = obj.status or {}
 
@@ -21,10 +21,10 @@ end
 
 local ready = condition("Ready")
 if status.observedGeneration ~= generation or ready == nil then
-  return health("Progressing", "The operator has not looked at this spec yet.")
+  return health("Progressing", "The operator has not reconciled this spec yet.")
 end
 
--- The platform's own field, or what a pool says of its platform.
+-- A platform has the field; a pool reports the reason Paused if its platform is paused.
 if obj.spec.paused or ready.reason == "Paused" then
   return health("Suspended", ready.message)
 end

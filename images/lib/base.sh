@@ -1,22 +1,22 @@
-# Base images: root file systems of a few chosen files out of Debian's packages.
+# Base images: root file systems of selected files from Debian packages.
 #
-# A list below images/base says which. Its lines are
-#   packages NAME…   what is unpacked, with its dependencies; no maintainer script runs
-#   keep GLOB…       what goes into the image; shared libraries that it links to follow on their own
-#   drop GLOB…       what does not, of the kept
-#   shell            BusyBox as /bin/sh, with all its applets
+# A list below images/base describes each. Its lines are
+#   packages NAME…   packages to unpack, with dependencies; no maintainer script runs
+#   keep GLOB…       files of the image; the shared libraries that they link to are added
+#   drop GLOB…       exceptions from keep
+#   shell            adds BusyBox as /bin/sh, with all its applets
 #   user NAME        the name of user and group 65532
 # Sourced by images/build, which provides `say`, `die`, `image` (buildah) and $images, $cache.
 
 debian_suite=bookworm
 
-# The Debian sources that this machine uses, so that a local mirror is honoured; empty elsewhere.
+# The Debian sources that this machine uses, so that a local mirror applies; empty on other systems.
 debian_sources() {
   apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
     'Created-By: Packages' 'Origin: Debian' 2>/dev/null | grep -E " $debian_suite[a-z-]* " || true
 }
 
-# unpack FOLDER PACKAGE…: the packages and their dependencies as files, nothing configured.
+# unpack FOLDER PACKAGE…: extracts the packages and their dependencies, without configuring them.
 unpack() {
   local folder=$1 sources proxy options=()
   shift
@@ -31,17 +31,17 @@ unpack() {
     || die "mmdebstrap failed: $(tail -n 3 "$cache/unpack.log")"
 }
 
-# The words of all lines of LIST that start with WORD.
+# words LIST WORD: the arguments of all lines of LIST that start with WORD.
 words() { awk -v word="$2" '$1 == word { for (i = 2; i <= NF; i++) print $i }' "$1"; }
 
-# expand ROOT GLOB…: paths below ROOT, relative to it. A glob that matches nothing is a mistake in the list.
+# expand ROOT GLOB…: matching paths below ROOT, relative to it. A glob without a match is an error.
 expand() (
   cd "$1"
   shift
   shopt -s nullglob
   local glob braces path
   for glob; do
-    eval "braces=(${glob//\*/\\*})"   # braces only: the stars are for the loop below
+    eval "braces=(${glob//\*/\\*})"   # expands braces only; the loop below expands the stars
     for glob in "${braces[@]}"; do
       local paths=($glob)
       ((${#paths[@]})) || die "no file matches '$glob'"
@@ -50,7 +50,7 @@ expand() (
   done
 )
 
-# copy_paths FROM TO <PATHS: copies each with its parents, and what its links point to.
+# copy_paths FROM TO <PATHS: copies each path with its parents and the targets of its links.
 copy_paths() {
   local from=$1 to=$2 path target
   while read -r path; do
@@ -63,7 +63,7 @@ copy_paths() {
   done
 }
 
-# linked_libraries ROOT SUBSET: libraries that the programs of SUBSET ask the loader of ROOT for.
+# linked_libraries ROOT SUBSET: the libraries that the loader of ROOT finds for programs of SUBSET.
 linked_libraries() {
   local root=$1 subset=$2 loader file
   loader=$(cd "$root" && echo usr/lib*/ld-linux*.so.*)
@@ -71,14 +71,14 @@ linked_libraries() {
   echo "${loader#/}"
   (cd "$subset" && find . -type f -size +3 \( -perm /111 -o -name '*.so*' \) -print) | while read -r file; do
     head -c4 "$subset/$file" | grep -aq $'^\x7fELF' || continue
-    { chroot "$root" "$loader" --list "/${file#./}" || true; } 2>/dev/null   # a static program has none
+    { chroot "$root" "$loader" --list "/${file#./}" || true; } 2>/dev/null   # fails for a static program
   done | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u | while read -r file; do
     # The loader names /lib, which is a link to /usr/lib.
     echo "usr${file#/usr}"
   done
 }
 
-# select_files LIST FROM TO: the image's root file system out of the unpacked packages.
+# select_files LIST FROM TO: the root file system of the image, from the unpacked packages.
 select_files() {
   local list=$1 from=$2 to=$3 user link
   mkdir -p "$to"/usr/{bin,sbin,lib,lib64} "$to"/{dev,proc,sys,run,tmp,etc/ssl/certs}
@@ -95,7 +95,8 @@ select_files() {
   fi
   linked_libraries "$from" "$to" | copy_paths "$from" "$to"
   if [[ -d $from/usr/share/ca-certificates ]]; then
-    find "$from/usr/share/ca-certificates" -name '*.crt' | LC_ALL=C sort | xargs cat >"$to/etc/ssl/certs/ca-certificates.crt"
+    find "$from/usr/share/ca-certificates" -name '*.crt' | LC_ALL=C sort |
+      xargs cat >"$to/etc/ssl/certs/ca-certificates.crt"
   fi
   user=$(words "$list" user)
   printf '%s\n' 'root:x:0:0:root:/:/sbin/nologin' "$user:x:65532:65532:$user:/tmp:/sbin/nologin" >"$to/etc/passwd"
@@ -105,7 +106,7 @@ select_files() {
   find "$to" -depth -type d \( -path '*/share/doc' -o -path '*/share/man' \) -exec rm -rf {} +
 }
 
-# base_image LIST: prints the reference of the base image of that list, made when it is missing.
+# base_image LIST: prints the reference of the base image of that list; builds it if it is missing.
 base_image() {
   local list=$images/base/$1 hash reference work container older
   hash=$(cat "$list" "$images/lib/base.sh" | sha256sum | cut -c1-16)
@@ -121,9 +122,8 @@ base_image() {
     image add --quiet "$container" "$work/to" / >/dev/null
     image commit --quiet --timestamp 0 --rm "$container" "$reference" >/dev/null
     rm -rf "$work"
-    image images --format '{{.Name}}:{{.Tag}}' --filter "reference=localhost/switchyard/base-$1" | while read -r older; do
-      [[ $older == "$reference" ]] || image rmi "$older" >/dev/null
-    done
+    image images --format '{{.Name}}:{{.Tag}}' --filter "reference=localhost/switchyard/base-$1" |
+      while read -r older; do [[ $older == "$reference" ]] || image rmi "$older" >/dev/null; done
   fi
   echo "$reference"
 }

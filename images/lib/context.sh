@@ -1,20 +1,23 @@
-# What goes into an image beside its base: compiled programs, models, start scripts.
-# Sourced by images/build, which provides `say`, `die` and $images, $repository, $cache, $binaries.
+# The build contexts: compiled programs, models, start scripts.
+# Sourced by images/build, which provides `say`, `die`, `is_program`, `program_of` and $images,
+# $repository, $cache, $binaries.
 
-# The list below images/base that an image stands on.
+# base_of NAME: the list below images/base that describes the base of an image.
 base_of() { if is_program "$1"; then echo runtime; else echo "$1"; fi; }
 
-# compile NAME…: the programs of these images, in release mode, into a folder of the cache that is named after their sources and the
-# compiler: another checkout of the same sources compiles nothing.
+# compile NAME…: compiles these programs in release mode and sets $binaries to a folder of the
+# cache. The folder is named after a hash of the sources and the compiler, so a second checkout of
+# the same sources compiles nothing.
 compile() {
-  command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, or name --binaries FOLDER"
+  command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, or use --binaries FOLDER"
   local name key missing=()
   key=$({ rustc --version; sources; } | sha256sum | cut -c1-16)
   binaries=$cache/programs/$key
   for name; do [[ -x $binaries/switchyard-$name ]] || missing+=("$name"); done
   if ((${#missing[@]})); then
     say "compiling ${missing[*]}"
-    (cd "$repository" && cargo build --release --locked "${missing[@]/#/--package=switchyard-}" >&2) || die "cargo build failed"
+    (cd "$repository" && cargo build --release --locked "${missing[@]/#/--package=switchyard-}" >&2) ||
+      die "cargo build failed"
     mkdir -p "$binaries"
     for name in "${missing[@]}"; do
       install -m 0755 "$CARGO_TARGET_DIR/release/switchyard-$name" "$binaries/switchyard-$name.part"
@@ -26,24 +29,25 @@ compile() {
   ls -td "$cache/programs"/*/ | tail -n +4 | xargs -r rm -rf
 }
 
-# Path and content of whatever may end up in a program.
+# Path and hash of every file that can be part of a program.
 sources() (
   cd "$repository"
-  find Cargo.toml Cargo.lock operator workloads e2e/fixtures -type f -not -path '*/tests/*' -not -path '*/models/*.py' -not -name '*.md' \
-    -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  find Cargo.toml Cargo.lock operator workloads e2e/fixtures -type f -not -path '*/tests/*' \
+    -not -path '*/models/*.py' -not -name '*.md' -not -path '*/__pycache__/*' -print0 |
+    LC_ALL=C sort -z | xargs -0 sha256sum
 )
 
-# The path of the S3 server's static program.
+# Prints the path of the S3 server, a static program.
 versitygw() {
   if [[ -n $binaries && -x $binaries/versitygw ]]; then echo "$binaries/versitygw"; else
     "$repository/e2e/cluster/cluster" tool versitygw
   fi
 }
 
-# stage NAME FOLDER: everything that the image's Containerfile copies.
-# Programs lie below prebuilt/ as in the image, models below models/; a service has its own folder as it is.
+# stage NAME FOLDER: fills FOLDER with the files that the image's Containerfile copies. For a
+# program: prebuilt/ as in the image, and models/. For a service: the content of its own folder.
 stage() {
-  local name=$1 folder=$2 program=switchyard-$(kind_of "$1")
+  local name=$1 folder=$2 program=switchyard-$(program_of "$1")
   if ! is_program "$name"; then
     cp -a "$images/$name/." "$folder/"
     [[ $name != s3 ]] || cp "$(versitygw)" "$folder/versitygw"
@@ -56,16 +60,16 @@ stage() {
   case $name in ai) stage_models "$folder/models" ;; ai-cuda) stage_models "$folder/models" cuda ;; esac
 }
 
-# stage_models FOLDER [cuda]: the model folder, ONNX Runtime in it.
+# stage_models FOLDER [cuda]: the model folder, which includes ONNX Runtime.
 stage_models() {
   local folder=$1 made
   made=$("$repository/workloads/ai/models/build" ${2:+"$2"} | tail -n 1)
-  [[ -f $made/libonnxruntime.so ]] || die "workloads/ai/models/build did not name a folder with libonnxruntime.so"
-  # Hard links where the cache is on one file system: nothing writes to a context.
+  [[ -f $made/libonnxruntime.so ]] || die "workloads/ai/models/build printed no folder with libonnxruntime.so"
+  # Hard links if both are on one file system: nothing writes to a build context.
   cp -rlL "$made" "$folder" 2>/dev/null || { rm -rf "$folder"; cp -rL "$made" "$folder"; }
 }
 
-# fingerprint FOLDER: path, mode and content of each file.
+# fingerprint FOLDER: path, mode and hash of each file.
 fingerprint() (
   cd "$1"
   find . -type f -printf '%m %p\n' | LC_ALL=C sort

@@ -1,4 +1,4 @@
-{{/* Name of everything: the release's, with the chart's where the release does not say it. */}}
+{{/* Name of all objects: the release's, with the chart's appended unless it contains that. */}}
 {{- define "switchyard.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
@@ -21,29 +21,31 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{/* Whether the operator answers the cluster's autoscalers. There is one external-metrics API a cluster, so it takes one that watches all of it. */}}
+{{/* Whether the operator serves the external-metrics API. A cluster has one such API, so an
+     operator that watches one namespace does not. */}}
 {{- define "switchyard.externalMetrics" -}}
 {{- if and .Values.externalMetrics.enabled (eq .Values.watchNamespace "") -}}true{{- end -}}
 {{- end -}}
 
-{{/* Whether there are PriorityClasses of ours; they belong to the whole cluster, so an operator of one namespace brings none. */}}
+{{/* Whether the chart creates PriorityClasses. They are cluster-scoped, so an operator that watches
+     one namespace has none. */}}
 {{- define "switchyard.priorityClasses" -}}
 {{- if and .Values.priorityClasses.create (eq .Values.watchNamespace "") -}}true{{- end -}}
 {{- end -}}
 
-{{/* What the operator does in the namespaces of platforms, and nothing else. */}}
+{{/* RBAC rules of the operator in the namespaces of platforms. */}}
 {{- define "switchyard.rules" -}}
 - apiGroups: [switchyard.dev]
   resources: [analyticsplatforms]
   verbs: [get, list, watch]
-# It makes the default pools; those of others it reads.
+# It creates the default pools and reads those of users.
 - apiGroups: [switchyard.dev]
   resources: [workerpools]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [switchyard.dev]
   resources: [analyticsplatforms/status, workerpools/status]
   verbs: [patch]
-# Owner references with blockOwnerDeletion need this where the API server checks them.
+# Owner references with blockOwnerDeletion need this if OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [switchyard.dev]
   resources: [analyticsplatforms/finalizers, workerpools/finalizers]
   verbs: [update]
@@ -56,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch]
-# What goes with the workloads, and away again when the spec no longer asks for it.
+# Objects around the workloads. The operator deletes them when the spec no longer asks for them.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
@@ -69,11 +71,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [get, list, watch, create, patch, delete]
-# Where KEDA is installed, its ScaledObjects in place of autoscalers.
+# With KEDA in the cluster, ScaledObjects instead of autoscalers.
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [get, list, watch, create, patch, delete]
-# Where the Prometheus operator is installed.
+# With the Prometheus operator in the cluster.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors, prometheusrules]
   verbs: [get, list, watch, create, patch, delete]
@@ -83,21 +85,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [resourcequotas, limitranges]
   verbs: [get, list, watch, create, patch, delete]
-# Reads those that a platform names and creates those that it generates; changes and deletes none.
+# It reads Secrets that a platform names and creates generated ones. It changes and deletes none.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create]
 {{- if eq .Values.watchNamespace "" }}
-# How many GPUs there are.
+# The GPU capacity of the cluster.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [list]
 {{- end }}
-# What a set-up Job said at its end, and what keeps pods from starting.
+# The result of the setup Job, and the reasons why pods do not start.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
-# Pods that do not get ready are evicted, one in ten minutes of a workload.
+# Automatic recovery evicts unhealthy pods, at most one in ten minutes for each workload.
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use switchyard_contract::{Lane, Lanes, QueueStats};
 use switchyard_operator::capacity::{
-    Pool, Size, Target, hpa, wanted,
+    Pool, Size, Target, desired_pods, hpa,
     zero::{Step, step},
 };
 

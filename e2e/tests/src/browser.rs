@@ -1,3 +1,5 @@
+//! Chromium, driven by WebDriver.
+
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
@@ -9,15 +11,15 @@ use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::patiently;
+use crate::wait::eventually;
 
-/// How long a page may take.
+/// Limit for a page to load or an element to appear.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A Chromium without a screen. It ends when it is dropped.
+/// A headless Chromium with its chromedriver. Dropping it ends both.
 pub struct Browser {
     pub page: Client,
-    /// Of chromedriver.
+    /// The URL of chromedriver.
     url: String,
     driver: Child,
 }
@@ -30,7 +32,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// Starts one that prefers `scheme`, `light` or `dark`.
+    /// Starts a browser with the preferred color scheme `light` or `dark`.
     pub async fn start(scheme: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let mut driver = Command::new("chromedriver")
@@ -39,12 +41,12 @@ impl Browser {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .context("chromedriver cannot be started; e2e/prepare installs it")?;
+            .context("could not start chromedriver; e2e/prepare installs it")?;
         let dark = if scheme == "dark" { 0 } else { 2 };
         let options = json!({
             "goog:loggingPrefs": {"browser": "ALL"},
             "goog:chromeOptions": {"args": [
-                // As root Chromium has no sandbox; it sees nothing but our own page.
+                // As root Chromium has no sandbox; it loads only the console.
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", "--window-size=1360,900",
                 "--force-prefers-reduced-motion", format!("--blink-settings=preferredColorScheme={dark}"),
             ]},
@@ -53,7 +55,7 @@ impl Browser {
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         let builder = builder.capabilities(capabilities);
         let url = format!("http://127.0.0.1:{port}");
-        let connected = patiently(LIMIT, "the browser starts", || async { Ok(builder.connect(&url).await?) }).await;
+        let connected = eventually(LIMIT, "the browser starts", || async { Ok(builder.connect(&url).await?) }).await;
         match connected {
             Ok(page) => Ok(Self { page, url, driver }),
             Err(error) => {
@@ -64,10 +66,10 @@ impl Browser {
         }
     }
 
-    /// Waits until the view of that name shows its data.
-    pub async fn view(&self, name: &str) -> Result<()> {
+    /// Waits until the view of this name shows its data, and checks that it shows no problem.
+    pub async fn wait_for_view(&self, name: &str) -> Result<()> {
         let ready = format!("main[data-view=\"{name}\"][data-ready=\"true\"]");
-        patiently(LIMIT, format!("the view {name}"), || async {
+        eventually(LIMIT, format!("the view {name}"), || async {
             self.page.find(Locator::Css(&ready)).await?;
             Ok(())
         })
@@ -79,42 +81,42 @@ impl Browser {
         Ok(())
     }
 
-    /// The text of what a selector finds, once there is one.
+    /// Waits for an element and returns its text.
     pub async fn text(&self, selector: &str) -> Result<String> {
-        patiently(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.text().await?) }).await
+        eventually(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.text().await?) }).await
     }
 
-    /// Clicks on what a selector finds, once there is one.
+    /// Waits for an element and clicks it.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        patiently(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.click().await?) }).await
+        eventually(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.click().await?) }).await
     }
 
-    /// Types into what a selector finds.
-    pub async fn write(&self, selector: &str, text: &str) -> Result<()> {
-        patiently(LIMIT, selector, || async {
+    /// Waits for an element and types into it.
+    pub async fn type_text(&self, selector: &str, text: &str) -> Result<()> {
+        eventually(LIMIT, selector, || async {
             Ok(self.page.find(Locator::Css(selector)).await?.send_keys(text).await?)
         })
         .await
     }
 
-    /// What a script answers.
-    pub async fn run(&self, script: &str) -> Result<Value> {
+    /// Runs a script and returns its value.
+    pub async fn execute(&self, script: &str) -> Result<Value> {
         Ok(self.page.execute(script, Vec::new()).await?)
     }
 
-    /// What the page complained of so far: errors and warnings.
-    pub async fn log(&self) -> Result<Vec<String>> {
+    /// The errors and warnings of the browser's console.
+    pub async fn console_errors(&self) -> Result<Vec<String>> {
         let session = self.page.session_id().await?.context("the session has no id")?;
         let url = format!("{}/session/{session}/se/log", self.url);
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let answer: Value = http.post(url).json(&json!({"type": "browser"})).send().await?.json().await?;
-        let lines = answer["value"].as_array().context("no log")?;
+        let response: Value = http.post(url).json(&json!({"type": "browser"})).send().await?.json().await?;
+        let lines = response["value"].as_array().context("no log")?;
         let bad = lines.iter().filter(|line| line["level"] == "SEVERE" || line["level"] == "WARNING");
         Ok(bad.filter_map(|line| line["message"].as_str()).map(str::to_owned).collect())
     }
 
-    /// Keeps a picture of the page in the folder that `SWITCHYARD_SCREENSHOTS` names, if one does.
-    pub async fn picture(&self, name: &str) -> Result<()> {
+    /// Saves a screenshot in the folder `SWITCHYARD_SCREENSHOTS`; does nothing if that is not set.
+    pub async fn screenshot(&self, name: &str) -> Result<()> {
         if let Ok(folder) = std::env::var("SWITCHYARD_SCREENSHOTS") {
             std::fs::create_dir_all(&folder)?;
             std::fs::write(Path::new(&folder).join(format!("{name}.png")), self.page.screenshot().await?)?;

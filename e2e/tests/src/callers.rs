@@ -1,3 +1,5 @@
+//! Continuous calls, to check that a service stays available.
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -11,55 +13,56 @@ use anyhow::{Result, ensure};
 use futures::future::join_all;
 use tokio::task::JoinHandle;
 
-use crate::ApiClient;
+use crate::api::ApiClient;
 
-/// Callers at once, and the time from one call of each to its next.
+/// Concurrent callers.
 const CALLERS: usize = 4;
+/// Pause between two calls of a caller.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Callers of an API that come again and again, each time on a connection of its own.
+/// Concurrent callers that repeat a call, each time on a new connection.
 pub struct Callers {
     stop: Arc<AtomicBool>,
-    calls: Vec<JoinHandle<BTreeMap<String, usize>>>,
+    tasks: Vec<JoinHandle<BTreeMap<String, usize>>>,
 }
 
 impl Callers {
-    /// They call `path` from now on.
-    pub fn of(client: &ApiClient, path: &'static str) -> Result<Self> {
+    /// Starts callers of `path`.
+    pub fn start(client: &ApiClient, path: &'static str) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut calls = Vec::new();
+        let mut tasks = Vec::new();
         for _ in 0..CALLERS {
-            let (client, stop) = (client.reconnecting()?, stop.clone());
-            calls.push(tokio::spawn(async move {
-                let mut answers = BTreeMap::new();
+            let (client, stop) = (client.without_keep_alive()?, stop.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut outcomes = BTreeMap::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = match client.get(path).await {
-                        Ok(answer) => answer.status.to_string(),
+                    let outcome = match client.get(path).await {
+                        Ok(response) => response.status.to_string(),
                         Err(error) => format!("{error:#}"),
                     };
-                    *answers.entry(answer).or_default() += 1;
+                    *outcomes.entry(outcome).or_default() += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
-                answers
+                outcomes
             }));
         }
-        Ok(Self { stop, calls })
+        Ok(Self { stop, tasks })
     }
 
-    /// Sends them home. Answers with how many calls there were.
+    /// Stops the callers and returns the number of their calls.
     ///
     /// # Errors
-    /// When one of them was not answered with 200: with what came instead, and how often.
-    pub async fn all_were_served(self) -> Result<usize> {
+    /// A call failed or got a status other than 200; the message counts the outcomes.
+    pub async fn stop_and_expect_success(self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut answers: BTreeMap<String, usize> = BTreeMap::new();
-        for of_one in join_all(self.calls).await {
-            for (answer, count) in of_one? {
-                *answers.entry(answer).or_default() += count;
+        let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+        for caller in join_all(self.tasks).await {
+            for (outcome, count) in caller? {
+                *outcomes.entry(outcome).or_default() += count;
             }
         }
-        let served = answers.get("200").copied().unwrap_or(0);
-        ensure!(answers.len() == 1 && served > 0, "callers were answered with {answers:?}");
-        Ok(served)
+        let succeeded = outcomes.get("200").copied().unwrap_or(0);
+        ensure!(outcomes.len() == 1 && succeeded > 0, "outcomes of calls: {outcomes:?}");
+        Ok(succeeded)
     }
 }

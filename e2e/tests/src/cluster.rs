@@ -1,9 +1,6 @@
-use std::{
-    fmt::Display,
-    future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+//! Objects of a Kubernetes cluster, by kind and name.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Event, Namespace as KubeNamespace};
@@ -14,44 +11,28 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// The cluster of `KUBECONFIG`, with the operator in it.
+use crate::wait::eventually;
+
+/// The cluster of `KUBECONFIG`, in which the operator runs.
 #[derive(Clone)]
 pub struct Cluster {
     pub client: Client,
 }
 
-/// A namespace of a test's own; [`Namespace::delete`] ends it.
+/// The namespace of one test. [`Namespace::delete`] removes it; dropping it does not.
 #[derive(Clone)]
 pub struct Namespace {
     pub cluster: Cluster,
     pub name: String,
 }
 
-/// The image that `make` built under this name, for instance `api`.
+/// The reference of an image that `images/build` built, for example of `api`.
+///
+/// # Panics
+/// `e2e/run` did not set the variable with the reference.
 pub fn image(name: &str) -> String {
     let variable = format!("SWITCHYARD_IMAGE_{}", name.to_uppercase().replace('-', "_"));
     std::env::var(&variable).unwrap_or_else(|_| panic!("{variable} is not set: run these tests with 'make e2e'"))
-}
-
-/// Asks until the answer is there or `limit` has passed; then fails with what was last in the way.
-pub async fn patiently<T, F, Fut>(limit: Duration, what: impl Display, mut ask: F) -> Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<T>>,
-{
-    let begun = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if begun.elapsed() > limit => bail!("{what}: not within {limit:?}; last: {error:#}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
-        }
-    }
-}
-
-/// What a mutex guards, whoever panicked with it.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn resource(kind: &str) -> ApiResource {
@@ -83,14 +64,14 @@ fn resource(kind: &str) -> ApiResource {
 }
 
 impl Cluster {
-    /// Connects as `KUBECONFIG` says.
+    /// Connects to the cluster of `KUBECONFIG`.
     pub async fn connect() -> Result<Self> {
         let client = Client::try_default().await.context("no cluster: run these tests with 'make e2e'")?;
         Ok(Self { client })
     }
 
-    /// Makes a namespace with a name of its own.
-    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
+    /// Creates a namespace with a unique name, under the Pod Security Standard `restricted`.
+    pub async fn create_namespace(&self, prefix: &str) -> Result<Namespace> {
         let name = format!("{prefix}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let namespace = serde_json::from_value(json!({
             "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
@@ -106,7 +87,7 @@ impl Namespace {
         Api::namespaced_with(self.cluster.client.clone(), &self.name, &resource(kind))
     }
 
-    /// Applies an object server-side, as a GitOps pipeline does.
+    /// Applies an object server-side in this namespace, as a GitOps controller does.
     pub async fn apply(&self, mut object: Value) -> Result<DynamicObject> {
         object["metadata"]["namespace"] = json!(self.name);
         let kind = object["kind"].as_str().context("kind")?.to_owned();
@@ -115,10 +96,13 @@ impl Namespace {
         Ok(self.api(&kind).patch(&name, &params, &Patch::Apply(&object)).await?)
     }
 
-    /// The API server's words when it refuses an object; an error when it takes it.
-    pub async fn refusal(&self, object: Value) -> Result<String> {
+    /// Applies an object that the API server must reject, and returns the message.
+    ///
+    /// # Errors
+    /// The API server accepted the object.
+    pub async fn rejection(&self, object: Value) -> Result<String> {
         match self.apply(object.clone()).await {
-            Ok(_) => bail!("the API server took {object}"),
+            Ok(_) => bail!("the API server accepted {object}"),
             Err(error) => match error.downcast::<kube::Error>()? {
                 kube::Error::Api(status) => Ok(status.message.clone()),
                 other => Err(other.into()),
@@ -131,7 +115,7 @@ impl Namespace {
         Ok(serde_json::to_value(self.api(kind).get(name).await.with_context(|| format!("{kind} {name}"))?)?)
     }
 
-    /// A key of a Secret.
+    /// The value of a key of a Secret.
     pub async fn secret(&self, name: &str, key: &str) -> Result<String> {
         let secret: k8s_openapi::api::core::v1::Secret =
             Api::namespaced(self.cluster.client.clone(), &self.name).get(name).await?;
@@ -140,8 +124,8 @@ impl Namespace {
         Ok(String::from_utf8(value.0)?)
     }
 
-    /// The bundled PostgreSQL of a platform, as its owner. What answers ends with the client.
-    pub async fn database(&self, platform: &str) -> Result<tokio_postgres::Client> {
+    /// Connects to the bundled PostgreSQL of a platform as the owner of the schema.
+    pub async fn connect_database(&self, platform: &str) -> Result<tokio_postgres::Client> {
         let service = self.get("Service", &format!("{platform}-postgresql")).await?;
         let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
         let uri = self.secret(&format!("{platform}-database"), "admin-uri").await?;
@@ -151,20 +135,22 @@ impl Namespace {
         Ok(client)
     }
 
-    /// Sets how many pods something has, which the operator leaves alone while the platform is paused.
+    /// Sets `spec.replicas`. The operator reverts it unless the platform is paused.
     pub async fn scale(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
         let patch = json!({"spec": {"replicas": replicas}});
         self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// The names of pods with these labels.
-    pub async fn pods(&self, selector: &str) -> Result<Vec<String>> {
+    /// The names of the pods with these labels.
+    pub async fn pod_names(&self, selector: &str) -> Result<Vec<String>> {
         let listed = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
         Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 
-    /// The ids of a pod's processes whose command line holds `words`, on the machine that its node is.
+    /// The ids of a pod's processes whose command line contains `words`.
+    ///
+    /// The node of the pod must be this machine.
     pub async fn processes(&self, pod: &str, words: &str) -> Result<Vec<u32>> {
         let uid = self.get("Pod", pod).await?["metadata"]["uid"].as_str().context("uid")?.to_owned();
         let uids = [uid.replace('-', "_"), uid];
@@ -180,37 +166,39 @@ impl Namespace {
         Ok(found)
     }
 
-    /// How often containers of pods with these labels have been started anew.
-    pub async fn restarts(&self, selector: &str) -> Result<u64> {
+    /// The number of container restarts of the pods with these labels.
+    pub async fn restart_count(&self, selector: &str) -> Result<u64> {
         let pods = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
         let containers =
             pods.iter().flat_map(|pod| pod.data["status"]["containerStatuses"].as_array().into_iter().flatten());
         Ok(containers.filter_map(|container| container["restartCount"].as_u64()).sum())
     }
 
-    /// What Events with this reason say.
-    pub async fn events(&self, reason: &str) -> Result<Vec<String>> {
+    /// The messages of the Events with this reason.
+    pub async fn event_messages(&self, reason: &str) -> Result<Vec<String>> {
         let events: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.name);
         let events = events.list(&ListParams::default()).await?.items.into_iter();
         Ok(events.filter(|event| event.reason.as_deref() == Some(reason)).filter_map(|event| event.message).collect())
     }
 
-    /// The PodMonitor and the PrometheusRule of a platform, once there are some: the operator looks for their kinds twice a minute.
-    pub async fn monitored(&self, platform: &str) -> Result<(Value, Value)> {
+    /// Waits for the PodMonitor and the PrometheusRule of a platform.
+    ///
+    /// The operator checks twice a minute whether the cluster has their kinds.
+    pub async fn monitoring_objects(&self, platform: &str) -> Result<(Value, Value)> {
         let name = format!("{platform}-monitoring");
-        patiently(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
+        eventually(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
             Ok((self.get("PodMonitor", &name).await?, self.get("PrometheusRule", &name).await?))
         })
         .await
     }
 
-    /// Every object of these kinds that Switchyard made, as `Kind/name resourceVersion`, sorted.
-    pub async fn made(&self, kinds: &[&str]) -> Result<Vec<String>> {
+    /// The objects of these kinds that Switchyard manages, as `Kind/name resourceVersion`, sorted.
+    pub async fn managed_objects(&self, kinds: &[&str]) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for kind in kinds {
             for object in self.api(kind).list(&ListParams::default()).await? {
-                let ours = object.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "switchyard");
-                if ours || resource(kind).group == "switchyard.dev" {
+                let managed = object.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "switchyard");
+                if managed || resource(kind).group == "switchyard.dev" {
                     let version = object.resource_version().unwrap_or_default();
                     found.push(format!("{kind}/{} {version}", object.name_any()));
                 }
@@ -220,7 +208,10 @@ impl Namespace {
         Ok(found)
     }
 
-    /// The condition of an object as (status, reason, message); fails while it is missing or speaks of an older generation.
+    /// A condition of an object as (status, reason, message).
+    ///
+    /// # Errors
+    /// The condition is missing or its `observedGeneration` is not the current one.
     pub async fn condition(&self, kind: &str, name: &str, r#type: &str) -> Result<(String, String, String)> {
         let object = self.get(kind, name).await?;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -234,8 +225,8 @@ impl Namespace {
         Ok((text("status"), text("reason"), text("message")))
     }
 
-    /// Waits until a condition has `status`, and answers with its reason and message.
-    pub async fn wait(
+    /// Waits until a condition has `status`, and returns its reason and message.
+    pub async fn wait_for_condition(
         &self,
         kind: &str,
         name: &str,
@@ -243,10 +234,10 @@ impl Namespace {
         status: &str,
         limit: Duration,
     ) -> Result<(String, String)> {
-        patiently(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
+        eventually(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
             let (now, reason, message) = self.condition(kind, name, r#type).await?;
             if now != status {
-                bail!("it is {now}: {reason}: {message}");
+                bail!("status is {now}: {reason}: {message}");
             }
             Ok((reason, message))
         })
@@ -256,16 +247,16 @@ impl Namespace {
     /// Deletes an object and waits until it is gone.
     pub async fn delete_object(&self, kind: &str, name: &str) -> Result<()> {
         self.api(kind).delete(name, &DeleteParams::foreground()).await?;
-        patiently(Duration::from_secs(90), format!("{kind} {name} goes"), || async move {
+        eventually(Duration::from_secs(90), format!("{kind} {name} is deleted"), || async move {
             match self.api(kind).get_opt(name).await? {
                 None => Ok(()),
-                Some(_) => bail!("it is still there"),
+                Some(_) => bail!("it still exists"),
             }
         })
         .await
     }
 
-    /// Deletes the namespace; it goes in the background.
+    /// Deletes the namespace, without waiting until its content is gone.
     pub async fn delete(self) -> Result<()> {
         let namespaces = Api::<KubeNamespace>::all(self.cluster.client.clone());
         namespaces.delete(&self.name, &DeleteParams::default()).await?;

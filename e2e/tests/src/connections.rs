@@ -1,3 +1,5 @@
+//! Database connections of a platform over time.
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -9,53 +11,57 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
 use tokio::task::JoinHandle;
 
-use crate::{Namespace, locked};
+use crate::{cluster::Namespace, sync::lock};
 
-/// Looks ten times a second at who is connected to a platform's bundled PostgreSQL, until it is dropped.
-pub struct Connections {
-    most: Arc<Mutex<BTreeMap<String, i64>>>,
-    looking: JoinHandle<()>,
+/// Samples the connections to a platform's bundled PostgreSQL ten times a second, until it is
+/// dropped.
+pub struct ConnectionMonitor {
+    peaks: Arc<Mutex<BTreeMap<String, i64>>>,
+    sampler: JoinHandle<()>,
 }
 
-impl Connections {
-    /// Begins to look.
-    pub async fn watch(namespace: &Namespace, platform: &str) -> Result<Self> {
-        let client = namespace.database(platform).await?;
-        let most: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
-        let looking = tokio::spawn({
-            let most = most.clone();
+impl ConnectionMonitor {
+    /// Starts sampling.
+    pub async fn start(namespace: &Namespace, platform: &str) -> Result<Self> {
+        let client = namespace.connect_database(platform).await?;
+        let peaks: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
+        let sampler = tokio::spawn({
+            let peaks = peaks.clone();
             async move {
                 let count = "select usename::text, count(*) from pg_stat_activity where usename like 'analytics%' group by usename";
                 while let Ok(rows) = client.query(count, &[]).await {
                     {
-                        let mut most = locked(&most);
+                        let mut peaks = lock(&peaks);
                         for row in rows {
-                            let held = most.entry(row.get(0)).or_default();
-                            *held = row.get::<_, i64>(1).max(*held);
+                            let peak = peaks.entry(row.get(0)).or_default();
+                            *peak = row.get::<_, i64>(1).max(*peak);
                         }
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         });
-        Ok(Self { most, looking })
+        Ok(Self { peaks, sampler })
     }
 
-    /// The most connections that each role was seen to have, while the database could be looked at throughout.
-    pub async fn most(&self) -> Result<BTreeMap<String, i64>> {
-        anyhow::ensure!(!self.looking.is_finished(), "the database could not be looked at any more");
-        Ok(locked(&self.most).clone())
+    /// The peak number of connections of each role.
+    ///
+    /// # Errors
+    /// A sample failed, so that the peaks may be incomplete.
+    pub async fn peaks(&self) -> Result<BTreeMap<String, i64>> {
+        anyhow::ensure!(!self.sampler.is_finished(), "could not query pg_stat_activity");
+        Ok(lock(&self.peaks).clone())
     }
 
     /// The database server's log.
-    pub async fn log(&self, namespace: &Namespace, platform: &str) -> Result<String> {
+    pub async fn server_log(&self, namespace: &Namespace, platform: &str) -> Result<String> {
         let pods: Api<Pod> = Api::namespaced(namespace.cluster.client.clone(), &namespace.name);
         Ok(pods.logs(&format!("{platform}-postgresql-0"), &LogParams::default()).await?)
     }
 }
 
-impl Drop for Connections {
+impl Drop for ConnectionMonitor {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.sampler.abort();
     }
 }

@@ -1,6 +1,7 @@
-//! What the end-to-end tests share: a cluster, a platform in a namespace of its own, an API client.
+//! The framework of the end-to-end tests: a cluster, a platform in its own namespace, an API
+//! client.
 //!
-//! Nothing here knows the operator's types: a test from outside must notice when a name changes.
+//! It uses no type of the operator, so that a renamed field or reason fails a test.
 
 mod api;
 mod browser;
@@ -9,11 +10,15 @@ mod cluster;
 mod connections;
 mod platform;
 mod prometheus;
+mod sync;
+mod wait;
 
-pub use api::{Answer, ApiClient};
+pub use api::{ApiClient, Response};
 pub use browser::Browser;
 pub use callers::Callers;
-pub use cluster::{Cluster, Namespace, image, locked, patiently};
-pub use connections::Connections;
-pub use platform::{Platform, grows_with_its_jobs, profile_source};
-pub use prometheus::{Pace, Prometheus};
+pub use cluster::{Cluster, Namespace, image};
+pub use connections::ConnectionMonitor;
+pub use platform::{Platform, deploy_profile_source, submit_until_scaled_out};
+pub use prometheus::{Prometheus, Timing};
+pub use sync::lock;
+pub use wait::eventually;

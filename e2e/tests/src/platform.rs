@@ -1,11 +1,17 @@
+//! A platform under test.
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{ApiClient, Namespace, image, patiently};
+use crate::{
+    api::ApiClient,
+    cluster::{Namespace, image},
+    wait::eventually,
+};
 
-/// Time for a platform to come up with everything bundled, on two busy cores.
+/// Limit for a platform with bundled services to become Ready, on two busy cores.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
 /// An `AnalyticsPlatform` that is Ready.
@@ -15,27 +21,27 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Applies a platform of `spec` and waits until it is Ready.
+    /// Applies a platform with `spec` and waits until it is Ready.
     pub async fn ready(namespace: &Namespace, name: &str, spec: Value) -> Result<Self> {
         let this = Self { namespace: namespace.clone(), name: name.to_owned() };
         this.apply(&spec).await?;
-        namespace.wait("AnalyticsPlatform", name, "Ready", "True", READY_WITHIN).await?;
+        namespace.wait_for_condition("AnalyticsPlatform", name, "Ready", "True", READY_WITHIN).await?;
         Ok(this)
     }
 
-    /// Gives it another spec.
+    /// Applies another spec.
     pub async fn apply(&self, spec: &Value) -> Result<()> {
         self.namespace.apply(manifest(&self.name, spec)).await?;
         Ok(())
     }
 
-    /// The API with the admin key.
+    /// A client of the API with the admin key. Waits until the API answers.
     pub async fn admin(&self) -> Result<ApiClient> {
         let service = self.namespace.get("Service", &format!("{}-api", self.name)).await?;
         let address = service["spec"]["clusterIP"].as_str().context("the API's Service has no address")?;
         let key = self.namespace.secret(&format!("{}-admin", self.name), "key").await?;
         let client = ApiClient::new(format!("http://{address}"), key)?;
-        patiently(Duration::from_secs(30), "the API answers", || async {
+        eventually(Duration::from_secs(30), "the API answers", || async {
             client.get("/openapi.json").await?.expect(200)
         })
         .await?;
@@ -43,8 +49,10 @@ impl Platform {
     }
 }
 
-/// Submits more jobs than one pod of `pool` takes, and waits until its autoscaler, of the name `scaler`, has brought it to `most` pods. Answers with the jobs.
-pub async fn grows_with_its_jobs(
+/// Submits more jobs than one pod of `pool` runs, and returns them once the pool has `most` pods.
+///
+/// `scaler` is the name of the HorizontalPodAutoscaler that does it.
+pub async fn submit_until_scaled_out(
     namespace: &Namespace,
     client: &ApiClient,
     pool: &str,
@@ -56,7 +64,7 @@ pub async fn grows_with_its_jobs(
     for name in ["wakes", "grows", "grows-more", "grows-most"] {
         jobs.push(client.submit(name).await?);
     }
-    patiently(limit, format!("{pool} grows to its most"), || async {
+    eventually(limit, format!("{pool} scales out to {most} pods"), || async {
         let pods = namespace.get("Deployment", pool).await?["spec"]["replicas"].clone();
         let scaler = namespace.get("HorizontalPodAutoscaler", scaler).await?;
         ensure!(pods == most, "{pods} pods; {}", scaler["status"]);
@@ -71,8 +79,8 @@ fn manifest(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": name}, "spec": spec})
 }
 
-/// Runs the stand-in for Apify in `namespace` and answers with the `profileSource` of a platform that uses it.
-pub async fn profile_source(namespace: &Namespace) -> Result<Value> {
+/// Deploys the Apify stand-in in `namespace` and returns the `profileSource` of a platform for it.
+pub async fn deploy_profile_source(namespace: &Namespace) -> Result<Value> {
     let labels = json!({"app": "apify-stand-in"});
     namespace
         .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "profile-source"}, "stringData": {"token": "e2e"}}))

@@ -1,3 +1,5 @@
+//! Debian's Prometheus and Alertmanager, configured by the objects of a platform.
+
 use std::{
     fs,
     path::PathBuf,
@@ -18,28 +20,32 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Cluster, locked, patiently};
+use crate::{cluster::Cluster, sync::lock, wait::eventually};
 
-/// Rules look at so much of the past, and wait so long before and after they fire. Real durations are what `monitoring/tests` is about.
+/// `for` and `keep_firing_for` with [`Timing::Shortened`]. `monitoring/tests` tests the real
+/// durations.
 const SHORT: &str = "5s";
+/// Range of a range vector with [`Timing::Shortened`].
 const WINDOW: &str = "[30s]";
 
-/// How long rules take.
+/// Durations of the alert rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// As long as they say.
+pub enum Timing {
+    /// Those of the PrometheusRule.
     Real,
-    /// Seconds where they say minutes.
-    Hurried,
+    /// Seconds instead of minutes.
+    Shortened,
 }
 
-/// A Prometheus and an Alertmanager on loopback that do what a PodMonitor and a PrometheusRule say. They end when it is dropped.
+/// Prometheus and Alertmanager on loopback, configured by a PodMonitor and a PrometheusRule.
+///
+/// Dropping it ends both.
 pub struct Prometheus {
     http: reqwest::Client,
     url: String,
     alertmanager: String,
-    /// What was posted to the chat room.
-    said: Arc<Mutex<Vec<String>>>,
+    /// Bodies of the notifications that Alertmanager sent.
+    notifications: Arc<Mutex<Vec<String>>>,
     children: Vec<Child>,
     folder: PathBuf,
 }
@@ -54,32 +60,35 @@ impl Drop for Prometheus {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is free now.
 async fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
-/// Takes what Alertmanager sends to a chat room or a pager, and tells Prometheus of pods: Debian's has no discovery of Kubernetes' built in.
-async fn neighbour(said: Arc<Mutex<Vec<String>>>, cluster: Cluster) -> Result<String> {
+/// Serves a receiver of notifications, and service discovery of pods. Returns its URL.
+///
+/// Debian's Prometheus is built without the discovery of Kubernetes.
+async fn serve_receiver_and_discovery(notifications: Arc<Mutex<Vec<String>>>, cluster: Cluster) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let take = async |State(said): State<Arc<Mutex<Vec<String>>>>, body: String| {
-        locked(&said).push(body);
+    let receive = async |State(notifications): State<Arc<Mutex<Vec<String>>>>, body: String| {
+        lock(&notifications).push(body);
         "ok"
     };
     let discover = async move |Path(namespace): Path<String>| {
         targets(&cluster, &namespace).await.map(Json).map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
     };
     let router = Router::new()
-        .route("/chat", post(take))
-        .route("/pager", post(take))
-        .with_state(said)
+        .route("/chat", post(receive))
+        .route("/pager", post(receive))
+        .with_state(notifications)
         .route("/pods/{namespace}", get(discover));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(url)
 }
 
-/// The ports of the pods of a namespace, with the labels that Prometheus' own discovery gives them.
+/// The container ports of a namespace, with the labels of Prometheus' Kubernetes discovery (role
+/// pod).
 async fn targets(cluster: &Cluster, namespace: &str) -> Result<Value> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let mut found = Vec::new();
@@ -88,7 +97,7 @@ async fn targets(cluster: &Cluster, namespace: &str) -> Result<Value> {
         let mut common =
             json!({"__meta_kubernetes_namespace": namespace, "__meta_kubernetes_pod_name": pod.name_any()});
         for (name, value) in pod.labels() {
-            common[format!("__meta_kubernetes_pod_label_{}", underscored(name))] = json!(value);
+            common[format!("__meta_kubernetes_pod_label_{}", sanitized(name))] = json!(value);
         }
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         for port in containers.flat_map(|container| container.ports.iter().flatten()) {
@@ -100,15 +109,18 @@ async fn targets(cluster: &Cluster, namespace: &str) -> Result<Value> {
     Ok(Value::Array(found))
 }
 
-fn underscored(label: &str) -> String {
+/// A label name as Prometheus' Kubernetes discovery writes it.
+fn sanitized(label: &str) -> String {
     label.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
-/// The job of a PodMonitor as the Prometheus operator makes it: pods of the namespace with the labels and the port, then the monitor's own relabelings.
-fn job(monitor: &Value, pods: &str) -> Result<Value> {
+/// The scrape job of a PodMonitor, as the Prometheus operator generates it.
+///
+/// Keeps the selected pods and port of its namespace, then applies the monitor's own relabelings.
+fn scrape_job(monitor: &Value, pods: &str) -> Result<Value> {
     let namespace = monitor["metadata"]["namespace"].as_str().context("namespace")?;
     let (selector, endpoint) = (&monitor["spec"]["selector"], &monitor["spec"]["podMetricsEndpoints"][0]);
-    let label = |name: &str| format!("__meta_kubernetes_pod_label_{}", underscored(name));
+    let label = |name: &str| format!("__meta_kubernetes_pod_label_{}", sanitized(name));
     let mut relabel = Vec::new();
     for (name, value) in selector["matchLabels"].as_object().context("matchLabels")? {
         relabel.push(json!({"action": "keep", "source_labels": [label(name)], "regex": value}));
@@ -142,8 +154,8 @@ fn discovery(pods: &str, namespace: &str) -> Value {
     json!({"url": format!("{pods}/{namespace}"), "refresh_interval": "2s"})
 }
 
-/// The operator's own job, as monitoring/README.md says.
-fn operator_job(pods: &str) -> Value {
+/// The scrape job of the operator, as in monitoring/README.md.
+fn operator_scrape_job(pods: &str) -> Value {
     json!({
         "job_name": "switchyard-operator", "scrape_interval": "2s", "honor_labels": true,
         "http_sd_configs": [discovery(pods, "switchyard-system")],
@@ -151,8 +163,8 @@ fn operator_job(pods: &str) -> Value {
     })
 }
 
-/// The groups of a rule, with short durations.
-fn hurried(groups: &Value) -> Value {
+/// The groups of a PrometheusRule, with short durations.
+fn shortened(groups: &Value) -> Value {
     let mut groups = groups.clone();
     for group in groups.as_array_mut().into_iter().flatten() {
         group["interval"] = json!("2s");
@@ -169,7 +181,7 @@ fn hurried(groups: &Value) -> Value {
     groups
 }
 
-/// Every range of minutes or more becomes [`WINDOW`], and every offset half a minute.
+/// Replaces ranges of minutes or more by [`WINDOW`], and the offset of 30 minutes by 30 seconds.
 fn short_windows(expr: &str) -> String {
     let mut out = String::new();
     let mut rest = expr;
@@ -185,17 +197,25 @@ fn short_windows(expr: &str) -> String {
 }
 
 impl Prometheus {
-    /// Starts both for what `monitor` and `rule` say. `receivers` is an Alertmanager's configuration, whose messages go to a receiver of the test's own.
-    pub async fn start(cluster: &Cluster, monitor: &Value, rule: &Value, receivers: &str, pace: Pace) -> Result<Self> {
+    /// Starts both with the configuration of `monitor` and `rule`.
+    ///
+    /// `receivers` is a configuration of Alertmanager; its notifications go to a local receiver.
+    pub async fn start(
+        cluster: &Cluster,
+        monitor: &Value,
+        rule: &Value,
+        receivers: &str,
+        timing: Timing,
+    ) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("switchyard-e2e-prometheus-{}", uuid::Uuid::new_v4().simple()));
         fs::create_dir_all(folder.join("secrets"))?;
-        let said = Arc::<Mutex<Vec<String>>>::default();
-        let receiver = neighbour(said.clone(), cluster.clone()).await?;
+        let notifications = Arc::<Mutex<Vec<String>>>::default();
+        let receiver = serve_receiver_and_discovery(notifications.clone(), cluster.clone()).await?;
         let pods = format!("{receiver}/pods");
         fs::write(folder.join("secrets/chat-url"), format!("{receiver}/chat"))?;
         fs::write(folder.join("secrets/pager-key"), "key")?;
         let secrets = folder.join("secrets").display().to_string();
-        // PagerDuty's own address is not to be had here, and nobody waits for minutes.
+        // PagerDuty is replaced by the local receiver, and group intervals are shortened.
         let config = receivers.replace("/etc/alertmanager/secrets", &secrets).replace(
             "pagerduty_configs:\n      - ",
             &format!("pagerduty_configs:\n      - url: {receiver}/pager\n        "),
@@ -209,14 +229,14 @@ impl Prometheus {
             .collect();
         fs::write(folder.join("alertmanager.yml"), config)?;
         let groups = &rule["spec"]["groups"];
-        let groups = if pace == Pace::Hurried { hurried(groups) } else { groups.clone() };
+        let groups = if timing == Timing::Shortened { shortened(groups) } else { groups.clone() };
         fs::write(folder.join("rules.json"), json!({"groups": groups}).to_string())?;
         let (port, alert_port) = (free_port().await?, free_port().await?);
         let prometheus = json!({
             "global": {"evaluation_interval": "2s", "scrape_timeout": "2s", "scrape_interval": "2s"},
             "rule_files": [folder.join("rules.json")],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [format!("127.0.0.1:{alert_port}")]}]}]},
-            "scrape_configs": [job(monitor, &pods)?, operator_job(&pods)],
+            "scrape_configs": [scrape_job(monitor, &pods)?, operator_scrape_job(&pods)],
         });
         fs::write(folder.join("prometheus.yml"), prometheus.to_string())?;
         let start = |program: &str, log: &str, arguments: Vec<String>| -> Result<Child> {
@@ -227,7 +247,7 @@ impl Prometheus {
                 .stdout(log.try_clone()?)
                 .stderr(log)
                 .spawn()
-                .with_context(|| format!("{program} cannot be started; e2e/prepare installs it"))?;
+                .with_context(|| format!("could not start {program}; e2e/prepare installs it"))?;
             Ok(child)
         };
         let path = |name: &str| folder.join(name).display().to_string();
@@ -255,11 +275,11 @@ impl Prometheus {
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?,
             url: format!("http://127.0.0.1:{port}"),
             alertmanager: format!("http://127.0.0.1:{alert_port}"),
-            said,
+            notifications,
             children: vec![alertmanager, prometheus],
             folder,
         };
-        let ready = patiently(Duration::from_secs(30), "Prometheus and Alertmanager are ready", || async {
+        let ready = eventually(Duration::from_secs(30), "Prometheus and Alertmanager are ready", || async {
             for url in [&this.url, &this.alertmanager] {
                 this.http.get(format!("{url}/-/ready")).send().await?.error_for_status()?;
             }
@@ -272,26 +292,27 @@ impl Prometheus {
         Ok(this)
     }
 
-    /// The page on which a query is drawn over the last minutes.
-    pub fn graph(&self, query: &str, minutes: u32) -> Result<String> {
+    /// The URL of the page that draws a query over the last `minutes`.
+    pub fn graph_url(&self, query: &str, minutes: u32) -> Result<String> {
         let page = format!("{}/classic/graph", self.url);
         let range = format!("{minutes}m");
         let parameters = [("g0.expr", query), ("g0.range_input", &range), ("g0.tab", "0"), ("g0.stacked", "0")];
         Ok(reqwest::Url::parse_with_params(&page, parameters)?.to_string())
     }
 
-    /// What a query finds: its series, each with labels and value.
+    /// Runs an instant query and returns its series, each with labels and value.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>> {
         let url = format!("{}/api/v1/query", self.url);
-        let answer: Value = self.http.post(url).form(&[("query", query)]).send().await?.json().await?;
-        ensure!(answer["status"] == "success", "{query}: {answer}");
-        match &answer["data"]["result"] {
-            Value::Array(series) if answer["data"]["resultType"] != "scalar" => Ok(series.clone()),
+        let response: Value = self.http.post(url).form(&[("query", query)]).send().await?.json().await?;
+        ensure!(response["status"] == "success", "{query}: {response}");
+        match &response["data"]["result"] {
+            Value::Array(series) if response["data"]["resultType"] != "scalar" => Ok(series.clone()),
             scalar => Ok(vec![scalar.clone()]),
         }
     }
 
-    /// Alerts that fire at Alertmanager: name and severity of each, inhibited ones with a `~` before them.
+    /// Name and severity of the alerts at Alertmanager. Names of inhibited alerts have the prefix
+    /// `~`.
     pub async fn firing(&self) -> Result<Vec<(String, String)>> {
         let url = format!("{}/api/v2/alerts", self.alertmanager);
         let alerts: Vec<Value> = self.http.get(url).send().await?.error_for_status()?.json().await?;
@@ -306,10 +327,10 @@ impl Prometheus {
             .collect())
     }
 
-    /// Waits until the alert fires, or does not any more.
-    pub async fn until(&self, alert: &str, severity: &str, fires: bool, limit: Duration) -> Result<()> {
-        let what = if fires { "fires" } else { "is over" };
-        patiently(limit, format!("{alert} ({severity}) {what}"), || async {
+    /// Waits until an alert fires or, with `fires` false, until it is resolved.
+    pub async fn wait_for_alert(&self, alert: &str, severity: &str, fires: bool, limit: Duration) -> Result<()> {
+        let what = if fires { "fires" } else { "is resolved" };
+        eventually(limit, format!("{alert} ({severity}) {what}"), || async {
             let all = self.firing().await?;
             let now = all.iter().any(|(name, level)| name.trim_start_matches('~') == alert && level == severity);
             ensure!(now == fires, "firing: {all:?}");
@@ -318,11 +339,15 @@ impl Prometheus {
         .await
     }
 
-    /// Waits until somebody was told something with all of these words.
-    pub async fn told(&self, words: &[&str], limit: Duration) -> Result<()> {
-        patiently(limit, format!("somebody is told of {words:?}"), || async {
-            let said = locked(&self.said);
-            ensure!(said.iter().any(|text| words.iter().all(|word| text.contains(word))), "{} messages", said.len());
+    /// Waits until Alertmanager has sent a notification that contains all of these words.
+    pub async fn wait_for_notification(&self, words: &[&str], limit: Duration) -> Result<()> {
+        eventually(limit, format!("a notification contains {words:?}"), || async {
+            let sent = lock(&self.notifications);
+            ensure!(
+                sent.iter().any(|text| words.iter().all(|word| text.contains(word))),
+                "{} notifications",
+                sent.len()
+            );
             Ok(())
         })
         .await
@@ -334,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_of_minutes_are_short_and_others_stay() {
+    fn only_windows_of_minutes_are_shortened() {
         assert_eq!(short_windows("rate(a[5m]) / b[10s] offset 30m"), "rate(a[30s]) / b[10s] offset 30s");
         assert_eq!(short_windows("a{b=\"c\"}"), "a{b=\"c\"}");
     }

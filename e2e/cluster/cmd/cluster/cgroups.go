@@ -19,7 +19,7 @@ type hierarchy struct {
 	Mount string
 	// Unified is true for version 2, where one tree has every controller.
 	Unified bool
-	// Controllers are version 1's, as the mount options name them.
+	// Controllers are those of version 1, by their names in the mount options.
 	Controllers []string
 }
 
@@ -66,7 +66,7 @@ func (h hierarchy) has(controller string) bool {
 	return false
 }
 
-// missingControllers names what the kubelet needs and no hierarchy offers.
+// missingControllers lists the controllers that the kubelet needs and no hierarchy has.
 func missingControllers(all []hierarchy) []string {
 	var missing []string
 	for _, controller := range []string{"cpu", "cpuset", "memory", "pids"} {
@@ -87,9 +87,9 @@ func missingControllers(all []hierarchy) []string {
 	return missing
 }
 
-// makeCgroups makes the cluster's group in every hierarchy and a group "node"
-// below it for the node's own programs; pods come beside it.
-func makeCgroups(all []hierarchy, group string) error {
+// createCgroups creates the cluster's group in every hierarchy, and a group "node"
+// below it for the node's own programs. Groups of pods are its siblings.
+func createCgroups(all []hierarchy, group string) error {
 	for _, h := range all {
 		path := h.Mount
 		for _, part := range append(strings.Split(strings.Trim(group, "/"), "/"), "node") {
@@ -98,7 +98,7 @@ func makeCgroups(all []hierarchy, group string) error {
 			}
 			path = filepath.Join(path, part)
 			if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-				return fmt.Errorf("cannot make the control group %s (%w): run this on a machine or virtual machine whose /sys/fs/cgroup is writable", path, err)
+				return fmt.Errorf("cannot create the control group %s (%w): run this on a machine or virtual machine whose /sys/fs/cgroup is writable", path, err)
 			}
 			if h.has("cpuset") {
 				if err := inheritCpuset(path); err != nil {
@@ -110,8 +110,8 @@ func makeCgroups(all []hierarchy, group string) error {
 	return nil
 }
 
-// enableControllers hands every controller down to a version 2 group's children.
-// What is refused there is missing in the children, and the kubelet says so.
+// enableControllers enables every controller for the children of a version 2 group.
+// It ignores errors, because the kubelet reports missing controllers.
 func enableControllers(path string) {
 	offered, _ := os.ReadFile(filepath.Join(path, "cgroup.controllers"))
 	for _, controller := range strings.Fields(string(offered)) {
@@ -119,7 +119,8 @@ func enableControllers(path string) {
 	}
 }
 
-// inheritCpuset fills a new version 1 cpuset from its parent: an empty one takes no process.
+// inheritCpuset copies a new version 1 cpuset from its parent, because an empty one
+// accepts no process.
 func inheritCpuset(path string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		own, err := os.ReadFile(filepath.Join(path, file))
@@ -151,10 +152,10 @@ func enterCgroups(all []hierarchy, group string, pid int) error {
 	return nil
 }
 
-// removeCgroups kills what is left in the cluster's groups and removes them, and
-// the group of all clusters with the last of them. It is content where none are.
-func removeCgroups(all []hierarchy, group string, patience time.Duration) error {
-	deadline := time.Now().Add(patience)
+// removeCgroups kills the remaining processes in the cluster's groups and removes the
+// groups, with the last cluster also their parent. Missing groups are no error.
+func removeCgroups(all []hierarchy, group string, timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
 	for _, h := range all {
 		top := filepath.Join(h.Mount, group)
 		for {
@@ -165,9 +166,9 @@ func removeCgroups(all []hierarchy, group string, patience time.Duration) error 
 			if time.Now().After(deadline) {
 				return fmt.Errorf("cannot remove the control group %s: %w", top, err)
 			}
-			time.Sleep(50 * time.Millisecond) // no event tells that a group has become empty in version 1
+			time.Sleep(50 * time.Millisecond) // version 1 has no event for an empty group
 		}
-		_ = os.Remove(filepath.Dir(top)) // fails while another cluster has a group there
+		_ = os.Remove(filepath.Dir(top)) // fails while another cluster has a group in it
 	}
 	return nil
 }

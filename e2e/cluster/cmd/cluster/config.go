@@ -14,22 +14,22 @@ var configFiles embed.FS
 //go:embed manifests/*.yaml
 var manifestFiles embed.FS
 
-// pauseImage, corednsImage and metricsServerImage are made here and loaded into
-// every cluster; no registry knows them.
+// pauseImage, corednsImage and metricsServerImage are built locally and loaded into
+// every cluster. No registry has them.
 const (
 	pauseImage         = "localhost/switchyard/pause:1"
 	corednsImage       = "localhost/switchyard/coredns:1"
 	metricsServerImage = "localhost/switchyard/metrics-server:1"
 )
 
-// settings is what the files of config/ and manifests/ can name.
+// settings are the template variables of config/ and manifests/.
 type settings struct {
 	Plan
-	// Kube and Cluster are the file names, all in one folder, of the programs
-	// that the node runs besides Debian's.
+	// Kube and Cluster are the file names of the node's programs other than
+	// Debian's, all in one folder.
 	Kube, Cluster string
-	// Snapshotter is containerd's: overlayfs, or native where the state folder
-	// cannot be an overlay's upper layer.
+	// Snapshotter is that of containerd: overlayfs, or native if the state folder
+	// cannot be the upper layer of an overlay.
 	Snapshotter string
 }
 
@@ -42,7 +42,7 @@ func (settings) NetConfig() string          { return netConfig }
 func (settings) PKI() string                { return nodePKI }
 func (settings) TestRange() string          { return testRange.String() }
 
-// render fills in every file of one folder, by name.
+// render executes every template of a folder and returns the results by file name.
 func render(files embed.FS, folder string, with settings) (map[string][]byte, error) {
 	entries, err := files.ReadDir(folder)
 	if err != nil {
@@ -67,9 +67,8 @@ func render(files embed.FS, folder string, with settings) (map[string][]byte, er
 	return rendered, nil
 }
 
-// sysctls are the machine's settings that the kubelet insists on. They belong to
-// the whole machine, so the node is shown files that hold these values in place
-// of the kernel's, and the machine keeps its own.
+// sysctls are the machine-wide settings that the kubelet requires. The node sees files
+// with these values instead of the kernel's, so the machine's settings do not change.
 var sysctls = map[string]string{
 	"vm/overcommit_memory":      "1",
 	"kernel/panic":              "10",
@@ -78,8 +77,8 @@ var sysctls = map[string]string{
 	"kernel/keys/root_maxbytes": "25000000",
 }
 
-// writeState fills a new state folder: what the node's programs read, and empty
-// folders for what they write.
+// writeState fills a new state folder with the files that the node's programs read and
+// empty folders for their output.
 func writeState(with settings) error {
 	for _, folder := range []string{nodeBin, nodePrograms, nodeConfig, nodePKI, nodeLogs, nodeVolumes, nodeSysctls, netConfig, "/var/log", "/var/tmp", "/var/lib/containerd"} {
 		if err := os.MkdirAll(with.Outside(folder), 0o755); err != nil {
@@ -126,7 +125,7 @@ func writeState(with settings) error {
 	return writePKI(with.Plan)
 }
 
-// linkPrograms gives every program the name that it is called by.
+// linkPrograms creates a link for each name of a program.
 func linkPrograms(with settings) error {
 	names := map[string]string{"switchyard-cluster": with.Cluster}
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {

@@ -22,11 +22,11 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// An archive is what the manifest of a docker-archive tells of one image.
+// An archive is one image in the manifest of a docker-archive.
 type archive struct {
-	// Config is the image's id without "sha256:", as the container runtime tells it too.
+	// Config is the image's id without "sha256:", as in the container runtime.
 	Config string
-	// Tags are the names to load it by.
+	// Tags are the names of the image.
 	Tags []string
 }
 
@@ -60,9 +60,8 @@ func readArchive(file io.Reader) ([]archive, error) {
 	}
 }
 
-// writeArchive writes a docker-archive of an image that is one static program, at
-// the name that its tag ends in, run as a user without rights. Equal programs make
-// equal files.
+// writeArchive writes a docker-archive of an image with one static program, named as
+// in the tag, which runs without root. Equal programs give equal files.
 func writeArchive(to io.Writer, tag string, program []byte) error {
 	name := programName(tag)
 	var layer bytes.Buffer
@@ -110,14 +109,15 @@ func addFile(to *tar.Writer, name string, mode int64, content []byte) error {
 
 func digest(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
 
-// programName is the last part of a tag, without version: "pause" of "localhost/switchyard/pause:1".
+// programName is the last part of a tag without its version, for example "pause" of
+// "localhost/switchyard/pause:1".
 func programName(tag string) string {
 	name, _, _ := strings.Cut(path.Base(tag), ":")
 	return name
 }
 
-// archiveOf returns the archive of a program's image, beside the program, and
-// writes it when it is not there yet: the program's own name changes with it.
+// archiveOf returns the path of the archive of a program's image, next to the program,
+// and writes it if it is missing. The file name of the program contains a hash of it.
 func archiveOf(program, tag string) (string, error) {
 	file := program + ".image.tar"
 	if _, err := os.Stat(file); err == nil {
@@ -142,7 +142,7 @@ func archiveOf(program, tag string) (string, error) {
 	return file, os.Rename(fresh.Name(), file)
 }
 
-// A runtime is the container runtime of a running cluster, reached from the machine.
+// A runtime is a connection from the machine to the container runtime of a cluster.
 type runtime struct {
 	socket string
 	images cri.ImageServiceClient
@@ -158,7 +158,7 @@ func openRuntime(p Plan) (*runtime, error) {
 	return &runtime{socket: socket, images: cri.NewImageServiceClient(connection), close: connection.Close}, nil
 }
 
-// await returns when the runtime answers.
+// await waits until the runtime answers.
 func (r *runtime) await(ctx context.Context) error {
 	for {
 		_, err := r.images.ListImages(ctx, &cri.ListImagesRequest{})
@@ -173,7 +173,7 @@ func (r *runtime) await(ctx context.Context) error {
 	}
 }
 
-// has tells whether every image of an archive is there, under every name it gives them.
+// has reports whether the runtime has every image of an archive under all its names.
 func (r *runtime) has(ctx context.Context, images []archive) (bool, error) {
 	for _, image := range images {
 		for _, tag := range image.Tags {
@@ -189,7 +189,7 @@ func (r *runtime) has(ctx context.Context, images []archive) (bool, error) {
 	return true, nil
 }
 
-// load imports the images of a docker-archive file, and tells whether they were new.
+// load imports the images of a docker-archive file, and reports whether they were new.
 func (r *runtime) load(ctx context.Context, archivePath string) (fresh bool, err error) {
 	file, err := os.Open(archivePath)
 	if err != nil {
@@ -200,7 +200,7 @@ func (r *runtime) load(ctx context.Context, archivePath string) (fresh bool, err
 	if err != nil {
 		return false, fmt.Errorf("cannot load %s: %w", archivePath, err)
 	}
-	if there, err := r.has(ctx, images); err != nil || there {
+	if exists, err := r.has(ctx, images); err != nil || exists {
 		return false, err
 	}
 	output, err := exec.CommandContext(ctx, "ctr", "--address", r.socket, "--namespace", "k8s.io", "images", "import", archivePath).CombinedOutput()

@@ -16,7 +16,7 @@ func TestArchiveIsReadBack(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(first.Bytes(), second.Bytes()) {
-		t.Error("equal programs make different archives")
+		t.Error("equal programs give different archives")
 	}
 	var other bytes.Buffer
 	if err := writeArchive(&other, "localhost/switchyard/probe:1", []byte("another")); err != nil {
@@ -28,12 +28,12 @@ func TestArchiveIsReadBack(t *testing.T) {
 	}
 	others, err := readArchive(&other)
 	if err != nil || others[0].Config == images[0].Config {
-		t.Errorf("different programs have one id: %v", err)
+		t.Errorf("different programs have the same id: %v", err)
 	}
 }
 
-// As buildah writes it: the manifest last, and the id without an ending.
-func TestReadArchiveOfOthers(t *testing.T) {
+// buildah writes the manifest last, and the id without a suffix.
+func TestReadArchiveOfBuildah(t *testing.T) {
 	var file bytes.Buffer
 	entries := tar.NewWriter(&file)
 	id := strings.Repeat("ab", 32)
@@ -54,7 +54,7 @@ func TestReadArchiveOfOthers(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(images, []archive{{Config: id, Tags: []string{"localhost/a:1", "localhost/b:2"}}}) {
 		t.Errorf("got %+v, %v", images, err)
 	}
-	for what, broken := range map[string]string{"an empty file": "", "no tar file": strings.Repeat("text ", 300)} {
+	for what, broken := range map[string]string{"an empty file": "", "not a tar file": strings.Repeat("text ", 300)} {
 		if _, err := readArchive(strings.NewReader(broken)); err == nil || !strings.Contains(err.Error(), "buildah push") {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ipBatch runs iproute2 on lines of commands, all or the first that fails.
+// ipBatch runs commands of iproute2 and stops at the first that fails.
 func ipBatch(lines ...string) error {
 	command := exec.Command("ip", "-batch", "-")
 	command.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
@@ -19,8 +19,8 @@ func ipBatch(lines ...string) error {
 	return nil
 }
 
-// hostLinkCommands joins the machine and the node's network namespace and routes
-// the cluster's ranges into it. Nothing else of the machine's network changes.
+// hostLinkCommands connects the machine with the node's network namespace and routes
+// the cluster's ranges to it. They change nothing else in the machine's network.
 func hostLinkCommands(p Plan, nodePID int) []string {
 	return []string{
 		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", p.Link(), nodePID),
@@ -32,9 +32,9 @@ func hostLinkCommands(p Plan, nodePID int) []string {
 	}
 }
 
-// nodeLinkCommands is the other end, inside the node. There is no default route:
-// nothing can leave the machine. The route of the Services lets the node's own
-// programs get as far as kube-proxy's rules; it leads nowhere by itself.
+// nodeLinkCommands configure the end inside the node. Without a default route no packet
+// leaves the machine. The route of the Services leads to no host: it lets packets of
+// the node's programs reach the rules of kube-proxy.
 func nodeLinkCommands(p Plan) []string {
 	return []string{
 		"link set lo up",
@@ -45,7 +45,7 @@ func nodeLinkCommands(p Plan) []string {
 	}
 }
 
-// routeConflict looks for routes of others into the cluster's ranges.
+// routeConflict returns an error if a foreign route covers the cluster's ranges.
 func routeConflict(p Plan) error {
 	output, err := exec.Command("ip", "-4", "route", "show", "root", testRange.String()).Output()
 	if err != nil {
@@ -53,13 +53,14 @@ func routeConflict(p Plan) error {
 	}
 	for _, line := range strings.Split(strings.TrimSpace(string(output)), "\n") {
 		if line != "" && !strings.Contains(line, " dev switchyard") {
-			return fmt.Errorf("the route %q is in the way: clusters use %s; remove it first", strings.TrimSpace(line), testRange)
+			return fmt.Errorf("the route %q conflicts with the range of clusters, %s; remove it first", strings.TrimSpace(line), testRange)
 		}
 	}
 	return nil
 }
 
-// linkOwner tells whose a link is: the node's name, or "" where there is no such link.
+// linkOwner returns the name of the node that owns a link, or "" if the link does not
+// exist.
 func linkOwner(index int) string {
 	alias, err := os.ReadFile("/sys/class/net/" + linkName(index) + "/ifalias")
 	if err != nil {
@@ -71,8 +72,8 @@ func linkOwner(index int) string {
 	return "unknown"
 }
 
-// removeLink takes away both ends of a link, without waiting for the kernel to do it,
-// which may take long after the node's last process has died.
+// removeLink removes both ends of a link. The kernel itself may take long to do it after
+// the node's last process has ended.
 func removeLink(index int) error {
 	if err := ipBatch("link delete " + linkName(index)); err != nil {
 		if _, gone := net.InterfaceByName(linkName(index)); gone == nil {

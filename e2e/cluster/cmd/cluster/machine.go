@@ -10,11 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkMachine tells why this machine cannot run a cluster, in one line that says
-// what to do, or nothing.
+// checkMachine returns an error, with a remedy, if this machine cannot run a cluster.
 func checkMachine() error {
 	if os.Geteuid() != 0 {
-		return errors.New("a cluster needs root: it makes namespaces, mounts and routes; run it with sudo")
+		return errors.New("a cluster needs root for namespaces, mounts and routes; run it with sudo")
 	}
 	for program, pack := range map[string]string{
 		"etcd": "etcd-server", "containerd": "containerd", "ctr": "containerd", "containerd-shim-runc-v2": "containerd",
@@ -41,15 +40,15 @@ func checkMachine() error {
 		return err
 	}
 	if missing := missingControllers(all); len(missing) > 0 {
-		return fmt.Errorf("the control group controllers %s are not to be had: mount them below /sys/fs/cgroup (in a container, run it privileged with the machine's cgroups)", strings.Join(missing, ", "))
+		return fmt.Errorf("the control group controllers %s are not available: mount them below /sys/fs/cgroup (in a container, run it privileged with the machine's cgroups)", strings.Join(missing, ", "))
 	}
 	return nil
 }
 
-// explainFork tells what a refused set of namespaces means.
+// explainFork explains an error of creating namespaces.
 func explainFork(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return errors.New("the kernel refuses new namespaces: run this on a machine or virtual machine, or in a privileged container")
+		return errors.New("the kernel does not allow new namespaces: run this on a machine or virtual machine, or in a privileged container")
 	}
 	if errors.Is(err, unix.EINVAL) {
 		return errors.New("the kernel lacks a kind of namespace (mount, PID, network, UTS or IPC): use a kernel that has them")
@@ -57,14 +56,15 @@ func explainFork(err error) error {
 	return fmt.Errorf("cannot start the node: %w", err)
 }
 
-// overlayMagic is what statfs calls an overlay file system.
+// overlayMagic is the type of an overlay file system in statfs.
 const overlayMagic = 0x794c7630
 
-// snapshotterFor picks containerd's way to keep layers: an overlay cannot lie on another.
+// snapshotterFor selects containerd's snapshotter, because overlayfs does not work on
+// another overlay.
 func snapshotterFor(folder string) (string, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(folder, &stat); err != nil {
-		return "", fmt.Errorf("cannot look at the file system of %s: %w", folder, err)
+		return "", fmt.Errorf("cannot read the file system type of %s: %w", folder, err)
 	}
 	if stat.Type == overlayMagic {
 		return "native", nil

@@ -1,6 +1,6 @@
-// Command cluster makes a real single-node Kubernetes on this machine, without a
-// container engine and without images from anywhere. The script e2e/cluster/cluster
-// builds it and what it needs, and is how it is meant to be called.
+// Command cluster starts a single-node Kubernetes cluster on this machine, without a
+// container engine or an image registry. Run it with the script e2e/cluster/cluster,
+// which builds it and its programs.
 package main
 
 import (
@@ -18,17 +18,17 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const usage = `cluster COMMAND [--name NAME] [ARGUMENTS]   (the name is demo if none is given)
+const usage = `cluster COMMAND [--name NAME] [ARGUMENTS]   (the default name is demo)
 
-  start         make the cluster; returns when its node, DNS and metrics are ready
-  stop          remove the cluster and every trace of it
-  status        tell how it is; the exit status is 0 only if all is well
+  start         start the cluster and wait until its node, DNS and metrics are ready
+  stop          remove the cluster completely
+  status        print the status; the exit status is 0 only if everything is ready
   kubeconfig    print the path of the administrator's kubeconfig
-  load FILE...  load images from docker-archive files, unless they are there already
+  load FILE...  load missing images from docker-archive files
   archive PROGRAM TAG
-                write a docker-archive of an image that is one static program, beside
-                the program and unless it is there already, and print its path
-  kubectl ...   run kubectl on the cluster; every further argument is kubectl's
+                write a docker-archive of an image with one static program next to
+                the program, unless it exists, and print its path
+  kubectl ...   run kubectl for the cluster with the remaining arguments
 `
 
 func main() {
@@ -48,7 +48,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 {
-		return errors.New("say what to do\n" + usage)
+		return errors.New("no command\n" + usage)
 	}
 	command := arguments[0]
 	if command == "help" || command == "--help" || command == "-h" {
@@ -73,7 +73,7 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	rest := flags.Args()
 	if len(rest) > 0 && command != "load" && command != "archive" && command != "kubectl" {
-		return fmt.Errorf("%s does not take %q", command, rest)
+		return fmt.Errorf("%s takes no argument %q", command, rest)
 	}
 	switch command {
 	case "start":
@@ -106,10 +106,10 @@ func run(ctx context.Context, arguments []string) error {
 	case "kubectl":
 		return kubectl(clusters, *name, rest)
 	}
-	return fmt.Errorf("there is no command %q\n%s", command, usage)
+	return fmt.Errorf("unknown command %q\n%s", command, usage)
 }
 
-// clustersFolder is where every cluster of this machine has its folder.
+// clustersFolder is the parent of the folders of all clusters.
 func clustersFolder() (string, error) {
 	state := os.Getenv("SWITCHYARD_STATE")
 	if state == "" {
@@ -119,16 +119,16 @@ func clustersFolder() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// A Unix socket's path has at most 107 bytes.
+	// The path of a Unix socket has at most 107 bytes.
 	if longest := len(absolute) + 20 + len(containerdSock) + 1; longest > 107 {
-		return "", fmt.Errorf("the folder %s is too long a path for the sockets in it: set SWITCHYARD_STATE to a shorter one", absolute)
+		return "", fmt.Errorf("the path %s is too long for the sockets in it: set SWITCHYARD_STATE to a shorter one", absolute)
 	}
 	return absolute, nil
 }
 
 func stop(clusters, name string) error {
 	if os.Geteuid() != 0 {
-		return errors.New("to stop a cluster needs root: run it with sudo")
+		return errors.New("stopping a cluster needs root: run it with sudo")
 	}
 	registry, err := openRegistry(clusters)
 	if err != nil {
@@ -140,7 +140,7 @@ func stop(clusters, name string) error {
 		return err
 	}
 	if len(found) == 0 {
-		fmt.Fprintf(os.Stderr, "there was no cluster %q\n", name)
+		fmt.Fprintf(os.Stderr, "no cluster %q\n", name)
 	} else {
 		fmt.Fprintf(os.Stderr, "cluster %q removed: %s\n", name, strings.Join(found, ", "))
 	}
@@ -149,7 +149,7 @@ func stop(clusters, name string) error {
 
 func load(ctx context.Context, clusters, name string, files []string) error {
 	if len(files) == 0 {
-		return errors.New("load takes the files to load")
+		return errors.New("load takes one or more files")
 	}
 	plan, err := find(clusters, name)
 	if err != nil {
@@ -168,7 +168,7 @@ func load(ctx context.Context, clusters, name string, files []string) error {
 		if fresh {
 			fmt.Fprintf(os.Stderr, "loaded %s\n", file)
 		} else {
-			fmt.Fprintf(os.Stderr, "%s is there already\n", file)
+			fmt.Fprintf(os.Stderr, "already loaded: %s\n", file)
 		}
 	}
 	return nil
@@ -177,7 +177,7 @@ func load(ctx context.Context, clusters, name string, files []string) error {
 func kubectl(clusters, name string, arguments []string) error {
 	kube := os.Getenv("SWITCHYARD_KUBE")
 	if kube == "" {
-		return errors.New("run this by the script e2e/cluster/cluster, which builds kubectl")
+		return errors.New("run the script e2e/cluster/cluster, which builds kubectl")
 	}
 	plan, err := find(clusters, name)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parseMountPoints reads /proc/self/mountinfo: where something is mounted, the
-// latest first, which is the order to unmount in.
+// parseMountPoints reads the mount points of /proc/self/mountinfo, the latest first,
+// which is the order for unmounting.
 func parseMountPoints(mountinfo io.Reader) ([]string, error) {
 	var found []string
 	lines := bufio.NewScanner(mountinfo)
@@ -23,7 +23,7 @@ func parseMountPoints(mountinfo io.Reader) ([]string, error) {
 		if len(fields) < 5 {
 			continue
 		}
-		// The kernel writes blanks and backslashes in octal.
+		// The kernel escapes spaces and backslashes in octal.
 		point := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
 		found = append([]string{point}, found...)
 	}
@@ -39,13 +39,13 @@ func mountPoints() ([]string, error) {
 	return parseMountPoints(mountinfo)
 }
 
-// within tells whether a path is a folder or lies in it.
+// within reports whether a path is equal to or below a folder.
 func within(path, folder string) bool {
 	return path == folder || folder == "/" || strings.HasPrefix(path, folder+"/")
 }
 
-// foreign tells whether a mount is nothing to a node that needs these folders. A
-// node that kept it would keep it busy after the machine has unmounted it.
+// foreign reports whether a node that needs these folders does not need a mount. If
+// the node kept the mount, it would stay busy after the machine unmounts it.
 func foreign(mount string, needed []string) bool {
 	for _, folder := range needed {
 		if within(folder, mount) || within(mount, folder) {
@@ -55,11 +55,11 @@ func foreign(mount string, needed []string) bool {
 	return true
 }
 
-// mountNode gives the node its own /proc, /run, /tmp and /var, out of its state
-// folder, and of the machine's other files those of the system.
+// mountNode mounts the node's own /proc, /run, /tmp and /var from its state folder.
+// The node shares the system files of the machine.
 func mountNode(p Plan) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("cannot make the node's mounts its own: %w", err)
+		return fmt.Errorf("cannot make the node's mounts private: %w", err)
 	}
 	executable, err := os.Executable()
 	if err != nil {
@@ -75,7 +75,7 @@ func mountNode(p Plan) error {
 			continue
 		}
 		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("cannot leave the mount %s behind: %w", mount, err)
+			return fmt.Errorf("cannot detach the mount %s: %w", mount, err)
 		}
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
@@ -93,13 +93,13 @@ func mountNode(p Plan) error {
 			return err
 		}
 	}
-	// The state folder may lie in any of the three: hold on to it while they change.
-	ownVar, err := hold(p.Var())
+	// The state folder may be below any of the three, so keep it open while they change.
+	ownVar, err := openPath(p.Var())
 	if err != nil {
 		return err
 	}
 	defer unix.Close(ownVar)
-	ownTmp, err := hold(p.Tmp())
+	ownTmp, err := openPath(p.Tmp())
 	if err != nil {
 		return err
 	}
@@ -107,13 +107,13 @@ func mountNode(p Plan) error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("cannot mount the node's /run: %w", err)
 	}
-	if err := bind(held(ownTmp), "/tmp"); err != nil {
+	if err := bind(handlePath(ownTmp), "/tmp"); err != nil {
 		return err
 	}
-	if err := bind(held(ownVar), "/var"); err != nil {
+	if err := bind(handlePath(ownVar), "/var"); err != nil {
 		return err
 	}
-	// The kubelet and the runtime hand mounts on to pods from here.
+	// The kubelet and the runtime propagate mounts to pods from here.
 	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
@@ -124,8 +124,8 @@ func bind(from, to string) error {
 	return nil
 }
 
-// hold opens a path so that it can be mounted when its name means something else.
-func hold(path string) (int, error) {
+// openPath opens a path for mounting it later, when its name refers to another folder.
+func openPath(path string) (int, error) {
 	handle, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open %s: %w", path, err)
@@ -133,4 +133,4 @@ func hold(path string) (int, error) {
 	return handle, nil
 }
 
-func held(handle int) string { return fmt.Sprintf("/proc/self/fd/%d", handle) }
+func handlePath(handle int) string { return fmt.Sprintf("/proc/self/fd/%d", handle) }

@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// nodeGate is the descriptor on which the machine's side says that the link and
-// the control groups are there: a byte, or nothing but the end if they failed.
+// nodeGate is the descriptor on which the machine reports that the link and the control
+// groups exist: a byte, or end of file after a failure.
 const nodeGate = 3
 
-// runNode is the node: process 1 of its own namespaces. When it dies, in whatever
-// way, the kernel ends every process of the node and drops its mounts and its
-// network. argv is as nodeProcesses looks for it: title, name, index, folder.
+// runNode is the node: process 1 of its namespaces. When it ends, the kernel kills every
+// process of the node and removes its mounts and network. argv is what nodeProcesses
+// searches: title, name, index, folder.
 func runNode(argv []string) error {
 	if len(argv) != 4 || os.Getpid() != 1 {
-		return errors.New("the node is started by `cluster start` only")
+		return errors.New("only `cluster start` starts the node")
 	}
 	index, err := strconv.Atoi(argv[2])
 	if err != nil {
@@ -37,14 +37,14 @@ func runNode(argv []string) error {
 	}
 	gate := os.NewFile(nodeGate, "gate")
 	if _, err := io.ReadFull(gate, make([]byte, 1)); err != nil {
-		return errors.New("the machine's side of the node could not be made")
+		return errors.New("the machine could not create the link and control groups of the node")
 	}
 	gate.Close()
 	if err := mountNode(plan); err != nil {
 		return err
 	}
 	if err := syscall.Sethostname([]byte(plan.NodeName())); err != nil {
-		return fmt.Errorf("cannot name the node: %w", err)
+		return fmt.Errorf("cannot set the node's host name: %w", err)
 	}
 	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	if err := connectNode(plan); err != nil {
@@ -64,8 +64,8 @@ func runNode(argv []string) error {
 	select {} // until it is killed
 }
 
-// connectNode sets up the node's end of the link, and its rules: what is addressed to a
-// Service that does not exist is refused at once.
+// connectNode configures the node's end of the link, and rules that reject packets to
+// Services that do not exist.
 func connectNode(p Plan) error {
 	for name, value := range map[string]string{
 		"net/ipv4/ip_forward":                "1",
@@ -76,7 +76,7 @@ func connectNode(p Plan) error {
 		"net/ipv6/conf/default/disable_ipv6": "1",
 	} {
 		err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644)
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6 has no switch for it
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6 has no such setting
 			return fmt.Errorf("cannot set %s: %w", name, err)
 		}
 	}
@@ -93,8 +93,8 @@ func connectNode(p Plan) error {
 	return nil
 }
 
-// raiseFileLimit lets the node's programs, and with them the pods, have as many open
-// files as this process may: a shell's usual 1024 are too few for servers.
+// raiseFileLimit raises the limit of open files to the hard limit. Programs and pods
+// inherit it; the usual 1024 of a shell are too few for servers.
 func raiseFileLimit() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -104,17 +104,17 @@ func raiseFileLimit() error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
-// awaitURL returns when a program of this node answers 200 there.
+// awaitURL waits until a URL of this node answers 200.
 func awaitURL(url string) {
 	client := http.Client{
 		Timeout: 2 * time.Second,
-		// It is asked for nothing but its readiness.
+		// Only a readiness check.
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 	}
 	for {
-		if answer, err := client.Get(url); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
+		if response, err := client.Get(url); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
 				return
 			}
 		}
@@ -122,8 +122,8 @@ func awaitURL(url string) {
 	}
 }
 
-// A family is every process below process 1: those that it started, and the
-// orphans, which it must reap.
+// A family is all processes below process 1: those that it started, and orphans, which
+// it must reap.
 type family struct {
 	lock    sync.Mutex
 	signals chan os.Signal
@@ -140,7 +140,7 @@ func (f *family) reap() {
 	for range f.signals {
 		for {
 			var status syscall.WaitStatus
-			// The lock keeps a child from being reaped before start has entered it.
+			// The lock prevents that a child is reaped before start has recorded it.
 			f.lock.Lock()
 			pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
 			if ended, ours := f.waiting[pid]; ours && pid > 0 {
@@ -155,7 +155,7 @@ func (f *family) reap() {
 	}
 }
 
-// start runs a program with its output in its log.
+// start runs a program and writes its output to a log.
 func (f *family) start(one program, log *os.File) (<-chan syscall.WaitStatus, error) {
 	path, err := exec.LookPath(one.Path)
 	if err != nil {
@@ -182,7 +182,7 @@ func (f *family) start(one program, log *os.File) (<-chan syscall.WaitStatus, er
 	return ended, nil
 }
 
-// keep runs a program for ever, again a little later each time that it ends.
+// keep restarts a program whenever it ends, with an increasing delay.
 func (f *family) keep(one program) {
 	log, err := os.OpenFile(filepath.Join(nodeLogs, one.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// certificateLife outlasts any cluster of tests; no certificate is ever renewed.
+// certificateLife is longer than any test. Certificates are not renewed.
 const certificateLife = 365 * 24 * time.Hour
 
-// An authority signs certificates. Its key lives in memory only, as long as a start takes.
+// An authority is a CA. Its key exists only in memory during a start.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -51,11 +51,11 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate: certificate, key: key, pem: pemBlock("CERTIFICATE", der)}, nil
 }
 
-// newCertificate has everything but a purpose.
+// newCertificate returns a template without key usages.
 func newCertificate(subject pkix.Name) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		panic(err) // the kernel's random numbers do not fail
+		panic(err) // reading random numbers from the kernel does not fail
 	}
 	return &x509.Certificate{
 		SerialNumber: serial,
@@ -86,14 +86,14 @@ func (a *authority) sign(certificate *x509.Certificate) (identity, error) {
 	return identity{pemBlock("CERTIFICATE", der), pemBlock("EC PRIVATE KEY", keyDER)}, nil
 }
 
-// client is a certificate for a user and groups of Kubernetes.
+// client issues a certificate for a user and groups of Kubernetes.
 func (a *authority) client(user string, groups ...string) (identity, error) {
 	certificate := newCertificate(pkix.Name{CommonName: user, Organization: groups})
 	certificate.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	return a.sign(certificate)
 }
 
-// server is a certificate for a program that answers at these names and addresses.
+// server issues a certificate for these DNS names and addresses.
 func (a *authority) server(names []string, addresses ...string) (identity, error) {
 	certificate := newCertificate(pkix.Name{CommonName: names[0]})
 	certificate.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -104,7 +104,7 @@ func (a *authority) server(names []string, addresses ...string) (identity, error
 	return a.sign(certificate)
 }
 
-// kubeconfig is a file for one user of the cluster, with everything inside it.
+// kubeconfig returns a self-contained kubeconfig for a user.
 func (a *authority) kubeconfig(p Plan, user identity) []byte {
 	encode := base64.StdEncoding.EncodeToString
 	return fmt.Appendf(nil, `apiVersion: v1
@@ -126,8 +126,8 @@ users:
 `, p.NodeName(), p.Server(), encode(a.pem), encode(user.certificate), encode(user.key))
 }
 
-// writePKI makes every key of a new cluster: certificates into the folder that the
-// node sees as nodePKI, and a kubeconfig for each program and the administrator.
+// writePKI creates all keys of a new cluster: certificates in the node's folder nodePKI,
+// and a kubeconfig for each program and the administrator.
 func writePKI(p Plan) error {
 	folder := p.Outside(nodePKI)
 	ca, err := newAuthority("switchyard-cluster")

@@ -11,7 +11,7 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger, err := newAuthority("test")
+	other, err := newAuthority("test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func TestCertificates(t *testing.T) {
 		}
 		return certificate
 	}
-	client := parse(ca.client("somebody", "system:nodes"))
-	if client.Subject.CommonName != "somebody" || client.Subject.Organization[0] != "system:nodes" {
+	client := parse(ca.client("user", "system:nodes"))
+	if client.Subject.CommonName != "user" || client.Subject.Organization[0] != "system:nodes" {
 		t.Errorf("subject %s", client.Subject)
 	}
 	server := parse(ca.server([]string{"kubernetes.default.svc"}, "198.19.0.1"))
@@ -45,7 +45,7 @@ func TestCertificates(t *testing.T) {
 		{"a server by another address", ca, "198.19.0.2", x509.ExtKeyUsageServerAuth, server, false},
 		{"a client", ca, "", x509.ExtKeyUsageClientAuth, client, true},
 		{"a client as a server", ca, "", x509.ExtKeyUsageServerAuth, client, false},
-		{"a stranger's client", stranger, "", x509.ExtKeyUsageClientAuth, client, false},
+		{"a client of another authority", other, "", x509.ExtKeyUsageClientAuth, client, false},
 	} {
 		roots := x509.NewCertPool()
 		roots.AddCert(one.by.certificate)

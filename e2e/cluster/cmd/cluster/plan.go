@@ -7,26 +7,26 @@ import (
 	"regexp"
 )
 
-// maxClusters is how many clusters can run on one machine at a time: each owns a
-// quarter of 198.18.0.0/15, the range that is set aside for tests (RFC 2544).
+// maxClusters limits the clusters on one machine. Each uses a quarter of
+// 198.18.0.0/15, the range for benchmarking (RFC 2544).
 const maxClusters = 4
 
 var nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,19}$`)
 
-// A Plan is every name and address of one cluster. It follows from the
-// cluster's name, its index and the folder of all clusters alone.
+// A Plan contains the names and addresses of a cluster. They depend only on the
+// cluster's name, its index and the folder of all clusters.
 type Plan struct {
-	// Name is what the user calls the cluster.
+	// Name is the user's name of the cluster.
 	Name string
-	// Index picks the cluster's share of the addresses, 0 to maxClusters-1.
+	// Index selects the address range, 0 to maxClusters-1.
 	Index int
-	// State is the folder on the machine that holds everything the cluster writes.
+	// State is the folder on the machine with all files of the cluster.
 	State string
 
-	// Pods and Services are the cluster's ranges; they are routed to the node.
+	// Pods and Services are the ranges that are routed to the node.
 	Pods, Services netip.Prefix
-	// Allocatable is the part of Services that the API server hands out. The
-	// link's addresses lie in the rest.
+	// Allocatable is the part of Services that the API server assigns. The
+	// addresses of the link are in the rest.
 	Allocatable netip.Prefix
 	// HostIP and NodeIP are the two ends of the link between machine and node.
 	HostIP, NodeIP netip.Addr
@@ -37,14 +37,14 @@ type Plan struct {
 // linkBits is the length of the prefix of the link between machine and node.
 const linkBits = 30
 
-// apiPort is where the API server listens, on the node's address.
+// apiPort is the port of the API server on the node's address.
 const apiPort = 6443
 
-// testRange is all that a packet of a cluster may ever be addressed to.
+// testRange contains all addresses of clusters.
 var testRange = netip.MustParsePrefix("198.18.0.0/15")
 
-// newPlan refuses names that would not do as a part of a host name, a control
-// group and a link's alias, and indices that have no range.
+// newPlan returns an error for a name that cannot be part of a host name, a control
+// group or a link alias, and for an index without a range.
 func newPlan(clusters, name string, index int) (Plan, error) {
 	if err := checkName(name); err != nil {
 		return Plan{}, err
@@ -72,7 +72,7 @@ func newPlan(clusters, name string, index int) (Plan, error) {
 
 func checkName(name string) error {
 	if !nameRule.MatchString(name) {
-		return fmt.Errorf("%q cannot be a cluster's name: use up to 20 lower-case letters, digits and hyphens, a letter first", name)
+		return fmt.Errorf("%q is no valid name for a cluster: use up to 20 lower-case letters, digits and hyphens, starting with a letter", name)
 	}
 	return nil
 }
@@ -88,34 +88,34 @@ func (p Plan) NodeName() string { return "switchyard-" + p.Name }
 // Cgroup is the cluster's control group, from the root of every hierarchy.
 func (p Plan) Cgroup() string { return "/switchyard/" + p.Name }
 
-// Server is the API server's address, the same for the machine, node and pods.
+// Server is the URL of the API server, the same for machine, node and pods.
 func (p Plan) Server() string { return fmt.Sprintf("https://%s:%d", p.NodeIP, apiPort) }
 
-// Kubeconfig is the administrator's kubeconfig.
+// Kubeconfig is the path of the administrator's kubeconfig.
 func (p Plan) Kubeconfig() string { return filepath.Join(p.State, "kubeconfig") }
 
-// Logs holds a file for each program of the node.
+// Logs is the folder with a log for each program of the node.
 func (p Plan) Logs() string { return filepath.Join(p.State, "logs") }
 
-// Var is the folder that the node has for its /var.
+// Var is the folder that the node mounts as /var.
 func (p Plan) Var() string { return filepath.Join(p.State, "var") }
 
-// Tmp is the folder that the node has for its /tmp.
+// Tmp is the folder that the node mounts as /tmp.
 func (p Plan) Tmp() string { return filepath.Join(p.State, "tmp") }
 
-// Outside translates a path below the node's /var into the machine's.
+// Outside converts a path below the node's /var to the machine's path.
 func (p Plan) Outside(inside string) string {
 	relative, err := filepath.Rel("/var", inside)
 	if err != nil {
-		panic(err) // only constants come here
+		panic(err) // callers pass only constants
 	}
 	return filepath.Join(p.Var(), relative)
 }
 
-// Paths as the node sees them. All lie below /var, which is the cluster's own.
+// Paths inside the node. All are below /var, which each cluster has of its own.
 const (
-	nodeBin        = "/var/lib/switchyard/bin"      // the names that programs are called by
-	nodePrograms   = "/var/lib/switchyard/programs" // the machine's folder of the programs themselves
+	nodeBin        = "/var/lib/switchyard/bin"      // links by the names of programs
+	nodePrograms   = "/var/lib/switchyard/programs" // the machine's folder with the programs
 	nodeConfig     = "/var/lib/switchyard/config"
 	nodePKI        = "/var/lib/switchyard/pki"
 	nodeLogs       = "/var/lib/switchyard/logs"

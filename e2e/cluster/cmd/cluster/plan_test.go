@@ -31,7 +31,7 @@ func TestPlansDoNotOverlap(t *testing.T) {
 			}
 		}
 		if masked := plan.Services.Addr(); masked != plan.Services.Masked().Addr() || plan.Pods.Addr() != plan.Pods.Masked().Addr() {
-			t.Errorf("index %d: a range does not begin at its first address", index)
+			t.Errorf("index %d: a range does not start at its first address", index)
 		}
 		for _, other := range plans {
 			if plan.Pods.Overlaps(other.Pods) || plan.Services.Overlaps(other.Services) || plan.Link() == other.Link() {

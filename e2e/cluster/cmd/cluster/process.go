@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nodeTitle is the node process's argv[0]; the cluster's name and index follow. A
-// node is found by it, so that nothing on disk has to be right for cleaning up.
+// nodeTitle is argv[0] of the node process, followed by the cluster's name and index.
+// Cleanup finds a node by it, without depending on files.
 const nodeTitle = "switchyard-node"
 
 // A nodeProcess is the first process of a running node, seen from the machine.
@@ -34,8 +34,8 @@ func parseNodeCommand(cmdline string) (name string, index int, ok bool) {
 	return argv[1], index, err == nil && checkName(argv[1]) == nil
 }
 
-// isNamespaceInit tells from /proc/PID/status whether a process is the first of a
-// process namespace below this one.
+// isNamespaceInit reports whether /proc/PID/status describes process 1 of a PID
+// namespace below this one.
 func isNamespaceInit(status string) bool {
 	for _, line := range strings.Split(status, "\n") {
 		if value, ok := strings.CutPrefix(line, "NSpid:"); ok {
@@ -56,7 +56,7 @@ func nodeProcesses() ([]nodeProcess, error) {
 	for _, path := range paths {
 		cmdline, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		name, index, ok := parseNodeCommand(string(cmdline))
 		if !ok {
@@ -74,8 +74,8 @@ func nodeProcesses() ([]nodeProcess, error) {
 	return found, nil
 }
 
-// watch opens a descriptor that becomes readable when the node's last process is
-// gone; it is -1 where that is so already.
+// watch opens a descriptor that becomes readable when the node's last process has
+// ended. It returns -1 if it has already ended.
 func (n nodeProcess) watch() (int, error) {
 	handle, err := unix.PidfdOpen(n.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -87,9 +87,9 @@ func (n nodeProcess) watch() (int, error) {
 	return handle, nil
 }
 
-// ends tells whether a watched node ends before patience does.
-func ends(handle int, patience time.Duration) (bool, error) {
-	deadline := time.Now().Add(patience)
+// ends reports whether a watched node ends within the timeout.
+func ends(handle int, timeout time.Duration) (bool, error) {
+	deadline := time.Now().Add(timeout)
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
@@ -105,7 +105,7 @@ func ends(handle int, patience time.Duration) (bool, error) {
 	}
 }
 
-// dying tells whether somebody has killed the node just now.
+// dying reports whether the node has been killed and is about to end.
 func (n nodeProcess) dying() (bool, error) {
 	handle, err := n.watch()
 	if err != nil || handle < 0 {
@@ -115,9 +115,9 @@ func (n nodeProcess) dying() (bool, error) {
 	return ends(handle, 200*time.Millisecond)
 }
 
-// kill ends the node and with it, by the kernel's hand, every process, mount and
-// link of its namespaces. It returns when the last process is gone.
-func (n nodeProcess) kill(patience time.Duration) error {
+// kill kills the node; the kernel then removes every process, mount and link of its
+// namespaces. It returns when the last process has ended.
+func (n nodeProcess) kill(timeout time.Duration) error {
 	handle, err := n.watch()
 	if err != nil || handle < 0 {
 		return err
@@ -126,9 +126,9 @@ func (n nodeProcess) kill(patience time.Duration) error {
 	if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("cannot kill process %d: %w", n.PID, err)
 	}
-	gone, err := ends(handle, patience)
+	gone, err := ends(handle, timeout)
 	if err == nil && !gone {
-		err = fmt.Errorf("the node of cluster %q, process %d, has not died in %s; something holds it in the kernel: look at `dmesg`", n.Name, n.PID, patience)
+		err = fmt.Errorf("the node of cluster %q, process %d, did not end within %s; the kernel is blocking it: see `dmesg`", n.Name, n.PID, timeout)
 	}
 	return err
 }

@@ -7,17 +7,17 @@ import (
 
 // A program is one of the node's daemons.
 type program struct {
-	// Name is also the name of its log.
+	// Name is also the name of the log.
 	Name string
-	// Path is the executable; Args follow it, without argv[0].
+	// Path is the executable, Args are its arguments without argv[0].
 	Path string
 	Args []string
-	// Ready, if any, is a URL that answers 200 once the next program may start.
+	// Ready is an optional URL that answers 200 when the next program may start.
 	Ready string
 }
 
-// programs lists the node's daemons in the order of their start. Each waits only
-// for what it cannot do without: the others find each other by trying again.
+// programs lists the node's daemons in starting order. A daemon waits only for those
+// that it cannot start without; all others are retried by their clients.
 func programs(p Plan) []program {
 	kube := func(name string) string { return filepath.Join(nodeBin, name) }
 	pki := func(name string) string { return filepath.Join(nodePKI, name) }
@@ -29,7 +29,7 @@ func programs(p Plan) []program {
 			Args: []string{"--config", config("containerd.toml"), "--log-level", "warn"},
 		},
 		{
-			// Without fsync: a cluster does not outlive its node, and disks are slow.
+			// Without fsync, because a cluster does not outlive its node.
 			Name: "etcd",
 			Path: "etcd",
 			Args: []string{
@@ -53,13 +53,14 @@ func programs(p Plan) []program {
 				"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 				"--service-account-key-file=" + pki("service-accounts.key"),
 				"--service-account-signing-key-file=" + pki("service-accounts.key"),
-				// For aggregated APIs: metrics-server, external metrics.
+				// For the aggregated APIs of metrics-server and external metrics.
 				"--requestheader-client-ca-file=" + pki("front-proxy-ca.crt"), "--requestheader-allowed-names=front-proxy-client",
 				"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
 				"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 				"--proxy-client-cert-file=" + pki("front-proxy-client.crt"), "--proxy-client-key-file=" + pki("front-proxy-client.key"),
 				"--enable-aggregator-routing=true",
-				// Debian's etcd does not tell how far a watch is, so that a list as a watch breaks off; without the feature clients list.
+				// Debian's etcd reports no progress of watches, so a list by watch fails.
+				// Without the feature clients use a list.
 				"--feature-gates=WatchList=false",
 				"--profiling=false", "--v=1",
 			},
@@ -80,11 +81,12 @@ func programs(p Plan) []program {
 				"--kubeconfig=" + pki("kube-controller-manager.kubeconfig"), "--use-service-account-credentials=true",
 				"--service-account-private-key-file=" + pki("service-accounts.key"), "--root-ca-file=" + pki("ca.crt"),
 				"--leader-elect=false", "--bind-address=127.0.0.1", "--profiling=false",
-				// At the default rate its own start takes five seconds of waiting, and a thousand Deployments half an hour.
+				// The default rate adds five seconds to the start, and makes a thousand
+				// Deployments take half an hour.
 				"--kube-api-qps=1000", "--kube-api-burst=2000", "--concurrent-deployment-syncs=20", "--concurrent-replicaset-syncs=20",
 				"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
 				"--controllers=*,-node-ipam-controller,-node-route-controller,-cloud-node-lifecycle-controller,-service-lb-controller",
-				// A scale test waits for the autoscaler rather than for its clock.
+				// Tests should not wait for the default period of 15 s.
 				"--horizontal-pod-autoscaler-sync-period=5s", "--horizontal-pod-autoscaler-cpu-initialization-period=30s",
 				"--horizontal-pod-autoscaler-initial-readiness-delay=5s",
 				"--v=1",

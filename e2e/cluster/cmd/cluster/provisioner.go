@@ -18,26 +18,27 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-// provisionerName is what a StorageClass and Kubernetes' own volume controller call it by.
+// provisionerName is the name in StorageClasses and in annotations of claims.
 const provisionerName = "switchyard.dev/local"
 
-// The annotations by which Kubernetes' volume controller and scheduler talk to provisioners.
+// Annotations of Kubernetes' volume controller and scheduler for provisioners.
 const (
 	askedFor      = "volume.kubernetes.io/storage-provisioner"
 	selectedNode  = "volume.kubernetes.io/selected-node"
 	provisionedBy = "pv.kubernetes.io/provisioned-by"
 )
 
-// A provisioner makes a folder for every claim of its class, and removes it with the claim.
+// A provisioner creates a folder for every claim of its class, and removes it with the
+// claim.
 type provisioner struct {
 	client kubernetes.Interface
 	node   string
 	folder string
 }
 
-// wanted tells whether a claim waits for a volume from this node: a class that waits
-// for the first pod names the node only then.
-func (p provisioner) wanted(claim *core.PersistentVolumeClaim, class *storage.StorageClass) bool {
+// pending reports whether a claim waits for a volume from this node. With a class that
+// waits for the first consumer, the scheduler selects the node.
+func (p provisioner) pending(claim *core.PersistentVolumeClaim, class *storage.StorageClass) bool {
 	if claim.Spec.VolumeName != "" || claim.DeletionTimestamp != nil || claim.Annotations[askedFor] != provisionerName {
 		return false
 	}
@@ -46,8 +47,8 @@ func (p provisioner) wanted(claim *core.PersistentVolumeClaim, class *storage.St
 	return node == p.node || (node == "" && !waits)
 }
 
-// volume is what a claim gets: a "local" volume rather than a "hostPath", so that the
-// kubelet gives it to the pod's fsGroup.
+// volume returns the volume for a claim. It is a "local" volume, because the kubelet
+// does not apply the fsGroup of a pod to a "hostPath".
 func (p provisioner) volume(claim *core.PersistentVolumeClaim, class *storage.StorageClass) *core.PersistentVolume {
 	name := "pvc-" + string(claim.UID)
 	mode := core.PersistentVolumeFilesystem
@@ -71,7 +72,7 @@ func (p provisioner) volume(claim *core.PersistentVolumeClaim, class *storage.St
 	}
 }
 
-// provide gives a claim its volume, if it is one that waits for it.
+// provide creates the volume of a pending claim.
 func (p provisioner) provide(ctx context.Context, claim *core.PersistentVolumeClaim) error {
 	if claim.Spec.StorageClassName == nil || claim.Annotations[askedFor] != provisionerName {
 		return nil
@@ -80,7 +81,7 @@ func (p provisioner) provide(ctx context.Context, claim *core.PersistentVolumeCl
 	if err != nil {
 		return err
 	}
-	if !p.wanted(claim, class) {
+	if !p.pending(claim, class) {
 		return nil
 	}
 	if claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == core.PersistentVolumeBlock {
@@ -92,8 +93,8 @@ func (p provisioner) provide(ctx context.Context, claim *core.PersistentVolumeCl
 	if err := os.MkdirAll(path, 0o777); err != nil {
 		return err
 	}
-	// Open to all, whatever the umask: pods run as users of their own, and those
-	// with an fsGroup have it narrowed by the kubelet.
+	// Open to all users, whatever the umask, because pods run as different users. The
+	// kubelet restricts it for pods with an fsGroup.
 	if err := os.Chmod(path, 0o777); err != nil {
 		return err
 	}
@@ -101,11 +102,11 @@ func (p provisioner) provide(ctx context.Context, claim *core.PersistentVolumeCl
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	fmt.Printf("made %s for %s/%s\n", volume.Name, claim.Namespace, claim.Name)
+	fmt.Printf("created %s for %s/%s\n", volume.Name, claim.Namespace, claim.Name)
 	return nil
 }
 
-// reclaim removes a volume whose claim is gone, with what is in it.
+// reclaim removes a volume of a deleted claim, with its content.
 func (p provisioner) reclaim(ctx context.Context, volume *core.PersistentVolume) error {
 	if volume.Annotations[provisionedBy] != provisionerName || volume.Status.Phase != core.VolumeReleased ||
 		volume.Spec.PersistentVolumeReclaimPolicy != core.PersistentVolumeReclaimDelete || volume.DeletionTimestamp != nil {
@@ -130,7 +131,7 @@ func (p provisioner) run(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactory(p.client, 0)
 	claims := factory.Core().V1().PersistentVolumeClaims().Informer()
 	volumes := factory.Core().V1().PersistentVolumes().Informer()
-	// A key is an object's own, so that only the newest state of each is looked at.
+	// The queue holds keys of objects, so only the latest state of each is processed.
 	type key struct {
 		store cache.Store
 		name  string

@@ -29,7 +29,7 @@ func claimAndClass(binding storage.VolumeBindingMode, annotations map[string]str
 	return claim, class
 }
 
-func TestWanted(t *testing.T) {
+func TestPending(t *testing.T) {
 	p := provisioner{node: "node"}
 	for _, one := range []struct {
 		what        string
@@ -45,21 +45,21 @@ func TestWanted(t *testing.T) {
 		{"not asked for", storage.VolumeBindingImmediate, nil, false},
 	} {
 		claim, class := claimAndClass(one.binding, one.annotations)
-		if got := p.wanted(claim, class); got != one.want {
-			t.Errorf("%s: wanted = %v", one.what, got)
+		if got := p.pending(claim, class); got != one.want {
+			t.Errorf("%s: pending = %v", one.what, got)
 		}
 		claim.Spec.VolumeName = "bound"
-		if p.wanted(claim, class) {
-			t.Errorf("%s: a claim that has its volume wants another", one.what)
+		if p.pending(claim, class) {
+			t.Errorf("%s: a bound claim is pending", one.what)
 		}
 	}
 }
 
-func TestVolumeComesAndGoes(t *testing.T) {
+func TestVolumeLifecycle(t *testing.T) {
 	claim, class := claimAndClass(storage.VolumeBindingWaitForFirstConsumer, map[string]string{askedFor: provisionerName, selectedNode: "node"})
 	p := provisioner{client: fake.NewClientset(class), node: "node", folder: t.TempDir()}
 	ctx := context.Background()
-	for range 2 { // the second time it is there already
+	for range 2 { // the second call finds the volume
 		if err := p.provide(ctx, claim); err != nil {
 			t.Fatal(err)
 		}

@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// A registry is the folder of all clusters, locked: one command at a time makes
-// or removes clusters. The folder itself is the lock, so that no lock file is left.
+// A registry is the locked folder of all clusters: one command at a time creates or
+// removes clusters. The folder itself is the lock, so no lock file remains.
 type registry struct {
 	folder string
 	lock   *os.File
 }
 
-// openRegistry waits for its turn.
+// openRegistry waits for the lock.
 func openRegistry(folder string) (*registry, error) {
 	for {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -29,7 +29,7 @@ func openRegistry(folder string) (*registry, error) {
 			lock.Close()
 			return nil, fmt.Errorf("cannot lock %s: %w", folder, err)
 		}
-		// Whoever had the lock before may have removed the folder with its last cluster.
+		// The previous owner of the lock may have removed the folder with the last cluster.
 		held, errHeld := lock.Stat()
 		now, errNow := os.Stat(folder)
 		if errHeld == nil && errNow == nil && os.SameFile(held, now) {
@@ -42,7 +42,7 @@ func openRegistry(folder string) (*registry, error) {
 	}
 }
 
-// close removes the folder, and the one above it, when no cluster is left in it.
+// close removes the folder and its parent if no cluster remains in it.
 func (r *registry) close() {
 	if os.Remove(r.folder) == nil {
 		_ = os.Remove(filepath.Dir(r.folder))
@@ -50,13 +50,13 @@ func (r *registry) close() {
 	r.lock.Close()
 }
 
-// freeIndex picks a share of the addresses that no other cluster of the machine
-// has, whichever folder that one lives in: the links tell.
+// freeIndex returns an unused index. It reads the links, so it also finds clusters of
+// other folders.
 func freeIndex(owner func(index int) string, nodeName string) (int, error) {
 	for index := range maxClusters {
 		if has := owner(index); has == "" || has == nodeName {
 			return index, nil
 		}
 	}
-	return 0, fmt.Errorf("%d clusters are running on this machine already; stop one first", maxClusters)
+	return 0, fmt.Errorf("%d clusters already run on this machine; stop one first", maxClusters)
 }

@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// startPatience is how long a cold and busy machine may take.
-const startPatience = 4 * time.Minute
+// startTimeout suffices for a cold cache on a busy machine.
+const startTimeout = 4 * time.Minute
 
-// artifacts are the files that the wrapper script has built.
+// artifacts are the programs that the script has built.
 type artifacts struct {
 	Kube, CoreDNS, MetricsServer, Pause string
 }
 
-// artifactsFrom reads their paths from the environment, where the script leaves them.
+// artifactsFrom reads their paths from the environment that the script sets.
 func artifactsFrom(lookup func(string) string) (artifacts, error) {
 	found := artifacts{
 		Kube:          lookup("SWITCHYARD_KUBE"),
@@ -32,13 +32,13 @@ func artifactsFrom(lookup func(string) string) (artifacts, error) {
 		Pause:         lookup("SWITCHYARD_PAUSE"),
 	}
 	if found.Kube == "" || found.CoreDNS == "" || found.MetricsServer == "" || found.Pause == "" {
-		return found, errors.New("run this by the script e2e/cluster/cluster, which builds what it needs")
+		return found, errors.New("run the script e2e/cluster/cluster, which builds the programs")
 	}
 	return found, nil
 }
 
-// start makes a cluster and returns when its node is Ready and its add-ons are
-// Available. A cluster that runs already is only waited for.
+// start starts a cluster unless it runs, and waits until its node is Ready and its
+// add-ons are Available.
 func start(ctx context.Context, clusters, name string, with artifacts) error {
 	began := time.Now()
 	say := func(format string, arguments ...any) {
@@ -47,24 +47,24 @@ func start(ctx context.Context, clusters, name string, with artifacts) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
 	plan, err := startNode(clusters, name, with, say)
 	if err != nil {
 		return err
 	}
-	say("node runs (pods %s, services %s, API %s)", plan.Pods, plan.Services, plan.Server())
-	err = furnish(ctx, plan, with, say)
+	say("node started (pods %s, services %s, API %s)", plan.Pods, plan.Services, plan.Server())
+	err = installAddons(ctx, plan, with, say)
 	if err != nil {
-		return fmt.Errorf("%w\nlook at %s, then `cluster stop --name %s`", err, plan.Logs(), name)
+		return fmt.Errorf("%w\nsee the logs in %s, then run `cluster stop --name %s`", err, plan.Logs(), name)
 	}
 	say("ready; KUBECONFIG=%s", plan.Kubeconfig())
 	return nil
 }
 
-// startNode clears away what an earlier run has left and starts the node's process,
-// unless it runs.
+// startNode removes remains of an earlier run and starts the node's process, unless it
+// runs.
 func startNode(clusters, name string, with artifacts, say func(string, ...any)) (Plan, error) {
 	registry, err := openRegistry(clusters)
 	if err != nil {
@@ -92,7 +92,7 @@ func startNode(clusters, name string, with artifacts, say func(string, ...any)) 
 		return Plan{}, err
 	}
 	if len(found) > 0 {
-		say("cleared away what an earlier run had left: %s", strings.Join(found, ", "))
+		say("removed remains of an earlier run: %s", strings.Join(found, ", "))
 	}
 	index, err := freeIndex(linkOwner, "switchyard-"+name)
 	if err != nil {
@@ -114,7 +114,7 @@ func startNode(clusters, name string, with artifacts, say func(string, ...any)) 
 		return Plan{}, err
 	}
 	if filepath.Dir(executable) != filepath.Dir(with.Kube) {
-		return Plan{}, fmt.Errorf("%s and %s must lie in one folder", executable, with.Kube)
+		return Plan{}, fmt.Errorf("%s and %s must be in the same folder", executable, with.Kube)
 	}
 	if err := writeState(settings{Plan: plan, Kube: filepath.Base(with.Kube), Cluster: filepath.Base(executable), Snapshotter: snapshotter}); err != nil {
 		return Plan{}, err
@@ -126,14 +126,14 @@ func startNode(clusters, name string, with artifacts, say func(string, ...any)) 
 	return plan, nil
 }
 
-// forkNode starts process 1 of the node in namespaces of its own, and opens its gate
-// when the machine's side is made. The node outlives this process.
+// forkNode starts process 1 of the node in new namespaces, and opens its gate when the
+// link and the control groups exist. The node outlives this process.
 func forkNode(p Plan, executable string) error {
 	all, err := hierarchies()
 	if err != nil {
 		return err
 	}
-	if err := makeCgroups(all, p.Cgroup()); err != nil {
+	if err := createCgroups(all, p.Cgroup()); err != nil {
 		return err
 	}
 	log, err := os.Create(filepath.Join(p.Logs(), "node.log"))
@@ -162,21 +162,22 @@ func forkNode(p Plan, executable string) error {
 	if err != nil {
 		return explainFork(err)
 	}
-	go func() { _ = node.Wait() }() // so that its death does not leave a zombie while this runs
+	go func() { _ = node.Wait() }() // avoids a zombie if the node ends while this process runs
 	if err := enterCgroups(all, p.Cgroup(), node.Process.Pid); err != nil {
 		return err
 	}
 	if err := ipBatch(hostLinkCommands(p, node.Process.Pid)...); err != nil {
 		return err
 	}
-	// Without IPv6 on the link the machine sends nothing into it by itself.
+	// Without IPv6 the machine sends no unsolicited packets on the link.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+p.Link()+"/disable_ipv6", []byte("1"), 0o644)
 	_, err = open.Write([]byte{1})
 	return err
 }
 
-// furnish loads the add-ons' images, applies their manifests and waits for them.
-func furnish(ctx context.Context, p Plan, with artifacts, say func(string, ...any)) error {
+// installAddons loads the images of the add-ons, applies their manifests and waits for
+// them.
+func installAddons(ctx context.Context, p Plan, with artifacts, say func(string, ...any)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		runtime, err := openRuntime(p)
@@ -221,7 +222,7 @@ func furnish(ctx context.Context, p Plan, with artifacts, say func(string, ...an
 	return group.Wait()
 }
 
-// applyManifests hands the add-ons to kubectl, all in one.
+// applyManifests applies the manifests of all add-ons with kubectl.
 func applyManifests(ctx context.Context, p Plan, kube string) error {
 	rendered, err := render(manifestFiles, "manifests", settings{Plan: p})
 	if err != nil {
@@ -242,7 +243,8 @@ func applyManifests(ctx context.Context, p Plan, kube string) error {
 	return nil
 }
 
-// kubectlEnv points kubectl at a cluster, and keeps its cache out of the user's home.
+// kubectlEnv returns an environment for kubectl with the cluster's kubeconfig, and a
+// cache outside of the user's home.
 func kubectlEnv(p Plan) []string {
 	return append(os.Environ(), "KUBECONFIG="+p.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(p.State, "kubectl-cache"))
 }

@@ -13,10 +13,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// poll is how often a start looks again at what it waits for.
+// poll is the polling interval of a start.
 const poll = 200 * time.Millisecond
 
-// A connection is the administrator's, to one cluster.
+// A connection is a client of one cluster with the administrator's rights.
 type connection struct {
 	client kubernetes.Interface
 }
@@ -32,10 +32,10 @@ func connect(p Plan) (connection, error) {
 	return connection{client}, err
 }
 
-// until asks again and again, and tells the last answer when time is up.
-func until(ctx context.Context, what string, ask func() (done bool, state string)) error {
+// until polls until done. Its error contains the last state.
+func until(ctx context.Context, what string, probe func() (done bool, state string)) error {
 	for {
-		done, state := ask()
+		done, state := probe()
 		if done {
 			return nil
 		}
@@ -54,10 +54,10 @@ func (c connection) awaitAPI(ctx context.Context) error {
 	})
 }
 
-// addons are the Deployments that belong to every cluster.
+// addons are the Deployments of every cluster.
 var addons = []string{"coredns", "metrics-server"}
 
-// awaitReady returns when the node is Ready and every add-on is Available.
+// awaitReady waits until the node is Ready and every add-on is Available.
 func (c connection) awaitReady(ctx context.Context, say func(string, ...any)) error {
 	said := map[string]bool{}
 	return until(ctx, "the cluster is not ready", func() (bool, string) {
@@ -78,7 +78,7 @@ func (c connection) awaitReady(ctx context.Context, say func(string, ...any)) er
 	})
 }
 
-// A part of a cluster is what its health consists of.
+// A part is a component of a cluster with its state.
 type part struct {
 	Name  string
 	Ready bool
@@ -121,7 +121,7 @@ func nodePart(nodes []core.Node) part {
 	return one
 }
 
-// status prints what there is of a cluster; its error says what is wrong with it.
+// status prints the parts of a cluster. Its error names those that are not ready.
 func status(ctx context.Context, clusters, name string) error {
 	plan, err := find(clusters, name)
 	if err != nil {
@@ -173,7 +173,7 @@ func planOf(clusters string, node nodeProcess) (Plan, error) {
 		return Plan{}, err
 	}
 	if _, err := os.Stat(plan.Kubeconfig()); err != nil {
-		return Plan{}, fmt.Errorf("cluster %q runs, but not from %s: set SWITCHYARD_STATE as it was at its start", node.Name, clusters)
+		return Plan{}, fmt.Errorf("cluster %q runs from another folder than %s: set SWITCHYARD_STATE as for its start", node.Name, clusters)
 	}
 	return plan, nil
 }

@@ -1,6 +1,6 @@
-// Command kube is every Kubernetes program of a cluster in one static binary,
-// told apart by the name that it is called by. One binary shares what the six
-// programs have in common: on disk, in the page cache, and in the build.
+// Command kube is all Kubernetes programs of a cluster in one static binary. argv[0]
+// selects the program. The six programs share most code, so one binary saves disk
+// space, page cache and build time.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	}
 	name := filepath.Base(os.Args[0])
 	if name == "kubectl" {
-		// kubectl alone reports its errors by itself: "error: …" and an exit status that tells them apart.
+		// Only kubectl reports its errors itself: "error: …" and a distinct exit status.
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
 		}

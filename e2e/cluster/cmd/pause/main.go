@@ -1,6 +1,5 @@
-// Command pause is the process that holds a pod's namespaces open: it sleeps
-// until it is told to end, and reaps what is left to it where a pod shares one
-// process namespace.
+// Command pause holds the namespaces of a pod open. It sleeps until a signal ends it,
+// and reaps orphans in pods that share a PID namespace.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command probe is the one program of the pods with which the script check tries a
-// cluster: it serves, asks and writes, and tells who it is.
+// Command probe is the program of the pods in the script check: it serves and calls
+// HTTP, writes files and prints its identity.
 package main
 
 import (
@@ -71,7 +71,7 @@ func serve(address string) error {
 func get(url string) (int, string, error) {
 	client := http.Client{
 		Timeout: 5 * time.Second,
-		// It asks whether there is a way, and not who is at its end.
+		// It checks the connection, not the identity of the server.
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 	}
 	answer, err := client.Get(url)

@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with the few plugins that a cluster's own names
-// need: half the size of the usual program, and a third of its build.
+// Command coredns is CoreDNS with only the plugins for a cluster's own names. It has
+// half the size and a third of the build time of the usual program.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	// The order in which a query passes through the plugins.
+	// The order in which plugins process a query.
 	dnsserver.Directives = []string{"health", "ready", "prometheus", "errors", "cache", "loadbalance", "hosts", "kubernetes"}
 }
 

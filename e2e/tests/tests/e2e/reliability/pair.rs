@@ -1,4 +1,5 @@
-//! A PostgreSQL of the user's own: a primary and a synchronous standby, encrypted, on small volumes of their own, with a clock that can be set.
+//! A user-managed PostgreSQL: a primary and a synchronous standby with TLS, on small volumes, with
+//! an adjustable clock.
 
 use std::{
     fs::{self, File},
@@ -10,20 +11,20 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
-use switchyard_e2e::{Namespace, image, patiently};
+use switchyard_e2e::{Namespace, eventually, image};
 
-use crate::ground::run;
+use super::command::run;
 
 const LIMIT: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "of-the-pair";
-/// What the data of either may take.
+/// Size of each data volume.
 const VOLUME: &str = "256Mi";
 const PRIMARY: &str = "database-primary";
 const STANDBY: &str = "database-standby";
-/// Where the primary runs.
+/// The pod of the primary.
 pub const PRIMARY_POD: &str = "database-primary-0";
 
-/// Signs certificates of the servers.
+/// The CA of the servers' certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
@@ -38,8 +39,8 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(parameters, key), certificate })
     }
 
-    /// A certificate with its key that is good until the end of a year.
-    fn until(&self, year: i32) -> Result<[String; 2]> {
+    /// Issues a certificate that is valid until the end of `year`, with its key.
+    fn issue(&self, year: i32) -> Result<[String; 2]> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::new(vec!["database".to_owned(), STANDBY.to_owned()])?;
         parameters.not_before = date_time_ymd(2020, 1, 1);
@@ -48,17 +49,17 @@ impl Authority {
     }
 }
 
-/// The servers in a namespace.
-pub struct Pair {
+/// A primary and its standby in a namespace.
+pub struct DatabasePair {
     namespace: Namespace,
     authority: Authority,
 }
 
-impl Pair {
-    /// Starts both, and makes the Secret of a platform that uses them.
+impl DatabasePair {
+    /// Starts both servers and creates the Secret for a platform that uses them.
     pub async fn start(namespace: &Namespace) -> Result<Self> {
         let this = Self { namespace: namespace.clone(), authority: Authority::new()? };
-        let [certificate, key] = this.authority.until(2099)?;
+        let [certificate, key] = this.authority.issue(2099)?;
         let file = |name: &str| {
             fs::read_to_string(format!("{}/../reliability/pair/{name}", env!("CARGO_MANIFEST_DIR")))
                 .with_context(|| name.to_owned())
@@ -88,18 +89,18 @@ impl Pair {
                 },
             }))
             .await?;
-        this.leads(PRIMARY).await?;
-        this.service(STANDBY, STANDBY).await?;
-        this.server(PRIMARY).await?;
-        this.ready(PRIMARY).await?;
-        this.server(STANDBY).await?;
-        this.copy().await?;
-        this.ready(STANDBY).await?;
-        // From now on nothing is promised that the standby does not have: what a failover without losses takes.
-        let primary = this.client(PRIMARY, "postgres").await?;
+        this.route_to(PRIMARY).await?;
+        this.apply_service(STANDBY, STANDBY).await?;
+        this.apply_server(PRIMARY).await?;
+        this.wait_until_ready(PRIMARY).await?;
+        this.apply_server(STANDBY).await?;
+        this.clone_primary().await?;
+        this.wait_until_ready(STANDBY).await?;
+        // Replication is synchronous from here on, so that a failover loses nothing.
+        let primary = this.connect(PRIMARY, "postgres").await?;
         primary.batch_execute("alter system set synchronous_standby_names = 'standby'").await?;
         primary.batch_execute("select pg_reload_conf()").await?;
-        patiently(LIMIT, "the standby follows", || async {
+        eventually(LIMIT, "replication is synchronous", || async {
             let synchronous = "select count(*) from pg_stat_replication where sync_state = 'sync'";
             ensure!(primary.query_one(synchronous, &[]).await?.get::<_, i64>(0) == 1);
             Ok(())
@@ -108,12 +109,12 @@ impl Pair {
         Ok(this)
     }
 
-    /// What a platform says to use it.
-    pub fn source() -> Value {
+    /// The `database` field of a platform that uses the pair.
+    pub fn database_spec() -> Value {
         json!({"secretRef": {"name": "database"}})
     }
 
-    async fn service(&self, name: &str, server: &str) -> Result<()> {
+    async fn apply_service(&self, name: &str, server: &str) -> Result<()> {
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
             "spec": {"selector": {"server": server}, "ports": [{"port": 5432}]}
@@ -122,12 +123,12 @@ impl Pair {
         Ok(())
     }
 
-    /// Callers of the database reach `server` from now on.
-    async fn leads(&self, server: &str) -> Result<()> {
-        self.service("database", server).await
+    /// Routes the Service `database` to `server`.
+    async fn route_to(&self, server: &str) -> Result<()> {
+        self.apply_service("database", server).await
     }
 
-    async fn server(&self, name: &str) -> Result<()> {
+    async fn apply_server(&self, name: &str) -> Result<()> {
         let labels = json!({"server": name});
         let role = name.trim_start_matches("database-");
         self.namespace
@@ -162,10 +163,10 @@ impl Pair {
         Ok(())
     }
 
-    /// Gives the standby a copy of the primary to begin with.
-    async fn copy(&self) -> Result<()> {
+    /// Copies the primary to the volume of the standby.
+    async fn clone_primary(&self) -> Result<()> {
         let address = self.address(PRIMARY).await?;
-        let volume = patiently(LIMIT, "the standby waits", || self.volume(STANDBY)).await?;
+        let volume = eventually(LIMIT, "the standby has a volume", || self.volume(STANDBY)).await?;
         let (new, data) = (volume.join("new").display().to_string(), volume.join("pgdata").display().to_string());
         let from = format!("host={address} user=postgres password={PASSWORD} application_name=standby");
         run(
@@ -176,8 +177,8 @@ impl Pair {
         run("mv", &[&new, &data])
     }
 
-    async fn ready(&self, name: &str) -> Result<()> {
-        patiently(LIMIT, format!("{name} is ready"), || async {
+    async fn wait_until_ready(&self, name: &str) -> Result<()> {
+        eventually(LIMIT, format!("{name} is ready"), || async {
             let set = self.namespace.get("StatefulSet", name).await?;
             ensure!(set["status"]["readyReplicas"] == 1, "{}", set["status"]);
             Ok(())
@@ -190,9 +191,9 @@ impl Pair {
         Ok(pod["status"]["podIP"].as_str().context("the pod has no address")?.to_owned())
     }
 
-    /// One of the servers, as its superuser.
-    async fn client(&self, server: &str, database: &str) -> Result<tokio_postgres::Client> {
-        patiently(LIMIT, format!("{server} answers"), || async {
+    /// Connects to a server as the superuser.
+    async fn connect(&self, server: &str, database: &str) -> Result<tokio_postgres::Client> {
+        eventually(LIMIT, format!("{server} answers"), || async {
             let address = self.address(server).await?;
             let uri = format!("postgres://postgres:{PASSWORD}@{address}/{database}");
             let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
@@ -202,9 +203,9 @@ impl Pair {
         .await
     }
 
-    /// A process of the primary, and a file as that sees it.
-    async fn file(&self, path: &str) -> Result<(u32, PathBuf)> {
-        patiently(LIMIT, "the primary runs", || async {
+    /// A process of the primary, and the path of a file in its mount namespace.
+    async fn primary_file(&self, path: &str) -> Result<(u32, PathBuf)> {
+        eventually(LIMIT, "the primary runs", || async {
             let servers = self.namespace.processes(PRIMARY_POD, "postgres -D ").await?;
             let process = *servers.first().context("no server runs")?;
             Ok((process, PathBuf::from(format!("/proc/{process}/root{path}"))))
@@ -212,7 +213,9 @@ impl Pair {
         .await
     }
 
-    /// A server's volume, as the kubelet sees it: one that cannot start for want of room has no process.
+    /// The path of a server's data volume in the kubelet's mount namespace.
+    ///
+    /// A server on a full volume may have no process of its own.
     async fn volume(&self, server: &str) -> Result<PathBuf> {
         let pod = self.namespace.get("Pod", &format!("{server}-0")).await?;
         let uid = pod["metadata"]["uid"].as_str().context("uid")?;
@@ -227,13 +230,13 @@ impl Pair {
                 return Ok(PathBuf::from(format!("{}/root{point}", process.path().display())));
             }
         }
-        bail!("nobody sees the volume of {server}")
+        bail!("no kubelet has the volume of {server}")
     }
 
-    /// Takes all the room that the primary's volume has.
-    pub async fn fill(&self) -> Result<()> {
+    /// Fills the volume of the primary.
+    pub async fn fill_volume(&self) -> Result<()> {
         let mut file = File::options().create(true).append(true).open(self.volume(PRIMARY).await?.join("filler"))?;
-        // In pages, so that none is left.
+        // Write single pages, so that no page stays free.
         let page = vec![1; 4096];
         for _ in 0..200_000 {
             if let Err(error) = file.write_all(&page) {
@@ -241,23 +244,23 @@ impl Pair {
                 return Ok(());
             }
         }
-        bail!("the volume takes more than it was given")
+        bail!("the volume exceeds its size limit")
     }
 
-    /// Gives the room back.
-    pub async fn empty(&self) -> Result<()> {
+    /// Frees the space that [`Self::fill_volume`] took.
+    pub async fn free_volume(&self) -> Result<()> {
         Ok(fs::remove_file(self.volume(PRIMARY).await?.join("filler"))?)
     }
 
-    /// Sets the primary's clock ahead by so much.
-    pub async fn ahead(&self, seconds: u32) -> Result<()> {
-        let (_, path) = self.file("/run/pair/clock").await?;
+    /// Sets the clock of the primary ahead of the machine's.
+    pub async fn set_clock_ahead(&self, seconds: u32) -> Result<()> {
+        let (_, path) = self.primary_file("/run/pair/clock").await?;
         fs::write(path, format!("+{seconds}\n"))?;
-        // A session that has just been made has read the file.
-        let ahead = self.client(PRIMARY, "postgres").await?;
-        patiently(LIMIT, "the clock is set", || async {
+        // A new session reads the file.
+        let session = self.connect(PRIMARY, "postgres").await?;
+        eventually(LIMIT, "the clock is set", || async {
             let now =
-                ahead.query_one("select extract(epoch from clock_timestamp())::float8", &[]).await?.get::<_, f64>(0);
+                session.query_one("select extract(epoch from clock_timestamp())::float8", &[]).await?.get::<_, f64>(0);
             let here = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
             ensure!((now - here - f64::from(seconds)).abs() < 2.0, "it is {now}, here {here}");
             Ok(())
@@ -265,31 +268,32 @@ impl Pair {
         .await
     }
 
-    /// Gives the primary a certificate that is good or has expired, and has every connection made anew.
-    pub async fn certificate(&self, good: bool) -> Result<()> {
-        let [certificate, key] = self.authority.until(if good { 2099 } else { 2024 })?;
-        let (process, path) = self.file("/run/pair").await?;
+    /// Installs a valid or an expired certificate on the primary and terminates the platform's
+    /// sessions.
+    pub async fn install_certificate(&self, valid: bool) -> Result<()> {
+        let [certificate, key] = self.authority.issue(if valid { 2099 } else { 2024 })?;
+        let (process, path) = self.primary_file("/run/pair").await?;
         for (name, text) in [("tls.crt", certificate), ("tls.key", key)] {
             fs::write(path.join(name), text)?;
         }
         run("kill", &["-HUP", &process.to_string()])?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let sessions = "select pg_terminate_backend(pid) from pg_stat_activity where usename like 'analytics%'";
-        self.client(PRIMARY, "postgres").await?.batch_execute(sessions).await?;
+        self.connect(PRIMARY, "postgres").await?.batch_execute(sessions).await?;
         Ok(())
     }
 
-    /// The primary is gone, all of a sudden.
-    pub async fn lose(&self) -> Result<()> {
+    /// Kills the primary and scales it to zero.
+    pub async fn kill_primary(&self) -> Result<()> {
         let now = kube::api::DeleteParams::default().grace_period(0);
         self.namespace.scale("StatefulSet", PRIMARY, 0).await?;
         self.namespace.api("Pod").delete(PRIMARY_POD, &now).await?;
         Ok(())
     }
 
-    /// The standby is the primary from now on.
-    pub async fn promote(&self) -> Result<()> {
-        self.client(STANDBY, "postgres").await?.batch_execute("select pg_promote()").await?;
-        self.leads(STANDBY).await
+    /// Promotes the standby and routes the Service to it.
+    pub async fn promote_standby(&self) -> Result<()> {
+        self.connect(STANDBY, "postgres").await?.batch_execute("select pg_promote()").await?;
+        self.route_to(STANDBY).await
     }
 }

@@ -1,4 +1,4 @@
-//! Callers, and what they saw.
+//! Callers, and the outcomes of their calls.
 
 use std::{
     sync::{Arc, Mutex},
@@ -7,17 +7,17 @@ use std::{
 
 use anyhow::Result;
 use serde_json::json;
-use switchyard_e2e::{ApiClient, locked};
+use switchyard_e2e::{ApiClient, lock};
 use tokio::task::JoinHandle;
 
-/// One call as its caller saw it.
+/// The outcome of one call.
 struct Call {
     at: Instant,
     took: Duration,
     ok: bool,
 }
 
-/// Callers that go on whatever happens: an analysis a second, and ten reads.
+/// Callers that continue despite errors, with one submission and ten reads a second.
 pub struct Load {
     calls: Arc<Mutex<Vec<Call>>>,
     jobs: Arc<Mutex<Vec<String>>>,
@@ -31,27 +31,29 @@ impl Drop for Load {
 }
 
 impl Load {
-    pub fn begin(client: &ApiClient, scenario: &'static str, garbage: bool) -> Result<Self> {
+    /// Starts the callers. With `malformed`, every second profile is one that the source answers
+    /// without JSON.
+    pub fn start(client: &ApiClient, scenario: &'static str, malformed: bool) -> Result<Self> {
         let (calls, jobs) = (Arc::<Mutex<Vec<Call>>>::default(), Arc::<Mutex<Vec<String>>>::default());
-        // As behind a load balancer: no connection outlives a call.
-        let client = client.reconnecting()?;
+        // A new connection for each call, as behind a load balancer.
+        let client = client.without_keep_alive()?;
         let submit = tokio::spawn({
             let (client, calls, jobs) = (client.clone(), calls.clone(), jobs.clone());
             async move {
                 for n in 0.. {
-                    let prefix = if garbage && n % 2 == 0 { "garbage-" } else { "" };
+                    let prefix = if malformed && n % 2 == 0 { "garbage-" } else { "" };
                     let began = Instant::now();
-                    let answer =
+                    let response =
                         client.post("/v1/analyses", json!({"username": format!("{prefix}{scenario}-{n}")})).await;
-                    let status = answer.as_ref().map_or(0, |answer| answer.status);
-                    // A refusal for want of room or quota is an answer like any other.
+                    let status = response.as_ref().map_or(0, |response| response.status);
+                    // A rejection because of a full lane or a limit is no error.
                     let call = Call { at: began, took: began.elapsed(), ok: [200, 202, 429].contains(&status) };
-                    locked(&calls).push(call);
+                    lock(&calls).push(call);
                     if let Some(id) =
-                        answer.ok().and_then(|answer| answer.body["job"]["id"].as_str().map(str::to_owned))
+                        response.ok().and_then(|response| response.body["job"]["id"].as_str().map(str::to_owned))
                         && prefix.is_empty()
                     {
-                        locked(&jobs).push(id);
+                        lock(&jobs).push(id);
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -62,8 +64,8 @@ impl Load {
             async move {
                 loop {
                     let began = Instant::now();
-                    let ok = client.get("/v1/usage").await.is_ok_and(|answer| answer.status == 200);
-                    locked(&calls).push(Call { at: began, took: began.elapsed(), ok });
+                    let ok = client.get("/v1/usage").await.is_ok_and(|response| response.status == 200);
+                    lock(&calls).push(Call { at: began, took: began.elapsed(), ok });
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -71,14 +73,14 @@ impl Load {
         Ok(Self { calls, jobs, tasks: vec![submit, read] })
     }
 
-    /// Analyses that were accepted.
+    /// The jobs of the accepted analyses.
     pub fn jobs(&self) -> Vec<String> {
-        locked(&self.jobs).clone()
+        lock(&self.jobs).clone()
     }
 
-    /// Errors among calls, calls, and the slowest of a hundred, between two moments.
-    pub fn seen(&self, from: Instant, to: Instant) -> (usize, usize, Duration) {
-        let calls = locked(&self.calls);
+    /// Number of errors, number of calls and p99 of the duration, between two moments.
+    pub fn summary(&self, from: Instant, to: Instant) -> (usize, usize, Duration) {
+        let calls = lock(&self.calls);
         let within: Vec<&Call> = calls.iter().filter(|call| call.at >= from && call.at <= to).collect();
         let mut times: Vec<Duration> = within.iter().map(|call| call.took).collect();
         times.sort();

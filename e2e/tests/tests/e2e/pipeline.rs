@@ -1,7 +1,9 @@
-//! The whole profile pipeline under load, with faults at every stage: the source refuses, images fail in three ways, the bucket's server is killed. Every
-//! analysis completes with every image stored, and what discovery adds stays within the tenants' quota.
+//! The profile pipeline under load, with faults at every stage: the source fails, images fail in
+//! three ways, the S3 server is killed. Every analysis completes with every image stored, and
+//! discovered analyses stay within the tenants' quota.
 //!
-//! `PIPELINE_ANALYSES` says how many; with `PIPELINE_INTO` the figures are written there (`make pipeline`). Without it nothing is timed.
+//! `PIPELINE_ANALYSES` is the number of analyses (24). `PIPELINE_INTO` is the file for the table of
+//! docs/pipeline.md (`make pipeline`).
 
 use std::{
     collections::BTreeSet,
@@ -12,13 +14,13 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt as _, stream};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Platform, patiently, profile_source};
+use switchyard_e2e::{ApiClient, Cluster, Platform, deploy_profile_source, eventually};
 
 const LIMIT: Duration = Duration::from_secs(600);
-/// Analyses that a tenant of the tier premium may have unfinished.
+/// The limit of unfinished analyses of a tenant in the tier premium.
 const AT_ONCE: usize = 10;
 
-/// What came of one analysis.
+/// A completed analysis.
 struct Done {
     job: String,
     took: Duration,
@@ -27,18 +29,19 @@ struct Done {
     attempts: u64,
 }
 
-/// A name whose prefix makes trouble: a third of them none.
-fn name(n: usize) -> String {
+/// A username; the prefix of two thirds of them makes the stand-in of the profile source inject
+/// faults.
+fn username(n: usize) -> String {
     let prefix = ["shaky-", "flaky-", "", "shaky-limit-", "limit-", ""][n % 6];
     format!("{prefix}pipeline-{n}")
 }
 
-async fn analysed(client: &ApiClient, name: &str) -> Result<Done> {
+async fn analyze(client: &ApiClient, name: &str) -> Result<Done> {
     let began = Instant::now();
-    // Full lanes and limits are no failures: whoever is refused comes again.
-    let job = patiently(LIMIT, format!("{name} is accepted"), || async { client.submit(name).await }).await?;
-    let ended = client.ended(&job, LIMIT).await?;
-    ensure!(ended["state"] == "completed", "{name}: {ended}");
+    // A full lane or an exhausted limit is no failure: submit again.
+    let job = eventually(LIMIT, format!("{name} is accepted"), || async { client.submit(name).await }).await?;
+    let job_state = client.wait_until_finished(&job, LIMIT).await?;
+    ensure!(job_state["state"] == "completed", "{name}: {job_state}");
     let result = client.get(&format!("/v1/jobs/{job}/result")).await?.expect(200)?;
     ensure!(result["gaps"].as_array().is_none_or(Vec::is_empty), "{name}: {}", result["gaps"]);
     let posts = result["posts"].as_array().context("posts")?;
@@ -53,32 +56,32 @@ async fn analysed(client: &ApiClient, name: &str) -> Result<Done> {
         took: began.elapsed(),
         images,
         posts: posts.len(),
-        attempts: ended["attempt"].as_u64().unwrap_or(1),
+        attempts: job_state["attempt"].as_u64().unwrap_or(1),
     })
 }
 
 #[tokio::test]
-async fn every_analysis_completes_with_every_image_stored_whatever_fails_on_the_way() -> Result<()> {
+async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage() -> Result<()> {
     let analyses: usize = std::env::var("PIPELINE_ANALYSES").ok().map_or(Ok(24), |n| n.parse())?;
     let cluster = Cluster::connect().await?;
-    let namespace = cluster.namespace("pipeline").await?;
-    let source = profile_source(&namespace).await?;
+    let namespace = cluster.create_namespace("pipeline").await?;
+    let source = deploy_profile_source(&namespace).await?;
     let delays = json!(["1s", "2s", "4s", "8s", "15s", "30s"]);
     let spec = json!({"environment": "development", "profileSource": source, "retry": {"delays": delays}});
     let platform = Platform::ready(&namespace, "main", spec).await?;
     let admin = platform.admin().await?;
     let mut tenants = Vec::new();
     for _ in 0..2 {
-        tenants.push(admin.tenant("premium", 100_000).await?);
+        tenants.push(admin.create_tenant("premium", 100_000).await?);
     }
 
     let began = Instant::now();
-    let names: Vec<(usize, String)> = (0..analyses).map(|n| (n, name(n))).collect();
+    let names: Vec<(usize, String)> = (0..analyses).map(|n| (n, username(n))).collect();
     let work = stream::iter(&names)
-        .map(|(n, name)| analysed(&tenants[n % tenants.len()].1, name))
+        .map(|(n, name)| analyze(&tenants[n % tenants.len()].1, name))
         .buffer_unordered(AT_ONCE * tenants.len())
         .collect::<Vec<Result<Done>>>();
-    // In the middle of it the bucket's server is killed, twice.
+    // Meanwhile the S3 server is killed twice.
     let kills = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_secs(6)).await;
@@ -96,9 +99,9 @@ async fn every_analysis_completes_with_every_image_stored_whatever_fails_on_the_
     ensure!(jobs.len() == analyses, "{} jobs for {analyses} analyses", jobs.len());
     let images: usize = done.iter().map(|done| done.images.len()).sum();
 
-    // What discovery found: free of charge, on the low lane, no more at once than the tier allows.
+    // Discovered analyses are free of charge, on the low lane, and within the limit of the tier.
     for (tenant, client) in &tenants {
-        admin.balances(tenant).await?;
+        admin.check_balance(tenant).await?;
         let listed =
             admin.get(&format!("/admin/v1/jobs?tenant={tenant}&discovered=true&limit=200")).await?.expect(200)?;
         let listed = listed["jobs"].as_array().context("jobs")?;

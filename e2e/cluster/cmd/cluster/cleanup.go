@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftoverPatience is how long the kernel may take to clear each thing away.
-const leftoverPatience = 10 * time.Second
+// cleanupTimeout limits the removal of each resource by the kernel.
+const cleanupTimeout = 10 * time.Second
 
-// removeNode removes whatever there is of a cluster: its processes, mounts, link,
-// control groups and folder, in any state that a killed run can have left them.
-// It tells what it found, in words, and is content with nothing.
+// removeNode removes the processes, mounts, link, control groups and folder of a
+// cluster, in any state that a killed run can leave. It returns descriptions of what
+// it found; finding nothing is no error.
 func removeNode(clusters, name string) (found []string, err error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func removeNode(clusters, name string) (found []string, err error) {
 	for _, node := range nodes {
 		if node.Name == name {
 			found = append(found, fmt.Sprintf("process %d", node.PID))
-			if err := node.kill(leftoverPatience); err != nil {
+			if err := node.kill(cleanupTimeout); err != nil {
 				return found, err
 			}
 		}
@@ -54,7 +54,7 @@ func removeNode(clusters, name string) (found []string, err error) {
 			break
 		}
 	}
-	if err := removeCgroups(all, plan.Cgroup(), leftoverPatience); err != nil {
+	if err := removeCgroups(all, plan.Cgroup(), cleanupTimeout); err != nil {
 		return found, err
 	}
 	mounts, err := mountPoints()

@@ -1,4 +1,4 @@
-//! A nonsense YAML is refused by the API server, with a message that says what to change.
+//! The API server rejects invalid objects with a message that names the field to change.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -23,9 +23,9 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 #[tokio::test]
-async fn bad_yaml_is_refused_with_what_to_change() -> Result<()> {
-    let namespace = Cluster::connect().await?.namespace("schema").await?;
-    // What is wrong, the object, and words that must be in the refusal.
+async fn invalid_objects_are_rejected_with_the_field_to_change() -> Result<()> {
+    let namespace = Cluster::connect().await?.create_namespace("schema").await?;
+    // The fault, the object, and words that the message must contain.
     let cases: Vec<(&str, Value, &[&str])> = vec![
         ("negative replicas", pool(json!({"replicas": -1})), &["replicas"]),
         ("unknown lane", pool(json!({"lanes": ["urgent"]})), &["lanes", "urgent", "critical"]),
@@ -62,22 +62,22 @@ async fn bad_yaml_is_refused_with_what_to_change() -> Result<()> {
     ];
     let mut wrong = Vec::new();
     for (what, object, words) in cases {
-        match namespace.refusal(object).await {
+        match namespace.rejection(object).await {
             Err(error) => wrong.push(format!("{what}: {error:#}")),
             Ok(message) => {
                 println!("{what}: {message}");
                 let missing: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
                 if !missing.is_empty() {
-                    wrong.push(format!("{what}: the message does not say {missing:?}: {message}"));
+                    wrong.push(format!("{what}: the message does not contain {missing:?}: {message}"));
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    // What cannot be changed later says so.
+    // The message for an immutable field says that it is immutable.
     namespace.apply(pool(json!({}))).await?;
-    let message = namespace.refusal(pool(json!({"kind": "ai"}))).await?;
+    let message = namespace.rejection(pool(json!({"kind": "ai"}))).await?;
     assert!(message.contains("kind") && message.contains("immutable"), "{message}");
     namespace.delete().await
 }

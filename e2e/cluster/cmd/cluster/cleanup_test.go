@@ -29,7 +29,7 @@ func TestParseHierarchies(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if !got[0].has("cpuacct") || got[0].has("memory") {
-		t.Error("a hierarchy does not know its controllers")
+		t.Error("has is wrong about the controllers of a hierarchy")
 	}
 }
 
@@ -44,7 +44,7 @@ func TestMountsOfOneCluster(t *testing.T) {
 			got = append(got, mount)
 		}
 	}
-	// The latest first, and nothing of a cluster whose name begins alike.
+	// The latest first, without a cluster whose name has the same prefix.
 	want := []string{"/var/lib/switchyard/clusters/demo/var/a b", "/var/lib/switchyard/clusters/demo/var"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
@@ -70,7 +70,7 @@ func TestParseNodeCommand(t *testing.T) {
 	}
 	for _, other := range []string{"", "bash\x00", "switchyard-node\x00demo\x00x\x00/s\x00", "switchyard-node\x00../x\x000\x00/s\x00", "vi\x00switchyard-node\x00demo\x000\x00"} {
 		if _, _, ok := parseNodeCommand(other); ok {
-			t.Errorf("%q passes for a node", other)
+			t.Errorf("%q is parsed as a node", other)
 		}
 	}
 }

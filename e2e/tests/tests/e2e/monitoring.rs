@@ -1,12 +1,16 @@
-//! Alerts fire and end in a real Prometheus and Alertmanager, by real faults, and every query of the dashboards finds what it is about.
+//! Real faults raise and resolve alerts in Prometheus and Alertmanager, and every query of the
+//! dashboards returns data.
 //!
-//! Needs the kinds of the Prometheus operator, and Debian's Prometheus and Alertmanager: `e2e/run` and `e2e/prepare` see to them.
+//! Needs the kinds of the Prometheus operator, and Debian's Prometheus and Alertmanager: `e2e/run`
+//! and `e2e/prepare` install them.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Browser, Cluster, Namespace, Pace, Platform, Prometheus, patiently, profile_source};
+use switchyard_e2e::{
+    ApiClient, Browser, Cluster, Namespace, Platform, Prometheus, Timing, deploy_profile_source, eventually,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -15,11 +19,11 @@ fn file(path: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// Calls that are made until it is dropped.
-struct Calls(tokio::task::JoinHandle<()>);
+/// A caller that repeats a call until it is dropped.
+struct Caller(tokio::task::JoinHandle<()>);
 
-impl Calls {
-    fn make(client: &ApiClient, pause: Duration) -> Self {
+impl Caller {
+    fn start(client: &ApiClient, pause: Duration) -> Self {
         let client = client.clone();
         Self(tokio::spawn(async move {
             loop {
@@ -30,17 +34,17 @@ impl Calls {
     }
 }
 
-impl Drop for Calls {
+impl Drop for Caller {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 #[tokio::test]
-async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Result<()> {
+async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Result<()> {
     let cluster = Cluster::connect().await?;
-    let namespace = cluster.namespace("watched").await?;
-    let source = profile_source(&namespace).await?;
+    let namespace = cluster.create_namespace("watched").await?;
+    let source = deploy_profile_source(&namespace).await?;
     let mut spec = json!({
         "environment": "development", "profileSource": source,
         "monitoring": {"labels": {"team": "e2e"}, "interval": "2s", "alerts": {
@@ -50,15 +54,15 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     });
     let platform = Platform::ready(&namespace, "main", spec.clone()).await?;
     let admin = platform.admin().await?;
-    let (tenant, client) = admin.tenant("standard", 1000).await?;
+    let (tenant, client) = admin.create_tenant("standard", 1000).await?;
 
-    let (monitor, rule) = namespace.monitored("main").await?;
+    let (monitor, rule) = namespace.monitoring_objects("main").await?;
     ensure!(monitor["metadata"]["labels"]["team"] == "e2e", "{monitor}");
     let prometheus =
-        Prometheus::start(&cluster, &monitor, &rule, &file("monitoring/alertmanager.yaml")?, Pace::Hurried).await?;
+        Prometheus::start(&cluster, &monitor, &rule, &file("monitoring/alertmanager.yaml")?, Timing::Shortened).await?;
 
     let expected = BTreeSet::from(["api", "main-ai", "main-cdn", "main-discovery", "main-general"].map(str::to_owned));
-    patiently(LIMIT, "every workload is scraped", || async {
+    eventually(LIMIT, "every workload is scraped", || async {
         let up = prometheus.query("up{platform=\"main\"} == 1").await?;
         let seen: BTreeSet<String> =
             up.iter().filter_map(|series| series["metric"]["workload"].as_str().map(str::to_owned)).collect();
@@ -67,59 +71,60 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
     })
     .await?;
 
-    // Somebody gives the API less memory than it needs.
+    // The memory limit of the API is too low.
     let held = prometheus.query("max(process_resident_memory_bytes{workload=\"api\"})").await?;
     let held: f64 = held[0]["value"][1].as_str().context("no memory")?.parse()?;
     for (limit, fires) in [(format!("{:.0}", held / 0.8), true), ("256Mi".to_owned(), false)] {
         spec["api"]["resources"]["limits"]["memory"] = json!(limit);
         platform.apply(&spec).await?;
-        both(&prometheus, "SwitchyardMemoryHigh", fires).await?;
+        wait_for_both_levels(&prometheus, "SwitchyardMemoryHigh", fires).await?;
     }
 
-    // Work of every sort, for the dashboards: analyses with images and posts, one that dies, one that comes from the cache.
+    // Work of every kind for the dashboards: an analysis with all images, one with missing images,
+    // and one from the cache.
     let jobs = [client.submit("watched").await?, client.submit("noimage-watched").await?];
     for job in &jobs {
-        client.ended(job, LIMIT).await?;
+        client.wait_until_finished(job, LIMIT).await?;
     }
     let cached = client.post("/v1/analyses", json!({"username": "watched"})).await?;
     ensure!(cached.status == 200, "{cached:?}");
     {
-        let _calls = Calls::make(&client, Duration::from_millis(200));
-        dashboards(&prometheus, &namespace.name).await?;
+        let _callers = Caller::start(&client, Duration::from_millis(200));
+        check_dashboards(&prometheus, &namespace.name).await?;
     }
 
-    // Analyses that die; half a minute later they are no news any more.
+    // Dead jobs. The alert is resolved when its window of half a minute has passed.
     for n in 0..4 {
         let dead = client.submit(&format!("missing-watched-{n}")).await?;
-        client.ended(&dead, LIMIT).await?;
+        client.wait_until_finished(&dead, LIMIT).await?;
     }
-    prometheus.until("SwitchyardDeadLetters", "warning", true, LIMIT).await?;
-    prometheus.until("SwitchyardDeadLetters", "warning", false, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardDeadLetters", "warning", true, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardDeadLetters", "warning", false, LIMIT).await?;
 
-    // From here on the operator keeps its hands off what is broken.
+    // The operator must not repair the following faults.
     spec["paused"] = json!(true);
     platform.apply(&spec).await?;
-    namespace.wait("AnalyticsPlatform", "main", "Reconciling", "False", LIMIT).await?;
+    namespace.wait_for_condition("AnalyticsPlatform", "main", "Reconciling", "False", LIMIT).await?;
 
-    // A lane that somebody stopped: what comes waits.
+    // A paused lane, in which jobs wait.
     admin.post("/admin/v1/lanes/general/normal/pause", json!({})).await?.expect(200)?;
     let mut waiting = Vec::new();
     for name in ["waits-one", "waits-two", "waits-three"] {
         waiting.push(client.submit(name).await?);
     }
-    prometheus.until("SwitchyardLanePaused", "warning", true, LIMIT).await?;
-    both(&prometheus, "SwitchyardQueueLong", true).await?;
-    prometheus.told(&["SwitchyardQueueLong.md", &namespace.name], LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardLanePaused", "warning", true, LIMIT).await?;
+    wait_for_both_levels(&prometheus, "SwitchyardQueueLong", true).await?;
+    prometheus.wait_for_notification(&["SwitchyardQueueLong.md", &namespace.name], LIMIT).await?;
     admin.post("/admin/v1/lanes/general/normal/resume", json!({})).await?.expect(200)?;
     for job in &waiting {
-        client.ended(job, LIMIT).await?;
+        client.wait_until_finished(job, LIMIT).await?;
     }
-    both(&prometheus, "SwitchyardQueueLong", false).await?;
-    prometheus.until("SwitchyardLanePaused", "warning", false, LIMIT).await?;
-    prometheus.told(&["Over: ", &namespace.name], LIMIT).await?;
+    wait_for_both_levels(&prometheus, "SwitchyardQueueLong", false).await?;
+    prometheus.wait_for_alert("SwitchyardLanePaused", "warning", false, LIMIT).await?;
+    prometheus.wait_for_notification(&["Over: ", &namespace.name], LIMIT).await?;
 
-    // A tenant whose row somebody holds: answers are right, and late.
-    let lock = locked(&namespace, &tenant).await?;
+    // A locked tenant row: calls succeed, but slowly.
+    let lock = lock_tenant(&namespace, &tenant).await?;
     let slow: Vec<_> = (0..12)
         .map(|n| {
             let client = client.clone();
@@ -134,71 +139,71 @@ async fn real_faults_are_alerted_and_end_and_dashboards_find_their_data() -> Res
         let status = call.await??.status;
         ensure!([202, 429].contains(&status), "{status}");
     }
-    both(&prometheus, "SwitchyardApiSlow", true).await?;
-    both(&prometheus, "SwitchyardApiSlow", false).await?;
+    wait_for_both_levels(&prometheus, "SwitchyardApiSlow", true).await?;
+    wait_for_both_levels(&prometheus, "SwitchyardApiSlow", false).await?;
 
-    // More calls than a quarter of a core can answer.
+    // More calls than a quarter of a core can serve.
     {
-        let _calls: Vec<Calls> = (0..8).map(|_| Calls::make(&client, Duration::ZERO)).collect();
-        both(&prometheus, "SwitchyardCpuHigh", true).await?;
+        let _callers: Vec<Caller> = (0..8).map(|_| Caller::start(&client, Duration::ZERO)).collect();
+        wait_for_both_levels(&prometheus, "SwitchyardCpuHigh", true).await?;
     }
-    both(&prometheus, "SwitchyardCpuHigh", false).await?;
+    wait_for_both_levels(&prometheus, "SwitchyardCpuHigh", false).await?;
 
-    // The broker goes: nobody is refused, and nothing is worked on.
+    // Broker down: the API accepts analyses, and none runs.
     namespace.scale("StatefulSet", "main-rabbitmq", 0).await?;
-    prometheus.until("SwitchyardBrokerDisconnected", "critical", true, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardBrokerDisconnected", "critical", true, LIMIT).await?;
     let while_away = client.submit("while-away").await?;
     namespace.scale("StatefulSet", "main-rabbitmq", 1).await?;
-    prometheus.until("SwitchyardBrokerDisconnected", "critical", false, LIMIT).await?;
-    ensure!(client.ended(&while_away, LIMIT).await?["state"] == "completed");
+    prometheus.wait_for_alert("SwitchyardBrokerDisconnected", "critical", false, LIMIT).await?;
+    ensure!(client.wait_until_finished(&while_away, LIMIT).await?["state"] == "completed");
 
-    // Workers of a kind go, with work for them.
+    // No workers of a kind that has jobs.
     namespace.scale("Deployment", "main-ai", 0).await?;
     let unread = client.submit("unread").await?;
-    prometheus.until("SwitchyardNoWorkers", "critical", true, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardNoWorkers", "critical", true, LIMIT).await?;
     namespace.scale("Deployment", "main-ai", 1).await?;
-    prometheus.until("SwitchyardNoWorkers", "critical", false, LIMIT).await?;
-    ensure!(client.ended(&unread, LIMIT).await?["state"] == "completed");
+    prometheus.wait_for_alert("SwitchyardNoWorkers", "critical", false, LIMIT).await?;
+    ensure!(client.wait_until_finished(&unread, LIMIT).await?["state"] == "completed");
 
-    // The database goes: callers are refused, and the error budget burns.
+    // Database down: calls fail and use up the error budget.
     {
-        let _calls: Vec<Calls> = (0..4).map(|_| Calls::make(&client, Duration::from_millis(50))).collect();
+        let _callers: Vec<Caller> = (0..4).map(|_| Caller::start(&client, Duration::from_millis(50))).collect();
         namespace.scale("StatefulSet", "main-postgresql", 0).await?;
-        prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", true, LIMIT).await?;
-        prometheus.until("SwitchyardApiErrors", "critical", true, LIMIT).await?;
-        prometheus.until("SwitchyardErrorBudgetBurn", "critical", true, LIMIT).await?;
-        // Its consequences are known: one message is enough.
-        patiently(LIMIT, "errors are silenced by their cause", || async {
+        prometheus.wait_for_alert("SwitchyardDatabaseBreakerOpen", "critical", true, LIMIT).await?;
+        prometheus.wait_for_alert("SwitchyardApiErrors", "critical", true, LIMIT).await?;
+        prometheus.wait_for_alert("SwitchyardErrorBudgetBurn", "critical", true, LIMIT).await?;
+        // Alerts about its consequences are inhibited.
+        eventually(LIMIT, "SwitchyardApiErrors is inhibited", || async {
             let firing = prometheus.firing().await?;
             ensure!(firing.iter().any(|(name, _)| name == "~SwitchyardApiErrors"), "{firing:?}");
             Ok(())
         })
         .await?;
         namespace.scale("StatefulSet", "main-postgresql", 1).await?;
-        prometheus.until("SwitchyardDatabaseBreakerOpen", "critical", false, LIMIT).await?;
-        prometheus.until("SwitchyardApiErrors", "critical", false, LIMIT).await?;
+        prometheus.wait_for_alert("SwitchyardDatabaseBreakerOpen", "critical", false, LIMIT).await?;
+        prometheus.wait_for_alert("SwitchyardApiErrors", "critical", false, LIMIT).await?;
     }
-    prometheus.until("SwitchyardErrorBudgetBurn", "critical", false, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardErrorBudgetBurn", "critical", false, LIMIT).await?;
 
-    // The API goes.
+    // API down.
     namespace.scale("Deployment", "main-api", 0).await?;
-    prometheus.until("SwitchyardApiNotScraped", "warning", true, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardApiNotScraped", "warning", true, LIMIT).await?;
     namespace.scale("Deployment", "main-api", 1).await?;
-    prometheus.until("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
+    prometheus.wait_for_alert("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
 
-    pictures(&prometheus).await?;
+    draw_queries(&prometheus).await?;
     drop(prometheus);
     namespace.delete().await
 }
 
-/// Waits until both levels of an alert fire, or neither any more.
-async fn both(prometheus: &Prometheus, alert: &str, fires: bool) -> Result<()> {
-    prometheus.until(alert, "warning", fires, LIMIT).await?;
-    prometheus.until(alert, "critical", fires, LIMIT).await
+/// Waits until both levels of an alert fire or, with `fires` false, until both are resolved.
+async fn wait_for_both_levels(prometheus: &Prometheus, alert: &str, fires: bool) -> Result<()> {
+    prometheus.wait_for_alert(alert, "warning", fires, LIMIT).await?;
+    prometheus.wait_for_alert(alert, "critical", fires, LIMIT).await
 }
 
-/// Draws what happened, for the documentation.
-async fn pictures(prometheus: &Prometheus) -> Result<()> {
+/// Saves screenshots of two queries for the documentation.
+async fn draw_queries(prometheus: &Prometheus) -> Result<()> {
     if std::env::var("SWITCHYARD_SCREENSHOTS").is_err() {
         return Ok(());
     }
@@ -208,9 +213,9 @@ async fn pictures(prometheus: &Prometheus) -> Result<()> {
             ("queries-lanes", "sum by (state) (platform_kind_lane_state:switchyard_lane_jobs:max)"),
             ("queries-health", "min by (platform) (switchyard_health_score)"),
         ] {
-            browser.page.goto(&prometheus.graph(query, 8)?).await?;
+            browser.page.goto(&prometheus.graph_url(query, 8)?).await?;
             tokio::time::sleep(Duration::from_secs(3)).await;
-            browser.picture(name).await?;
+            browser.screenshot(name).await?;
         }
         anyhow::Ok(())
     }
@@ -219,24 +224,24 @@ async fn pictures(prometheus: &Prometheus) -> Result<()> {
     drawn
 }
 
-/// Holds the row of a tenant until it is dropped.
-async fn locked(namespace: &Namespace, tenant: &str) -> Result<tokio_postgres::Client> {
-    let client = namespace.database("main").await?;
+/// Locks the row of a tenant until the returned client is dropped.
+async fn lock_tenant(namespace: &Namespace, tenant: &str) -> Result<tokio_postgres::Client> {
+    let client = namespace.connect_database("main").await?;
     let lock = format!("begin; select from switchyard.tenants where id = '{tenant}' for update");
     client.batch_execute(&lock).await?;
     Ok(client)
 }
 
-/// Runs every query of every dashboard. What there is nothing of here is named.
-async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
-    // Of what is not there while all is well there is no series.
-    let none: BTreeSet<String> = file("e2e/tests/without-data.txt")?
+/// Runs every query of every dashboard. Only those of `e2e/tests/without-data.txt` may return
+/// nothing.
+async fn check_dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
+    let may_be_empty: BTreeSet<String> = file("e2e/tests/without-data.txt")?
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
         .collect();
     let mut empty = BTreeSet::new();
-    let mut asked = 0;
+    let mut queries = 0;
     for name in ["overview", "api", "lanes", "workers", "ai", "connections", "tenants", "operator"] {
         let dashboard: Value =
             serde_json::from_str(&file(&format!("charts/switchyard/files/dashboards/{name}.json"))?)?;
@@ -251,13 +256,13 @@ async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
                     .replace("$__interval", "30s")
                     .replace("$namespace", namespace)
                     .replace("$platform", "main");
-                asked += 1;
+                queries += 1;
                 let mut found = prometheus.query(&query).await?;
                 for _ in 0..40 {
                     if !found.is_empty() {
                         break;
                     }
-                    tokio::time::sleep(Duration::from_millis(if none.contains(expr) { 0 } else { 1000 })).await;
+                    tokio::time::sleep(Duration::from_millis(if may_be_empty.contains(expr) { 0 } else { 1000 })).await;
                     found = prometheus.query(&query).await?;
                 }
                 if found.is_empty() {
@@ -266,9 +271,9 @@ async fn dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
             }
         }
     }
-    ensure!(asked > 50, "{asked} queries");
-    let unexpected: Vec<_> = empty.difference(&none).collect();
-    ensure!(unexpected.is_empty(), "these queries find nothing: {unexpected:#?}");
-    println!("{asked} queries of dashboards, {} of them of what there is nothing of here", empty.len());
+    ensure!(queries > 50, "{queries} queries");
+    let unexpected: Vec<_> = empty.difference(&may_be_empty).collect();
+    ensure!(unexpected.is_empty(), "queries without data: {unexpected:#?}");
+    println!("{queries} queries of dashboards, {} of them without data", empty.len());
     Ok(())
 }
