@@ -50,8 +50,8 @@ impl PlatformClient {
     ///
     /// # Errors
     /// When its API does not answer.
-    pub async fn outlook(&self, namespace: &str, platform: &str) -> Result<HealthReport, Unavailable> {
-        self.ask(namespace, platform, "outlook").await
+    pub async fn health_report(&self, namespace: &str, platform: &str) -> Result<HealthReport, Unavailable> {
+        self.ask(namespace, platform, "health").await
     }
 
     /// The lanes of a platform.

@@ -120,10 +120,10 @@ impl Facts {
 
 /// The routes. Of the lanes there is no answer but 503 while the database gives none.
 pub fn router(facts: Facts) -> Router {
-    Router::new().route("/lanes", get(lanes)).route("/outlook", get(outlook)).with_state(facts)
+    Router::new().route("/lanes", get(lanes)).route("/health", get(health_report)).with_state(facts)
 }
 
-async fn outlook(State(facts): State<Facts>) -> Json<HealthReport> {
+async fn health_report(State(facts): State<Facts>) -> Json<HealthReport> {
     let recoveries = facts.last().map(|(_, known)| known.recoveries.clone()).unwrap_or_default();
     Json(HealthReport { health: facts.health(), recoveries })
 }

@@ -11,7 +11,7 @@ pub struct LanesReport {
     pub lanes: Vec<QueueStats>,
 }
 
-/// `/outlook`: how the platform does. There is always an answer.
+/// `/health`: how the platform does. There is always an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthReport {
     pub health: Health,

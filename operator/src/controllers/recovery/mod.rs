@@ -88,8 +88,8 @@ pub async fn run(context: Context) {
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        for (platform, outlook) in said {
-            heard(&context, &mut memory, platform, outlook).await;
+        for (platform, health_report) in said {
+            heard(&context, &mut memory, platform, health_report).await;
         }
         for platform in there.values() {
             replace(&context, &mut memory, platform).await;
@@ -102,23 +102,23 @@ async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a Ana
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
     let status = context.cluster.cache.platform_status(&namespace, &name);
     let serves = status.is_some_and(|status| status.url.is_some());
-    let outlook = if serves { context.platform_client.outlook(&namespace, &name).await.ok() } else { None };
-    (platform, outlook)
+    let health_report = if serves { context.platform_client.health_report(&namespace, &name).await.ok() } else { None };
+    (platform, health_report)
 }
 
 /// Keeps what was said, and tells what is new of it. What was not heard of a few times in a row is not known.
-async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, outlook: Option<HealthReport>) {
+async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, health_report: Option<HealthReport>) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
     let silent = memory.silent.entry((namespace.clone(), name.clone())).or_default();
-    *silent = if outlook.is_some() { 0 } else { silent.saturating_add(1) };
-    if outlook.is_none() && *silent < SILENT {
+    *silent = if health_report.is_some() { 0 } else { silent.saturating_add(1) };
+    if health_report.is_none() && *silent < SILENT {
         return;
     }
-    let health = outlook.as_ref().map(|outlook| outlook.health.clone());
+    let health = health_report.as_ref().map(|health_report| health_report.health.clone());
     if context.healths.set(&namespace, &name, health) {
         context.cluster.cache.enqueue_platform(&namespace, &name);
     }
-    tell(context, memory, platform, &outlook.map(|outlook| outlook.recoveries).unwrap_or_default()).await;
+    tell(context, memory, platform, &health_report.map(|health_report| health_report.recoveries).unwrap_or_default()).await;
 }
 
 /// Publishes what is new of that.

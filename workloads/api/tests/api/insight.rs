@@ -110,9 +110,12 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
     assert_eq!(status, 200);
     let facts: Value = serde_json::from_str(&facts).unwrap();
     assert_eq!(facts["lanes"].as_array().unwrap().len(), 16);
-    let (status, outlook) = world.operations("/outlook").await;
-    let outlook: Value = serde_json::from_str(&outlook).unwrap();
-    assert_eq!((status, &outlook["health"]["score"], &outlook["recoveries"]), (200, &json!(100), &json!([])));
+    let (status, health_report) = world.operations("/health").await;
+    let health_report: Value = serde_json::from_str(&health_report).unwrap();
+    assert_eq!(
+        (status, &health_report["health"]["score"], &health_report["recoveries"]),
+        (200, &json!(100), &json!([]))
+    );
     let (_, metrics) = world.operations("/metrics").await;
     for line in [
         "switchyard_health_score 100.0",
@@ -130,8 +133,8 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
 
     let world = World::without_database().await;
     assert_eq!(world.admin().get("/admin/v1/health").await.expect(200)["score"], 0);
-    let (status, outlook) = world.operations("/outlook").await;
-    assert!(status == 200 && outlook.contains("\"score\":0"), "{outlook}");
+    let (status, health_report) = world.operations("/health").await;
+    assert!(status == 200 && health_report.contains("\"score\":0"), "{health_report}");
 }
 
 #[tokio::test]
