@@ -93,7 +93,7 @@ async fn while_the_source_is_left_alone_the_kept_profile_stands_in_and_the_resul
     source.metrics.register(&mut registry);
     let mut shown = String::new();
     encode(&mut shown, &registry).expect("encodes");
-    assert!(shown.contains("switchyard_profile_profile_source_fallbacks_total 1"), "{shown}");
+    assert!(shown.contains("switchyard_profile_source_fallbacks_total 1"), "{shown}");
 }
 
 /// What an ai worker would answer.
