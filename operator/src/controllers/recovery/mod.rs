@@ -107,7 +107,12 @@ async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a Ana
 }
 
 /// Keeps what was said, and tells what is new of it. What was not heard of a few times in a row is not known.
-async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatform, health_report: Option<HealthReport>) {
+async fn heard(
+    context: &Context,
+    memory: &mut Memory,
+    platform: &AnalyticsPlatform,
+    health_report: Option<HealthReport>,
+) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
     let silent = memory.silent.entry((namespace.clone(), name.clone())).or_default();
     *silent = if health_report.is_some() { 0 } else { silent.saturating_add(1) };
@@ -118,7 +123,8 @@ async fn heard(context: &Context, memory: &mut Memory, platform: &AnalyticsPlatf
     if context.healths.set(&namespace, &name, health) {
         context.cluster.cache.enqueue_platform(&namespace, &name);
     }
-    tell(context, memory, platform, &health_report.map(|health_report| health_report.recoveries).unwrap_or_default()).await;
+    tell(context, memory, platform, &health_report.map(|health_report| health_report.recoveries).unwrap_or_default())
+        .await;
 }
 
 /// Publishes what is new of that.
