@@ -15,7 +15,7 @@ const WORK: &[&str] = &[
     "complete_many",
     "complete_for_now",
     "fail",
-    "give_back",
+    "release",
     "worker_seen",
     "worker_gone",
     "recovered",

@@ -13,7 +13,7 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::ground::{quick, request, tenant};
+use crate::fixture::{quick, request, tenant};
 
 /// Server connections that PgBouncer may hold for a user on a database.
 const FEW: u32 = 3;
@@ -47,7 +47,7 @@ async fn a_job_lives_its_life_through_a_pooler_that_hands_out_connections_by_tra
     // Each process with connections of its own, so that hardly two calls share one.
     let (api, worker, relay) = (store_at(&uri, 4), store_at(&uri, 4), store_at(&uri, 4));
     let (tenant, key) = tenant(&api, Tier::Standard, 100).await;
-    let Admission::Accepted { job, .. } = api.submit(&request(key, "someone")).await.unwrap() else {
+    let Admission::Accepted { job, .. } = api.submit(request(key, "someone")).await.unwrap() else {
         panic!("it was refused")
     };
     let queue = Queue { kind: Kind::General, lane: job.lane };
@@ -55,13 +55,13 @@ async fn a_job_lives_its_life_through_a_pooler_that_hands_out_connections_by_tra
     let [claim] = claims.as_slice() else { panic!("one job was put in, {} came out", claims.len()) };
     assert_eq!(claim.job.id, job.id);
     for percent in [20, 40, 60] {
-        assert_eq!(worker.heartbeat(&[claim.held()], Duration::from_secs(30)).await.unwrap(), [job.id]);
-        let report = ProgressReport { held: claim.held(), percent, stage: "analysing".to_owned() };
+        assert_eq!(worker.heartbeat(&[claim.run_key()], Duration::from_secs(30)).await.unwrap(), [job.id]);
+        let report = ProgressReport { run_key: claim.run_key(), percent, stage: "analysing".to_owned() };
         worker.progress(&[report]).await.unwrap();
         assert_eq!(api.job(tenant, job.id).await.unwrap().unwrap().progress, i16::from(percent));
     }
     assert!(relay.expired(10).await.unwrap().is_empty());
-    worker.complete(claim.held(), &json!({ "followers": 3 })).await.unwrap().expect("the claim holds");
+    worker.complete(claim.run_key(), &json!({ "followers": 3 })).await.unwrap().expect("the claim holds");
     let finished = api.result(tenant, job.id).await.unwrap();
     let ResultOutcome::Finished { job, result } = finished else { panic!("{finished:?}") };
     assert_eq!((job.state, result), (JobState::Completed, json!({ "followers": 3 })));
@@ -80,8 +80,8 @@ async fn sixty_four_submissions_at_once_share_three_server_connections_and_none_
         let (store, username) = (&stores[n % stores.len()], format!("profile{}", n % 32));
         async move {
             let idempotency = Idempotency::of(username.as_str(), username.as_bytes());
-            let request = SubmitRequest { idempotency: Some(&idempotency), ..request(key, &username) };
-            store.submit(&request).await.unwrap()
+            let request = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(key, &username) };
+            store.submit(request.clone()).await.unwrap()
         }
     };
     let limit = quick().tiers.enterprise.concurrent;
