@@ -1,5 +1,5 @@
--- Tables of the job core. States, kinds and lanes are text with a CHECK: a client needs another round trip to
--- learn of an enum type.
+-- Tables of the job core. States, kinds and lanes are text with a CHECK: a client needs another
+-- round trip to learn of an enum type.
 
 create table switchyard.tenants (
     id uuid primary key,

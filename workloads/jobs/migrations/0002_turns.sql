@@ -12,16 +12,16 @@ drop function if exists switchyard.pointer(switchyard.jobs);
 drop function if exists switchyard.record_event(uuid);
 
 alter table switchyard.jobs
-    -- Their indexes are dropped with them. A broker message names a queue, not a job, so messages are not
-    -- tracked.
+    -- Their indexes are dropped with them. A broker message names a queue, not a job, so messages
+    -- are not tracked.
     drop column publish_at,
     drop column publishes,
-    -- Jobs of a queue are claimed in this order: creation time + lane timeout x the unfinished jobs that its
-    -- tenant (for a child: its analysis) had there. So tenants take turns, as in start-time fair queueing
-    -- (Goyal, Vin and Cheng, 1996).
+    -- Jobs of a queue are claimed in this order: creation time + lane timeout x the unfinished jobs
+    -- that its tenant (for a child: its analysis) had there. So tenants take turns, as in
+    -- start-time fair queueing (Goyal, Vin and Cheng, 1996).
     add column turn timestamptz,
-    -- The leader: the analysis whose pipeline this one shares. A follower is queued until its leader starts,
-    -- then it waits. It is never claimed.
+    -- The leader: the analysis whose pipeline this one shares. A follower is queued until its
+    -- leader starts, then it waits. It is never claimed.
     add column leader_id uuid,
     -- The call that claimed it.
     add column call uuid;
@@ -44,12 +44,13 @@ create index jobs_in_flight on switchyard.jobs (username) where parent_id is nul
 create index jobs_followers on switchyard.jobs (leader_id) where leader_id is not null and finished_at is null;
 create index jobs_ended_of_profile on switchyard.jobs (tenant_id, username, finished_at desc) where parent_id is null and finished_at is not null;
 
--- Waiting jobs are a small part of a table that grows with history. The default scale factor of 0.2 would let too
--- many dead rows pile up in their indexes.
+-- Waiting jobs are a small part of a table that grows with history. The default scale factor of 0.2
+-- would let too many dead rows pile up in their indexes.
 alter table switchyard.jobs set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 alter table switchyard.tenants set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
--- Every writer of a ledger entry holds the lock of the tenant's row, so a foreign key would only cost time.
+-- Every writer of a ledger entry holds the lock of the tenant's row, so a foreign key would only
+-- cost time.
 alter table switchyard.ledger
     drop constraint ledger_tenant_id_fkey,
     drop constraint ledger_pkey;

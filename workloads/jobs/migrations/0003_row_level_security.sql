@@ -1,8 +1,10 @@
--- Isolates tenants in PostgreSQL itself. A role that does not own the tables sees the rows of the tenant in the
--- setting `switchyard.tenant`, and none while it is unset. So a query without a WHERE clause leaks nothing.
+-- Isolates tenants in PostgreSQL itself. A role that does not own the tables sees the rows of the
+-- tenant in the setting `switchyard.tenant`, and none while it is unset. So a query without a WHERE
+-- clause leaks nothing.
 --
--- The owner is exempt, and so are the functions with the owner's rights: they check the tenant themselves. The
--- policies apply to all other roles. Grants decide what a role may do with a table at all.
+-- The owner is exempt, and so are the functions with the owner's rights: they check the tenant
+-- themselves. The policies apply to all other roles. Grants decide what a role may do with a table
+-- at all.
 
 create function switchyard.current_tenant() returns uuid
 language sql stable parallel safe as $$

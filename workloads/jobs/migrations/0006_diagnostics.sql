@@ -7,11 +7,12 @@ drop function if exists switchyard.tenant_jobs(uuid, text, text, boolean, uuid, 
 drop function if exists switchyard.all_jobs(text, text, boolean, uuid, bigint);
 drop function if exists switchyard.job_page(uuid, text, text, boolean, uuid, bigint);
 
--- The next statement rebuilds all indexes on names, which takes long with millions of jobs and blocks all work.
--- Dropping this one first avoids rebuilding it twice.
+-- The next statement rebuilds all indexes on names, which takes long with millions of jobs and
+-- blocks all work. Dropping this one first avoids rebuilding it twice.
 drop index switchyard.jobs_ended_of_profile;
 alter table switchyard.jobs
-    -- The W3C `traceparent` of the request that submitted it; for a child, of the attempt that spawned it.
+    -- The W3C `traceparent` of the request that submitted it; for a child, of the attempt that
+    -- spawned it.
     add column trace text,
     -- Names are ASCII. In byte order one index serves both equality and prefixes.
     alter column username type text collate "C";

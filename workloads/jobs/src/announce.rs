@@ -15,8 +15,8 @@ enum Command {
     Flush(oneshot::Sender<()>),
 }
 
-/// Publishes effects in the background. Cheap to clone. It only saves time: the relay publishes what
-/// it cannot.
+/// Publishes effects in the background. Cheap to clone. It only saves time: the relay publishes
+/// what it cannot.
 #[derive(Clone)]
 pub struct Announcer(mpsc::Sender<Command>);
 

@@ -1,8 +1,8 @@
 //! Live events: one feed from the broker for each process, fanned out to its watchers.
 //!
-//! The store numbers and keeps every event; the feed only saves time. A watcher reads the store when a
-//! number is missing or the feed is silent. So it sees every event exactly once, even if the broker
-//! fails.
+//! The store numbers and keeps every event; the feed only saves time. A watcher reads the store
+//! when a number is missing or the feed is silent. So it sees every event exactly once, even if the
+//! broker fails.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -94,9 +94,9 @@ impl Hub {
         Self { store, broker, watchers, _guard: Arc::new(stop.drop_guard()) }
     }
 
-    /// Events of an analysis after number `after` (0 for all), in order and as they happen. The stream
-    /// ends after a final state. It is empty if `tenant` has no such analysis; without a tenant it serves
-    /// any analysis.
+    /// Events of an analysis after number `after` (0 for all), in order and as they happen. The
+    /// stream ends after a final state. It is empty if `tenant` has no such analysis; without a
+    /// tenant it serves any analysis.
     pub fn watch(
         &self,
         tenant: Option<TenantId>,
@@ -145,8 +145,8 @@ impl Watch {
         }
     }
 
-    /// Reads new events from the store. Without new events of a finished or unknown analysis, the watch
-    /// ends.
+    /// Reads new events from the store. Without new events of a finished or unknown analysis, the
+    /// watch ends.
     async fn read(&mut self) {
         match self.new_events().await {
             Ok(Some(events)) => {

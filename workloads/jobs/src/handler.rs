@@ -1,8 +1,8 @@
 //! What a worker binary implements: the work itself.
 //!
-//! The runner claims a job, acknowledges its ticket, extends the lease and writes the outcome with the
-//! fencing token. A [`Handler`] sees none of that. It may be called again for the same job after a
-//! crash, so its effects outside of the database must be idempotent.
+//! The runner claims a job, acknowledges its ticket, extends the lease and writes the outcome with
+//! the fencing token. A [`Handler`] sees none of that. It may be called again for the same job
+//! after a crash, so its effects outside of the database must be idempotent.
 
 use std::{
     sync::Arc,
@@ -83,8 +83,9 @@ pub enum Outcome {
     /// The job is complete. The profiles `usernames` are to be analysed on the low lane, within the
     /// tenant's limits.
     CompleteAndDiscover { output: Value, usernames: Vec<String> },
-    /// The analysis is complete for now, with a result that a correction will replace. The correction
-    /// runs after `after` on the low lane with `input`, free of charge. If it dies, the result stays.
+    /// The analysis is complete for now, with a result that a correction will replace. The
+    /// correction runs after `after` on the low lane with `input`, free of charge. If it dies, the
+    /// result stays.
     CompleteForNow { output: Value, input: Value, after: Duration },
     /// The job waits for `children`, then runs again as [`Step::Join`] with `kept`.
     Spawn {
@@ -95,8 +96,8 @@ pub enum Outcome {
     },
 }
 
-/// Reports a job's progress to its watchers. Cheap: the runner batches reports, and the last one of a
-/// job wins.
+/// Reports a job's progress to its watchers. Cheap: the runner batches reports, and the last one of
+/// a job wins.
 pub trait Progress: Send + Sync {
     /// Reports `percent` (clamped to 0..=99: 100 is completion) and the current stage.
     fn report(&self, percent: u8, stage: &str);
@@ -106,8 +107,8 @@ pub trait Progress: Send + Sync {
 #[derive(Clone)]
 pub struct RunContext {
     pub progress: Arc<dyn Progress>,
-    /// Cancelled when the job is cancelled, its lease is lost, or its lane's timeout has passed. The
-    /// runner then drops the handler's future as well.
+    /// Cancelled when the job is cancelled, its lease is lost, or its lane's timeout has passed.
+    /// The runner then drops the handler's future as well.
     pub cancelled: CancellationToken,
     /// When the lane's timeout ends this attempt.
     pub deadline: Instant,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// `json` with U+FFFD in place of each escaped lone surrogate.
 ///
-/// The grammar allows lone surrogates (RFC 8259, section 8.2), for instance of a truncated emoji, but
-/// `serde_json` refuses the whole document. Input that is not JSON is returned as it is.
+/// The grammar allows lone surrogates (RFC 8259, section 8.2), for instance of a truncated emoji,
+/// but `serde_json` refuses the whole document. Input that is not JSON is returned as it is.
 pub fn replace_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced: Option<Vec<u8>> = None;
     let mut at = 0;

@@ -1,8 +1,9 @@
-//! The job core: jobs and their store (PostgreSQL), the tickets that wake workers (RabbitMQ), and the
-//! runner that executes jobs.
+//! The job core: jobs and their store (PostgreSQL), the tickets that wake workers (RabbitMQ), and
+//! the runner that executes jobs.
 //!
-//! PostgreSQL is the source of truth. A broker message is a ticket: it says that a queue has claimable
-//! jobs, and names none of them. A lost ticket only delays a job, until the relay publishes another.
+//! PostgreSQL is the source of truth. A broker message is a ticket: it says that a queue has
+//! claimable jobs, and names none of them. A lost ticket only delays a job, until the relay
+//! publishes another.
 //!
 //! A worker implements [`handler::Handler`] and passes it to [`runner::Runner::run`]:
 //!

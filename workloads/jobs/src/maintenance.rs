@@ -1,5 +1,5 @@
-//! Background work of the job core: the relay publishes missing tickets, the reaper ends attempts with
-//! an expired lease, and retention removes old rows.
+//! Background work of the job core: the relay publishes missing tickets, the reaper ends attempts
+//! with an expired lease, and retention removes old rows.
 //!
 //! Any number of processes may run it at the same time; each finds what the others have left.
 
@@ -55,15 +55,16 @@ pub enum RelayError {
     Unpublished { tickets: usize, error: String },
 }
 
-/// Tickets of one queue that one round of the relay publishes. They keep workers busy until the next
-/// round.
+/// Tickets of one queue that one round of the relay publishes. They keep workers busy until the
+/// next round.
 const MAX_TICKETS: u32 = 10_000;
 /// Expired leases that one round of the reaper ends.
 const MAX_LEASES: u32 = 500;
 /// Rows of each kind that one statement of retention removes.
 const MAX_REMOVED: u32 = 1000;
 
-/// Runs until `shutdown` is cancelled. Failures of the database and the broker are logged and retried.
+/// Runs until `shutdown` is cancelled. Failures of the database and the broker are logged and
+/// retried.
 pub async fn run(
     store: Store,
     broker: Broker,
@@ -109,9 +110,9 @@ fn every(period: Duration) -> Interval {
     ticks
 }
 
-/// Publishes tickets for jobs that have been claimable for `min_age` and whose queue has no ticket left.
-/// Such tickets were lost, or used up while the queue was paused or the lane at its maximum. Returns the
-/// number of tickets.
+/// Publishes tickets for jobs that have been claimable for `min_age` and whose queue has no ticket
+/// left. Such tickets were lost, or used up while the queue was paused or the lane at its maximum.
+/// Returns the number of tickets.
 ///
 /// # Errors
 /// [`RelayError`] if the database or the broker failed; the next round publishes the rest.

@@ -34,8 +34,8 @@ impl std::fmt::Display for TenantId {
     }
 }
 
-/// Fencing token of a claim, from a database sequence. Every write of a worker carries it. A worker that
-/// was only slow holds an old token, so its writes change nothing.
+/// Fencing token of a claim, from a database sequence. Every write of a worker carries it. A worker
+/// that was only slow holds an old token, so its writes change nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunToken(pub i64);
@@ -44,13 +44,13 @@ pub struct RunToken(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Accepted and not claimed yet. An analysis that shares a pipeline is queued until that pipeline
-    /// starts.
+    /// Accepted and not claimed yet. An analysis that shares a pipeline is queued until that
+    /// pipeline starts.
     Queued,
     /// Claimed by a worker, which holds a lease.
     Running,
-    /// Waiting for its children, and claimable again once all of them have ended; or waiting for the
-    /// result of a shared pipeline.
+    /// Waiting for its children, and claimable again once all of them have ended; or waiting for
+    /// the result of a shared pipeline.
     Waiting,
     /// Failed; the next attempt may start at `run_at`.
     Retrying,
@@ -145,8 +145,8 @@ pub struct Event {
     pub at: DateTime<Utc>,
 }
 
-/// What to publish after a change in the store: tickets for workers and events for watchers. Both are
-/// hints: the store remains the source of truth.
+/// What to publish after a change in the store: tickets for workers and events for watchers. Both
+/// are hints: the store remains the source of truth.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Effects {
@@ -175,8 +175,8 @@ impl Effects {
 pub enum Origin {
     /// The tenant submitted it.
     Api,
-    /// An analysis discovered the profile. The job is free of charge and does not count as a running
-    /// analysis of the tenant.
+    /// An analysis discovered the profile. The job is free of charge and does not count as a
+    /// running analysis of the tenant.
     Discovery,
     /// Another job spawned it.
     Child,

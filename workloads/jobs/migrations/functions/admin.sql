@@ -33,7 +33,8 @@ begin
     return found;
 end $$;
 
--- Adds credits, which may be negative, unless the balance would become negative. Null for an unknown tenant.
+-- Adds credits, which may be negative, unless the balance would become negative. Null for an
+-- unknown tenant.
 create or replace function switchyard.grant_credits(p_tenant uuid, p_amount bigint, p_reason text) returns jsonb
 language plpgsql security definer as $$
 declare
@@ -51,8 +52,8 @@ begin
     return jsonb_build_object('granted', true, 'balance', v_balance);
 end $$;
 
--- Queues a dead analysis again, from the beginning, and charges its price: it was refunded at its death. The
--- tenant's concurrent limit applies, its daily limit does not.
+-- Queues a dead analysis again, from the beginning, and charges its price: it was refunded at its
+-- death. The tenant's concurrent limit applies, its daily limit does not.
 create or replace function switchyard.replay(p_job uuid, p_tiers jsonb) returns jsonb
 language plpgsql security definer as $$
 declare
@@ -103,8 +104,8 @@ begin
     return found;
 end $$;
 
--- Pauses or resumes claims from a queue. Returns the queue, once for each job that becomes claimable, 500 at
--- most.
+-- Pauses or resumes claims from a queue. Returns the queue, once for each job that becomes
+-- claimable, 500 at most.
 create or replace function switchyard.pause(p_kind text, p_lane text, p_paused boolean) returns jsonb
 language plpgsql security definer as $$
 begin

@@ -1,5 +1,5 @@
--- Cancels an analysis with its descendants. The price is refunded if no worker has claimed the analysis, or if
--- it followed another one. One of its own followers is promoted.
+-- Cancels an analysis with its descendants. The price is refunded if no worker has claimed the
+-- analysis, or if it followed another one. One of its own followers is promoted.
 create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
 language plpgsql security definer as $$
 declare

@@ -1,6 +1,6 @@
--- Claims up to p_limit jobs of a queue, in turn order. p_max_running is the number of analyses of the lane that
--- may run on the whole platform; null for no limit. Returns the claimed jobs in turn order. With p_again,
--- returns the jobs that the same call has claimed before, if there are any.
+-- Claims up to p_limit jobs of a queue, in turn order. p_max_running is the number of analyses of
+-- the lane that may run on the whole platform; null for no limit. Returns the claimed jobs in turn
+-- order. With p_again, returns the jobs that the same call has claimed before, if there are any.
 create or replace function switchyard.claim(
     p_kind text, p_lane text, p_limit int, p_max_running int, p_worker text, p_lease double precision, p_call uuid, p_again boolean
 ) returns jsonb
@@ -25,8 +25,8 @@ begin
         return '[]';
     end if;
     -- An analysis counts as running while it waits for its children, so a join needs no free place.
-    -- The lock is as weak as the update allows: a stronger one would skip a pipeline that a submission has
-    -- just joined (for key share).
+    -- The lock is as weak as the update allows: a stronger one would skip a pipeline that a
+    -- submission has just joined (for key share).
     select array_agg(id) into v_joins from (
         select id from switchyard.jobs where kind = p_kind and lane = p_lane and state = 'waiting' and open_children = 0 and leader_id is null
         order by turn limit p_limit for no key update skip locked) ready;
@@ -83,7 +83,8 @@ language sql stable as $$
         'id', j.id, 'root', j.root_id, 'tenant', j.tenant_id, 'kind', j.kind, 'lane', j.lane, 'attempt', j.attempt,
         'username', j.username, 'input', j.input, 'corrects', j.corrects is not null, 'joins', j.kept is not null, 'kept', j.kept,
         'token', j.run_token, 'trace', j.trace, 'children', p_children,
-        -- Seconds since its creation; null after a replay, and for a correction, whose wait is intended.
+        -- Seconds since its creation; null after a replay, and for a correction, whose wait is
+        -- intended.
         'age_seconds', case when j.round = 0 and j.corrects is null then extract(epoch from clock_timestamp() - j.created_at) end,
         'effects', switchyard.effects('[]', p_events))
 $$;
@@ -99,8 +100,8 @@ language sql stable as $$
     where c.root_id = j.root_id and c.parent_id = j.id
 $$;
 
--- Extends leases and returns the jobs that are still claimed. Locked rows are skipped, and count as claimed
--- until the next heartbeat.
+-- Extends leases and returns the jobs that are still claimed. Locked rows are skipped, and count as
+-- claimed until the next heartbeat.
 create or replace function switchyard.heartbeat(p_jobs uuid[], p_tokens bigint[], p_lease double precision) returns jsonb
 language sql security definer as $$
     with claimed as (

@@ -34,9 +34,9 @@ language sql stable as $$
     select jsonb_build_object('seq', p_seq, 'job', p_job, 'state', switchyard.public_state(p_state), 'progress', p_progress, 'stage', p_stage, 'at', p_at)
 $$;
 
--- Records an event for the new state of an analysis, whose seq the caller has incremented with the change.
--- While the analysis runs, its followers take over its state and get an event as well. Returns the events.
--- The caller holds the lock of the row.
+-- Records an event for the new state of an analysis, whose seq the caller has incremented with the
+-- change. While the analysis runs, its followers take over its state and get an event as well.
+-- Returns the events. The caller holds the lock of the row.
 create or replace function switchyard.record_events(j switchyard.jobs) returns jsonb
 language plpgsql as $$
 declare
@@ -61,8 +61,8 @@ begin
     return v_events;
 end $$;
 
--- The queue of a lane's analyses if one of them is claimable. For callers that end an analysis, so that
--- the lane may run another one.
+-- The queue of a lane's analyses if one of them is claimable. For callers that end an analysis, so
+-- that the lane may run another one.
 create or replace function switchyard.next_claimable(p_lane text) returns jsonb
 language sql stable as $$
     select coalesce((
@@ -115,8 +115,8 @@ begin
     end if;
 end $$;
 
--- Locks the analysis that a job belongs to and then the job: the order that all functions keep. Returns the
--- job; null if there is none.
+-- Locks the analysis that a job belongs to and then the job: the order that all functions keep.
+-- Returns the job; null if there is none.
 create or replace function switchyard.lock_job(p_job uuid) returns switchyard.jobs
 language plpgsql as $$
 declare
@@ -164,8 +164,8 @@ language sql as $$
     from below where j.id = below.id and j.finished_at is null
 $$;
 
--- Promotes a follower of an analysis that ended without a result: the one in the highest lane is queued, and
--- the others follow it. The caller holds the lock of the analysis that ended.
+-- Promotes a follower of an analysis that ended without a result: the one in the highest lane is
+-- queued, and the others follow it. The caller holds the lock of the analysis that ended.
 create or replace function switchyard.promote(p_leader uuid) returns jsonb
 language plpgsql as $$
 declare

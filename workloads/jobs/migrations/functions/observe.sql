@@ -1,5 +1,5 @@
--- What operators read: jobs in full, tenants, workers, and the snapshot behind metrics and health. With the
--- owner's rights, because they span tenants. Only the API calls them, for admins.
+-- What operators read: jobs in full, tenants, workers, and the snapshot behind metrics and health.
+-- With the owner's rights, because they span tenants. Only the API calls them, for admins.
 
 -- An analysis in full: its children, events and ledger entries.
 create or replace function switchyard.job_report(p_job uuid) returns jsonb
@@ -32,7 +32,8 @@ begin
     return switchyard.cancel((select tenant_id from switchyard.jobs where id = p_job), p_job);
 end $$;
 
--- Tenants, newest first, after p_before in that order if it is given. p_search is an id, or a prefix of a name.
+-- Tenants, newest first, after p_before in that order if it is given. p_search is an id, or a
+-- prefix of a name.
 create or replace function switchyard.tenant_page(p_search text, p_before uuid, p_limit bigint) returns setof jsonb
 language sql stable security definer as $$
     select jsonb_build_object('id', t.id, 'name', t.name, 'tier', t.tier, 'credits', t.credits, 'running', t.running,
@@ -80,8 +81,8 @@ language sql stable security definer as $$
     select to_jsonb(w) from switchyard.workers w where w.seen_at > now() - interval '1 hour' order by w.kind, w.pool, w.name
 $$;
 
--- Sessions of the platform's roles, with their limits. Their number is visible to every owner. `active` is null
--- for an owner without pg_read_all_stats.
+-- Sessions of the platform's roles, with their limits. Their number is visible to every owner.
+-- `active` is null for an owner without pg_read_all_stats.
 create or replace function switchyard.session_report() returns jsonb
 language sql stable security definer as $$
     select jsonb_build_object('max', current_setting('max_connections')::int,
@@ -102,7 +103,8 @@ create or replace function switchyard.platform_snapshot() returns jsonb
 language sql stable security definer as $$
     select jsonb_build_object(
         'lanes', (select jsonb_agg(lane) from switchyard.lane_report() lane),
-        -- Of the analyses that wait in each lane: the number of their tenants, and the largest share of one.
+        -- Of the analyses that wait in each lane: the number of their tenants, and the largest
+        -- share of one.
         'fairness', (select coalesce(jsonb_agg(jsonb_build_object('lane', lane, 'tenants', tenants, 'largest_share', most::double precision / n)), '[]')
             from (select lane, count(*) as tenants, max(n) as most, sum(n) as n
                   from (select lane, tenant_id, count(*) as n from switchyard.jobs

@@ -1,7 +1,7 @@
 -- How attempts and jobs end.
 
--- Counts down the open children of a job when one has ended without ending the job. The children are the
--- middle of an analysis' progress, up to 90 percent. The caller holds the lock of the root.
+-- Counts down the open children of a job when one has ended without ending the job. The children
+-- are the middle of an analysis' progress, up to 90 percent. The caller holds the lock of the root.
 create or replace function switchyard.child_ended(p_parent uuid) returns jsonb
 language plpgsql as $$
 declare
@@ -21,8 +21,8 @@ begin
         case when p.parent_id is null then switchyard.record_events(p) else '[]' end);
 end $$;
 
--- Completes analyses with their followers. Analyses with a stale token are skipped. Returns {job, effects} for
--- each completed analysis.
+-- Completes analyses with their followers. Analyses with a stale token are skipped. Returns {job,
+-- effects} for each completed analysis.
 create or replace function switchyard.complete_many(p_jobs uuid[], p_tokens bigint[], p_outputs jsonb[]) returns setof jsonb
 language plpgsql security definer as $$
 declare
@@ -96,14 +96,15 @@ begin
         where id = j.id;
         v_effects := switchyard.child_ended(j.parent_id);
     end if;
-    -- The tenant is locked last, as everywhere. Discovered analyses belong to the analysis, not to a child.
+    -- The tenant is locked last, as everywhere. Discovered analyses belong to the analysis, not to
+    -- a child.
     select * into r from switchyard.jobs where id = j.root_id;
     v_found := switchyard.discover(r, p_found, p_tiers, p_lanes);
     return jsonb_set(v_effects, '{ready}', v_effects -> 'ready' || v_found);
 end $$;
 
--- Completes an analysis for now. A correction with p_input can be claimed on the low lane after p_after seconds.
--- Its output replaces p_output for all analyses that share the pipeline.
+-- Completes an analysis for now. A correction with p_input can be claimed on the low lane after
+-- p_after seconds. Its output replaces p_output for all analyses that share the pipeline.
 create or replace function switchyard.complete_for_now(
     p_job uuid, p_token bigint, p_output jsonb, p_correction uuid, p_input jsonb, p_after double precision
 ) returns jsonb
@@ -127,9 +128,10 @@ begin
     return v_effects;
 end $$;
 
--- Marks a job dead because of p_error, and cancels its descendants. The price of an analysis is refunded. A
--- required child takes its parent along; otherwise the parent continues without it. Followers of an analysis
--- share a permanent error; after any other, one of them is promoted. The caller holds the lock of the root.
+-- Marks a job dead because of p_error, and cancels its descendants. The price of an analysis is
+-- refunded. A required child takes its parent along; otherwise the parent continues without it.
+-- Followers of an analysis share a permanent error; after any other, one of them is promoted. The
+-- caller holds the lock of the root.
 create or replace function switchyard.mark_dead(p_job uuid, p_error jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -170,7 +172,8 @@ begin
     return v_effects;
 end $$;
 
--- Ends the attempt of a job with an error: a retry, or death. The caller holds the locks of root and job.
+-- Ends the attempt of a job with an error: a retry, or death. The caller holds the locks of root
+-- and job.
 create or replace function switchyard.attempt_failed(j switchyard.jobs, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
 language plpgsql as $$
 declare
@@ -210,8 +213,9 @@ begin
 end $$;
 
 -- Ends an attempt whose lease has expired. If its worker crashed meanwhile, the error says so. With
--- p_quarantine a job dies at once when two attempts in a row ended that way, unless another job may be the
--- cause: it would crash more workers. At most ten jobs in five minutes, because more have another cause.
+-- p_quarantine a job dies at once when two attempts in a row ended that way, unless another job may
+-- be the cause: it would crash more workers. At most ten jobs in five minutes, because more have
+-- another cause.
 create or replace function switchyard.reap(
     p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int, p_lease double precision default 30,
     p_quarantine boolean default false
@@ -225,8 +229,8 @@ begin
     if j.id is null or j.lease_until > v_now then
         return '{"outcome": "stale"}';
     end if;
-    -- The worker crashed if it has restarted since the last heartbeat, as a container does in its pod. A worker
-    -- that is silent may only be cut off.
+    -- The worker crashed if it has restarted since the last heartbeat, as a container does in its
+    -- pod. A worker that is silent may only be cut off.
     select started_at > j.lease_until - make_interval(secs => p_lease) into v_crashed from switchyard.workers where name = j.worker;
     if v_crashed is not true then
         return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);

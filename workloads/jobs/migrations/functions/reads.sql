@@ -1,10 +1,10 @@
 -- What the API reads.
 --
--- A tenant's reads run with the caller's rights. First they set `switchyard.tenant` until the end of the
--- transaction, so row-level security hides all rows of other tenants. The next user of the connection inherits
--- nothing, not even behind a pooler in transaction mode. Their conditions name the tenant as well, because
--- policies do not bind the owner of the tables.
--- Reads of admins span tenants and run with the owner's rights.
+-- A tenant's reads run with the caller's rights. First they set `switchyard.tenant` until the end
+-- of the transaction, so row-level security hides all rows of other tenants. The next user of the
+-- connection inherits nothing, not even behind a pooler in transaction mode. Their conditions name
+-- the tenant as well, because policies do not bind the owner of the tables. Reads of admins span
+-- tenants and run with the owner's rights.
 
 -- The tenant of an API key that is not revoked.
 create or replace function switchyard.authenticate(p_hash bytea) returns jsonb
@@ -29,8 +29,8 @@ language sql stable security definer as $$
     select switchyard.job_document(j) from switchyard.jobs j where j.id = p_job
 $$;
 
--- Analyses, newest first. A condition that is null does not apply. p_search is an id, or a prefix of a name.
--- Planned for each call, because the best index depends on the conditions.
+-- Analyses, newest first. A condition that is null does not apply. p_search is an id, or a prefix
+-- of a name. Planned for each call, because the best index depends on the conditions.
 create or replace function switchyard.job_page(
     p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text
 ) returns setof jsonb
@@ -132,8 +132,8 @@ begin
             limit 1);
 end $$;
 
--- Events of an analysis after a number, oldest first. The first event is not stored: it follows from the row of
--- the job. Once retention has removed the others, it is omitted as well.
+-- Events of an analysis after a number, oldest first. The first event is not stored: it follows
+-- from the row of the job. Once retention has removed the others, it is omitted as well.
 create or replace function switchyard.events_of(j switchyard.jobs, p_after bigint) returns setof jsonb
 language sql stable as $$
     select jsonb_build_object('seq', e.seq, 'job', e.job_id, 'state', e.state, 'progress', e.progress, 'stage', e.stage, 'at', e.at)
@@ -186,7 +186,8 @@ begin
             where tenant_id = p_tenant and key = p_key and created_at > now() - interval '24 hours');
 end $$;
 
--- A tenant's API keys, oldest first; null for an unknown tenant. The keys themselves are not stored.
+-- A tenant's API keys, oldest first; null for an unknown tenant. The keys themselves are not
+-- stored.
 create or replace function switchyard.keys_of(p_tenant uuid) returns jsonb
 language sql stable security definer as $$
     select (select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'created_at', k.created_at, 'revoked_at', k.revoked_at) order by k.id), '[]')

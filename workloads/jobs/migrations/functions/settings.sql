@@ -1,9 +1,10 @@
 -- Settings of the functions, stated once.
 --
--- Functions with the owner's rights (`security definer`) are what the workloads call. Each of them gets:
+-- Functions with the owner's rights (`security definer`) are what the workloads call. Each of them
+-- gets:
 -- - a fixed search_path, so that a caller cannot put its own objects in front of the schema's;
--- - enable_seqscan off: history makes the table of jobs large, and the rows in question are few. A plan
---   that reads the whole table is never right, whatever the statistics say after a burst;
+-- - enable_seqscan off: history makes the table of jobs large, and the rows in question are few. A
+-- plan that reads the whole table is never right, whatever the statistics say after a burst;
 -- - jit off: compiling a batch of submissions takes three times as long as running it;
 -- - in PL/pgSQL, one generic plan: planning a batch of 32 submissions takes as long as running it.
 -- The functions below them inherit these settings at run time. They have none of their own, because

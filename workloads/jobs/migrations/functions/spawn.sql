@@ -1,5 +1,5 @@
--- Creates the children of a job, which then waits for them. p_children is [{id, kind, input, required}];
--- p_trace is the attempt's. Children of different jobs take turns in their queue.
+-- Creates the children of a job, which then waits for them. p_children is [{id, kind, input,
+-- required}]; p_trace is the attempt's. Children of different jobs take turns in their queue.
 create or replace function switchyard.spawn(p_job uuid, p_token bigint, p_kept jsonb, p_children jsonb, p_stage text, p_lanes jsonb, p_trace text default null)
 returns jsonb
 language plpgsql security definer as $$

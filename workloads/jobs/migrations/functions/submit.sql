@@ -1,9 +1,10 @@
 -- Admits a batch of analyses in one round trip.
 --
--- Locks the rows of their tenants only, so tenants do not wait for each other (except near the capacity of a
--- lane, see lane_room). A request whose tenant is locked is answered 'busy' and may be repeated; with p_wait it
--- waits. Requests of one tenant are admitted in the order of the batch. Returns one row for each request, in
--- their order: an accepted one in columns, because there are thousands a second, any other answer as a document.
+-- Locks the rows of their tenants only, so tenants do not wait for each other (except near the
+-- capacity of a lane, see lane_room). A request whose tenant is locked is answered 'busy' and may
+-- be repeated; with p_wait it waits. Requests of one tenant are admitted in the order of the batch.
+-- Returns one row for each request, in their order: an accepted one in columns, because there are
+-- thousands a second, any other answer as a document.
 create or replace function switchyard.submit(
     p_jobs uuid[], p_keys bytea[], p_usernames text[], p_forced boolean[], p_idem_keys text[], p_idem_hashes bytea[],
     p_tiers jsonb, p_lanes jsonb, p_wait boolean, p_traces text[] default null
@@ -73,8 +74,8 @@ begin
         select *, row_number() over (partition by lane order by place) <= (v_room ->> lane)::int as fits from judged where refusal is null
     ), found as (
         select p.*, leader.id as found from placed p
-        -- Only a leader in the same or a higher lane: its children and retries wait in no lower lane than the
-        -- request's own. A locked leader is skipped.
+        -- Only a leader in the same or a higher lane: its children and retries wait in no lower
+        -- lane than the request's own. A locked leader is skipped.
         left join lateral (
             select id from switchyard.jobs j
             where not p.forced and j.username = p.username and parent_id is null and leader_id is null and finished_at is null
@@ -134,7 +135,8 @@ begin
     select a.outcome, a.tenant, a.lane, v_now, a.charged, a.balance, a.coalesced, a.document from answers a order by place;
 end $$;
 
--- The first answer under an idempotency key, which is stored in short form, with the job as it was accepted.
+-- The first answer under an idempotency key, which is stored in short form, with the job as it was
+-- accepted.
 create or replace function switchyard.first_answer(p_answer jsonb) returns jsonb
 language sql immutable as $$
     select jsonb_build_object('charged', p_answer -> 'charged', 'balance', p_answer -> 'balance', 'job', jsonb_build_object(
@@ -145,9 +147,9 @@ $$;
 
 -- How many more analyses may be queued in a lane. Corrections do not count.
 --
--- Far from the limit no submission waits for another, and a count may be 0.1 s old, or older with more room.
--- Near the limit submissions take turns and count, so that it is not exceeded. Far is more than all processes
--- together could admit meanwhile, each with two batches of 256 in flight.
+-- Far from the limit no submission waits for another, and a count may be 0.1 s old, or older with
+-- more room. Near the limit submissions take turns and count, so that it is not exceeded. Far is
+-- more than all processes together could admit meanwhile, each with two batches of 256 in flight.
 create or replace function switchyard.lane_room(p_lane text, p_capacity int) returns int
 language plpgsql as $$
 declare
@@ -181,7 +183,8 @@ begin
     return p_capacity - v_queued;
 end $$;
 
--- Seconds until a lane is likely to have room: the interval at which its analyses ended lately, within 1..60.
+-- Seconds until a lane is likely to have room: the interval at which its analyses ended lately,
+-- within 1..60.
 create or replace function switchyard.lane_retry_after(p_lane text) returns bigint
 language sql stable as $$
     select coalesce(ceil(60.0 / nullif(count(*), 0)), 60)::bigint
@@ -191,8 +194,9 @@ language sql stable as $$
     ) ended
 $$;
 
--- Queues analyses of discovered profiles on the low lane, within the tenant's daily and concurrent limits and
--- the lane's capacity. p_found is [{id, username}]. Returns the queue of each new analysis.
+-- Queues analyses of discovered profiles on the low lane, within the tenant's daily and concurrent
+-- limits and the lane's capacity. p_found is [{id, username}]. Returns the queue of each new
+-- analysis.
 create or replace function switchyard.discover(j switchyard.jobs, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
 language plpgsql as $$
 declare

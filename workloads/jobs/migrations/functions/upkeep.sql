@@ -15,8 +15,8 @@ language sql stable as $$
     ) ready
 $$;
 
--- Queues with claimable jobs, and how many of them a worker could claim: no more than the lane may still run.
--- The relay publishes tickets for them if the broker has none.
+-- Queues with claimable jobs, and how many of them a worker could claim: no more than the lane may
+-- still run. The relay publishes tickets for them if the broker has none.
 create or replace function switchyard.claimable_queues(p_lanes jsonb, p_age double precision) returns setof jsonb
 language sql stable security definer as $$
     select jsonb_build_array(jsonb_build_object('kind', k.name, 'lane', l.name), least(ready.n, free.n))
@@ -79,7 +79,8 @@ begin
         return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', 0);
     end if;
     delete from switchyard.events where job_id = any(v_gone);
-    -- Analyses by id, children by root: each has an index, and one condition for both would scan the table.
+    -- Analyses by id, children by root: each has an index, and one condition for both would scan
+    -- the table.
     delete from switchyard.outputs where job_id = any(v_gone)
         or job_id = any(array(select id from switchyard.jobs where parent_id is not null and root_id = any(v_gone)));
     delete from switchyard.jobs where parent_id is not null and root_id = any(v_gone);
@@ -89,7 +90,8 @@ begin
     return jsonb_build_object('events', v_events, 'idempotency', v_idempotency, 'jobs', v_jobs + v_children);
 end $$;
 
--- The smallest id of a job created at that time: UUIDs of version 7 begin with milliseconds since 1970.
+-- The smallest id of a job created at that time: UUIDs of version 7 begin with milliseconds since
+-- 1970.
 create or replace function switchyard.first_id(p_at timestamptz) returns uuid
 language sql immutable as $$
     select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
@@ -114,8 +116,8 @@ language sql stable security definer as $$
     ), ended as (
         select kind, lane, count(*) as n from switchyard.jobs where finished_at > now() - interval '5 minutes' group by kind, lane
     ), served as (
-        -- How long a job occupied a worker: from the first claim to the end, without the time of its children.
-        -- Only jobs with one attempt count, because nobody works between attempts.
+        -- How long a job occupied a worker: from the first claim to the end, without the time of
+        -- its children. Only jobs with one attempt count, because nobody works between attempts.
         select l.kind, l.lane, avg(greatest(extract(epoch from l.finished_at - l.started_at) - coalesce(children.seconds, 0), 0)) as seconds
         from (select * from switchyard.jobs where finished_at is not null order by finished_at desc limit 1000) l
         left join lateral (

@@ -138,7 +138,8 @@ impl AttemptContext {
         if claim.job.is_analysis() {
             self.cache.put_result(&claim.job.username, output).await;
         } else if claim.job.corrects {
-            // The profile may have been analysed again since. Only the database knows the newest result.
+            // The profile may have been analysed again since. Only the database knows the newest
+            // result.
             self.cache.forget_result(&claim.job.username).await;
         }
     }
@@ -179,8 +180,8 @@ impl AttemptContext {
         }
     }
 
-    /// Repeats a write until the database answers, for at most one lease. The fencing token makes that
-    /// safe: an outcome is written once.
+    /// Repeats a write until the database answers, for at most one lease. The fencing token makes
+    /// that safe: an outcome is written once.
     async fn persist<T, F>(&self, claim: &Claim, write: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,

@@ -99,7 +99,8 @@ impl LaneRunner {
         let mut slots = self.slots.take(lane, message.tickets);
         let (taken, rest) = (slots.len(), message.tickets as usize - slots.len());
         if taken == 0 {
-            // Another lane took the last slot. Pause first, or the tickets would return to this process.
+            // Another lane took the last slot. Pause first, or the tickets would return to this
+            // process.
             consumer.shut().await?;
             return message.give_back().await;
         }
@@ -113,7 +114,8 @@ impl LaneRunner {
         drop(slots);
         self.metrics.stale(taken.saturating_sub(claimed));
         paused?;
-        // With fewer claims than slots nothing more is claimable, and the remaining tickets are stale.
+        // With fewer claims than slots nothing more is claimable, and the remaining tickets are
+        // stale.
         if rest > 0 && claimed == taken {
             let published = self.broker.publish(&vec![self.queue; rest]).await;
             if let Some(error) = published.error {
@@ -124,8 +126,9 @@ impl LaneRunner {
         message.acknowledge().await
     }
 
-    /// Claims up to `limit` jobs, and retries while the database is unavailable. Deliveries are paused
-    /// when the lane has no slot left, or when a claim failed: other workers then get the tickets.
+    /// Claims up to `limit` jobs, and retries while the database is unavailable. Deliveries are
+    /// paused when the lane has no slot left, or when a claim failed: other workers then get the
+    /// tickets.
     async fn claim(&self, consumer: &mut Intake, limit: usize) -> ClaimResult {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         // All attempts have the same call id, so a claim whose response was lost is not made twice.
@@ -159,8 +162,8 @@ impl LaneRunner {
         }
     }
 
-    /// One attempt to claim. After the duration of the lease a lost response no longer matters: other
-    /// workers can claim the jobs.
+    /// One attempt to claim. After the duration of the lease a lost response no longer matters:
+    /// other workers can claim the jobs.
     async fn try_claim(&self, limit: u32, lease: &Lease<'_>) -> Result<Vec<Claim>, StoreError> {
         deadline::scope(Instant::now() + lease.duration, self.context.store.claim(self.queue, limit, lease)).await
     }
@@ -173,8 +176,8 @@ impl LaneRunner {
         }
         self.context.announcer.announce(effects);
         for claim in claims {
-            // The store returns no more claims than asked for. If it did, they would have to run all the
-            // same, because no other worker can.
+            // The store returns no more claims than asked for. If it did, they would have to run
+            // all the same, because no other worker can.
             let slot = slots.pop();
             // After its time limit an attempt may need another lease to write its outcome.
             let lease = self.leases.add(&claim, self.limit + self.context.lease);

@@ -1,5 +1,5 @@
-//! The leases of this process: one heartbeat extends all of them, and one statement writes the progress
-//! of all their jobs.
+//! The leases of this process: one heartbeat extends all of them, and one statement writes the
+//! progress of all their jobs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,8 +38,8 @@ struct Shared {
 
 struct ActiveLease {
     token: RunToken,
-    /// The lease is not extended after this time, even if the attempt ignores its own end. Otherwise the
-    /// job would be kept from other workers for ever.
+    /// The lease is not extended after this time, even if the attempt ignores its own end.
+    /// Otherwise the job would be kept from other workers for ever.
     until: Instant,
     lost: CancellationToken,
 }
@@ -73,11 +73,11 @@ impl ActiveLeases {
         self.0.leases.lock().len()
     }
 
-    /// Extends all leases every third of `lease`, and cancels the attempts whose claim is lost. Runs for
-    /// ever.
+    /// Extends all leases every third of `lease`, and cancels the attempts whose claim is lost.
+    /// Runs for ever.
     ///
-    /// A heartbeat that fails, or takes longer than a third of `lease`, is retried within a second. So a
-    /// response that never arrives does not cost the leases.
+    /// A heartbeat that fails, or takes longer than a third of `lease`, is retried within a second.
+    /// So a response that never arrives does not cost the leases.
     pub(super) async fn send_heartbeats(&self, store: &Store, lease: Duration) {
         let mut ticks = interval(lease / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

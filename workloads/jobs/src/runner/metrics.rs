@@ -36,8 +36,8 @@ struct LaneLabels {
 
 /// Buckets of attempt durations, in seconds.
 const ATTEMPTS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0];
-/// Buckets of waiting times and of whole analyses, in seconds. A job waits some hundredths of a second
-/// for an idle worker.
+/// Buckets of waiting times and of whole analyses, in seconds. A job waits some hundredths of a
+/// second for an idle worker.
 const WAITS: [f64; 14] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0];
 
 /// Counters of one worker process.

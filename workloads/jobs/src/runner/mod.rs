@@ -1,7 +1,7 @@
 //! Runs jobs in a worker process: consumes tickets, claims jobs, and passes them to a [`Handler`].
 //!
-//! For each message a lane takes slots, claims as many jobs, starts them, and acknowledges the message.
-//! From the claim on, the lease protects the job, not the message.
+//! For each message a lane takes slots, claims as many jobs, starts them, and acknowledges the
+//! message. From the claim on, the lease protects the job, not the message.
 
 mod attempt;
 mod lane;
@@ -76,14 +76,15 @@ struct Pool<'a> {
     concurrency: u32,
 }
 
-/// Name of this process of the pool `pool` in the database: the pod's name, or one with the process id.
+/// Name of this process of the pool `pool` in the database: the pod's name, or one with the process
+/// id.
 pub fn worker_name(pool: &str) -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| format!("{pool}-{}", std::process::id()))
 }
 
 impl Runner {
-    /// Runs jobs until `shutdown` is cancelled. Then it claims no more, lets running jobs finish within
-    /// the grace period, and releases the rest.
+    /// Runs jobs until `shutdown` is cancelled. Then it claims no more, lets running jobs finish
+    /// within the grace period, and releases the rest.
     ///
     /// # Errors
     /// [`RunnerError::NotAPool`] if the configuration is not that of a worker.
@@ -166,7 +167,8 @@ impl Runner {
         tasks
     }
 
-    /// Starts a [`LaneRunner`] for each lane. They end after `shutdown`; their attempts are in `running`.
+    /// Starts a [`LaneRunner`] for each lane. They end after `shutdown`; their attempts are in
+    /// `running`.
     fn spawn_lanes(
         &self,
         pool: &Pool<'_>,

@@ -1,7 +1,7 @@
 //! Heartbeats of a worker process.
 //!
-//! Leases have heartbeats of their own. These distinguish an idle worker from one that is gone, and a
-//! worker that was cut off from one that crashed.
+//! Leases have heartbeats of their own. These distinguish an idle worker from one that is gone, and
+//! a worker that was cut off from one that crashed.
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 /// Which lanes may take slots.
 ///
-/// A lane leaves a slot free for every higher lane that uses none, and always one for critical, as far
-/// as there are slots. So critical never waits for the others, and no lane is starved by higher ones.
-/// The store enforces the limits of the whole platform when jobs are claimed.
+/// A lane leaves a slot free for every higher lane that uses none, and always one for critical, as
+/// far as there are slots. So critical never waits for the others, and no lane is starved by higher
+/// ones. The store enforces the limits of the whole platform when jobs are claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SlotPolicy {
     total: u32,
@@ -178,8 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// However jobs start and end: the other lanes leave critical a slot if there are two or more, and
-        /// no other lane may take the last free slot.
+        /// However jobs start and end: the other lanes leave critical a slot if there are two or
+        /// more, and no other lane may take the last free slot.
         #[test]
         fn critical_never_waits_for_others(total in 2_u32..20, steps in prop::collection::vec((0_usize..4, 0_u32..8, any::<bool>()), 0..200)) {
             let slots = Slots::new(policy(total));

@@ -63,8 +63,8 @@ pub struct DeadChild {
     pub failures: Vec<FailedAttempt>,
 }
 
-/// The answer to a replay. The credits were refunded when the analysis died, so a replay charges them
-/// again.
+/// The answer to a replay. The credits were refunded when the analysis died, so a replay charges
+/// them again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ReplayOutcome {
@@ -151,8 +151,8 @@ impl Store {
             .await
     }
 
-    /// Adds `amount` credits, which may be negative, and returns the new balance. `None` if there is no
-    /// such tenant; `Some(Err(balance))` if the balance would fall below 0.
+    /// Adds `amount` credits, which may be negative, and returns the new balance. `None` if there
+    /// is no such tenant; `Some(Err(balance))` if the balance would fall below 0.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -201,7 +201,8 @@ impl Store {
             .await
     }
 
-    /// Discards a dead analysis: it can no longer be replayed. False if it is not among the dead ones.
+    /// Discards a dead analysis: it can no longer be replayed. False if it is not among the dead
+    /// ones.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -217,8 +218,8 @@ impl Store {
         self.database.primary().many(include_str!("../../sql/lanes.sql"), &[]).await
     }
 
-    /// Pauses or resumes claims from a queue. Running jobs are not affected. Returns the queue once for
-    /// each job that has become claimable.
+    /// Pauses or resumes claims from a queue. Running jobs are not affected. Returns the queue once
+    /// for each job that has become claimable.
     ///
     /// # Errors
     /// Any [`StoreError`].

@@ -16,8 +16,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] if too many submissions wait already. After
-    /// [`StoreError::Interrupted`] the analysis may have been admitted: repeat the call only with an
-    /// idempotency key.
+    /// [`StoreError::Interrupted`] the analysis may have been admitted: repeat the call only with
+    /// an idempotency key.
     pub async fn submit(&self, request: SubmitRequest) -> Result<Admission, StoreError> {
         deadline::within(self.submissions.call(request))
             .await

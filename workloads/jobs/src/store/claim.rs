@@ -136,10 +136,10 @@ impl From<ClaimDocument> for Claim {
 impl Store {
     /// Claims up to `limit` runnable jobs of `queue` and starts their leases.
     ///
-    /// Runnable are queued jobs, retries that are due, and jobs whose last child has ended. Jobs are
-    /// returned in `turn` order. There may be fewer than `limit`, or none: the queue is paused, or
-    /// the lane runs its maximum on the platform. A repeated call with the same `call` returns the
-    /// jobs that the first one claimed, so a lost response is safe to retry.
+    /// Runnable are queued jobs, retries that are due, and jobs whose last child has ended. Jobs
+    /// are returned in `turn` order. There may be fewer than `limit`, or none: the queue is paused,
+    /// or the lane runs its maximum on the platform. A repeated call with the same `call` returns
+    /// the jobs that the first one claimed, so a lost response is safe to retry.
     ///
     /// # Errors
     /// Any [`StoreError`]. If it [is passing](StoreError::is_passing), repeat the call.

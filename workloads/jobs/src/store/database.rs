@@ -73,7 +73,8 @@ impl Database {
         Executor { database: self, route: Route::Fresh }
     }
 
-    /// For reads that may be slightly stale: the replicas in turn, then the primary. Never for writes.
+    /// For reads that may be slightly stale: the replicas in turn, then the primary. Never for
+    /// writes.
     pub const fn relaxed(&self) -> Executor<'_> {
         Executor { database: self, route: Route::Relaxed }
     }
@@ -87,8 +88,8 @@ impl Database {
         let first = self.next_replica.fetch_add(1, Ordering::Relaxed);
         for offset in 0..self.replicas.len() {
             let replica = &self.replicas[first.wrapping_add(offset) % self.replicas.len()];
-            // Another server may accept what this one refuses: a replica may lag behind a migration,
-            // or cancel a query that conflicts with recovery.
+            // Another server may accept what this one refuses: a replica may lag behind a
+            // migration, or cancel a query that conflicts with recovery.
             match replica.rows(sql, params, Guard::Breaker, 1.0).await {
                 Ok(rows) => return Some(rows),
                 Err(error) => tracing::debug!(%error, "could not read from a replica"),

@@ -12,9 +12,9 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (6, "diagnostics", include_str!("../../migrations/0006_diagnostics.sql")),
 ];
 
-/// The functions, replaced at every run: they hold no data. A function must keep its signature while two
-/// versions of the workloads may run side by side. `settings.sql` comes last: it configures all functions
-/// before it.
+/// The functions, replaced at every run: they hold no data. A function must keep its signature
+/// while two versions of the workloads may run side by side. `settings.sql` comes last: it
+/// configures all functions before it.
 const FUNCTIONS: &[&str] = &[
     include_str!("../../migrations/functions/common.sql"),
     include_str!("../../migrations/functions/submit.sql"),
@@ -45,8 +45,8 @@ pub enum MigrateError {
     Database(#[from] tokio_postgres::Error),
 }
 
-/// Brings the schema up to date in one transaction, and returns its version. Concurrent callers wait for
-/// each other. Safe to repeat.
+/// Brings the schema up to date in one transaction, and returns its version. Concurrent callers
+/// wait for each other. Safe to repeat.
 ///
 /// # Errors
 /// [`MigrateError::Newer`] if a newer program has migrated the database, else the failed statement.

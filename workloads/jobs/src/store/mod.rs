@@ -1,9 +1,9 @@
 //! PostgreSQL, the source of truth about jobs, tenants and credits.
 //!
-//! Every change is one call of one function of the schema `switchyard` (see `migrations/functions`):
-//! one round trip and one transaction. A workload's database role needs no right on the tables that
-//! the functions write. Statements are unnamed and rely on no session state, so they work behind a
-//! pooler in transaction mode.
+//! Every change is one call of one function of the schema `switchyard` (see
+//! `migrations/functions`): one round trip and one transaction. A workload's database role needs no
+//! right on the tables that the functions write. Statements are unnamed and rely on no session
+//! state, so they work behind a pooler in transaction mode.
 //!
 //! Rows are always locked in the same order: the analysis (root), then its descendants, then the
 //! tenant. Statements that lock several analyses lock them by ascending id, or skip locked rows.

@@ -199,8 +199,8 @@ impl Store {
         self.database.primary().one(include_str!("../../sql/cancel_any.sql"), &[(&id.0, Type::UUID)]).await
     }
 
-    /// Tenants, newest first. `search` is a tenant's id, or a prefix of its name in any case. `cursor` is
-    /// the `next` of the previous page; `limit` is clamped to 1..=200.
+    /// Tenants, newest first. `search` is a tenant's id, or a prefix of its name in any case.
+    /// `cursor` is the `next` of the previous page; `limit` is clamped to 1..=200.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -218,8 +218,8 @@ impl Store {
         Ok(TenantPage { tenants, next })
     }
 
-    /// A tenant's ledger, read with the tenant's rights. `cursor` is the `next` of the previous page;
-    /// `limit` is clamped to 1..=200.
+    /// A tenant's ledger, read with the tenant's rights. `cursor` is the `next` of the previous
+    /// page; `limit` is clamped to 1..=200.
     ///
     /// # Errors
     /// Any [`StoreError`].

@@ -70,8 +70,8 @@ impl Store {
             .await
     }
 
-    /// Completes an analysis, in one round trip with those that complete at the same time. `None` if
-    /// the token is stale.
+    /// Completes an analysis, in one round trip with those that complete at the same time. `None`
+    /// if the token is stale.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -87,10 +87,10 @@ impl Store {
         self.complete_and_discover(run_key, output, &[]).await
     }
 
-    /// Completes a job, and queues analyses of `usernames` on the low lane within the tenant's daily
-    /// and concurrent limits and the lane's capacity. Profiles that the tenant has analysed within a
-    /// day, or has in progress, are left out. Discovered analyses are free of charge and do not
-    /// count as running analyses of the tenant. `None` if the token is stale.
+    /// Completes a job, and queues analyses of `usernames` on the low lane within the tenant's
+    /// daily and concurrent limits and the lane's capacity. Profiles that the tenant has analysed
+    /// within a day, or has in progress, are left out. Discovered analyses are free of charge and
+    /// do not count as running analyses of the tenant. `None` if the token is stale.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -103,9 +103,9 @@ impl Store {
         completion::complete(&self.database, run_key, output, usernames).await
     }
 
-    /// Completes an analysis for now. A correction with `input` can be claimed on the low lane after
-    /// `after`. Its output replaces `output` for everyone who shares the analysis. `None` if the
-    /// token is stale.
+    /// Completes an analysis for now. A correction with `input` can be claimed on the low lane
+    /// after `after`. Its output replaces `output` for everyone who shares the analysis. `None` if
+    /// the token is stale.
     ///
     /// # Errors
     /// Any [`StoreError`].

@@ -17,7 +17,8 @@ pub struct Tenant {
     pub tier: Tier,
 }
 
-/// What a tenant uses of its limits. The limits themselves belong to the tier, see [`Store::policy`].
+/// What a tenant uses of its limits. The limits themselves belong to the tier, see
+/// [`Store::policy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub tier: Tier,
@@ -167,8 +168,8 @@ impl Store {
         self.database.fresh().one(sql, &params).await
     }
 
-    /// The tenant's newest completed analysis of a profile, with its result. An analysis that completed
-    /// just now may be missing.
+    /// The tenant's newest completed analysis of a profile, with its result. An analysis that
+    /// completed just now may be missing.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -179,8 +180,8 @@ impl Store {
             .await
     }
 
-    /// Events of an analysis after event `seq`, oldest first; empty if the tenant has no such job. Without
-    /// a tenant, of any analysis.
+    /// Events of an analysis after event `seq`, oldest first; empty if the tenant has no such job.
+    /// Without a tenant, of any analysis.
     ///
     /// # Errors
     /// Any [`StoreError`].

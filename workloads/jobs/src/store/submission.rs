@@ -1,7 +1,8 @@
 //! Submissions, from the request to the database's answer, one round trip for a batch of them.
 //!
-//! One type leads in and one leads out: a [`SubmitRequest`] waits as the request of a [`PendingCall`],
-//! `sql/submit.sql` takes the batch as arrays, and each row that it returns becomes an [`Admission`].
+//! One type leads in and one leads out: a [`SubmitRequest`] waits as the request of a
+//! [`PendingCall`], `sql/submit.sql` takes the batch as arrays, and each row that it returns
+//! becomes an [`Admission`].
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
