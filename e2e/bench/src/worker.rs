@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use switchyard_contract::{Config, Kind, Mount};
 use switchyard_jobs::{
-    handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
+    handler::{Child, ClaimedJob, Handler, Outcome, RunContext, Step},
     model::JobError,
     runner::process::{self, Process},
 };
@@ -39,7 +39,7 @@ struct Posts {
 
 #[async_trait::async_trait]
 impl Handler for Posts {
-    async fn run(&self, job: &Claimed, _: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, _: &RunContext) -> Result<Outcome, JobError> {
         if let Step::Join { children, .. } = &job.step {
             return Ok(Outcome::Complete(json!({ "chunks": children.len() })));
         }
@@ -55,7 +55,7 @@ impl Handler for Posts {
 
 #[async_trait::async_trait]
 impl Handler for NoOp {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         if !self.hold.is_zero() {
             tokio::time::sleep(self.hold / 2).await;
             context.progress.report(50, "half");

@@ -12,7 +12,7 @@ use switchyard_contract::{
 use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
-    handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
+    handler::{Child, ClaimedJob, Handler, Outcome, RunContext, Step},
     model::JobError,
     runner::{Metrics, Runner, Timing},
     service::shutdown,
@@ -52,7 +52,7 @@ struct Scripted;
 
 #[async_trait::async_trait]
 impl Handler for Scripted {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         // Identifies this attempt, so that two results of one job differ.
         let attempt = Uuid::new_v4();
         let name = Part::name_in(&job.input).unwrap_or(&job.username);

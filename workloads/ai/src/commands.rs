@@ -10,7 +10,7 @@ use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::json;
-use switchyard_jobs::json::mended;
+use switchyard_jobs::json::replace_lone_surrogates;
 
 use crate::{
     Analyzer,
@@ -65,7 +65,7 @@ pub fn eval(
         if line.trim().is_empty() {
             continue;
         }
-        let post: Labelled = serde_json::from_slice(&mended(line.as_bytes()))
+        let post: Labelled = serde_json::from_slice(&replace_lone_surrogates(line.as_bytes()))
             .with_context(|| format!("{}, line {}", file.display(), number + 1))?;
         judged.push(Judged::new(&post, &analyzer.details(&[&post.text])?[0]));
     }
@@ -153,7 +153,7 @@ pub fn lines(input: impl BufRead) -> impl Iterator<Item = std::io::Result<String
     input.split(b'\n').map(|line| {
         let line = line?;
         let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
-        Ok(serde_json::from_slice(&mended(text.as_bytes())).map_or(text, |line: Line| line.text))
+        Ok(serde_json::from_slice(&replace_lone_surrogates(text.as_bytes())).map_or(text, |line: Line| line.text))
     })
 }
 

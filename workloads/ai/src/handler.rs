@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, RunContext},
+    handler::{ClaimedJob, Handler, Outcome, RunContext},
     model::{JobError, TenantId},
     resilience::{CallError, State},
     trace,
@@ -119,7 +119,7 @@ async fn ask(variant: &Variant, texts: &[String], latest: Instant) -> Result<Vec
 
 #[async_trait::async_trait]
 impl Handler for AnalysePosts {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         let input = parse(&job.input)?;
         let begun = Instant::now();
         let texts: Vec<String> = input.posts.iter().map(|post| post.text.clone().unwrap_or_default()).collect();

@@ -20,7 +20,7 @@ use switchyard_ai::{
 };
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
+    handler::{ClaimedJob, Handler, Outcome, Progress, RunContext, Step},
     model::{JobError, JobId, TenantId},
     resilience::{Breaker, Policy, breaker::State},
 };
@@ -115,7 +115,7 @@ async fn attempt_of(
     rules: bool,
 ) -> Result<Outcome, JobError> {
     let id = JobId::fresh();
-    let job = Claimed {
+    let job = ClaimedJob {
         id,
         root: id,
         tenant,

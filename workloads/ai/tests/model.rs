@@ -19,7 +19,7 @@ use switchyard_ai::{
 };
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, Progress, RunContext, Step},
+    handler::{ClaimedJob, Handler, Outcome, Progress, RunContext, Step},
     model::{JobId, TenantId},
     resilience::{Breaker, Policy},
 };
@@ -256,7 +256,7 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
     let breaker = Breaker::new("model", Policy::AI);
     let handler =
         AnalysePosts::new(Variants::one(Variant { model: Arc::new(engine), breaker }), Arc::new(Metrics::default()));
-    let job = Claimed {
+    let job = ClaimedJob {
         id: JobId::fresh(),
         root: JobId::fresh(),
         tenant: TenantId(JobId::fresh().0),

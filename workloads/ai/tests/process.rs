@@ -12,7 +12,7 @@ use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
     events::Hub,
-    handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
+    handler::{Child, ClaimedJob, Handler, Outcome, RunContext, Step},
     model::{Effects, JobError, JobState, Queue},
     runner::{Metrics, Runner, Timing},
     store::{Admission, KeyHash, NewTenant, Policy, SubmitRequest},
@@ -33,7 +33,7 @@ struct OneChunk;
 
 #[async_trait::async_trait]
 impl Handler for OneChunk {
-    async fn run(&self, job: &Claimed, _context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, _context: &RunContext) -> Result<Outcome, JobError> {
         match &job.step {
             Step::Start => {
                 let input = json!({"posts": [
@@ -161,11 +161,11 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
     let key = store.create_key(tenant).await.unwrap().unwrap();
     let request = SubmitRequest {
         key: KeyHash::of(key.secret.expose_secret()),
-        username: "someone",
+        username: "someone".to_owned(),
         force_refresh: false,
         idempotency: None,
     };
-    let Admission::Accepted { job, .. } = store.submit(&request).await.unwrap() else { panic!("not accepted") };
+    let Admission::Accepted { job, .. } = store.submit(request).await.unwrap() else { panic!("not accepted") };
     let queue = Queue { kind: Kind::General, lane: job.lane };
     announcer.announce(Effects { ready: vec![queue], events: vec![] });
     let events = Hub::start(store.clone(), broker.clone()).watch(None, job.id, 0);

@@ -151,12 +151,12 @@ impl Wish {
     async fn answer_from_store(&self, app: &App) -> Result<Response, Problem> {
         let submit = SubmitRequest {
             key: self.key.hash,
-            username: &self.username,
+            username: self.username.clone(),
             force_refresh: self.force_refresh,
-            idempotency: self.idempotency.as_ref(),
+            idempotency: self.idempotency.clone(),
         };
         let epoch = app.identities.epoch();
-        let admission = app.store.submit(&submit).await;
+        let admission = app.store.submit(submit).await;
         if let Ok(Admission::Unauthenticated) = admission {
             return Err(self.key.refused(app));
         }

@@ -40,7 +40,7 @@ struct Inner {
     cache: Cache,
     /// Held while somebody asks, so that others wait for the same answer; when there was none, and why.
     asking: Mutex<Option<(Instant, String)>>,
-    last: RwLock<Option<(Instant, Arc<store::Facts>)>>,
+    last: RwLock<Option<(Instant, Arc<store::PlatformSnapshot>)>>,
 }
 
 impl Facts {
@@ -50,17 +50,17 @@ impl Facts {
     }
 
     /// The last answer with its age.
-    pub fn last(&self) -> Option<(Duration, Arc<store::Facts>)> {
+    pub fn last(&self) -> Option<(Duration, Arc<store::PlatformSnapshot>)> {
         let last = self.0.last.read().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().map(|(at, facts)| (at.elapsed(), facts.clone()))
     }
 
-    fn fresh(&self) -> Option<Arc<store::Facts>> {
+    fn fresh(&self) -> Option<Arc<store::PlatformSnapshot>> {
         self.last().filter(|(age, _)| *age < FRESH).map(|(_, facts)| facts)
     }
 
     /// An answer that is five seconds old at most, or why there is none: no facts are better than old ones.
-    pub async fn get(&self) -> Result<Arc<store::Facts>, String> {
+    pub async fn get(&self) -> Result<Arc<store::PlatformSnapshot>, String> {
         if let Some(facts) = self.fresh() {
             return Ok(facts);
         }
@@ -73,7 +73,7 @@ impl Facts {
         {
             return Err(error.clone());
         }
-        let asked = match timeout(PATIENCE, self.0.store.facts()).await {
+        let asked = match timeout(PATIENCE, self.0.store.platform_snapshot()).await {
             Ok(Ok(facts)) => {
                 let facts = Arc::new(facts);
                 *self.0.last.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), facts.clone()));

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use switchyard_contract::{Health, HealthPart, Kind, Lanes};
-use switchyard_jobs::store::Facts;
+use switchyard_jobs::store::PlatformSnapshot;
 
 /// What is known from the database is not the state of things any more after this.
 const STALE: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const ALL_BAD: f64 = 0.15;
 /// What a score is made of.
 pub struct Surroundings<'a> {
     /// What the database said last, and how long ago.
-    pub facts: Option<&'a Facts>,
+    pub facts: Option<&'a PlatformSnapshot>,
     pub age: Option<Duration>,
     pub lanes: &'a Lanes,
     /// Whether the database has not failed to write lately.
@@ -72,7 +72,7 @@ fn cache(around: &Surroundings<'_>) -> HealthPart {
 }
 
 /// Kinds whose jobs nobody takes.
-fn workers(facts: &Facts) -> HealthPart {
+fn workers(facts: &PlatformSnapshot) -> HealthPart {
     let seen = |kind: Kind| facts.workers.iter().find(|w| w.kind == kind).map_or(0, |w| w.seen);
     let missing: Vec<&str> = Kind::ALL
         .iter()
@@ -91,7 +91,7 @@ fn workers(facts: &Facts) -> HealthPart {
 }
 
 /// The longest wait beside what its lane gives one attempt: whole up to once that, nothing from four times on.
-fn waits(facts: &Facts, limits: &Lanes) -> HealthPart {
+fn waits(facts: &PlatformSnapshot, limits: &Lanes) -> HealthPart {
     let worst = facts.lanes.iter().filter(|lane| !lane.paused && lane.depth > 0).map(|lane| {
         let allowed = limits.get(lane.lane).timeout_seconds.max(1) as f64;
         let value = 1.0 - (lane.oldest_age_seconds - allowed) / (3.0 * allowed);
@@ -108,7 +108,7 @@ fn waits(facts: &Facts, limits: &Lanes) -> HealthPart {
 }
 
 /// The fullest lane: whole up to four fifths, half when it is full and callers are refused.
-fn room(facts: &Facts, limits: &Lanes) -> HealthPart {
+fn room(facts: &PlatformSnapshot, limits: &Lanes) -> HealthPart {
     let fullest = facts.lanes.iter().filter(|lane| lane.kind == Kind::General).map(|lane| {
         let capacity = f64::from(limits.get(lane.lane).capacity.max(1));
         (lane.depth as f64 / capacity, lane.lane)
@@ -123,7 +123,7 @@ fn room(facts: &Facts, limits: &Lanes) -> HealthPart {
 }
 
 /// Deaths among what ended lately.
-fn outcomes(facts: &Facts) -> HealthPart {
+fn outcomes(facts: &PlatformSnapshot) -> HealthPart {
     let (dead, ended) = (facts.outcomes.dead, facts.outcomes.dead + facts.outcomes.completed);
     let detail = format!("{dead} of {ended} analyses died within five minutes");
     if ended < MEANINGFUL {
@@ -140,8 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> PlatformSnapshot {
+        PlatformSnapshot {
             lanes: Kind::ALL
                 .iter()
                 .flat_map(|kind| Lane::ALL.iter().map(|lane| QueueStats::quiet(*kind, *lane)))
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    fn score(facts: Option<&Facts>, change: impl Fn(&mut Surroundings<'_>)) -> u8 {
+    fn score(facts: Option<&PlatformSnapshot>, change: impl Fn(&mut Surroundings<'_>)) -> u8 {
         let lanes = Lanes::default();
         let age = facts.map(|_| Duration::ZERO);
         let mut around =
@@ -164,7 +164,7 @@ mod tests {
         of(&around).score
     }
 
-    fn changed(change: impl Fn(&mut Facts)) -> u8 {
+    fn changed(change: impl Fn(&mut PlatformSnapshot)) -> u8 {
         let mut facts = facts();
         change(&mut facts);
         score(Some(&facts), |_| ())
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(score(Some(&facts()), |around| around.age = Some(STALE)), 0);
         assert_eq!(score(None, |_| ()), 0);
         // The normal lane gives an attempt five minutes.
-        let normal = |facts: &mut Facts, age: f64| {
+        let normal = |facts: &mut PlatformSnapshot, age: f64| {
             let lane = facts.lanes.iter_mut().find(|l| l.kind == Kind::Ai && l.lane == Lane::Normal).unwrap();
             (lane.depth, lane.oldest_age_seconds) = (1, age);
         };
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_paused_waits_as_it_was_told_to() {
-        let paused = |facts: &mut Facts| {
+        let paused = |facts: &mut PlatformSnapshot| {
             for lane in &mut facts.lanes {
                 (lane.paused, lane.depth, lane.oldest_age_seconds) = (true, 1, 1e6);
             }

@@ -1,41 +1,42 @@
--- Tables of the job core. Names of states, kinds and lanes are text with a CHECK: enum types would need their own round trip from clients.
+-- Tables of the job core. States, kinds and lanes are text with a CHECK: a client needs another
+-- round trip to learn of an enum type.
 
 create table switchyard.tenants (
     id uuid primary key,
     name text not null,
     tier text not null check (tier in ('free', 'standard', 'premium', 'enterprise')),
-    -- Equals the sum of the tenant's ledger.
+    -- Always the sum of the tenant's ledger.
     credits bigint not null check (credits >= 0),
-    -- Unfinished analyses that the tenant asked for.
+    -- Unfinished analyses that the tenant submitted.
     running int not null default 0 check (running >= 0),
-    -- The UTC day that the two counts below belong to.
+    -- The UTC day of the two counts below.
     day date not null default (now() at time zone 'utc')::date,
     today int not null default 0,
     discovered_today int not null default 0,
     created_at timestamptz not null default now()
-) with (fillfactor = 50); -- the row changes with every analysis; room on the page keeps that off the indexes
+) with (fillfactor = 50); -- every analysis updates the row; free space on the page allows HOT updates
 
 create table switchyard.api_keys (
     id uuid primary key,
     tenant_id uuid not null references switchyard.tenants,
-    -- SHA-256 of the key. The key itself has 256 random bits, so a slow hash would add nothing.
+    -- SHA-256 of the key. The key has 256 random bits, so a slow hash would add nothing.
     hash bytea not null unique check (length(hash) = 32),
     created_at timestamptz not null default now(),
     revoked_at timestamptz
 );
 
--- Run tokens; never repeats, not even after a rollback.
+-- Fencing tokens. A sequence never repeats a value, not even after a rollback.
 create sequence switchyard.run_tokens as bigint cache 1;
 
 create table switchyard.jobs (
     id uuid primary key,
     tenant_id uuid not null,
-    -- The analysis that the job belongs to; its own id for an analysis itself.
+    -- The analysis that the job belongs to; the job's own id if it is an analysis.
     root_id uuid not null,
     parent_id uuid,
-    -- Place among the parent's children.
+    -- Position among the parent's children.
     ordinal int not null default 0,
-    -- Whether the job's death is its parent's death.
+    -- Whether the job's death ends its parent as well.
     required boolean not null default true,
     origin text not null check (origin in ('api', 'discovery', 'child')),
     kind text not null check (kind in ('general', 'cdn', 'discovery', 'ai')),
@@ -43,15 +44,15 @@ create table switchyard.jobs (
     state text not null check (state in ('queued', 'running', 'waiting', 'retrying', 'completed', 'dead', 'cancelled')),
     username text not null,
     input jsonb not null,
-    -- What the first half of the job kept for the second; null until it has spawned.
+    -- What the first half of the job keeps for the second; null until it has spawned.
     kept jsonb,
     children int not null default 0,
     open_children int not null default 0 check (open_children >= 0),
-    -- Credits taken for it.
+    -- Credits charged for it.
     price bigint not null default 0,
-    -- Times that it was replayed; each round has a charge and perhaps a refund of its own.
+    -- Number of replays. Each round has its own charge, and possibly a refund.
     round int not null default 0,
-    -- The attempt that runs, or ran last.
+    -- Number of the current or last attempt.
     attempt int not null default 0,
     -- Failed attempts of this round.
     failures int not null default 0,
@@ -67,7 +68,7 @@ create table switchyard.jobs (
     lease_until timestamptz,
     -- The earliest moment of the next claim.
     run_at timestamptz,
-    -- When the relay publishes a pointer to it; null while it cannot be claimed.
+    -- When the relay publishes a message for it; null while it is not claimable.
     publish_at timestamptz,
     publishes int not null default 0,
     discarded_at timestamptz,
@@ -88,7 +89,7 @@ create index jobs_leased on switchyard.jobs (lease_until) where lease_until is n
 create index jobs_queued on switchyard.jobs (lane) where parent_id is null and state = 'queued';
 create index jobs_open on switchyard.jobs (kind, lane, state) where finished_at is null;
 create index jobs_dead on switchyard.jobs (finished_at desc) where parent_id is null and state = 'dead' and discarded_at is null;
-create index jobs_made on switchyard.jobs (created_at);
+create index jobs_created on switchyard.jobs (created_at);
 create index jobs_ended on switchyard.jobs (finished_at) where finished_at is not null;
 
 create table switchyard.ledger (
@@ -97,13 +98,13 @@ create table switchyard.ledger (
     job_id uuid,
     round int,
     kind text not null check (kind in ('grant', 'charge', 'refund')),
-    -- What it adds to the balance; a charge is negative.
+    -- Credits that it adds to the balance; a charge is negative.
     amount bigint not null,
     reason text not null default '',
     at timestamptz not null default now(),
     check ((kind = 'grant') = (job_id is null)),
     check ((job_id is null) = (round is null)),
-    -- No charge and no refund can happen twice, whoever tries.
+    -- No charge and no refund can happen twice.
     unique (job_id, round, kind)
 );
 create index ledger_of_tenant on switchyard.ledger (tenant_id) include (amount);
@@ -136,7 +137,7 @@ create table switchyard.idempotency (
 );
 create index idempotency_age on switchyard.idempotency (created_at);
 
--- Only queues that somebody paused are here.
+-- Queues that are paused.
 create table switchyard.paused_lanes (
     kind text not null,
     lane text not null,

@@ -1,4 +1,4 @@
--- Claims in turn instead of by name, pipelines that several requests share, and fewer indexes to write on every change.
+-- Claims in turn order instead of by job id, shared pipelines, and fewer indexes to update.
 
 drop function if exists switchyard.submit(uuid, bytea, text, jsonb, text, bytea, jsonb, jsonb);
 drop function if exists switchyard.lane_has_room(text, int);
@@ -12,13 +12,16 @@ drop function if exists switchyard.pointer(switchyard.jobs);
 drop function if exists switchyard.record_event(uuid);
 
 alter table switchyard.jobs
-    -- With these go the indexes on them: a broker message names a queue, not a job, so nobody keeps account of messages.
+    -- Their indexes are dropped with them. A broker message names a queue, not a job, so messages
+    -- are not tracked.
     drop column publish_at,
     drop column publishes,
-    -- Jobs of a queue are claimed in this order: the moment at which the job was made, put off by one timeout of its lane for each job that its
-    -- tenant (for a part: its analysis) had there before it. So tenants take turns.
+    -- Jobs of a queue are claimed in this order: creation time + lane timeout x the unfinished jobs
+    -- that its tenant (for a child: its analysis) had there. So tenants take turns, as in
+    -- start-time fair queueing (Goyal, Vin and Cheng, 1996).
     add column turn timestamptz,
-    -- The analysis whose pipeline this one shares, or shared: it is queued until that has begun, then it waits, and nobody claims it.
+    -- The leader: the analysis whose pipeline this one shares. A follower is queued until its
+    -- leader starts, then it waits. It is never claimed.
     add column leader_id uuid,
     -- The call that claimed it.
     add column call uuid;
@@ -32,7 +35,7 @@ drop index switchyard.jobs_of_profile;
 drop index switchyard.jobs_leased;
 drop index switchyard.jobs_queued;
 drop index switchyard.jobs_open;
-drop index switchyard.jobs_made;
+drop index switchyard.jobs_created;
 
 create index jobs_claimable on switchyard.jobs (kind, lane, turn) where state in ('queued', 'retrying');
 create index jobs_joinable on switchyard.jobs (kind, lane, turn) where state = 'waiting' and open_children = 0 and leader_id is null;
@@ -41,18 +44,20 @@ create index jobs_in_flight on switchyard.jobs (username) where parent_id is nul
 create index jobs_followers on switchyard.jobs (leader_id) where leader_id is not null and finished_at is null;
 create index jobs_ended_of_profile on switchyard.jobs (tenant_id, username, finished_at desc) where parent_id is null and finished_at is not null;
 
--- What waits is a sliver of a table that grows with history: a fifth of it must not die before its indexes are cleaned.
+-- Waiting jobs are a small part of a table that grows with history. The default scale factor of 0.2
+-- would let too many dead rows pile up in their indexes.
 alter table switchyard.jobs set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 alter table switchyard.tenants set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
--- Whoever writes a ledger entry holds the tenant's row, so a check of its own on every entry would add nothing but time.
+-- Every writer of a ledger entry holds the lock of the tenant's row, so a foreign key would only
+-- cost time.
 alter table switchyard.ledger
     drop constraint ledger_tenant_id_fkey,
     drop constraint ledger_pkey;
 drop index switchyard.ledger_of_tenant;
 alter table switchyard.ledger add primary key (tenant_id, id) include (amount);
 
--- A first answer is kept in as few words as it takes to say it again.
+-- First answers are stored in short form.
 update switchyard.idempotency set answer = jsonb_build_object('job', answer #> '{job,id}', 'tenant', answer #> '{job,tenant}',
     'username', answer #> '{job,username}', 'lane', answer #> '{job,lane}', 'at', answer #> '{job,created_at}', 'charged', answer -> 'charged',
     'balance', answer -> 'balance', 'coalesced', false);

@@ -1,8 +1,10 @@
--- Keeps tenants apart in PostgreSQL itself: whoever is not the tables' owner sees the rows of one tenant, the one named by the setting
--- `switchyard.tenant`, and none at all while it is unset. A query that forgets its WHERE leaks nothing.
+-- Isolates tenants in PostgreSQL itself. A role that does not own the tables sees the rows of the
+-- tenant in the setting `switchyard.tenant`, and none while it is unset. So a query without a WHERE
+-- clause leaks nothing.
 --
--- The owner is exempt, and with it the functions that run with the owner's rights: they check the tenant themselves. Policies are for everyone else,
--- whether such a role exists yet or not; what a role may do with a table at all is for grants to say.
+-- The owner is exempt, and so are the functions with the owner's rights: they check the tenant
+-- themselves. The policies apply to all other roles. Grants decide what a role may do with a table
+-- at all.
 
 create function switchyard.current_tenant() returns uuid
 language sql stable parallel safe as $$

@@ -1,2 +1,2 @@
--- What is old is found without reading what is not.
+-- Retention finds old events without scanning the table.
 create index events_age on switchyard.events (at);

@@ -1,44 +1,43 @@
-//! Tells the world what a change in the store has led to, after the commit and off the caller's path.
+//! Publishes the effects of store changes, in the background and after the commit.
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{broker::Broker, model::Effects};
 
-/// Effects that may wait; beyond them the relay and the watchers' own looks at the store have to do.
+/// Effects that may wait. Further ones are dropped; the relay publishes their tickets, and watchers
+/// read their events from the store.
 const BACKLOG: usize = 8192;
-/// Effects that go out together.
+/// Effects that are published together.
 const BATCH: usize = 256;
 
-enum Order {
+enum Command {
     Announce(Effects),
     Flush(oneshot::Sender<()>),
 }
 
-/// Publishes effects in the background. Cheap to clone. What it cannot publish, the relay will: nothing depends on it but speed.
+/// Publishes effects in the background. Cheap to clone. It only saves time: the relay publishes
+/// what it cannot.
 #[derive(Clone)]
-pub struct Announcer(mpsc::Sender<Order>);
+pub struct Announcer(mpsc::Sender<Command>);
 
 impl Announcer {
-    /// Begins to work; ends with its last clone. Needs a running tokio runtime.
+    /// Starts the background task, which ends with the last clone. Needs a running tokio runtime.
     pub fn start(broker: Broker) -> Self {
         let (sender, mut receiver) = mpsc::channel(BACKLOG);
         tokio::spawn(async move {
-            let mut orders = Vec::new();
-            while receiver.recv_many(&mut orders, BATCH).await > 0 {
+            let mut commands = Vec::new();
+            while receiver.recv_many(&mut commands, BATCH).await > 0 {
                 let mut effects = Effects::default();
                 let mut flushed = Vec::new();
-                for order in orders.drain(..) {
-                    match order {
-                        Order::Announce(one) => {
-                            effects.ready.extend(one.ready);
-                            effects.events.extend(one.events);
-                        }
-                        Order::Flush(done) => flushed.push(done),
+                for command in commands.drain(..) {
+                    match command {
+                        Command::Announce(one) => effects.extend(one),
+                        Command::Flush(done) => flushed.push(done),
                     }
                 }
                 publish(&broker, &effects).await;
                 for done in flushed {
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
             }
@@ -46,19 +45,19 @@ impl Announcer {
         Self(sender)
     }
 
-    /// Hands effects over; returns at once.
+    /// Queues effects and returns at once.
     pub fn announce(&self, effects: Effects) {
-        if !effects.is_empty() && self.0.try_send(Order::Announce(effects)).is_err() {
-            tracing::warn!("more to announce than can wait; the relay will publish the rest");
+        if !effects.is_empty() && self.0.try_send(Command::Announce(effects)).is_err() {
+            tracing::warn!("dropped effects: the backlog is full; the relay will publish their tickets");
         }
     }
 
-    /// Waits until all that was announced before is out or given up.
+    /// Waits until everything announced before is published or dropped.
     pub async fn flush(&self) {
-        let (done, waiting) = oneshot::channel();
-        if self.0.send(Order::Flush(done)).await.is_ok() {
-            // An error means that the announcer has ended, and with it all that was announced.
-            let _ = waiting.await;
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Command::Flush(done)).await.is_ok() {
+            // An error means that the task has ended.
+            let _ = flushed.await;
         }
     }
 }
@@ -69,9 +68,9 @@ async fn publish(broker: &Broker, effects: &Effects) {
     }
     let (published, events) = tokio::join!(broker.publish(&effects.ready), broker.publish_events(&effects.events));
     if let Err(error) = events {
-        tracing::debug!(%error, "events not published; watchers will find them in the store");
+        tracing::debug!(%error, "could not publish events; watchers will read them from the store");
     }
     if let Some(error) = published.error {
-        tracing::warn!(jobs = published.failed.len(), error, "jobs not published; the relay will try again");
+        tracing::warn!(tickets = published.failed.len(), error, "could not publish tickets; the relay will retry");
     }
 }

@@ -1,15 +1,17 @@
-//! Live events for watchers: one feed from the broker for a process, handed to whoever watches an analysis here.
+//! Live events: one feed from the broker for each process, fanned out to its watchers.
 //!
-//! The store has every event with its number; the feed only makes it quick. A watcher that sees a number missing, or hears nothing for a while, looks in
-//! the store, so nobody misses an event or sees one twice, whatever the broker does.
+//! The store numbers and keeps every event; the feed only saves time. A watcher reads the store
+//! when a number is missing or the feed is silent. So it sees every event exactly once, even if the
+//! broker fails.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::stream::{self, Stream};
+use parking_lot::Mutex;
 use tokio::{
     sync::broadcast,
     time::{sleep, timeout},
@@ -22,18 +24,18 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Events that a slow watcher may fall behind before it is sent to the store for them.
+/// Events by which a watcher may lag before it reads the store instead.
 const BUFFER: usize = 32;
-/// How long a watcher hears nothing before it looks in the store.
-const QUIET: Duration = Duration::from_secs(5);
-/// The same while there is no feed.
-const QUIET_WITHOUT_FEED: Duration = Duration::from_millis(500);
-/// Wait before another attempt at what failed.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Silence of the feed after which a watcher reads the store.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while the broker is disconnected.
+const POLL_INTERVAL_WITHOUT_FEED: Duration = Duration::from_millis(500);
+/// Delay before a failed call is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 type Watchers = Arc<Mutex<HashMap<JobId, broadcast::Sender<Event>>>>;
 
-/// The events of this process' watchers. Cheap to clone.
+/// Serves the watchers of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
     store: Store,
@@ -42,27 +44,27 @@ pub struct Hub {
     _guard: Arc<DropGuard>,
 }
 
-/// A watcher's place among the others, given up when it ends.
-struct Seat {
+/// A watcher's subscription to the feed; it ends when dropped.
+struct Subscription {
     job: JobId,
     watchers: Watchers,
     events: broadcast::Receiver<Event>,
 }
 
-impl Seat {
-    fn take(watchers: &Watchers, job: JobId) -> Self {
-        let mut seats = watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = seats.entry(job).or_insert_with(|| broadcast::channel(BUFFER).0).subscribe();
+impl Subscription {
+    fn new(watchers: &Watchers, job: JobId) -> Self {
+        let mut senders = watchers.lock();
+        let events = senders.entry(job).or_insert_with(|| broadcast::channel(BUFFER).0).subscribe();
         Self { job, watchers: watchers.clone(), events }
     }
 }
 
-impl Drop for Seat {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut seats = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        // This seat's own receiver is still there.
-        if seats.get(&self.job).is_some_and(|sender| sender.receiver_count() <= 1) {
-            seats.remove(&self.job);
+        let mut senders = self.watchers.lock();
+        // This subscription's own receiver still counts.
+        if senders.get(&self.job).is_some_and(|sender| sender.receiver_count() <= 1) {
+            senders.remove(&self.job);
         }
     }
 }
@@ -70,30 +72,31 @@ impl Drop for Seat {
 /// A watch in progress.
 struct Watch {
     hub: Hub,
-    seat: Seat,
+    subscription: Subscription,
     tenant: Option<TenantId>,
     job: JobId,
-    /// Number of the last event handed out.
-    seen: i64,
-    /// Read and not handed out yet.
+    /// Number of the last event returned.
+    last_seq: i64,
+    /// Events read and not returned yet.
     pending: VecDeque<Event>,
-    /// Whether the store is to be asked before anything else.
-    look: bool,
+    /// Whether to read the store before the feed.
+    must_read: bool,
     ended: bool,
 }
 
 impl Hub {
-    /// Begins to listen; ends with its last clone. Needs a running tokio runtime.
+    /// Subscribes to the feed until the last clone is dropped. Needs a running tokio runtime.
     pub fn start(store: Store, broker: Broker) -> Self {
         let watchers = Watchers::default();
         let stop = CancellationToken::new();
-        let listening = listen(broker.clone(), watchers.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
+        let feed = follow_feed(broker.clone(), watchers.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(feed));
         Self { store, broker, watchers, _guard: Arc::new(stop.drop_guard()) }
     }
 
-    /// The events of an analysis after number `after` (0 for all), each once and in order, as they happen; ends after the terminal one. An
-    /// unknown analysis, or one of another tenant than `tenant`, has none.
+    /// Events of an analysis after number `after` (0 for all), in order and as they happen. The
+    /// stream ends after a final state. It is empty if `tenant` has no such analysis; without a
+    /// tenant it serves any analysis.
     pub fn watch(
         &self,
         tenant: Option<TenantId>,
@@ -101,14 +104,14 @@ impl Hub {
         after: i64,
     ) -> impl Stream<Item = Event> + Send + 'static {
         let watch = Watch {
-            // The seat first, the store second: what happens between the two is in both.
-            seat: Seat::take(&self.watchers, job),
+            // The subscription precedes the first read, so nothing between the two is missed.
+            subscription: Subscription::new(&self.watchers, job),
             hub: self.clone(),
             tenant,
             job,
-            seen: after,
+            last_seq: after,
             pending: VecDeque::new(),
-            look: true,
+            must_read: true,
             ended: false,
         };
         stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) })
@@ -119,8 +122,8 @@ impl Watch {
     async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(event) = self.pending.pop_front() {
-                if event.seq > self.seen {
-                    self.seen = event.seq;
+                if event.seq > self.last_seq {
+                    self.last_seq = event.seq;
                     self.ended = is_terminal(&event);
                     return Some(event);
                 }
@@ -128,69 +131,70 @@ impl Watch {
             if self.ended {
                 return None;
             }
-            if self.look {
-                self.look().await;
+            if self.must_read {
+                self.read().await;
                 continue;
             }
-            let quiet = if self.hub.broker.is_connected() { QUIET } else { QUIET_WITHOUT_FEED };
-            match timeout(quiet, self.seat.events.recv()).await {
-                Ok(Ok(event)) if event.seq <= self.seen => {}
-                Ok(Ok(event)) if event.seq == self.seen + 1 => self.pending.push_back(event),
-                // A gap, a slow watcher, or silence.
-                Ok(_) | Err(_) => self.look = true,
+            let silence = if self.hub.broker.is_connected() { POLL_INTERVAL } else { POLL_INTERVAL_WITHOUT_FEED };
+            match timeout(silence, self.subscription.events.recv()).await {
+                Ok(Ok(event)) if event.seq <= self.last_seq => {}
+                Ok(Ok(event)) if event.seq == self.last_seq + 1 => self.pending.push_back(event),
+                // A gap, a lag, or silence.
+                Ok(_) | Err(_) => self.must_read = true,
             }
         }
     }
 
-    /// Asks the store for what is new. Nothing new of an analysis that has ended, or that is not there, is the end.
-    async fn look(&mut self) {
-        match self.news().await {
+    /// Reads new events from the store. Without new events of a finished or unknown analysis, the
+    /// watch ends.
+    async fn read(&mut self) {
+        match self.new_events().await {
             Ok(Some(events)) => {
                 self.pending.extend(events);
-                self.look = false;
+                self.must_read = false;
             }
             Ok(None) => self.ended = true,
             Err(error) => {
-                tracing::debug!(%error, "events not read; trying again");
-                sleep(AGAIN).await;
+                tracing::debug!(%error, "could not read events");
+                sleep(RETRY_DELAY).await;
             }
         }
     }
 
-    async fn news(&self) -> Result<Option<Vec<Event>>, StoreError> {
-        let events = self.hub.store.events_after(self.tenant, self.job, self.seen).await?;
+    async fn new_events(&self) -> Result<Option<Vec<Event>>, StoreError> {
+        let events = self.hub.store.events_after(self.tenant, self.job, self.last_seq).await?;
         if !events.is_empty() {
             return Ok(Some(events));
         }
         if self.hub.store.job_of(self.tenant, self.job).await?.is_some_and(|job| !job.state.is_terminal()) {
             return Ok(Some(events));
         }
-        // It may have ended between the two questions.
-        let events = self.hub.store.events_after(self.tenant, self.job, self.seen).await?;
+        // It may have ended between the two reads.
+        let events = self.hub.store.events_after(self.tenant, self.job, self.last_seq).await?;
         Ok(if events.is_empty() { None } else { Some(events) })
     }
 }
 
-/// Whether nothing comes after it. A replay of a dead analysis begins a new series for new watchers.
+/// Whether no event follows. A replay starts a new series, for new watchers.
 fn is_terminal(event: &Event) -> bool {
     matches!(event.state.as_str(), "completed" | "dead" | "cancelled")
 }
 
-async fn listen(broker: Broker, watchers: Watchers) {
+async fn follow_feed(broker: Broker, watchers: Watchers) {
     loop {
         broker.connected().await;
         match broker.subscribe().await {
             Ok(mut feed) => {
                 while let Ok(event) = feed.next().await {
-                    let seats = watchers.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(sender) = seats.get(&event.job) {
-                        // An error means that the last watcher is just leaving.
+                    let senders = watchers.lock();
+                    if let Some(sender) = senders.get(&event.job) {
+                        // An error means that the last watcher is leaving.
                         let _ = sender.send(event);
                     }
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot listen to events; watchers look in the store meanwhile"),
+            Err(error) => tracing::warn!(%error, "could not subscribe to events; watchers read the store instead"),
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }

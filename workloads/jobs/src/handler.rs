@@ -1,7 +1,8 @@
-//! What a worker binary supplies: the work itself.
+//! What a worker binary implements: the work itself.
 //!
-//! The runner claims a job, acknowledges its message, keeps the lease alive and writes the outcome with the run token; a [`Handler`] sees none
-//! of that. It may be called again for the same job after a crash, so what it does outside the database must be safe to repeat.
+//! The runner claims a job, acknowledges its ticket, extends the lease and writes the outcome with
+//! the fencing token. A [`Handler`] sees none of that. It may be called again for the same job
+//! after a crash, so its effects outside of the database must be idempotent.
 
 use std::{
     sync::Arc,
@@ -14,34 +15,42 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{JobError, JobId, TenantId};
 
-/// A job in a worker's hands.
+/// A job that this worker has claimed.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct ClaimedJob {
     pub id: JobId,
-    /// The analysis that this job belongs to; its own id for an analysis itself.
+    /// The analysis that this job belongs to; the job's own id if it is an analysis.
     pub root: JobId,
     pub tenant: TenantId,
     pub kind: Kind,
     pub lane: Lane,
-    /// Counts from 1.
+    /// Number of this attempt, from 1.
     pub attempt: i32,
-    /// The profile that the analysis is about.
+    /// The profile to analyse.
     pub username: String,
-    /// What the job was made with: the request of an analysis, or a child's input.
+    /// The request of an analysis, or the input of a child.
     pub input: Value,
-    /// Whether what it completes with takes the place of the analysis' result: made by [`Outcome::CompleteForNow`].
+    /// Whether the job is a correction, see [`Outcome::CompleteForNow`]: its output replaces the
+    /// result of the analysis.
     pub corrects: bool,
     pub step: Step,
 }
 
-/// Which half of its life a job is in.
+impl ClaimedJob {
+    /// Whether the job is an analysis rather than a child of one.
+    pub fn is_analysis(&self) -> bool {
+        self.id == self.root
+    }
+}
+
+/// The half of a job that is to run.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// From the beginning.
+    /// The job has not spawned children yet.
     Start,
     /// All children have ended.
     Join {
-        /// What [`Outcome::Spawn`] kept.
+        /// The value that [`Outcome::Spawn`] kept.
         kept: Value,
         /// In the order in which they were spawned.
         children: Vec<ChildResult>,
@@ -53,41 +62,44 @@ pub enum Step {
 pub struct ChildResult {
     pub kind: Kind,
     pub input: Value,
-    /// What it completed with, or why it died.
+    /// The child's output, or the error that it died of.
     pub result: Result<Value, JobError>,
 }
 
-/// A job to be spawned under another one; it runs in its parent's lane, with its parent's credits.
+/// A child to spawn. It runs in its parent's lane and costs nothing.
 #[derive(Debug, Clone)]
 pub struct Child {
     pub kind: Kind,
     pub input: Value,
-    /// Whether its death is its parent's death.
+    /// Whether its death ends its parent as well.
     pub required: bool,
 }
 
-/// What an attempt came to.
+/// What a successful attempt returns.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Done; for an analysis the value is its result.
+    /// The job is complete. For an analysis the value is its result.
     Complete(Value),
-    /// Done, and these profiles are to be analysed on the low lane, as far as the tenant's quota allows.
+    /// The job is complete. The profiles `usernames` are to be analysed on the low lane, within the
+    /// tenant's limits.
     CompleteAndDiscover { output: Value, usernames: Vec<String> },
-    /// An analysis that is done with a result that is to be made better: a correction, which runs after `after` on the low lane with `input`, free of
-    /// charge. What that completes with takes the result's place; if it dies, the result stays.
+    /// The analysis is complete for now, with a result that a correction will replace. The
+    /// correction runs after `after` on the low lane with `input`, free of charge. If it dies, the
+    /// result stays.
     CompleteForNow { output: Value, input: Value, after: Duration },
-    /// Wait for `children`, then run again as [`Step::Join`] with `kept`.
+    /// The job waits for `children`, then runs again as [`Step::Join`] with `kept`.
     Spawn {
         kept: Value,
         children: Vec<Child>,
-        /// What watchers are told meanwhile, for instance `analysing`.
+        /// The stage that watchers see meanwhile, for instance `analysing`.
         stage: &'static str,
     },
 }
 
-/// Tells watchers how far a job is. Cheap: reports are merged and written by the runner, the last one wins.
+/// Reports a job's progress to its watchers. Cheap: the runner batches reports, and the last one of
+/// a job wins.
 pub trait Progress: Send + Sync {
-    /// `percent` is cut to 0..=99; 100 is completion.
+    /// Reports `percent` (clamped to 0..=99: 100 is completion) and the current stage.
     fn report(&self, percent: u8, stage: &str);
 }
 
@@ -95,15 +107,19 @@ pub trait Progress: Send + Sync {
 #[derive(Clone)]
 pub struct RunContext {
     pub progress: Arc<dyn Progress>,
-    /// Fires when the job was cancelled, its lease was lost, or its lane's timeout has passed. The runner drops the handler's future as well.
+    /// Cancelled when the job is cancelled, its lease is lost, or its lane's timeout has passed.
+    /// The runner then drops the handler's future as well.
     pub cancelled: CancellationToken,
     /// When the lane's timeout ends this attempt.
     pub deadline: Instant,
 }
 
-/// The work of one worker kind.
+/// The work of one worker kind. See the [crate's example](crate).
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. Dropping the future must stop the work soon.
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError>;
+    ///
+    /// # Errors
+    /// A [`JobError`] ends the attempt: the job is retried, or dies if the error is permanent.
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError>;
 }

@@ -1,32 +1,33 @@
-//! What keeps the job core going: publishing what lies unclaimed, ending attempts of silent workers, removing what is old.
+//! Background work of the job core: the relay publishes missing tickets, the reaper ends attempts
+//! with an expired lease, and retention removes old rows.
 //!
-//! Any number of processes may run it at once; each finds what the others have not taken.
+//! Any number of processes may run it at the same time; each finds what the others have left.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     announce::Announcer,
     broker::{Broker, BrokerError},
     recovery::{Action, Recoveries},
-    store::{FailOutcome, Kept, Reaped, Store, StoreError},
+    store::{FailOutcome, Reaped, Removed, Retention, Store, StoreError},
 };
 
-/// How often what is done.
+/// Intervals and switches.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Between two looks for jobs to publish.
+    /// Interval of the relay.
     pub relay_every: Duration,
-    /// How long a job may be claimable before the relay looks whether there is a ticket for it.
-    pub owed_after: Duration,
-    /// Between two looks for expired leases.
+    /// How long a job must have been claimable before the relay checks for its ticket.
+    pub relay_after: Duration,
+    /// Interval of the reaper.
     pub reap_every: Duration,
-    /// Between two rounds of retention.
+    /// Interval of retention.
     pub retain_every: Duration,
-    pub kept: Kept,
-    /// Whether jobs that take workers down are quarantined.
+    pub retention: Retention,
+    /// Whether to quarantine jobs that crash their workers.
     pub quarantine_jobs: bool,
 }
 
@@ -34,34 +35,36 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             relay_every: Duration::from_secs(1),
-            owed_after: Duration::from_secs(1),
+            relay_after: Duration::from_secs(1),
             reap_every: Duration::from_secs(2),
             retain_every: Duration::from_secs(300),
-            kept: Kept::default(),
+            retention: Retention::default(),
             quarantine_jobs: true,
         }
     }
 }
 
-/// Why the relay could not do all of its work. It is always worth trying again.
+/// Why the relay could not publish all tickets. The next round tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("{jobs} jobs not published: {error}")]
-    Unpublished { jobs: usize, error: String },
+    #[error("{tickets} tickets not published: {error}")]
+    Unpublished { tickets: usize, error: String },
 }
 
-/// Tickets of one queue that one round of the relay publishes. With so many, workers are busy until the next round.
-const TICKETS_AT_ONCE: u32 = 10_000;
-/// Leases that one round ends.
-const BATCH: u32 = 500;
-/// Rows that one round of retention removes of each sort.
-const REMOVED_AT_ONCE: u32 = 1000;
+/// Tickets of one queue that one round of the relay publishes. They keep workers busy until the
+/// next round.
+const MAX_TICKETS: u32 = 10_000;
+/// Expired leases that one round of the reaper ends.
+const MAX_LEASES: u32 = 500;
+/// Rows of each kind that one statement of retention removes.
+const MAX_REMOVED: u32 = 1000;
 
-/// Runs until `shutdown` fires. Trouble with database or broker is waited out.
+/// Runs until `shutdown` is cancelled. Failures of the database and the broker are logged and
+/// retried.
 pub async fn run(
     store: Store,
     broker: Broker,
@@ -70,17 +73,12 @@ pub async fn run(
     recoveries: Recoveries,
     shutdown: CancellationToken,
 ) {
-    let every = |period| {
-        let mut ticks = interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
     let relay = async {
         let mut ticks = every(policy.relay_every);
         loop {
             ticks.tick().await;
             if broker.is_connected() {
-                told("publishing claimable jobs", publish_owed(&store, &broker, policy.owed_after).await);
+                log_error("publish tickets", publish_claimable(&store, &broker, policy.relay_after).await);
             }
         }
     };
@@ -88,14 +86,14 @@ pub async fn run(
         let mut ticks = every(policy.reap_every);
         loop {
             ticks.tick().await;
-            told("ending expired attempts", reap(&store, &announcer, policy.quarantine_jobs, &recoveries).await);
+            log_error("end expired attempts", reap(&store, &announcer, policy.quarantine_jobs, &recoveries).await);
         }
     };
     let retention = async {
         let mut ticks = every(policy.retain_every);
         loop {
             ticks.tick().await;
-            told("removing old rows", retain(&store, &policy.kept).await);
+            log_error("remove old rows", retain(&store, &policy.retention).await);
         }
     };
     tokio::select! {
@@ -106,28 +104,39 @@ pub async fn run(
     }
 }
 
-/// Publishes tickets for the jobs that could have been claimed for `min_age`, where the broker has none left: they were lost, or were used up while a pause or
-/// a limit forbade to claim. Answers how many it published.
-pub async fn publish_owed(store: &Store, broker: &Broker, min_age: Duration) -> Result<usize, RelayError> {
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Publishes tickets for jobs that have been claimable for `min_age` and whose queue has no ticket
+/// left. Such tickets were lost, or used up while the queue was paused or the lane at its maximum.
+/// Returns the number of tickets.
+///
+/// # Errors
+/// [`RelayError`] if the database or the broker failed; the next round publishes the rest.
+pub async fn publish_claimable(store: &Store, broker: &Broker, min_age: Duration) -> Result<usize, RelayError> {
     let mut tickets = Vec::new();
-    for (queue, jobs) in store.owed(min_age).await? {
+    for (queue, jobs) in store.claimable_queues(min_age).await? {
         match broker.depth(queue).await {
-            Ok(0) => tickets.extend((0..jobs.min(TICKETS_AT_ONCE)).map(|_| queue)),
+            Ok(0) => tickets.extend((0..jobs.min(MAX_TICKETS)).map(|_| queue)),
             Ok(_) => {}
-            // The others are owed theirs all the same.
-            Err(error) => {
-                tracing::warn!(%queue, %error, "no answer about the queue; its jobs are told of in the next round")
-            }
+            // The other queues still get their tickets.
+            Err(error) => tracing::warn!(%queue, %error, "could not read the queue's depth"),
         }
     }
     let published = broker.publish(&tickets).await;
     match published.error {
-        Some(error) => Err(RelayError::Unpublished { jobs: published.failed.len(), error }),
+        Some(error) => Err(RelayError::Unpublished { tickets: published.failed.len(), error }),
         None => Ok(published.confirmed),
     }
 }
 
-/// Ends all attempts whose lease has run out. Answers how many it ended.
+/// Ends all attempts whose lease has expired, and returns their number.
+///
+/// # Errors
+/// [`StoreError`] if the database is unavailable.
 pub async fn reap(
     store: &Store,
     announcer: &Announcer,
@@ -135,8 +144,8 @@ pub async fn reap(
     recoveries: &Recoveries,
 ) -> Result<usize, StoreError> {
     let mut count = 0;
-    for held in store.expired(BATCH).await? {
-        match store.reap(held, quarantine_jobs).await {
+    for run_key in store.expired(MAX_LEASES).await? {
+        match store.reap(run_key, quarantine_jobs).await {
             Ok(Reaped { outcome: FailOutcome::Stale, .. }) => continue,
             Ok(Reaped {
                 outcome: FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects },
@@ -146,29 +155,25 @@ pub async fn reap(
                 announcer.announce(effects);
             }
             Err(error) if error.is_transient() => return Err(error),
-            // One that is refused must not stand in the way of those behind it.
+            // A refused statement must not block the leases after it.
             Err(error) => {
-                tracing::error!(job = %held.job, %error, "an attempt without a worker could not be ended");
+                tracing::error!(job = %run_key.job, %error, "could not end expired attempt");
                 continue;
             }
         }
-        tracing::warn!(job = %held.job, "the lease has run out: its worker went silent");
+        tracing::warn!(job = %run_key.job, "ended expired attempt: its worker went silent");
         count += 1;
     }
     Ok(count)
 }
 
-async fn retain(store: &Store, kept: &Kept) -> Result<usize, StoreError> {
-    loop {
-        let removed = store.retain(kept, REMOVED_AT_ONCE).await?;
-        if removed.events + removed.idempotency + removed.jobs == 0 {
-            return Ok(0);
-        }
-    }
+async fn retain(store: &Store, retention: &Retention) -> Result<(), StoreError> {
+    while store.retain(retention, MAX_REMOVED).await? != Removed::default() {}
+    Ok(())
 }
 
-fn told<E: std::fmt::Display>(what: &str, result: Result<usize, E>) {
+fn log_error<T, E: fmt::Display>(action: &str, result: Result<T, E>) {
     if let Err(error) = result {
-        tracing::warn!(%error, "{what} failed; trying again soon");
+        tracing::warn!(%error, "could not {action}; the next round retries");
     }
 }

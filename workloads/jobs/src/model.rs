@@ -1,11 +1,11 @@
-//! The nouns of the job core.
+//! The plain types of the job core: ids, states, errors, events and jobs.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use switchyard_contract::{Kind, Lane};
 use uuid::Uuid;
 
-/// Names a job; version 7, so that ids sort by creation.
+/// Id of a job: a UUID of version 7, so that ids sort by creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
@@ -23,7 +23,7 @@ impl std::fmt::Display for JobId {
     }
 }
 
-/// Names a tenant.
+/// Id of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
@@ -34,36 +34,41 @@ impl std::fmt::Display for TenantId {
     }
 }
 
-/// Proof of a claim. Every claim draws a new one from a database sequence, and every write of a worker carries it: a worker that was only
-/// slow holds an old token, and its writes match no row.
+/// Fencing token of a claim, from a database sequence. Every write of a worker carries it. A worker
+/// that was only slow holds an old token, so its writes change nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunToken(pub i64);
 
-/// Where a job is in its life, as stored.
+/// State of a job, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Accepted, never claimed; for whoever shares a pipeline, that pipeline.
+    /// Accepted and not claimed yet. An analysis that shares a pipeline is queued until that
+    /// pipeline starts.
     Queued,
-    /// Claimed by a worker that holds a lease.
+    /// Claimed by a worker, which holds a lease.
     Running,
-    /// Waiting for its children, claimable again when none is left; or for the result of a pipeline that it shares and that has begun.
+    /// Waiting for its children, and claimable again once all of them have ended; or waiting for
+    /// the result of a shared pipeline.
     Waiting,
-    /// Failed, to be tried again at `run_at`.
+    /// Failed; the next attempt may start at `run_at`.
     Retrying,
+    /// Ended with an output.
     Completed,
+    /// Ended with an error: a permanent one, or one in every attempt.
     Dead,
+    /// Ended by its tenant, an admin or its parent.
     Cancelled,
 }
 
 impl JobState {
-    /// Whether nothing can happen to the job any more (but for a replay of a dead one).
+    /// Whether the state is final. Only a replay leaves [`JobState::Dead`].
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Dead | Self::Cancelled)
     }
 
-    /// The state as callers of the API see it: waiting, for children or for the result of a shared pipeline, is a way of running.
+    /// The state as the API shows it: a waiting job is running.
     pub const fn public(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -76,33 +81,34 @@ impl JobState {
     }
 }
 
-/// Why an attempt failed. `code` is stable and for programs, `message` is for people and never holds a secret.
+/// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct JobError {
-    /// For instance `profile-not-found`.
+    /// A stable code for programs, for instance `profile-not-found`.
     pub code: String,
+    /// A message for people. It never holds a secret.
     pub message: String,
-    /// Whether trying again cannot help; such a failure is final at once.
+    /// Whether a retry cannot help. The job then dies at once.
     pub permanent: bool,
-    /// The earliest moment at which trying again makes sense, in seconds from now, where the failing side said so.
+    /// Seconds before which a retry makes no sense, if the failing service said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
 }
 
 impl JobError {
-    /// A failure that another attempt may mend.
+    /// An error that a retry may resolve.
     pub fn transient(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into(), permanent: false, retry_after_seconds: None }
     }
 
-    /// A failure that no other attempt can mend.
+    /// An error that no retry can resolve.
     pub fn permanent(code: &str, message: impl Into<String>) -> Self {
         Self { permanent: true, ..Self::transient(code, message) }
     }
 }
 
-/// One failed attempt in a job's history.
+/// A failed attempt of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     pub attempt: i32,
@@ -111,7 +117,7 @@ pub struct FailedAttempt {
     pub error: JobError,
 }
 
-/// Which queue a job's message goes to.
+/// The queue that a job is claimed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     pub kind: Kind,
@@ -124,34 +130,42 @@ impl std::fmt::Display for Queue {
     }
 }
 
-/// A change that watchers of a job see. `seq` counts from 1 within the job without gaps.
+/// A change of a job that its watchers see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// Number within the job, from 1 and without gaps.
     pub seq: i64,
     pub job: JobId,
-    /// As [`JobState::public`].
+    /// See [`JobState::public`].
     pub state: String,
-    /// 0 to 100.
+    /// Percent, 0 to 100.
     pub progress: i16,
-    /// What is being done, for instance `images`.
+    /// The current step of the work, for instance `images`.
     pub stage: String,
     pub at: DateTime<Utc>,
 }
 
-/// What a change in the store leaves to be told: to workers by tickets, to watchers by events. Both are only hints; the store remembers.
+/// What to publish after a change in the store: tickets for workers and events for watchers. Both
+/// are hints: the store remains the source of truth.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Effects {
-    /// A queue for each job that a worker can claim from it now.
+    /// The queue of each job that has become claimable.
     pub ready: Vec<Queue>,
-    /// Changes that watchers of an analysis see.
+    /// Changes of analyses.
     pub events: Vec<Event>,
 }
 
 impl Effects {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to publish.
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.events.is_empty()
+    }
+
+    /// Appends the effects of another change.
+    pub fn extend(&mut self, other: Self) {
+        self.ready.extend(other.ready);
+        self.events.extend(other.events);
     }
 }
 
@@ -159,32 +173,33 @@ impl Effects {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// Asked for by the tenant.
+    /// The tenant submitted it.
     Api,
-    /// Found by an analysis: free of charge, no part of the tenant's running count, within its limits.
+    /// An analysis discovered the profile. The job is free of charge and does not count as a
+    /// running analysis of the tenant.
     Discovery,
-    /// A part of another job.
+    /// Another job spawned it.
     Child,
 }
 
-/// A job as its readers see it.
+/// A job as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     pub id: JobId,
     pub tenant: TenantId,
-    /// The job that this one is a part of.
+    /// The job that spawned this one.
     pub parent: Option<JobId>,
     pub origin: Origin,
     pub state: JobState,
     pub kind: Kind,
     pub lane: Lane,
     pub username: String,
-    /// The attempt that runs, or ran last; 0 before the first.
+    /// Number of the current or last attempt; 0 before the first.
     pub attempt: i32,
-    /// 0 to 100.
+    /// Percent, 0 to 100.
     pub progress: i16,
     pub stage: String,
-    /// Why the last failed attempt failed; on a dead job, why it died.
+    /// Error of the last failed attempt; of a dead job, the error that it died of.
     pub error: Option<JobError>,
     /// When a retrying job may be claimed again.
     pub run_at: Option<DateTime<Utc>>,

@@ -1,4 +1,5 @@
-//! What a process heals without anybody asking, as its metrics count it. People read of it in the database ([`Store::recovered`](crate::store::Store::recovered)).
+//! Counters of automatic recoveries. The database keeps a record of them for people
+//! ([`Store::recovered`](crate::store::Store::recovered)).
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,22 +7,22 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What was done.
+/// An automatic recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A worker near its memory limit finished its jobs and ended, to be started anew.
+    /// A worker near its memory limit finished its jobs and exited, to be restarted.
     MemoryDrain,
-    /// The job of a worker that went silent went to another attempt.
+    /// The lease of a silent worker expired, and its job was queued for another attempt.
     LeaseReopened,
-    /// A job that took workers down is dead before it takes down more.
+    /// A job that crashed its workers was quarantined.
     JobQuarantined,
 }
 
 impl Action {
-    /// Every one of them.
+    /// All actions.
     pub const ALL: [Self; 3] = [Self::MemoryDrain, Self::LeaseReopened, Self::JobQuarantined];
 
-    /// As metrics, the database and Events name it.
+    /// The name in metrics, in the database and in Kubernetes Events.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MemoryDrain => "memory-drain",
@@ -36,23 +37,23 @@ struct Labels {
     action: &'static str,
 }
 
-/// The counters of one process. Clones share them.
+/// Recoveries of this process. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Recoveries(Family<Labels, Counter>);
 
 impl Recoveries {
-    /// Makes the counters, and shows them in `registry`.
+    /// Registers the counters.
     pub fn register(registry: &mut Registry) -> Self {
         let recoveries = Self::default();
-        // From the beginning: a counter that begins at 1 shows no increase.
+        // `increase()` does not see a counter that starts at 1.
         for action in Action::ALL {
             drop(recoveries.0.get_or_create(&Labels { action: action.as_str() }));
         }
-        registry.register("switchyard_recoveries", "What was healed without anybody asking", recoveries.0.clone());
+        registry.register("switchyard_recoveries", "Automatic recoveries, by action", recoveries.0.clone());
         recoveries
     }
 
-    /// Counts one.
+    /// Counts a recovery.
     pub fn count(&self, action: Action) {
         self.0.get_or_create(&Labels { action: action.as_str() }).inc();
     }

@@ -2,7 +2,7 @@
 
 use switchyard_contract::Analysis;
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, RunContext},
+    handler::{ClaimedJob, Handler, Outcome, RunContext},
     model::JobError,
 };
 
@@ -24,7 +24,7 @@ impl Discover {
 
 #[async_trait::async_trait]
 impl Handler for Discover {
-    async fn run(&self, job: &Claimed, _: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, _: &RunContext) -> Result<Outcome, JobError> {
         let input: ProfilesRelated = serde_json::from_value(job.input.clone())
             .map_err(|error| JobError::permanent("invalid-input", format!("not a discovery job's input: {error}")))?;
         let usernames = choose(&job.username, input.related, self.settings.related_profiles as usize);

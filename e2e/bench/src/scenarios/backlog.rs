@@ -96,8 +96,8 @@ pub async fn fill(store: &Store, keys: &Keys, jobs: u32) -> anyhow::Result<()> {
             let key = hashes[number as usize % hashes.len()];
             async move {
                 let username = format!("queued-{number}");
-                let request = SubmitRequest { key, username: &username, force_refresh: false, idempotency: None };
-                match store.submit(&request).await? {
+                let request = SubmitRequest { key, username, force_refresh: false, idempotency: None };
+                match store.submit(request).await? {
                     Admission::Accepted { .. } => anyhow::Ok(()),
                     other => bail!("a job was not accepted: {other:?}"),
                 }

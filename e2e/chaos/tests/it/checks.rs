@@ -59,8 +59,8 @@ impl Scene {
     /// Submits an analysis and records it as the load does.
     async fn submit(&self, (tenant, key): (TenantId, KeyHash), username: &str, idempotency: Option<&str>) -> JobId {
         let kept = idempotency.map(|name| Idempotency::of(name, username.as_bytes()));
-        let request = SubmitRequest { key, username, force_refresh: false, idempotency: kept.as_ref() };
-        let job = match self.store.submit(&request).await.unwrap() {
+        let request = SubmitRequest { key, username: username.to_owned(), force_refresh: false, idempotency: kept };
+        let job = match self.store.submit(request).await.unwrap() {
             Admission::Accepted { job, .. } | Admission::Replayed { job, .. } => job.id,
             refused => panic!("{refused:?}"),
         };
@@ -76,11 +76,11 @@ impl Scene {
     }
 
     async fn complete(&self, claim: &Claim) {
-        self.store.complete(claim.held(), &json!({ "token": claim.token })).await.unwrap().unwrap();
+        self.store.complete(claim.run_key(), &json!({ "token": claim.token })).await.unwrap().unwrap();
     }
 
     async fn refuse(&self, claim: &Claim) {
-        self.store.fail(claim.held(), &JobError::permanent("refused", "no")).await.unwrap();
+        self.store.fail(claim.run_key(), &JobError::permanent("refused", "no")).await.unwrap();
     }
 
     async fn cancel(&self, job: JobId) {
@@ -97,14 +97,14 @@ impl Scene {
         }
         let ada = normal(Kind::General).await;
         let found = ["ian".to_owned()];
-        self.store.complete_and_discover(ada.held(), &json!({}), &found).await.unwrap().unwrap();
+        self.store.complete_and_discover(ada.run_key(), &json!({}), &found).await.unwrap().unwrap();
         self.refuse(&self.claim(Kind::General, Lane::Low).await).await;
         // Completed with children.
         self.submit(self.standard, "bob", None).await;
         let bob = normal(Kind::General).await;
         let part = |kind, required| Child { kind, input: json!({}), required };
         let parts = [part(Kind::Cdn, true), part(Kind::Ai, false)];
-        self.store.spawn(bob.held(), &json!({}), &parts, "parts").await.unwrap().unwrap();
+        self.store.spawn(bob.run_key(), &json!({}), &parts, "parts").await.unwrap().unwrap();
         self.complete(&normal(Kind::Cdn).await).await;
         self.refuse(&normal(Kind::Ai).await).await;
         self.complete(&normal(Kind::General).await).await;

@@ -129,9 +129,9 @@ pub struct PartView {
     pub failures: Vec<FailureView>,
 }
 
-impl From<store::PartReport> for PartView {
-    fn from(part: store::PartReport) -> Self {
-        let store::PartReport { job, worker, failures } = part;
+impl From<store::ChildReport> for PartView {
+    fn from(part: store::ChildReport) -> Self {
+        let store::ChildReport { job, worker, failures } = part;
         Self {
             id: job.id.0,
             kind: job.kind,
@@ -188,7 +188,7 @@ pub async fn admin_get_job(
         trace: report.trace,
         leader: report.leader.map(|leader| leader.0),
         failures: report.failures.into_iter().map(FailureView::from).collect(),
-        parts: report.parts.into_iter().map(PartView::from).collect(),
+        parts: report.children.into_iter().map(PartView::from).collect(),
         timeline: report.timeline.into_iter().map(EventView::from).collect(),
         ledger: report.ledger.into_iter().map(EntryView::from).collect(),
     }))

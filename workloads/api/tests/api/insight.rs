@@ -89,7 +89,7 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
         health = admin.get("/admin/v1/health").await.expect(200);
     }
     assert_eq!(health["score"], 100, "{health}");
-    let sign = switchyard_jobs::store::WorkerSign {
+    let sign = switchyard_jobs::store::WorkerHeartbeat {
         name: "pod-1",
         pool: "general",
         kind: switchyard_contract::Kind::General,

@@ -19,7 +19,7 @@ use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
     model::{Effects, JobError, JobId, Queue},
-    store::{Claim, Held, Lease, Policy, Store},
+    store::{Claim, Lease, Policy, RunKey, Store},
     testing,
 };
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
@@ -289,8 +289,8 @@ impl World {
     /// Does a worker's work on a job, to its good end.
     pub async fn complete(&self, job: &str) {
         let claim = self.claim(job).await;
-        let held: Held = claim.held();
-        let report = switchyard_jobs::store::ProgressReport { held, percent: 40, stage: "images".to_owned() };
+        let held: RunKey = claim.run_key();
+        let report = switchyard_jobs::store::ProgressReport { run_key: held, percent: 40, stage: "images".to_owned() };
         self.tell(&self.store.progress(&[report]).await.unwrap()).await;
         let effects = self.store.complete_analysis(held, &result_of(&claim.job.username)).await.unwrap();
         self.tell(&effects.expect("the claim holds")).await;
@@ -299,7 +299,7 @@ impl World {
     /// Lets a job fail for good at its first attempt.
     pub async fn kill(&self, job: &str, code: &str) {
         let claim = self.claim(job).await;
-        let outcome = self.store.fail(claim.held(), &JobError::permanent(code, "in a test")).await.unwrap();
+        let outcome = self.store.fail(claim.run_key(), &JobError::permanent(code, "in a test")).await.unwrap();
         assert!(matches!(outcome, switchyard_jobs::store::FailOutcome::Dead { .. }), "{outcome:?}");
     }
 }

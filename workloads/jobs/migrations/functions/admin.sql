@@ -1,6 +1,8 @@
+-- What admins change, and read of a tenant.
+
+-- A tenant with the sum of its ledger.
 create or replace function switchyard.tenant_report(p_tenant uuid) returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql stable security definer as $$
     select jsonb_build_object('id', t.id, 'name', t.name, 'tier', t.tier, 'credits', t.credits, 'running', t.running,
         'today', case when t.day = (now() at time zone 'utc')::date then t.today else 0 end, 'created_at', t.created_at,
         'ledger_sum', (select coalesce(sum(amount), 0)::bigint from switchyard.ledger where tenant_id = t.id))
@@ -8,8 +10,7 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
 $$;
 
 create or replace function switchyard.create_tenant(p_id uuid, p_name text, p_tier text, p_credits bigint) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 begin
     insert into switchyard.tenants (id, name, tier, credits) values (p_id, p_name, p_tier, p_credits);
     if p_credits <> 0 then
@@ -19,25 +20,23 @@ begin
 end $$;
 
 create or replace function switchyard.create_key(p_id uuid, p_tenant uuid, p_hash bytea) returns boolean
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 begin
     insert into switchyard.api_keys (id, tenant_id, hash) select p_id, t.id, p_hash from switchyard.tenants t where t.id = p_tenant;
     return found;
 end $$;
 
 create or replace function switchyard.revoke_key(p_tenant uuid, p_key uuid) returns boolean
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 begin
     update switchyard.api_keys set revoked_at = coalesce(revoked_at, now()) where id = p_key and tenant_id = p_tenant;
     return found;
 end $$;
 
--- Adds credits, or takes them when negative, but never more than there are; null for an unknown tenant.
+-- Adds credits, which may be negative, unless the balance would become negative. Null for an
+-- unknown tenant.
 create or replace function switchyard.grant_credits(p_tenant uuid, p_amount bigint, p_reason text) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     v_balance bigint;
 begin
@@ -53,10 +52,10 @@ begin
     return jsonb_build_object('granted', true, 'balance', v_balance);
 end $$;
 
--- Runs a dead analysis again from the beginning, for its price: its credits went back when it died. The tenant's concurrent limit holds; the day's does not.
+-- Queues a dead analysis again, from the beginning, and charges its price: it was refunded at its
+-- death. The tenant's concurrent limit applies, its daily limit does not.
 create or replace function switchyard.replay(p_job uuid, p_tiers jsonb) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     j switchyard.jobs;
     t switchyard.tenants;
@@ -78,7 +77,7 @@ begin
     if t.credits < j.price then
         return jsonb_build_object('outcome', 'insufficient_credits', 'balance', t.credits, 'price', j.price);
     end if;
-    -- The children of the round that died are of no use to the next one.
+    -- The new round spawns its own children.
     delete from switchyard.outputs o using switchyard.jobs c where c.root_id = j.id and c.parent_id is not null and o.job_id = c.id;
     delete from switchyard.jobs where root_id = j.id and parent_id is not null;
     update switchyard.jobs
@@ -93,22 +92,22 @@ begin
         values (j.tenant_id, j.id, j.round, 'charge', -j.price, 'replay');
     end if;
     return jsonb_build_object('outcome', 'replayed', 'job', switchyard.job_document(j), 'charged', j.price, 'balance', v_balance,
-        'effects', switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.recorded(j)));
+        'effects', switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.record_events(j)));
 end $$;
 
+-- Discards a dead analysis: it can no longer be replayed.
 create or replace function switchyard.discard(p_job uuid) returns boolean
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 begin
     update switchyard.jobs set discarded_at = clock_timestamp()
     where id = p_job and parent_id is null and state = 'dead' and discarded_at is null;
     return found;
 end $$;
 
--- Stops claims from a queue or lets them go on; answers the queue, once for each job (of a few hundred) that may be claimed by that.
+-- Pauses or resumes claims from a queue. Returns the queue, once for each job that becomes
+-- claimable, 500 at most.
 create or replace function switchyard.pause(p_kind text, p_lane text, p_paused boolean) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 begin
     if p_paused then
         insert into switchyard.paused_lanes (kind, lane) values (p_kind, p_lane) on conflict do nothing;
@@ -118,7 +117,7 @@ begin
     if not found then
         return '[]';
     end if;
-    -- What came meanwhile led to nothing; the relay tells of the rest.
+    -- Tickets of the pause led to no claim. The relay publishes those beyond the limit.
     return (
         select coalesce(jsonb_agg(jsonb_build_object('kind', p_kind, 'lane', p_lane)), '[]')
         from generate_series(1, switchyard.claimable(p_kind, p_lane, 500, interval '0')));

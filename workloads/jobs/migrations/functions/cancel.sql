@@ -1,8 +1,7 @@
--- Cancels an analysis with everything below it. Credits go back when no worker had claimed it, and from a pipeline that
--- was another one's; those who share its own go on without it.
+-- Cancels an analysis with its descendants. The price is refunded if no worker has claimed the
+-- analysis, or if it followed another one. One of its own followers is promoted.
 create or replace function switchyard.cancel(p_tenant uuid, p_job uuid) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     j switchyard.jobs;
     v_untouched boolean;
@@ -23,8 +22,8 @@ begin
         open_children = 0, stage = 'cancelled', seq = seq + 1
     where id = j.id returning * into j;
     perform switchyard.cancel_below(j.id);
-    v_effects := switchyard.joined(switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j)), switchyard.promote(j.id));
-    perform switchyard.release(j);
+    v_effects := switchyard.merge_effects(switchyard.effects(switchyard.next_claimable(j.lane), switchyard.record_events(j)), switchyard.promote(j.id));
+    perform switchyard.decrement_running(j);
     if v_untouched then
         v_refunded := switchyard.refund(j, 'cancelled before it ran');
     end if;

@@ -1,10 +1,6 @@
--- Parts that the other functions share.
---
--- Those that others call are made with enable_seqscan off: history makes the table of jobs large, what waits in it is small, and a plan that reads all of
--- it is never right, whatever the statistics say after a burst. For the same reason one plan serves all calls, and none is worth compiling: planning a
--- batch of 32 submissions anew cost as much as carrying it out, and compiling it three times as much.
+-- Functions that the other files share.
 
--- A job as its readers see it.
+-- A job as the API shows it.
 create or replace function switchyard.job_document(j switchyard.jobs) returns jsonb
 language sql stable as $$
     select jsonb_build_object(
@@ -20,51 +16,54 @@ language sql stable as $$
     select jsonb_build_object('kind', j.kind, 'lane', j.lane)
 $$;
 
--- The state as callers know it.
+-- The public state: a waiting job is running.
 create or replace function switchyard.public_state(state text) returns text
 language sql immutable as $$
     select case state when 'waiting' then 'running' else state end
 $$;
 
--- Lanes from best to worst.
+-- Rank of a lane, 0 is the highest.
 create or replace function switchyard.lane_rank(lane text) returns int
 language sql immutable as $$
     select case lane when 'critical' then 0 when 'high' then 1 when 'normal' then 2 else 3 end
 $$;
 
+-- An event as watchers see it.
 create or replace function switchyard.event(p_job uuid, p_seq bigint, p_state text, p_progress smallint, p_stage text, p_at timestamptz) returns jsonb
 language sql stable as $$
     select jsonb_build_object('seq', p_seq, 'job', p_job, 'state', switchyard.public_state(p_state), 'progress', p_progress, 'stage', p_stage, 'at', p_at)
 $$;
 
--- Records what has just become of an analysis, whose seq was raised with the change, and of those that share its pipeline while it goes on. Answers the
--- events. The caller holds the row's lock.
-create or replace function switchyard.recorded(j switchyard.jobs) returns jsonb
+-- Records an event for the new state of an analysis, whose seq the caller has incremented with the
+-- change. While the analysis runs, its followers take over its state and get an event as well.
+-- Returns the events. The caller holds the lock of the row.
+create or replace function switchyard.record_events(j switchyard.jobs) returns jsonb
 language plpgsql as $$
 declare
     v_at timestamptz := clock_timestamp();
     v_events jsonb;
 begin
-    with mirrored as (
+    with followers as (
         update switchyard.jobs
         set state = case when j.started_at is null then state else 'waiting' end, started_at = coalesce(started_at, j.started_at),
             progress = greatest(progress, j.progress), stage = j.stage, seq = seq + 1
         where leader_id = j.id and finished_at is null and j.finished_at is null
         returning id, seq, state, progress, stage
-    ), told as (
+    ), changed as (
         select j.id, j.seq, j.state, j.progress, j.stage
         union all
-        select * from mirrored
-    ), kept as (
+        select * from followers
+    ), inserted as (
         insert into switchyard.events (job_id, seq, state, progress, stage, at)
-        select id, seq, switchyard.public_state(state), progress, stage, v_at from told
+        select id, seq, switchyard.public_state(state), progress, stage, v_at from changed
     )
-    select jsonb_agg(switchyard.event(id, seq, state, progress, stage, v_at)) into v_events from told;
+    select jsonb_agg(switchyard.event(id, seq, state, progress, stage, v_at)) into v_events from changed;
     return v_events;
 end $$;
 
--- The queue of a lane's analyses when one of them could be claimed: whoever frees a place tells of it.
-create or replace function switchyard.next_in(p_lane text) returns jsonb
+-- The queue of a lane's analyses if one of them is claimable. For callers that end an analysis, so
+-- that the lane may run another one.
+create or replace function switchyard.next_claimable(p_lane text) returns jsonb
 language sql stable as $$
     select coalesce((
         select jsonb_build_array(switchyard.queue(j)) from switchyard.jobs j
@@ -72,24 +71,25 @@ language sql stable as $$
         order by turn limit 1), '[]')
 $$;
 
+-- What to publish after a change.
 create or replace function switchyard.effects(p_ready jsonb, p_events jsonb) returns jsonb
 language sql stable as $$
     select jsonb_build_object('ready', p_ready, 'events', p_events)
 $$;
 
--- Both together.
-create or replace function switchyard.joined(a jsonb, b jsonb) returns jsonb
+-- The effects of two changes.
+create or replace function switchyard.merge_effects(a jsonb, b jsonb) returns jsonb
 language sql stable as $$
     select jsonb_build_object('ready', (a -> 'ready') || (b -> 'ready'), 'events', (a -> 'events') || (b -> 'events'))
 $$;
 
--- What effects are empty.
+-- No effects.
 create or replace function switchyard.no_effects() returns jsonb
 language sql immutable as $$
     select '{"ready": [], "events": []}'::jsonb
 $$;
 
--- Gives an analysis' credits back, once in each round, and answers what went back.
+-- Refunds the price of an analysis, once in each round. Returns the refunded credits.
 create or replace function switchyard.refund(j switchyard.jobs, p_reason text) returns bigint
 language plpgsql as $$
 begin
@@ -106,8 +106,8 @@ begin
     return j.price;
 end $$;
 
--- Takes an analysis that has ended off its tenant's running count.
-create or replace function switchyard.release(j switchyard.jobs) returns void
+-- Decrements the tenant's count of running analyses when one has ended.
+create or replace function switchyard.decrement_running(j switchyard.jobs) returns void
 language plpgsql as $$
 begin
     if j.origin = 'api' then
@@ -115,8 +115,9 @@ begin
     end if;
 end $$;
 
--- Locks the analysis that a job belongs to and then the job, in the order that everyone keeps, and answers the job; null when there is none.
-create or replace function switchyard.locked(p_job uuid) returns switchyard.jobs
+-- Locks the analysis that a job belongs to and then the job: the order that all functions keep.
+-- Returns the job; null if there is none.
+create or replace function switchyard.lock_job(p_job uuid) returns switchyard.jobs
 language plpgsql as $$
 declare
     v_root uuid;
@@ -131,25 +132,25 @@ begin
     return j;
 end $$;
 
--- As locked(), for the holder of a run token alone; null for anyone else.
-create or replace function switchyard.locked_by(p_job uuid, p_token bigint) returns switchyard.jobs
+-- As lock_job(), if p_token is the job's fencing token; else null.
+create or replace function switchyard.lock_claimed(p_job uuid, p_token bigint) returns switchyard.jobs
 language plpgsql as $$
 declare
     j switchyard.jobs;
 begin
-    -- A stale token is told off without a lock.
+    -- A stale token needs no lock.
     perform 1 from switchyard.jobs where id = p_job and run_token = p_token;
     if not found then
         return null;
     end if;
-    j := switchyard.locked(p_job);
+    j := switchyard.lock_job(p_job);
     if j.run_token is distinct from p_token then
         return null;
     end if;
     return j;
 end $$;
 
--- Cancels whatever below a job has not ended. The caller holds the root's lock.
+-- Cancels the unfinished descendants of a job. The caller holds the lock of the root.
 create or replace function switchyard.cancel_below(p_job uuid) returns void
 language sql as $$
     with recursive below as (
@@ -163,8 +164,8 @@ language sql as $$
     from below where j.id = below.id and j.finished_at is null
 $$;
 
--- Lets those who shared the pipeline of an analysis that ended without a result go on: one of them, of the best lane, begins anew, and the others share
--- its pipeline. The caller holds the lock of the one that ended.
+-- Promotes a follower of an analysis that ended without a result: the one in the highest lane is
+-- queued, and the others follow it. The caller holds the lock of the analysis that ended.
 create or replace function switchyard.promote(p_leader uuid) returns jsonb
 language plpgsql as $$
 declare
@@ -179,5 +180,5 @@ begin
     where id = j.id returning * into j;
     perform 1 from switchyard.jobs where leader_id = p_leader and finished_at is null order by id for update;
     update switchyard.jobs set leader_id = j.id where leader_id = p_leader and finished_at is null;
-    return switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.recorded(j));
+    return switchyard.effects(jsonb_build_array(switchyard.queue(j)), switchyard.record_events(j));
 end $$;

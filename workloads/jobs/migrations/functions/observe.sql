@@ -1,13 +1,12 @@
--- What operators look at: jobs in full, tenants, workers, and the figures that metrics and health are made of. With the owner's rights: they belong to no
--- tenant, and only the API with its admin key asks for them.
+-- What operators read: jobs in full, tenants, workers, and the snapshot behind metrics and health.
+-- With the owner's rights, because they span tenants. Only the API calls them, for admins.
 
--- A job in full: how each of its parts went, what its watchers were told, what it cost.
+-- An analysis in full: its children, events and ledger entries.
 create or replace function switchyard.job_report(p_job uuid) returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql stable security definer as $$
     select jsonb_build_object('job', switchyard.job_document(j), 'worker', j.worker, 'trace', split_part(j.trace, '-', 2), 'failures', j.history,
         'leader', j.leader_id,
-        'parts', (select coalesce(jsonb_agg(switchyard.job_document(c) || jsonb_build_object('worker', c.worker, 'failures', c.history)
+        'children', (select coalesce(jsonb_agg(switchyard.job_document(c) || jsonb_build_object('worker', c.worker, 'failures', c.history)
                       order by c.created_at, c.ordinal), '[]')
                   from switchyard.jobs c where c.root_id = coalesce(j.leader_id, j.id) and c.parent_id is not null),
         'timeline', (select coalesce(jsonb_agg(e), '[]') from switchyard.events_of(j, 0) e),
@@ -18,8 +17,7 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
 $$;
 
 create or replace function switchyard.any_result(p_job uuid) returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql stable security definer as $$
     select coalesce(
         (select case when o.job_id is null then jsonb_build_object('outcome', 'not_finished', 'job', switchyard.job_document(j))
                 else jsonb_build_object('outcome', 'finished', 'job', switchyard.job_document(j), 'result', o.output) end
@@ -29,16 +27,15 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
 $$;
 
 create or replace function switchyard.cancel_any(p_job uuid) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language plpgsql security definer as $$
 begin
     return switchyard.cancel((select tenant_id from switchyard.jobs where id = p_job), p_job);
 end $$;
 
--- Tenants, newest first, before one when it is given. p_search is an id, or how a name begins.
+-- Tenants, newest first, after p_before in that order if it is given. p_search is an id, or a
+-- prefix of a name.
 create or replace function switchyard.tenant_page(p_search text, p_before uuid, p_limit bigint) returns setof jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set jit = off as $$
+language sql stable security definer as $$
     select jsonb_build_object('id', t.id, 'name', t.name, 'tier', t.tier, 'credits', t.credits, 'running', t.running,
         'today', case when t.day = (now() at time zone 'utc')::date then t.today else 0 end, 'created_at', t.created_at)
     from switchyard.tenants t
@@ -48,18 +45,16 @@ set search_path = pg_catalog, pg_temp set jit = off as $$
 $$;
 
 create or replace function switchyard.any_ledger(p_tenant uuid, p_before bigint, p_limit bigint) returns setof jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql stable security definer as $$
     select page.* from switchyard.ledger_page(p_tenant, p_before, p_limit) page
 $$;
 
--- A worker process tells of itself; once it has ended in good order it is forgotten.
+-- Records the heartbeat of a worker process. An orderly shutdown removes it.
 create or replace function switchyard.worker_seen(
     p_name text, p_pool text, p_kind text, p_concurrency int, p_running int, p_memory bigint, p_memory_limit bigint, p_version text, p_draining boolean,
     p_uptime double precision
 ) returns void
-language sql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql security definer as $$
     insert into switchyard.workers (name, pool, kind, concurrency, running, memory_bytes, memory_limit_bytes, version, draining, started_at, seen_at)
     values (p_name, p_pool, p_kind, p_concurrency, p_running, p_memory, p_memory_limit, p_version, p_draining,
         clock_timestamp() - make_interval(secs => p_uptime), clock_timestamp())
@@ -70,30 +65,26 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
 $$;
 
 create or replace function switchyard.worker_gone(p_name text) returns void
-language sql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language sql security definer as $$
     delete from switchyard.workers where name = p_name
 $$;
 
--- Remembers what was healed, for people.
+-- Records an automatic recovery.
 create or replace function switchyard.recovered(p_action text, p_subject text, p_evidence text) returns void
-language sql security definer
-set search_path = pg_catalog, pg_temp as $$
+language sql security definer as $$
     insert into switchyard.recoveries (action, subject, evidence) values (p_action, p_subject, p_evidence)
 $$;
 
--- Workers that gave a sign of life within the last hour.
+-- Workers with a heartbeat in the last hour.
 create or replace function switchyard.worker_report() returns setof jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set jit = off as $$
+language sql stable security definer as $$
     select to_jsonb(w) from switchyard.workers w where w.seen_at > now() - interval '1 hour' order by w.kind, w.pool, w.name
 $$;
 
--- Sessions at this server of the roles that belong to the platform, with their limits. Whose a session is anybody may see; what it does is null for an owner
--- who may not.
+-- Sessions of the platform's roles, with their limits. Their number is visible to every owner.
+-- `active` is null for an owner without pg_read_all_stats.
 create or replace function switchyard.session_report() returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set jit = off as $$
+language sql stable security definer as $$
     select jsonb_build_object('max', current_setting('max_connections')::int,
         'in_use', (select sum(numbackends) from pg_stat_database),
         'rows', coalesce(jsonb_agg(jsonb_build_object('role', r.rolname, 'limit', case when r.rolconnlimit >= 0 then r.rolconnlimit end,
@@ -107,13 +98,13 @@ set search_path = pg_catalog, pg_temp set jit = off as $$
     where r.rolname in ('analytics_api', 'analytics_workers', 'analytics_ai_workers', 'analytics_discovery')
 $$;
 
--- Everything that metrics and the health score are made of, in one go.
-create or replace function switchyard.facts() returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+-- The state of the platform, for metrics and the health score, in one call.
+create or replace function switchyard.platform_snapshot() returns jsonb
+language sql stable security definer as $$
     select jsonb_build_object(
         'lanes', (select jsonb_agg(lane) from switchyard.lane_report() lane),
-        -- Of the analyses that wait in each lane: how many tenants they belong to, and how much of them to one.
+        -- Of the analyses that wait in each lane: the number of their tenants, and the largest
+        -- share of one.
         'fairness', (select coalesce(jsonb_agg(jsonb_build_object('lane', lane, 'tenants', tenants, 'largest_share', most::double precision / n)), '[]')
             from (select lane, count(*) as tenants, max(n) as most, sum(n) as n
                   from (select lane, tenant_id, count(*) as n from switchyard.jobs
@@ -122,7 +113,7 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as 
         'dead', (select count(*) from switchyard.jobs where parent_id is null and state = 'dead' and discarded_at is null),
         'workers', (select coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'seen', n)), '[]')
             from (select kind, count(*) as n from switchyard.workers where seen_at > now() - interval '1 minute' group by kind) seen),
-        -- Analyses, as their callers see them; a profile that does not exist is no fault of ours.
+        -- A profile that does not exist is not a failure of the platform.
         'outcomes', (select jsonb_build_object('completed', count(*) filter (where state = 'completed'), 'dead',
                 count(*) filter (where state = 'dead' and error ->> 'code' is distinct from 'profile-not-found'))
             from switchyard.jobs where finished_at > now() - interval '5 minutes' and parent_id is null),

@@ -1,7 +1,7 @@
 -- How attempts and jobs end.
 
--- Tells a job that one of its children has ended, in a way that it can live with. Moves the analysis' progress: children are its middle, from what it
--- had reached before them to 90. The caller holds the root's lock.
+-- Counts down the open children of a job when one has ended without ending the job. The children
+-- are the middle of an analysis' progress, up to 90 percent. The caller holds the lock of the root.
 create or replace function switchyard.child_ended(p_parent uuid) returns jsonb
 language plpgsql as $$
 declare
@@ -18,35 +18,34 @@ begin
     end if;
     return switchyard.effects(
         case when p.open_children = 0 then jsonb_build_array(switchyard.queue(p)) else '[]' end,
-        case when p.parent_id is null then switchyard.recorded(p) else '[]' end);
+        case when p.parent_id is null then switchyard.record_events(p) else '[]' end);
 end $$;
 
--- Ends analyses well, with those that share their pipelines; what is not held by its token any more is passed over. Answers {job, effects} of each that
--- was.
+-- Completes analyses with their followers. Analyses with a stale token are skipped. Returns {job,
+-- effects} for each completed analysis.
 create or replace function switchyard.complete_many(p_jobs uuid[], p_tokens bigint[], p_outputs jsonb[]) returns setof jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     v_now timestamptz;
-    v_held uuid[];
+    v_claimed uuid[];
     v_followers uuid[];
-    -- By lane: who may take the places.
+    -- By lane: the queue to publish a ticket to.
     v_next jsonb;
 begin
-    select array_agg(id) into v_held from (
-        select j.id from unnest(p_jobs, p_tokens) as held (id, token)
-        join switchyard.jobs j on j.id = held.id and j.run_token = held.token and j.parent_id is null
-        order by j.id for update of j) held;
-    if v_held is null then
+    select array_agg(id) into v_claimed from (
+        select j.id from unnest(p_jobs, p_tokens) as claim (id, token)
+        join switchyard.jobs j on j.id = claim.id and j.run_token = claim.token and j.parent_id is null
+        order by j.id for update of j) claimed;
+    if v_claimed is null then
         return;
     end if;
     select array_agg(id) into v_followers from (
-        select id from switchyard.jobs where leader_id = any(v_held) and finished_at is null order by id for update) followers;
+        select id from switchyard.jobs where leader_id = any(v_claimed) and finished_at is null order by id for update) followers;
     perform 1 from switchyard.tenants
-    where id in (select tenant_id from switchyard.jobs where id = any(v_held || v_followers) and origin = 'api')
+    where id in (select tenant_id from switchyard.jobs where id = any(v_claimed || v_followers) and origin = 'api')
     order by id for no key update;
-    select jsonb_object_agg(lane, switchyard.next_in(lane)) into v_next
-    from (select distinct lane from switchyard.jobs where id = any(v_held)) lanes;
+    select jsonb_object_agg(lane, switchyard.next_claimable(lane)) into v_next
+    from (select distinct lane from switchyard.jobs where id = any(v_claimed)) lanes;
     v_now := clock_timestamp();
 
     return query
@@ -54,9 +53,9 @@ begin
         update switchyard.jobs
         set state = 'completed', finished_at = v_now, run_token = null, lease_until = null, progress = 100, error = null, seq = seq + 1,
             stage = 'completed'
-        where id = any(v_held || v_followers)
-        returning id, leader_id, seq, tenant_id, origin, lane, case when id = any(v_held) then id else leader_id end as leader
-    ), kept as (
+        where id = any(v_claimed || v_followers)
+        returning id, leader_id, seq, tenant_id, origin, lane, case when id = any(v_claimed) then id else leader_id end as leader
+    ), stored as (
         insert into switchyard.outputs (job_id, output)
         select e.id, o.output from ended e join unnest(p_jobs, p_outputs) as o (id, output) on o.id = e.leader
     ), recorded as (
@@ -71,12 +70,11 @@ begin
     from ended e group by e.leader;
 end $$;
 
--- Ends a job well.
+-- Completes a job. p_found is [{id, username}], the profiles that it discovered.
 create or replace function switchyard.complete(p_job uuid, p_token bigint, p_output jsonb, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
-    j switchyard.jobs := switchyard.locked_by(p_job, p_token);
+    j switchyard.jobs := switchyard.lock_claimed(p_job, p_token);
     r switchyard.jobs;
     v_effects jsonb;
     v_found jsonb;
@@ -98,19 +96,19 @@ begin
         where id = j.id;
         v_effects := switchyard.child_ended(j.parent_id);
     end if;
-    -- The tenant comes last, as everywhere; what was found belongs to the analysis.
+    -- The tenant is locked last, as everywhere. Discovered analyses belong to the analysis, not to
+    -- a child.
     select * into r from switchyard.jobs where id = j.root_id;
     v_found := switchyard.discover(r, p_found, p_tiers, p_lanes);
     return jsonb_set(v_effects, '{ready}', v_effects -> 'ready' || v_found);
 end $$;
 
--- Ends an analysis well for now: a correction, which is made with p_input, may be claimed on the low lane in p_after seconds, and its output takes the
--- place of p_output for all who share the pipeline.
+-- Completes an analysis for now. A correction with p_input can be claimed on the low lane after
+-- p_after seconds. Its output replaces p_output for all analyses that share the pipeline.
 create or replace function switchyard.complete_for_now(
     p_job uuid, p_token bigint, p_output jsonb, p_correction uuid, p_input jsonb, p_after double precision
 ) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_due timestamptz := v_now + make_interval(secs => p_after);
@@ -121,7 +119,7 @@ begin
     if v_effects is null then
         return null;
     end if;
-    -- Its turn is its time, so that it goes before no analysis that is asked for until then.
+    -- Its turn is the time at which it is due, so it precedes no analysis submitted before that.
     insert into switchyard.jobs (id, tenant_id, root_id, parent_id, required, origin, kind, lane, state, username, input, run_at, turn, created_at,
         trace, corrects)
     select p_correction, tenant_id, id, id, false, 'child', kind, 'low', 'queued', username, p_input, v_due, v_due, v_now,
@@ -130,10 +128,11 @@ begin
     return v_effects;
 end $$;
 
--- Ends a job for good because of p_error: its descendants are cancelled; an analysis gives its credits back; a part takes its parent along when it is
--- required, else its parent goes on without it. Those who share an analysis' pipeline share an error that no other attempt can mend, and go on after any
--- other. The caller holds the root's lock.
-create or replace function switchyard.die(p_job uuid, p_error jsonb) returns jsonb
+-- Marks a job dead because of p_error, and cancels its descendants. The price of an analysis is
+-- refunded. A required child takes its parent along; otherwise the parent continues without it.
+-- Followers of an analysis share a permanent error; after any other, one of them is promoted. The
+-- caller holds the lock of the root.
+create or replace function switchyard.mark_dead(p_job uuid, p_error jsonb) returns jsonb
 language plpgsql as $$
 declare
     j switchyard.jobs;
@@ -151,29 +150,30 @@ begin
     end if;
     perform switchyard.cancel_below(j.id);
     if j.parent_id is not null then
-        return case when j.required then switchyard.die(j.parent_id, p_error) else switchyard.child_ended(j.parent_id) end;
+        return case when j.required then switchyard.mark_dead(j.parent_id, p_error) else switchyard.child_ended(j.parent_id) end;
     end if;
-    v_effects := switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j));
+    v_effects := switchyard.effects(switchyard.next_claimable(j.lane), switchyard.record_events(j));
     if (p_error ->> 'permanent')::boolean then
         perform 1 from switchyard.jobs where leader_id = j.id and finished_at is null order by id for update;
-        -- All tenants at once, in the order that everyone keeps who locks several.
+        -- By ascending id, as all functions that lock several tenants.
         perform 1 from switchyard.tenants
         where id in (select tenant_id from switchyard.jobs where id = j.id or (leader_id = j.id and finished_at is null)) order by id for no key update;
         for v_follower in select id from switchyard.jobs where leader_id = j.id and finished_at is null order by id loop
             update switchyard.jobs
             set history = history || jsonb_build_array(p_error || jsonb_build_object('attempt', attempt, 'at', clock_timestamp()))
             where id = v_follower;
-            v_effects := switchyard.joined(v_effects, switchyard.die(v_follower, p_error));
+            v_effects := switchyard.merge_effects(v_effects, switchyard.mark_dead(v_follower, p_error));
         end loop;
     else
-        v_effects := switchyard.joined(v_effects, switchyard.promote(j.id));
+        v_effects := switchyard.merge_effects(v_effects, switchyard.promote(j.id));
     end if;
-    perform switchyard.release(j);
+    perform switchyard.decrement_running(j);
     perform switchyard.refund(j, 'analysis failed: ' || coalesce(p_error ->> 'code', 'unknown'));
     return v_effects;
 end $$;
 
--- Ends the attempt of a job that the caller has locked.
+-- Ends the attempt of a job with an error: a retry, or death. The caller holds the locks of root
+-- and job.
 create or replace function switchyard.attempt_failed(j switchyard.jobs, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
 language plpgsql as $$
 declare
@@ -185,9 +185,9 @@ begin
         history = history || jsonb_build_array(p_error || jsonb_build_object('attempt', attempt, 'at', v_now))
     where id = j.id returning * into j;
     if (p_error ->> 'permanent')::boolean or j.failures >= p_attempts then
-        return jsonb_build_object('outcome', 'dead', 'effects', switchyard.die(j.id, p_error));
+        return jsonb_build_object('outcome', 'dead', 'effects', switchyard.mark_dead(j.id, p_error));
     end if;
-    -- Whoever asks for more than a day's patience gets a day.
+    -- retry_after_seconds is capped at one day.
     v_run_at := v_now + make_interval(secs =>
         greatest(coalesce(p_delays[j.failures], 0), least(coalesce((p_error ->> 'retry_after_seconds')::double precision, 0), 86400)));
     update switchyard.jobs
@@ -196,16 +196,15 @@ begin
         seq = seq + case when parent_id is null then 1 else 0 end
     where id = j.id returning * into j;
     return jsonb_build_object('outcome', 'retrying', 'run_at', j.run_at, 'effects', case
-        when j.parent_id is null then switchyard.effects(switchyard.next_in(j.lane), switchyard.recorded(j))
+        when j.parent_id is null then switchyard.effects(switchyard.next_claimable(j.lane), switchyard.record_events(j))
         else switchyard.no_effects() end);
 end $$;
 
--- Ends an attempt badly, as its worker tells.
+-- Ends an attempt with the error that its worker reports.
 create or replace function switchyard.fail(p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
-    j switchyard.jobs := switchyard.locked_by(p_job, p_token);
+    j switchyard.jobs := switchyard.lock_claimed(p_job, p_token);
 begin
     if j.id is null then
         return '{"outcome": "stale"}';
@@ -213,32 +212,33 @@ begin
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;
 
--- Ends an attempt whose lease has run out. Where its worker ended in the middle of it, the error says so. With p_quarantine a job is dead at once when two
--- attempts in a row ended that way and nothing else can be to blame for the second: it would go on taking workers down. Ten in five minutes at most,
--- since more than that is trouble of another kind.
+-- Ends an attempt whose lease has expired. If its worker crashed meanwhile, the error says so. With
+-- p_quarantine a job dies at once when two attempts in a row ended that way, unless another job may
+-- be the cause: it would crash more workers. At most ten jobs in five minutes, because more have
+-- another cause.
 create or replace function switchyard.reap(
     p_job uuid, p_token bigint, p_error jsonb, p_delays double precision[], p_attempts int, p_lease double precision default 30,
     p_quarantine boolean default false
 ) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 declare
     v_now timestamptz := clock_timestamp();
-    j switchyard.jobs := switchyard.locked_by(p_job, p_token);
-    v_ended boolean;
+    j switchyard.jobs := switchyard.lock_claimed(p_job, p_token);
+    v_crashed boolean;
 begin
     if j.id is null or j.lease_until > v_now then
         return '{"outcome": "stale"}';
     end if;
-    -- Whether it ended: it has begun anew since the last heartbeat, as a container does in its pod. One that is silent may only be cut off.
-    select started_at > j.lease_until - make_interval(secs => p_lease) into v_ended from switchyard.workers where name = j.worker;
-    if v_ended is not true then
+    -- The worker crashed if it has restarted since the last heartbeat, as a container does in its
+    -- pod. A worker that is silent may only be cut off.
+    select started_at > j.lease_until - make_interval(secs => p_lease) into v_crashed from switchyard.workers where name = j.worker;
+    if v_crashed is not true then
         return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
     end if;
     p_error := jsonb_build_object('code', 'worker-died', 'message', 'the worker that ran this attempt ended in the middle of it', 'permanent', false,
         'worker', j.worker);
     if p_quarantine and j.failures > 0 and j.history -> -1 ->> 'code' = 'worker-died'
-        -- Another job that was there both times is as likely to be the one.
+        -- Another job that was running both times may be the cause as well.
         and not exists (
             select from switchyard.jobs o
             where o.state = 'running' and o.worker = j.worker and o.id <> j.id and o.history -> -1 ->> 'code' = 'worker-died')
@@ -257,12 +257,11 @@ begin
     return switchyard.attempt_failed(j, p_error, p_delays, p_attempts);
 end $$;
 
--- Hands a job back to its queue as if it had not been claimed.
-create or replace function switchyard.give_back(p_job uuid, p_token bigint) returns jsonb
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+-- Returns a job to its queue as if it had not been claimed.
+create or replace function switchyard.release(p_job uuid, p_token bigint) returns jsonb
+language plpgsql security definer as $$
 declare
-    j switchyard.jobs := switchyard.locked_by(p_job, p_token);
+    j switchyard.jobs := switchyard.lock_claimed(p_job, p_token);
 begin
     if j.id is null then
         return null;
@@ -275,5 +274,5 @@ begin
         seq = seq + case when parent_id is null then 1 else 0 end
     where id = j.id returning * into j;
     return switchyard.effects(jsonb_build_array(switchyard.queue(j)),
-        case when j.parent_id is null then switchyard.recorded(j) else '[]' end);
+        case when j.parent_id is null then switchyard.record_events(j) else '[]' end);
 end $$;

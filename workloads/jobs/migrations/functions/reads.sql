@@ -1,18 +1,20 @@
--- What is read.
+-- What the API reads.
 --
--- A tenant's reads run with the caller's rights and name the tenant first, in a setting that ends with the transaction: row-level security then hides
--- everyone else's rows, and the next user of the connection inherits nothing, not even behind a pooler that hands out connections per transaction.
--- They name the tenant in their conditions as well, for callers that own the tables, whom no policy binds.
--- An admin's reads, which belong to no tenant, run with the owner's rights.
+-- A tenant's reads run with the caller's rights. First they set `switchyard.tenant` until the end
+-- of the transaction, so row-level security hides all rows of other tenants. The next user of the
+-- connection inherits nothing, not even behind a pooler in transaction mode. Their conditions name
+-- the tenant as well, because policies do not bind the owner of the tables. Reads of admins span
+-- tenants and run with the owner's rights.
 
--- The tenant of an API key that was not revoked.
+-- The tenant of an API key that is not revoked.
 create or replace function switchyard.authenticate(p_hash bytea) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select jsonb_build_object('id', t.id, 'name', t.name, 'tier', t.tier)
     from switchyard.api_keys k join switchyard.tenants t on t.id = k.tenant_id
     where k.hash = p_hash and k.revoked_at is null
 $$;
 
+-- An analysis of a tenant.
 create or replace function switchyard.tenant_job(p_tenant uuid, p_job uuid) returns jsonb
 language plpgsql as $$
 begin
@@ -21,14 +23,14 @@ begin
             where j.id = p_job and j.tenant_id = p_tenant and j.parent_id is null);
 end $$;
 
--- Anyone's job, a child as well.
+-- A job of any tenant, children included.
 create or replace function switchyard.any_job(p_job uuid) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select switchyard.job_document(j) from switchyard.jobs j where j.id = p_job
 $$;
 
--- Analyses, newest first. Every condition but the limit may be null, which is none. p_search is an id, or how a name begins. Planned anew for each call:
--- which index serves depends on what is asked for.
+-- Analyses, newest first. A condition that is null does not apply. p_search is an id, or a prefix
+-- of a name. Planned for each call, because the best index depends on the conditions.
 create or replace function switchyard.job_page(
     p_tenant uuid, p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text
 ) returns setof jsonb
@@ -42,7 +44,7 @@ begin
           and (p_tenant is null or j.tenant_id = p_tenant) and (p_state is null or j.state = any(v_states)) and (p_lane is null or j.lane = p_lane)
           and (p_before is null or j.id < p_before);
     elsif p_search is not null then
-        -- Names have no character beyond '~'.
+        -- No character of a name sorts after '~'.
         return query select switchyard.job_document(hit) from (
             select j.* from switchyard.jobs j
             where j.parent_id is null and j.finished_at is not null and j.username >= p_search and j.username < p_search || '~'
@@ -86,11 +88,11 @@ end $$;
 create or replace function switchyard.all_jobs(
     p_state text, p_lane text, p_discovered boolean, p_before uuid, p_limit bigint, p_search text default null, p_tenant uuid default null
 ) returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select page.* from switchyard.job_page(p_tenant, p_state, p_lane, p_discovered, p_before, p_limit, p_search) page
 $$;
 
--- A tenant's ledger, newest first, before an entry when one is given.
+-- A tenant's ledger, newest first, after p_before in that order if it is given.
 create or replace function switchyard.ledger_page(p_tenant uuid, p_before bigint, p_limit bigint) returns setof jsonb
 language sql stable as $$
     select jsonb_build_object('id', l.id, 'kind', l.kind, 'amount', l.amount, 'reason', l.reason, 'job', l.job_id, 'at', l.at)
@@ -130,8 +132,8 @@ begin
             limit 1);
 end $$;
 
--- An analysis' events after a number, oldest first. The first one says what its row says and is not stored; once the stored ones have been removed it
--- is no longer told either.
+-- Events of an analysis after a number, oldest first. The first event is not stored: it follows
+-- from the row of the job. Once retention has removed the others, it is omitted as well.
 create or replace function switchyard.events_of(j switchyard.jobs, p_after bigint) returns setof jsonb
 language sql stable as $$
     select jsonb_build_object('seq', e.seq, 'job', e.job_id, 'state', e.state, 'progress', e.progress, 'stage', e.stage, 'at', e.at)
@@ -159,11 +161,11 @@ begin
 end $$;
 
 create or replace function switchyard.any_events_after(p_job uuid, p_after bigint) returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select seen.* from switchyard.jobs j cross join lateral switchyard.events_of(j, p_after) seen where j.id = p_job and j.parent_id is null
 $$;
 
--- Where a tenant stands.
+-- What a tenant uses of its limits.
 create or replace function switchyard.tenant_usage(p_tenant uuid) returns jsonb
 language plpgsql as $$
 begin
@@ -173,27 +175,29 @@ begin
             from switchyard.tenants where id = p_tenant);
 end $$;
 
--- What was answered under an idempotency key within its 24 hours; null when it is new.
+-- The first answer under an idempotency key of the last 24 hours; null if the key is new.
 create or replace function switchyard.tenant_answer(p_tenant uuid, p_key text, p_hash bytea) returns jsonb
 language plpgsql as $$
 begin
     perform set_config('switchyard.tenant', p_tenant::text, true);
-    return (select case when request_hash = p_hash then answer || '{"outcome": "replayed"}' else '{"outcome": "idempotency_conflict"}' end
+    return (select case when request_hash = p_hash then switchyard.first_answer(answer) || '{"outcome": "replayed"}'
+                else '{"outcome": "idempotency_conflict"}' end
             from switchyard.idempotency
             where tenant_id = p_tenant and key = p_key and created_at > now() - interval '24 hours');
 end $$;
 
--- A tenant's API keys, oldest first; null for an unknown tenant. What a key reads is not stored, so it is not shown.
+-- A tenant's API keys, oldest first; null for an unknown tenant. The keys themselves are not
+-- stored.
 create or replace function switchyard.keys_of(p_tenant uuid) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select (select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'created_at', k.created_at, 'revoked_at', k.revoked_at) order by k.id), '[]')
             from switchyard.api_keys k where k.tenant_id = t.id)
     from switchyard.tenants t where t.id = p_tenant
 $$;
 
--- Dead analyses with all that went wrong, the latest death first.
+-- Dead analyses with their failed attempts, the latest death first.
 create or replace function switchyard.dead_jobs(p_limit bigint) returns setof jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer as $$
     select jsonb_build_object('job', switchyard.job_document(j), 'failures', j.history,
         'children', (select coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'kind', c.kind, 'failures', c.history) order by c.ordinal), '[]')
                      from switchyard.jobs c where c.root_id = j.id and c.parent_id is not null and c.state = 'dead'))

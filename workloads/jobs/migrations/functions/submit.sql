@@ -1,14 +1,15 @@
--- Admits analyses, as many as come together, in one round trip. Locks the rows of their tenants and no others, so tenants never wait for each other (but
--- for a lane whose capacity is near, see lane_room):
--- what belongs to a tenant whose row somebody else holds is answered 'busy', unless p_wait, and may come again. Of one tenant's requests the
--- earlier come first. Answers one row a request, in their order: what was accepted in columns, since there are thousands a second of them, and whatever
--- else in a document.
+-- Admits a batch of analyses in one round trip.
+--
+-- Locks the rows of their tenants only, so tenants do not wait for each other (except near the
+-- capacity of a lane, see lane_room). A request whose tenant is locked is answered 'busy' and may
+-- be repeated; with p_wait it waits. Requests of one tenant are admitted in the order of the batch.
+-- Returns one row for each request, in their order: an accepted one in columns, because there are
+-- thousands a second, any other answer as a document.
 create or replace function switchyard.submit(
     p_jobs uuid[], p_keys bytea[], p_usernames text[], p_forced boolean[], p_idem_keys text[], p_idem_hashes bytea[],
     p_tiers jsonb, p_lanes jsonb, p_wait boolean, p_traces text[] default null
 ) returns table (outcome text, tenant uuid, lane text, at timestamptz, charged bigint, balance bigint, coalesced boolean, document jsonb)
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer as $$
 #variable_conflict use_column
 declare
     v_now timestamptz;
@@ -31,7 +32,7 @@ begin
     for v_lane in select distinct p_tiers -> t.tier ->> 'lane' as lane from unnest(v_tenants) t order by lane loop
         v_room := v_room || jsonb_build_object(v_lane, switchyard.lane_room(v_lane, (p_lanes -> v_lane ->> 'capacity')::int));
     end loop;
-    -- Only now: nobody else decides about these tenants and lanes until this is over.
+    -- After the locks: from here on no other transaction decides about these tenants and lanes.
     v_now := clock_timestamp();
     v_day := (v_now at time zone 'utc')::date;
 
@@ -50,13 +51,13 @@ begin
                 when a.tenant_id is null then 'unauthenticated'
                 when t.id is null then 'busy'
                 when i.job_id is not null then 'before'
-                -- A key twice in one go: the second finds the first one's answer when it comes again.
+                -- A key twice in one batch: repeated, the second finds the answer of the first.
                 when a.idem_key is not null and row_number() over (partition by a.tenant_id, a.idem_key order by a.place) > 1 then 'busy'
             end as outcome
         from asked a
         left join unnest(v_tenants) t on t.id = a.tenant_id
         left join lateral (select p_tiers -> t.tier as rules) l on true
-        -- The limit keeps it a look at one row each, however small the table was when this was planned.
+        -- The limit enforces an index lookup, however small the table was when this was planned.
         left join lateral (
             select job_id, answer, request_hash from switchyard.idempotency
             where tenant_id = a.tenant_id and key = a.idem_key and created_at > v_now - interval '24 hours' limit 1
@@ -73,8 +74,8 @@ begin
         select *, row_number() over (partition by lane order by place) <= (v_room ->> lane)::int as fits from judged where refusal is null
     ), found as (
         select p.*, leader.id as found from placed p
-        -- Only what is in a lane as good: its parts, and whatever comes of it after a failure, wait in no worse queue than the request's own would.
-        -- Skipped when somebody is changing it.
+        -- Only a leader in the same or a higher lane: its children and retries wait in no lower
+        -- lane than the request's own. A locked leader is skipped.
         left join lateral (
             select id from switchyard.jobs j
             where not p.forced and j.username = p.username and parent_id is null and leader_id is null and finished_at is null
@@ -88,7 +89,7 @@ begin
             then coalesce(first_value(found) over same, first_value(job) over same)
         end) as leader
         from found window same as (partition by username order by place)
-    ), made as (
+    ), created as (
         insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, price, stage, seq, turn, leader_id, trace, created_at)
         select job, tenant_id, job, 'api', 'general', lane, 'queued', username,
             jsonb_build_object('username', username, 'force_refresh', forced, 'origin', 'api', 'depth', 0), price, 'queued', 1,
@@ -97,7 +98,7 @@ begin
     ), charges as (
         insert into switchyard.ledger (tenant_id, job_id, round, kind, amount, reason)
         select tenant_id, job, 0, 'charge', -price, 'analysis' from led
-    ), taken as (
+    ), charged as (
         update switchyard.tenants t
         set credits = t.credits - m.price, running = t.running + m.n, today = case when t.day = v_day then t.today else 0 end + m.n,
             discovered_today = case when t.day = v_day then t.discovered_today else 0 end, day = v_day
@@ -111,14 +112,14 @@ begin
         on conflict (tenant_id, key) do update
         set request_hash = excluded.request_hash, job_id = excluded.job_id, answer = excluded.answer, created_at = v_now
     ), waits as materialized (
-        -- Once for each lane, however many are refused.
+        -- Once for each lane, whatever the number of refusals.
         select lane, switchyard.lane_retry_after(lane) as seconds
         from (select lane from judged where refusal = 'concurrent_limit' union select lane from placed where not fits) refused
-    ), told (place, outcome, tenant, lane, charged, balance, coalesced, document) as (
+    ), answers (place, outcome, tenant, lane, charged, balance, coalesced, document) as (
         select place, 'accepted', tenant_id, lane, price, credits - price * n, leader is not null, null::jsonb from led
         union all
         select place, case when outcome = 'before' then case when differs then 'idempotency_conflict' else 'replayed' end else outcome end,
-            tenant_id, lane, null, null, null, before
+            tenant_id, lane, null, null, null, case when outcome = 'before' and not differs then switchyard.first_answer(before) end
         from known where outcome is not null
         union all
         select place, refusal, tenant_id, lane, null, null, null, case refusal
@@ -131,12 +132,24 @@ begin
             jsonb_build_object('lane', lane, 'retry_after', (select seconds from waits where waits.lane = placed.lane))
         from placed where not fits
     )
-    select told.outcome, told.tenant, told.lane, v_now, told.charged, told.balance, told.coalesced, told.document from told order by place;
+    select a.outcome, a.tenant, a.lane, v_now, a.charged, a.balance, a.coalesced, a.document from answers a order by place;
 end $$;
 
--- How many more analyses may queue in a lane, in which corrections take no room. Far from the limit nobody waits for anybody, and a count may be a tenth of a second old, longer where there is
--- more room; near it submitters take turns and count, so that it is not overrun. Far means: further than all processes together could admit meanwhile, each
--- with two batches of 256 on their way.
+-- The first answer under an idempotency key, which is stored in short form, with the job as it was
+-- accepted.
+create or replace function switchyard.first_answer(p_answer jsonb) returns jsonb
+language sql immutable as $$
+    select jsonb_build_object('charged', p_answer -> 'charged', 'balance', p_answer -> 'balance', 'job', jsonb_build_object(
+        'id', p_answer -> 'job', 'tenant', p_answer -> 'tenant', 'parent', null, 'origin', 'api', 'state', 'queued', 'kind', 'general',
+        'lane', p_answer -> 'lane', 'username', p_answer -> 'username', 'attempt', 0, 'progress', 0, 'stage', 'queued', 'error', null,
+        'run_at', null, 'created_at', p_answer -> 'at', 'started_at', null, 'finished_at', null))
+$$;
+
+-- How many more analyses may be queued in a lane. Corrections do not count.
+--
+-- Far from the limit no submission waits for another, and a count may be 0.1 s old, or older with
+-- more room. Near the limit submissions take turns and count, so that it is not exceeded. Far is
+-- more than all processes together could admit meanwhile, each with two batches of 256 in flight.
 create or replace function switchyard.lane_room(p_lane text, p_capacity int) returns int
 language plpgsql as $$
 declare
@@ -148,7 +161,7 @@ declare
 begin
     if p_capacity > v_far then
         v_now := extract(epoch from clock_timestamp());
-        -- A memory of this connection, whoever used it last: what it says holds for all.
+        -- The last count of this session. It applies to every user of the connection.
         v_seen := string_to_array(nullif(current_setting(v_name, true), ''), ' ');
         if v_seen[1]::double precision between v_now - least(2, 0.1 * (p_capacity - v_seen[2]::int) / v_far) and v_now then
             v_queued := v_seen[2];
@@ -170,7 +183,8 @@ begin
     return p_capacity - v_queued;
 end $$;
 
--- Seconds until a place in a lane is likely: the time that its last analyses took to end one after the other, within 1..60.
+-- Seconds until a lane is likely to have room: the interval at which its analyses ended lately,
+-- within 1..60.
 create or replace function switchyard.lane_retry_after(p_lane text) returns bigint
 language sql stable as $$
     select coalesce(ceil(60.0 / nullif(count(*), 0)), 60)::bigint
@@ -180,8 +194,9 @@ language sql stable as $$
     ) ended
 $$;
 
--- Queues analyses of found profiles, on the low lane, as far as the tenant's daily and concurrent limits and the lane's capacity go.
--- p_found is [{id, username}]. Answers a queue for each that was queued.
+-- Queues analyses of discovered profiles on the low lane, within the tenant's daily and concurrent
+-- limits and the lane's capacity. p_found is [{id, username}]. Returns the queue of each new
+-- analysis.
 create or replace function switchyard.discover(j switchyard.jobs, p_found jsonb, p_tiers jsonb, p_lanes jsonb) returns jsonb
 language plpgsql as $$
 declare

@@ -1,4 +1,4 @@
-//! One attempt of one job, from the claim to the outcome in the store.
+//! One attempt of one job: runs the handler and writes the outcome.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -7,10 +7,11 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use serde_json::Value;
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::held::Seat;
+use super::leases::LeaseGuard;
 use crate::{
     announce::Announcer,
     cache::Cache,
@@ -20,37 +21,38 @@ use crate::{
     store::{Claim, FailOutcome, Store, StoreError},
 };
 
-/// What attempts work with.
-pub(super) struct Bench {
+/// What all attempts of a runner share.
+pub(super) struct AttemptContext {
     pub store: Store,
     pub announcer: Announcer,
     pub cache: Cache,
     pub handler: Arc<dyn Handler>,
-    /// Longer than this an outcome is not worth writing: the lease is gone.
+    /// Limit for writing an outcome: after it the lease is lost.
     pub lease: Duration,
-    /// Fires when the process has no more time: attempts end and jobs are handed back.
-    pub give_up: CancellationToken,
+    /// Cancelled when the grace period is over: attempts end and their jobs are released.
+    pub release: CancellationToken,
 }
 
-/// How an attempt ended, for the counters.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum AttemptOutcome {
     Completed,
-    /// It made parts and waits for them.
+    /// The job waits for the children that it spawned.
     Spawned,
-    /// There will be another one.
+    /// The job will be retried.
     Failed,
-    /// There will be none.
+    /// The job is dead.
     Dead,
-    /// The claim was gone.
+    /// The claim was lost.
     Lost,
-    /// Handed back, because the process ends.
-    GivenBack,
-    /// The database took no outcome in time; the lease sees to the job.
+    /// The job was released, because the process shuts down.
+    Released,
+    /// The database did not accept the outcome in time. The job is retried when its lease expires.
     Unwritten,
 }
 
-impl Ending {
+impl AttemptOutcome {
+    /// The value of the metric label `outcome`.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -58,7 +60,7 @@ impl Ending {
             Self::Failed => "failed",
             Self::Dead => "dead",
             Self::Lost => "lost",
-            Self::GivenBack => "given_back",
+            Self::Released => "released",
             Self::Unwritten => "unwritten",
         }
     }
@@ -68,33 +70,28 @@ impl Ending {
     }
 }
 
-/// Whether a job is an analysis itself rather than a part of one.
-pub(super) fn is_analysis(claim: &Claim) -> bool {
-    claim.job.id == claim.job.root
-}
-
-impl Bench {
-    /// Runs a claimed job and writes what came of it.
-    pub(super) async fn run(&self, claim: &Claim, seat: &Seat, limit: Duration) -> Ending {
+impl AttemptContext {
+    /// Runs a claimed job for at most `limit`, and writes its outcome.
+    pub(super) async fn run(&self, claim: &Claim, lease: &LeaseGuard, limit: Duration) -> AttemptOutcome {
         let job = &claim.job;
         let until = Instant::now() + limit;
-        let cancelled = seat.lost.child_token();
-        let context = RunContext { progress: seat.reporter(), cancelled: cancelled.clone(), deadline: until };
+        let cancelled = lease.lost.child_token();
+        let context = RunContext { progress: lease.reporter(), cancelled: cancelled.clone(), deadline: until };
         let work = deadline::scope(until.into(), self.handler.run(job, &context));
         let work = AssertUnwindSafe(work).catch_unwind();
         let result = tokio::select! {
             biased;
-            () = seat.lost.cancelled() => return Ending::Lost,
-            () = self.give_up.cancelled() => {
+            () = lease.lost.cancelled() => return AttemptOutcome::Lost,
+            () = self.release.cancelled() => {
                 cancelled.cancel();
-                return self.write(claim, Ending::GivenBack, || async { self.store.give_back(claim.held()).await }).await;
+                return self.write(claim, AttemptOutcome::Released, || self.store.release(claim.run_key())).await;
             }
             result = timeout_at(until.into(), work) => result,
         };
         cancelled.cancel();
-        let outcome = match result {
-            Ok(Ok(outcome)) => outcome,
-            // The hook has logged where; what it said may hold anything.
+        let result = match result {
+            Ok(Ok(result)) => result,
+            // The panic hook has logged the place. The panic message may hold a secret.
             Ok(Err(_)) => {
                 Err(JobError::transient("panic", "the worker's code failed unexpectedly; its log says where"))
             }
@@ -103,88 +100,88 @@ impl Bench {
                 format!("the attempt ran longer than the {} lane allows ({} s)", job.lane, limit.as_secs()),
             )),
         };
-        match outcome {
-            Ok(Outcome::Complete(output)) => self.complete(claim, output, Vec::new()).await,
-            Ok(Outcome::CompleteAndDiscover { output, usernames }) => self.complete(claim, output, usernames).await,
+        match result {
+            Ok(Outcome::Complete(output)) => self.complete(claim, &output, &[]).await,
+            Ok(Outcome::CompleteAndDiscover { output, usernames }) => self.complete(claim, &output, &usernames).await,
             Ok(Outcome::CompleteForNow { output, input, after }) => {
-                let (output, input) = (&output, &input);
-                let write = || async { self.store.complete_for_now(claim.held(), output, input, after).await };
-                let ending = self.write(claim, Ending::Completed, write).await;
-                self.remember(claim, ending, output).await
+                let write = || self.store.complete_for_now(claim.run_key(), &output, &input, after);
+                let outcome = self.write(claim, AttemptOutcome::Completed, write).await;
+                self.update_cache(claim, outcome, &output).await;
+                outcome
             }
             Ok(Outcome::Spawn { kept, children, stage }) => {
-                let (kept, children) = (&kept, &children);
-                self.write(claim, Ending::Spawned, || async {
-                    self.store.spawn(claim.held(), kept, children, stage).await
-                })
-                .await
+                let write = || self.store.spawn(claim.run_key(), &kept, &children, stage);
+                self.write(claim, AttemptOutcome::Spawned, write).await
             }
             Err(error) => self.fail(claim, &error).await,
         }
     }
 
-    async fn complete(&self, claim: &Claim, output: serde_json::Value, found: Vec<String>) -> Ending {
-        let (value, found) = (&output, found.as_slice());
-        let ending = self
-            .write(claim, Ending::Completed, || async {
-                if is_analysis(claim) && found.is_empty() {
-                    self.store.complete_analysis(claim.held(), value).await
-                } else {
-                    self.store.complete_and_discover(claim.held(), value, found).await
-                }
-            })
-            .await;
-        self.remember(claim, ending, value).await
+    async fn complete(&self, claim: &Claim, output: &Value, usernames: &[String]) -> AttemptOutcome {
+        let write = || async {
+            if claim.job.is_analysis() && usernames.is_empty() {
+                self.store.complete_analysis(claim.run_key(), output).await
+            } else {
+                self.store.complete_and_discover(claim.run_key(), output, usernames).await
+            }
+        };
+        let outcome = self.write(claim, AttemptOutcome::Completed, write).await;
+        self.update_cache(claim, outcome, output).await;
+        outcome
     }
 
-    /// Keeps the cache of results true to what was written.
-    async fn remember(&self, claim: &Claim, ending: Ending, output: &serde_json::Value) -> Ending {
-        if ending == Ending::Completed && is_analysis(claim) {
+    /// Updates the cached result after a completion.
+    async fn update_cache(&self, claim: &Claim, outcome: AttemptOutcome, output: &Value) {
+        if outcome != AttemptOutcome::Completed {
+            return;
+        }
+        if claim.job.is_analysis() {
             self.cache.put_result(&claim.job.username, output).await;
-        } else if ending == Ending::Completed && claim.job.corrects {
-            // The profile may have been analysed again since: the database knows which result is the newest.
+        } else if claim.job.corrects {
+            // The profile may have been analysed again since. Only the database knows the newest
+            // result.
             self.cache.invalidate_result(&claim.job.username).await;
         }
-        ending
     }
 
-    async fn fail(&self, claim: &Claim, error: &JobError) -> Ending {
+    async fn fail(&self, claim: &Claim, error: &JobError) -> AttemptOutcome {
         tracing::warn!(job = %claim.job.id, root = %claim.job.root, attempt = claim.job.attempt, %error, "attempt failed");
-        match self.persist(claim, || async { self.store.fail(claim.held(), error).await }).await {
-            Ok(FailOutcome::Stale) => Ending::Lost,
+        match self.persist(claim, || self.store.fail(claim.run_key(), error)).await {
+            Ok(FailOutcome::Stale) => AttemptOutcome::Lost,
             Ok(FailOutcome::Retrying { effects, .. }) => {
                 self.announcer.announce(effects);
-                Ending::Failed
+                AttemptOutcome::Failed
             }
             Ok(FailOutcome::Dead { effects }) => {
                 self.announcer.announce(effects);
-                Ending::Dead
+                AttemptOutcome::Dead
             }
-            Err(_) => Ending::Unwritten,
+            Err(_) => AttemptOutcome::Unwritten,
         }
     }
 
     /// Writes an outcome and announces its effects.
-    async fn write<F>(&self, claim: &Claim, ending: Ending, write: impl Fn() -> F) -> Ending
+    async fn write<F>(&self, claim: &Claim, outcome: AttemptOutcome, write: impl Fn() -> F) -> AttemptOutcome
     where
         F: Future<Output = Result<Option<Effects>, StoreError>>,
     {
         match self.persist(claim, write).await {
             Ok(Some(effects)) => {
                 self.announcer.announce(effects);
-                ending
+                outcome
             }
             Ok(None) => {
-                tracing::warn!(job = %claim.job.id, "the outcome came too late: the claim is gone");
-                Ending::Lost
+                tracing::warn!(job = %claim.job.id, "discarded outcome: the claim is lost");
+                AttemptOutcome::Lost
             }
-            Err(error) if error.is_transient() => Ending::Unwritten,
-            // Another attempt would come to the same; better dead and told than tried for ever.
+            Err(error) if error.is_transient() => AttemptOutcome::Unwritten,
+            // Another attempt would be refused as well, so the error is permanent.
             Err(error) => self.fail(claim, &JobError::permanent("outcome-refused", error.to_string())).await,
         }
     }
 
-    /// Repeats a write until the database has answered, for as long as the lease may last. That is safe: the run token lets an outcome be written once.
+    /// Repeats a write until the database answers, for at most one lease. The fencing token makes
+    /// that safe: an outcome is written once.
     async fn persist<T, F>(&self, claim: &Claim, write: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -195,12 +192,12 @@ impl Bench {
             match deadline::scope(until.into(), write()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is_transient() && Instant::now() < until => {
-                    tracing::warn!(job = %claim.job.id, %error, "outcome not written; trying again");
+                    tracing::warn!(job = %claim.job.id, %error, "could not write outcome; retrying");
                     sleep(full_jitter(attempt)).await;
                     attempt += 1;
                 }
                 Err(error) => {
-                    tracing::error!(job = %claim.job.id, %error, "outcome not written");
+                    tracing::error!(job = %claim.job.id, %error, "could not write outcome");
                     return Err(error);
                 }
             }

@@ -1,4 +1,4 @@
-//! What a runner counts.
+//! Metrics of a runner.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 use switchyard_contract::{Kind, Lane};
 
-use super::attempt::{Ending, is_analysis};
+use super::attempt::AttemptOutcome;
 use crate::{
     handler::Step,
     store::Claim,
@@ -17,42 +17,43 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Attempt {
+struct AttemptLabels {
     kind: &'static str,
     lane: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Place {
+struct QueueLabels {
     kind: &'static str,
     lane: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabel {
+struct LaneLabels {
     lane: &'static str,
 }
 
-/// From a tenth of a second to a quarter of an hour.
+/// Buckets of attempt durations, in seconds.
 const ATTEMPTS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0];
-/// A job that finds a free worker waits some hundredths of a second; a lane gives an analysis ten minutes at most.
+/// Buckets of waiting times and of whole analyses, in seconds. A job waits some hundredths of a
+/// second for an idle worker.
 const WAITS: [f64; 14] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0];
 
 /// Counters of one worker process.
 #[derive(Clone)]
 pub struct Metrics {
-    attempts: Family<Attempt, Counter>,
-    seconds: Family<Place, HistogramWithExemplars<TraceLabel>>,
-    running: Family<Place, Gauge>,
+    attempts: Family<AttemptLabels, Counter>,
+    seconds: Family<QueueLabels, HistogramWithExemplars<TraceLabel>>,
+    running: Family<QueueLabels, Gauge>,
     slots: Gauge,
-    waits: Family<Place, Histogram>,
-    analyses: Family<LaneLabel, HistogramWithExemplars<TraceLabel>>,
+    waits: Family<QueueLabels, Histogram>,
+    analyses: Family<LaneLabels, HistogramWithExemplars<TraceLabel>>,
     stale: Counter,
 }
 
-fn place(kind: Kind, lane: Lane) -> Place {
-    Place { kind: kind.as_str(), lane: lane.as_str() }
+fn queue(kind: Kind, lane: Lane) -> QueueLabels {
+    QueueLabels { kind: kind.as_str(), lane: lane.as_str() }
 }
 
 impl Metrics {
@@ -67,48 +68,48 @@ impl Metrics {
             analyses: Family::new_with_constructor(|| HistogramWithExemplars::new(WAITS.into_iter())),
             stale: Counter::default(),
         };
-        let help = "Time from the moment at which a job was made to its first attempt";
+        let help = "Time from the creation of a job to its first attempt";
         registry.register_with_unit("switchyard_job_wait", help, Unit::Seconds, metrics.waits.clone());
-        let help = "Time from the moment at which an analysis was accepted to its result";
+        let help = "Time from the acceptance of an analysis to its result";
         registry.register_with_unit("switchyard_analysis", help, Unit::Seconds, metrics.analyses.clone());
         let registry = registry.sub_registry_with_prefix("switchyard_worker");
         registry.register("attempts", "Attempts that ended, by outcome", metrics.attempts.clone());
-        registry.register_with_unit("attempt", "How long attempts ran", Unit::Seconds, metrics.seconds.clone());
-        registry.register("running", "Jobs that run now", metrics.running.clone());
-        registry.register("slots", "Jobs that the process may run at once", metrics.slots.clone());
+        registry.register_with_unit("attempt", "Duration of attempts", Unit::Seconds, metrics.seconds.clone());
+        registry.register("running", "Running jobs", metrics.running.clone());
+        registry.register("slots", "Jobs that the process may run at the same time", metrics.slots.clone());
         registry.register("stale_messages", "Tickets that led to no claim", metrics.stale.clone());
         metrics
     }
 
-    /// How many jobs the process may run at once.
+    /// Sets the number of slots.
     pub(super) fn slots(&self, slots: u32) {
         self.slots.set(slots.into());
     }
 
     pub(super) fn began(&self, claim: &Claim) {
-        let place = place(claim.job.kind, claim.job.lane);
-        self.running.get_or_create(&place).inc();
+        let queue = queue(claim.job.kind, claim.job.lane);
+        self.running.get_or_create(&queue).inc();
         if let Some(age) = claim.age
             && claim.job.attempt == 1
             && matches!(claim.job.step, Step::Start)
         {
-            self.waits.get_or_create(&place).observe(age.as_secs_f64());
+            self.waits.get_or_create(&queue).observe(age.as_secs_f64());
         }
     }
 
-    pub(super) fn ended(&self, claim: &Claim, ending: Ending, took: Duration) {
-        let place = place(claim.job.kind, claim.job.lane);
-        self.running.get_or_create(&place).dec();
-        self.seconds.get_or_create(&place).observe(took.as_secs_f64(), trace::exemplar(), None);
+    pub(super) fn ended(&self, claim: &Claim, outcome: AttemptOutcome, took: Duration) {
+        let queue = queue(claim.job.kind, claim.job.lane);
+        self.running.get_or_create(&queue).dec();
+        self.seconds.get_or_create(&queue).observe(took.as_secs_f64(), trace::exemplar(), None);
         if let Some(age) = claim.age
-            && ending == Ending::Completed
-            && is_analysis(claim)
+            && outcome == AttemptOutcome::Completed
+            && claim.job.is_analysis()
         {
-            let lane = LaneLabel { lane: place.lane };
+            let lane = LaneLabels { lane: queue.lane };
             self.analyses.get_or_create(&lane).observe((age + took).as_secs_f64(), trace::exemplar(), None);
         }
-        let Place { kind, lane } = place;
-        self.attempts.get_or_create(&Attempt { kind, lane, outcome: ending.as_str() }).inc();
+        let QueueLabels { kind, lane } = queue;
+        self.attempts.get_or_create(&AttemptLabels { kind, lane, outcome: outcome.as_str() }).inc();
     }
 
     pub(super) fn stale(&self, tickets: usize) {

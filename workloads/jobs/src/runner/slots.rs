@@ -1,4 +1,4 @@
-//! How many jobs a process runs at once, and of which lanes.
+//! The slots of a worker process, and which lanes may take them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,93 +8,95 @@ use std::{
 use switchyard_contract::Lane;
 use tokio::sync::watch;
 
-/// The rule, apart from any waiting: a lane must leave a slot free for every better lane that holds none, and always one for critical, as far as there are
-/// slots at all. So critical never waits behind the others, however many it holds, and none of the others is starved by its better neighbours. How many
-/// jobs of a lane run on the whole platform is not a process' to know: the store sees to it when they are claimed.
+/// Which lanes may take slots.
+///
+/// A lane leaves a slot free for every higher lane that uses none, and always one for critical, as
+/// far as there are slots. So critical never waits for the others, and no lane is starved by higher
+/// ones. The store enforces the limits of the whole platform when jobs are claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct SlotPolicy {
     total: u32,
     lanes: BTreeSet<Lane>,
 }
 
-/// Jobs that each lane holds.
-pub(super) type Held = BTreeMap<Lane, u32>;
+/// Slots in use, by lane.
+pub(super) type SlotsInUse = BTreeMap<Lane, u32>;
 
-impl Plan {
-    /// `total` slots, at least one, for `served` lanes.
+impl SlotPolicy {
+    /// `total` slots, at least one, for the lanes `served`.
     pub(super) fn new(total: u32, served: &[Lane]) -> Self {
         Self { total: total.max(1), lanes: served.iter().copied().collect() }
     }
 
-    /// How many more jobs `lane` may begin.
-    pub(super) fn room(&self, lane: Lane, held: &Held) -> u32 {
+    /// Slots that `lane` may take.
+    pub(super) fn room(&self, lane: Lane, in_use: &SlotsInUse) -> u32 {
         if !self.lanes.contains(&lane) {
             return 0;
         }
-        let holds = |lane: &Lane| held.get(lane).copied().unwrap_or(0);
-        let free = self.total.saturating_sub(held.values().sum());
-        let waited_for =
-            self.lanes.range(..lane).filter(|better| **better == Lane::Critical || holds(better) == 0).count();
-        let reserved = u32::try_from(waited_for).unwrap_or(u32::MAX).min(self.total - 1);
+        let used = |lane: &Lane| in_use.get(lane).copied().unwrap_or(0);
+        let free = self.total.saturating_sub(in_use.values().sum());
+        let reserved =
+            self.lanes.range(..lane).filter(|higher| **higher == Lane::Critical || used(higher) == 0).count();
+        let reserved = u32::try_from(reserved).unwrap_or(u32::MAX).min(self.total - 1);
         free.saturating_sub(reserved)
     }
 
-    /// The lanes that may begin another job.
-    fn admitted(&self, held: &Held) -> Vec<Lane> {
-        self.lanes.iter().copied().filter(|lane| self.room(*lane, held) > 0).collect()
+    /// Lanes that may take another slot.
+    fn admitted(&self, in_use: &SlotsInUse) -> Vec<Lane> {
+        self.lanes.iter().copied().filter(|lane| self.room(*lane, in_use) > 0).collect()
     }
 }
 
 /// The slots of a process.
 pub(super) struct Slots {
-    plan: Plan,
-    /// Who waits is woken only when a lane becomes admitted or ceases to be so, not by every job that begins or ends.
+    policy: SlotPolicy,
+    /// Wakes waiting lanes only when `admitted` changes, not for every slot.
     state: watch::Sender<State>,
 }
 
 struct State {
-    held: Held,
+    in_use: SlotsInUse,
     admitted: Vec<Lane>,
 }
 
-/// A slot, given back when dropped.
+/// A slot in use; it is free again when dropped.
 pub(super) struct Slot {
     lane: Lane,
     slots: Arc<Slots>,
 }
 
 impl Slots {
-    pub(super) fn new(plan: Plan) -> Arc<Self> {
-        let held = Held::new();
-        let admitted = plan.admitted(&held);
-        Arc::new(Self { plan, state: watch::Sender::new(State { held, admitted }) })
+    pub(super) fn new(policy: SlotPolicy) -> Arc<Self> {
+        let in_use = SlotsInUse::new();
+        let admitted = policy.admitted(&in_use);
+        Arc::new(Self { policy, state: watch::Sender::new(State { in_use, admitted }) })
     }
 
-    /// How many more jobs `lane` may begin now.
+    /// Slots that `lane` may take now.
     pub(super) fn room(&self, lane: Lane) -> u32 {
-        self.plan.room(lane, &self.state.borrow().held)
+        self.policy.room(lane, &self.state.borrow().in_use)
     }
 
-    /// Takes slots for `lane`: as many as it may have, at most `most`.
-    pub(super) fn take(self: &Arc<Self>, lane: Lane, most: u32) -> Vec<Slot> {
+    /// Takes as many slots for `lane` as it may, `limit` at most.
+    pub(super) fn take(self: &Arc<Self>, lane: Lane, limit: u32) -> Vec<Slot> {
         let mut taken = 0;
-        self.change(|held| {
-            taken = self.plan.room(lane, held).min(most);
-            *held.entry(lane).or_default() += taken;
+        self.change(|in_use| {
+            taken = self.policy.room(lane, in_use).min(limit);
+            *in_use.entry(lane).or_default() += taken;
         });
         (0..taken).map(|_| Slot { lane, slots: self.clone() }).collect()
     }
 
-    /// Waits until `lane` may begin a job, or may not, as asked. Takes nothing.
+    /// Waits until `lane` may take a slot, or until it may not, as `admitted` says. Takes none.
     pub(super) async fn until(&self, lane: Lane, admitted: bool) {
-        // An error would mean that the slots are gone, and they are here.
+        // `self` owns the sender, so this does not fail.
         let _ = self.state.subscribe().wait_for(|state| state.admitted.contains(&lane) == admitted).await;
     }
 
-    fn change(&self, change: impl FnOnce(&mut Held)) {
+    fn change(&self, change: impl FnOnce(&mut SlotsInUse)) {
         self.state.send_if_modified(|state| {
-            change(&mut state.held);
-            let admitted = self.plan.admitted(&state.held);
+            change(&mut state.in_use);
+            let admitted = self.policy.admitted(&state.in_use);
             let differs = admitted != state.admitted;
             state.admitted = admitted;
             differs
@@ -104,8 +106,8 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.change(|held| {
-            if let Some(count) = held.get_mut(&self.lane) {
+        self.slots.change(|in_use| {
+            if let Some(count) = in_use.get_mut(&self.lane) {
                 *count = count.saturating_sub(1);
             }
         });
@@ -121,22 +123,22 @@ mod tests {
 
     use super::*;
 
-    fn plan(total: u32) -> Plan {
-        Plan::new(total, Lane::ALL)
+    fn policy(total: u32) -> SlotPolicy {
+        SlotPolicy::new(total, Lane::ALL)
     }
 
     #[test]
-    fn low_jobs_never_take_the_slots_that_better_lanes_need() {
-        let slots = Slots::new(plan(8));
+    fn low_jobs_leave_slots_for_higher_lanes() {
+        let slots = Slots::new(policy(8));
         let low = slots.take(Lane::Low, 100);
         assert_eq!(low.len(), 5);
         for lane in [Lane::Normal, Lane::High, Lane::Critical] {
-            assert_eq!(slots.room(lane), lane_s_part(lane), "{lane} has a slot although low took all it could");
+            assert_eq!(slots.room(lane), available_slots(lane), "{lane} has a slot although low took all it could");
         }
     }
 
-    /// Of three free slots, what is not kept for better lanes.
-    fn lane_s_part(lane: Lane) -> u32 {
+    /// Of three free slots, those that are not reserved for higher lanes.
+    fn available_slots(lane: Lane) -> u32 {
         match lane {
             Lane::Critical => 3,
             Lane::High => 2,
@@ -148,18 +150,18 @@ mod tests {
     #[test]
     fn a_process_with_one_slot_serves_every_lane() {
         for lane in Lane::ALL {
-            assert_eq!(plan(1).room(*lane, &Held::new()), 1, "{lane}");
+            assert_eq!(policy(1).room(*lane, &SlotsInUse::new()), 1, "{lane}");
         }
     }
 
     #[test]
-    fn a_lane_that_is_not_served_gets_nothing() {
-        assert_eq!(Plan::new(4, &[Lane::Low]).room(Lane::High, &Held::new()), 0);
+    fn lane_that_is_not_served_gets_no_slot() {
+        assert_eq!(SlotPolicy::new(4, &[Lane::Low]).room(Lane::High, &SlotsInUse::new()), 0);
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_slot_wakes_when_one_is_given_back() {
-        let slots = Slots::new(plan(4));
+    async fn waiting_lane_wakes_when_a_slot_is_freed() {
+        let slots = Slots::new(policy(4));
         let mut all = slots.take(Lane::Critical, 100);
         assert_eq!(all.len(), 4);
         slots.until(Lane::Low, false).await;
@@ -176,22 +178,22 @@ mod tests {
     }
 
     proptest! {
-        /// However jobs begin and end, alone or many at once: never more than there are slots, the others leave critical one where there are two or more,
-        /// and no other lane may begin a job in the last free slot.
+        /// However jobs start and end: the other lanes leave critical a slot if there are two or
+        /// more, and no other lane may take the last free slot.
         #[test]
         fn critical_never_waits_for_others(total in 2_u32..20, steps in prop::collection::vec((0_usize..4, 0_u32..8, any::<bool>()), 0..200)) {
-            let slots = Slots::new(plan(total));
-            let mut held = BTreeMap::<Lane, Vec<Slot>>::new();
-            for (lane, many, begins) in steps {
+            let slots = Slots::new(policy(total));
+            let mut taken = BTreeMap::<Lane, Vec<Slot>>::new();
+            for (lane, count, starts) in steps {
                 let lane = Lane::ALL[lane];
-                let of = held.entry(lane).or_default();
-                if begins {
-                    of.extend(slots.take(lane, many));
+                let slots_of_lane = taken.entry(lane).or_default();
+                if starts {
+                    slots_of_lane.extend(slots.take(lane, count));
                 } else {
-                    of.truncate(of.len().saturating_sub(many as usize));
+                    slots_of_lane.truncate(slots_of_lane.len().saturating_sub(count as usize));
                 }
-                let count = |lane| held.get(&lane).map_or(0, Vec::len);
-                let (all, critical) = (Lane::ALL.iter().map(|lane| count(*lane)).sum::<usize>(), count(Lane::Critical));
+                let in_use = |lane| taken.get(&lane).map_or(0, Vec::len);
+                let (all, critical) = (Lane::ALL.iter().map(|lane| in_use(*lane)).sum::<usize>(), in_use(Lane::Critical));
                 prop_assert!(all - critical < total as usize, "the others leave one");
                 prop_assert_eq!(slots.room(Lane::Critical) as usize, total as usize - all);
                 for lane in &Lane::ALL[1..] {

@@ -18,7 +18,7 @@ const WORKER_FUNCTIONS: &[&str] = &[
     "complete_many",
     "complete_for_now",
     "fail",
-    "give_back",
+    "release",
     "worker_seen",
     "worker_gone",
     "recovered",

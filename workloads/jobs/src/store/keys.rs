@@ -1,25 +1,31 @@
+//! API keys, as admins see them.
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{connect::Store, error::StoreError};
 use crate::model::TenantId;
 
-/// An API key as an admin sees it. What the key reads is stored nowhere.
+/// An API key. The secret itself is not stored.
 ///
-/// A key is rotated by making another one, handing it out and revoking the old one: a tenant may have any number of keys.
+/// To rotate a key, create another one, hand it out and revoke the old one: a tenant may have any
+/// number of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
     pub id: Uuid,
     pub created_at: DateTime<Utc>,
-    /// Since when it opens nothing any more.
+    /// When it was revoked; `None` while it is valid.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl Store {
-    /// A tenant's API keys, oldest first, revoked ones as well; `None` for an unknown tenant.
+    /// A tenant's API keys, oldest first, revoked ones included; `None` if there is no such tenant.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn keys(&self, tenant: TenantId) -> Result<Option<Vec<KeyReport>>, StoreError> {
-        self.fresh().optional(include_str!("../../sql/keys.sql"), &[(&tenant.0, Type::UUID)]).await
+        self.database.fresh().optional(include_str!("../../sql/keys.sql"), &[(&tenant.0, Type::UUID)]).await
     }
 }

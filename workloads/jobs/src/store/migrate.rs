@@ -1,16 +1,20 @@
+//! Brings the database schema up to date.
+
 use tokio_postgres::{Client, Transaction, types::Type};
 
-/// Numbered changes, applied once each and in order. Never edited after they have been published.
+/// Numbered changes, each applied once and in order. Published ones must not be edited.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "schema", include_str!("../../migrations/0001_schema.sql")),
     (2, "turns", include_str!("../../migrations/0002_turns.sql")),
     (3, "row level security", include_str!("../../migrations/0003_row_level_security.sql")),
     (4, "retention", include_str!("../../migrations/0004_retention.sql")),
     (5, "corrections", include_str!("../../migrations/0005_corrections.sql")),
-    (6, "seen from outside", include_str!("../../migrations/0006_seen_from_outside.sql")),
+    (6, "diagnostics", include_str!("../../migrations/0006_diagnostics.sql")),
 ];
 
-/// The functions, made anew at every run: they hold no data. A function keeps its signature while two versions of the workloads may run side by side.
+/// The functions, replaced at every run: they hold no data. A function must keep its signature
+/// while two versions of the workloads may run side by side. `settings.sql` comes last: it
+/// configures all functions before it.
 const FUNCTIONS: &[&str] = &[
     include_str!("../../migrations/functions/common.sql"),
     include_str!("../../migrations/functions/submit.sql"),
@@ -22,12 +26,13 @@ const FUNCTIONS: &[&str] = &[
     include_str!("../../migrations/functions/upkeep.sql"),
     include_str!("../../migrations/functions/reads.sql"),
     include_str!("../../migrations/functions/observe.sql"),
+    include_str!("../../migrations/functions/settings.sql"),
 ];
 
-/// Any number will do, as long as nobody else uses it on this database.
+/// Key of the advisory lock. Any number that no other application uses on this database.
 const LOCK: i64 = 0x5377_6974_6368_7964;
 
-/// Why the schema could not be brought up to date.
+/// Why a migration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("migration {version} ({name}) failed: {source}")]
@@ -40,10 +45,14 @@ pub enum MigrateError {
     Database(#[from] tokio_postgres::Error),
 }
 
-/// Brings the schema up to date, all or nothing, one caller at a time. Safe to repeat. Answers the version.
+/// Brings the schema up to date in one transaction, and returns its version. Concurrent callers
+/// wait for each other. Safe to repeat.
+///
+/// # Errors
+/// [`MigrateError::Newer`] if a newer program has migrated the database, else the failed statement.
 pub async fn migrate(client: &mut Client) -> Result<i32, MigrateError> {
     let transaction = client.transaction().await?;
-    // Ends with the transaction, so it is as good through a pooler.
+    // A transaction-level lock, so it works through a pooler as well.
     transaction.query_typed("select pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
     transaction
         .batch_execute(

@@ -1,49 +1,55 @@
+//! What operators read: jobs in full, tenants, ledgers, workers, sessions, and the snapshot behind
+//! metrics and health.
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use switchyard_contract::{Kind, Lane, QueueStats, RecoveryRecord, Tier};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{CancelOutcome, ResultOutcome, Store, StoreError};
+use super::{
+    connect::Store,
+    error::StoreError,
+    reads::{CancelOutcome, ResultOutcome},
+};
 use crate::{
     model::{Event, FailedAttempt, Job, JobId, TenantId},
     recovery::Action,
 };
 
-/// The longest page of anything.
-const LONGEST_PAGE: u32 = 200;
+const MAX_PAGE: u32 = 200;
 
-/// An analysis in full.
+/// An analysis with its children, events and ledger entries.
 #[derive(Debug, Clone, Deserialize)]
 pub struct JobReport {
     pub job: Job,
-    /// Who holds it, or held it last.
+    /// The worker that runs it, or ran it last.
     pub worker: Option<String>,
-    /// Of its trace.
+    /// Id of its trace.
     pub trace: Option<String>,
     pub failures: Vec<FailedAttempt>,
-    /// The analysis whose pipeline it shares, or shared; the parts are that one's.
+    /// The analysis whose pipeline it shares, or shared. The children belong to that one.
     pub leader: Option<JobId>,
-    pub parts: Vec<PartReport>,
+    pub children: Vec<ChildReport>,
     pub timeline: Vec<Event>,
     pub ledger: Vec<LedgerEntry>,
 }
 
-/// A part of an analysis.
+/// A child of an analysis.
 #[derive(Debug, Clone, Deserialize)]
-pub struct PartReport {
+pub struct ChildReport {
     #[serde(flatten)]
     pub job: Job,
     pub worker: Option<String>,
     pub failures: Vec<FailedAttempt>,
 }
 
-/// What changed a tenant's balance, and by how much.
+/// A change of a tenant's balance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LedgerEntry {
     pub id: i64,
     /// `grant`, `charge` or `refund`.
     pub kind: String,
-    /// What it adds to the balance; a charge is negative.
+    /// Credits that it adds to the balance; a charge is negative.
     pub amount: i64,
     pub reason: String,
     pub job: Option<JobId>,
@@ -54,7 +60,7 @@ pub struct LedgerEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerPage {
     pub entries: Vec<LedgerEntry>,
-    /// The cursor of the next page, when there is one.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<i64>,
 }
 
@@ -74,26 +80,27 @@ pub struct TenantRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantPage {
     pub tenants: Vec<TenantRow>,
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<TenantId>,
 }
 
-/// What a worker process tells of itself.
+/// What a worker process reports about itself.
 #[derive(Debug, Clone)]
-pub struct WorkerSign<'a> {
+pub struct WorkerHeartbeat<'a> {
     pub name: &'a str,
     pub pool: &'a str,
     pub kind: Kind,
-    /// Jobs that it may run at once.
+    /// Jobs that it may run at the same time.
     pub concurrency: u32,
     pub running: usize,
     pub memory_bytes: u64,
     pub memory_limit_bytes: Option<u64>,
-    /// Whether it takes no more jobs.
+    /// Whether it claims no more jobs.
     pub draining: bool,
     pub uptime_seconds: f64,
 }
 
-/// A worker process as it was last heard of.
+/// A worker process as of its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct WorkerReport {
     pub name: String,
@@ -109,102 +116,121 @@ pub struct WorkerReport {
     pub seen_at: DateTime<Utc>,
 }
 
-/// Sessions at PostgreSQL.
+/// Sessions of the PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Sessions {
     /// The server's `max_connections`.
     pub max: u32,
-    /// Of all its clients.
+    /// Sessions of all clients.
     pub in_use: u32,
     pub rows: Vec<RoleSessions>,
 }
 
-/// Those of one role.
+/// Sessions of one role.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RoleSessions {
     pub role: String,
     /// Its `CONNECTION LIMIT`, where it has one.
     pub limit: Option<u32>,
     pub in_use: u32,
-    /// Those in the middle of a statement; none where the platform's owner may not see that.
+    /// Sessions that run a statement; `None` if the owner of the schema may not see that.
     pub active: Option<u32>,
 }
 
-/// How analyses of the last five minutes ended.
+/// Analyses that ended in the last five minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Outcomes {
     pub completed: u64,
     pub dead: u64,
 }
 
-/// Whose analyses wait in a lane.
+/// How the analyses that wait in a lane are spread over tenants.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Fairness {
     pub lane: Lane,
     pub tenants: u64,
-    /// The part of them, 0 to 1, that belongs to one tenant: the one with the most.
+    /// Share of the waiting analyses, 0 to 1, that belongs to the tenant with the most.
     pub largest_share: f64,
 }
 
-/// Workers of a kind that were heard of within the last minute.
+/// Workers of one kind with a heartbeat in the last minute.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct WorkersSeen {
     pub kind: Kind,
     pub seen: u64,
 }
 
-/// Everything that metrics and the health score are made of.
+/// The state of the platform, from which metrics and the health score are computed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Facts {
+pub struct PlatformSnapshot {
     pub lanes: Vec<QueueStats>,
     pub fairness: Vec<Fairness>,
-    /// Dead analyses that nobody replayed or discarded.
+    /// Dead analyses that are neither replayed nor discarded.
     pub dead: u64,
     pub workers: Vec<WorkersSeen>,
     pub outcomes: Outcomes,
     pub sessions: Sessions,
-    /// Those of the last hour, twenty at most, oldest first.
+    /// Recoveries of the last hour, at most 20, oldest first.
     pub recoveries: Vec<RecoveryRecord>,
 }
 
 impl Store {
-    /// An analysis in full; `None` where there is none of that id.
+    /// An analysis in full; `None` if there is no such analysis.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn job_report(&self, id: JobId) -> Result<Option<JobReport>, StoreError> {
-        self.fresh().optional(include_str!("../../sql/job_report.sql"), &[(&id.0, Type::UUID)]).await
+        self.database.fresh().optional(include_str!("../../sql/job_report.sql"), &[(&id.0, Type::UUID)]).await
     }
 
-    /// As [`Store::result`], anyone's.
+    /// As [`Store::result`], for any tenant.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn any_result(&self, id: JobId) -> Result<ResultOutcome, StoreError> {
-        self.fresh().one(include_str!("../../sql/any_result.sql"), &[(&id.0, Type::UUID)]).await
+        self.database.fresh().one(include_str!("../../sql/any_result.sql"), &[(&id.0, Type::UUID)]).await
     }
 
-    /// As [`Store::cancel`], anyone's.
+    /// As [`Store::cancel`], for any tenant.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn cancel_any(&self, id: JobId) -> Result<CancelOutcome, StoreError> {
-        self.one(include_str!("../../sql/cancel_any.sql"), &[(&id.0, Type::UUID)]).await
+        self.database.primary().one(include_str!("../../sql/cancel_any.sql"), &[(&id.0, Type::UUID)]).await
     }
 
-    /// Tenants whose name begins with `search`, in any case, or whose id it is; without it all of them. `cursor` is a page's `next`, `limit` is cut to
-    /// 1..=200.
+    /// Tenants, newest first. `search` is a tenant's id, or a prefix of its name in any case.
+    /// `cursor` is the `next` of the previous page; `limit` is clamped to 1..=200.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn tenants(
         &self,
         search: Option<&str>,
         cursor: Option<TenantId>,
         limit: u32,
     ) -> Result<TenantPage, StoreError> {
-        let (limit, cursor) = (limit.clamp(1, LONGEST_PAGE), cursor.map(|tenant| tenant.0));
+        let (limit, cursor) = (limit.clamp(1, MAX_PAGE), cursor.map(|tenant| tenant.0));
         let params: [(&(dyn ToSql + Sync), Type); 3] =
             [(&search, Type::TEXT), (&cursor, Type::UUID), (&i64::from(limit + 1), Type::INT8)];
-        let found = self.fresh().many(include_str!("../../sql/tenants.sql"), &params).await?;
+        let found = self.database.fresh().many(include_str!("../../sql/tenants.sql"), &params).await?;
         let (tenants, next) = page(found, limit, |tenant: &TenantRow| tenant.id);
         Ok(TenantPage { tenants, next })
     }
 
-    /// A tenant's ledger as it reads it itself. `cursor` is a page's `next`, `limit` is cut to 1..=200.
+    /// A tenant's ledger, read with the tenant's rights. `cursor` is the `next` of the previous
+    /// page; `limit` is clamped to 1..=200.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn ledger(&self, tenant: TenantId, cursor: Option<i64>, limit: u32) -> Result<LedgerPage, StoreError> {
         self.ledger_page(include_str!("../../sql/ledger.sql"), tenant, cursor, limit).await
     }
 
-    /// As [`Store::ledger`], anyone's.
+    /// As [`Store::ledger`], with the owner's rights.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn any_ledger(
         &self,
         tenant: TenantId,
@@ -221,70 +247,91 @@ impl Store {
         cursor: Option<i64>,
         limit: u32,
     ) -> Result<LedgerPage, StoreError> {
-        let limit = limit.clamp(1, LONGEST_PAGE);
+        let limit = limit.clamp(1, MAX_PAGE);
         let params: [(&(dyn ToSql + Sync), Type); 3] =
             [(&tenant.0, Type::UUID), (&cursor, Type::INT8), (&i64::from(limit + 1), Type::INT8)];
-        let found = self.fresh().many(sql, &params).await?;
+        let found = self.database.fresh().many(sql, &params).await?;
         let (entries, next) = page(found, limit, |entry: &LedgerEntry| entry.id);
         Ok(LedgerPage { entries, next })
     }
 
-    /// Tells that a worker process is there, and what it is doing.
-    pub async fn worker_seen(&self, sign: &WorkerSign<'_>) -> Result<(), StoreError> {
+    /// Records a worker's heartbeat.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub async fn worker_seen(&self, heartbeat: &WorkerHeartbeat<'_>) -> Result<(), StoreError> {
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let _: bool = self
+            .database
             .essential()
             .one(
                 include_str!("../../sql/worker_seen.sql"),
                 &[
-                    (&sign.name, Type::TEXT),
-                    (&sign.pool, Type::TEXT),
-                    (&sign.kind.as_str(), Type::TEXT),
-                    (&count(sign.concurrency as usize), Type::INT4),
-                    (&count(sign.running), Type::INT4),
-                    (&bytes(sign.memory_bytes), Type::INT8),
-                    (&sign.memory_limit_bytes.map(bytes), Type::INT8),
+                    (&heartbeat.name, Type::TEXT),
+                    (&heartbeat.pool, Type::TEXT),
+                    (&heartbeat.kind.as_str(), Type::TEXT),
+                    (&count(heartbeat.concurrency as usize), Type::INT4),
+                    (&count(heartbeat.running), Type::INT4),
+                    (&bytes(heartbeat.memory_bytes), Type::INT8),
+                    (&heartbeat.memory_limit_bytes.map(bytes), Type::INT8),
                     (&env!("CARGO_PKG_VERSION"), Type::TEXT),
-                    (&sign.draining, Type::BOOL),
-                    (&sign.uptime_seconds, Type::FLOAT8),
+                    (&heartbeat.draining, Type::BOOL),
+                    (&heartbeat.uptime_seconds, Type::FLOAT8),
                 ],
             )
             .await?;
         Ok(())
     }
 
-    /// Tells that a worker process has ended in good order.
+    /// Removes a worker process that has shut down.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn worker_gone(&self, name: &str) -> Result<(), StoreError> {
-        let _: bool = self.essential().one(include_str!("../../sql/worker_gone.sql"), &[(&name, Type::TEXT)]).await?;
+        let _: bool =
+            self.database.essential().one(include_str!("../../sql/worker_gone.sql"), &[(&name, Type::TEXT)]).await?;
         Ok(())
     }
 
-    /// Worker processes that were heard of within the last hour.
+    /// Worker processes with a heartbeat in the last hour.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn workers(&self) -> Result<Vec<WorkerReport>, StoreError> {
-        self.fresh().many(include_str!("../../sql/workers.sql"), &[]).await
+        self.database.fresh().many(include_str!("../../sql/workers.sql"), &[]).await
     }
 
-    /// Sessions at PostgreSQL of the platform's roles.
+    /// Sessions of the platform's roles.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn sessions(&self) -> Result<Sessions, StoreError> {
-        self.one(include_str!("../../sql/sessions.sql"), &[]).await
+        self.database.primary().one(include_str!("../../sql/sessions.sql"), &[]).await
     }
 
-    /// Remembers what was healed, for people. `subject` is the job or the worker.
+    /// Records a recovery. `subject` is the job or the worker.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
     pub async fn recovered(&self, action: Action, subject: &str, evidence: &str) -> Result<(), StoreError> {
         let params: [(&(dyn ToSql + Sync), Type); 3] =
             [(&action.as_str(), Type::TEXT), (&subject, Type::TEXT), (&evidence, Type::TEXT)];
-        let _: bool = self.essential().one(include_str!("../../sql/recovered.sql"), &params).await?;
+        let _: bool = self.database.essential().one(include_str!("../../sql/recovered.sql"), &params).await?;
         Ok(())
     }
 
-    /// Everything that metrics and the health score are made of.
-    pub async fn facts(&self) -> Result<Facts, StoreError> {
-        self.one(include_str!("../../sql/facts.sql"), &[]).await
+    /// The state of the platform, for metrics and the health score.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub async fn platform_snapshot(&self) -> Result<PlatformSnapshot, StoreError> {
+        self.database.primary().one(include_str!("../../sql/platform_snapshot.sql"), &[]).await
     }
 }
 
-/// Cuts what was found, one more than fits, to a page; answers the last one's cursor when there is more.
+/// Truncates `found`, which may hold one item more than a page, and returns the cursor of the next
+/// page.
 fn page<T, C>(mut found: Vec<T>, limit: u32, cursor: impl Fn(&T) -> C) -> (Vec<T>, Option<C>) {
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);

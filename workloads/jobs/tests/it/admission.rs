@@ -13,15 +13,15 @@ use switchyard_jobs::{
     testing::postgres,
 };
 
-use crate::ground::{ground, ground_with, lease, quick, request, tenant, trouble};
+use crate::fixture::{fixture, fixture_with, lease, quick, request, tenant, trouble};
 
 const CRITICAL: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 
 #[tokio::test]
-async fn an_accepted_analysis_is_stored_paid_for_and_told() {
-    let g = ground(Tier::Standard, 10).await;
+async fn accepted_analysis_is_stored_charged_and_announced() {
+    let g = fixture(Tier::Standard, 10).await;
     let Admission::Accepted { job, charged, balance, effects, coalesced: false } =
-        g.store.submit(&request(g.key, "ada")).await.unwrap()
+        g.store.submit(request(g.key, "ada")).await.unwrap()
     else {
         panic!("not accepted");
     };
@@ -37,10 +37,10 @@ async fn an_accepted_analysis_is_stored_paid_for_and_told() {
 }
 
 #[tokio::test]
-async fn an_unknown_or_revoked_key_gets_nothing() {
-    let g = ground(Tier::Free, 10).await;
+async fn unknown_or_revoked_key_is_unauthenticated() {
+    let g = fixture(Tier::Free, 10).await;
     let unknown = KeyHash::of("sk_unknown");
-    assert_eq!(g.store.submit(&request(unknown, "ada")).await.unwrap(), Admission::Unauthenticated);
+    assert_eq!(g.store.submit(request(unknown, "ada")).await.unwrap(), Admission::Unauthenticated);
     assert_eq!(g.store.authenticate(unknown).await.unwrap(), None);
     assert_eq!(g.store.authenticate(g.key).await.unwrap().unwrap().id, g.tenant);
 
@@ -48,15 +48,15 @@ async fn an_unknown_or_revoked_key_gets_nothing() {
     let hash = KeyHash::of(secrecy::ExposeSecret::expose_secret(&second.secret));
     assert!(g.store.revoke_key(g.tenant, second.id).await.unwrap());
     assert!(g.store.revoke_key(g.tenant, second.id).await.unwrap(), "revoking twice is no mistake");
-    assert_eq!(g.store.submit(&request(hash, "ada")).await.unwrap(), Admission::Unauthenticated);
+    assert_eq!(g.store.submit(request(hash, "ada")).await.unwrap(), Admission::Unauthenticated);
     assert_eq!(g.store.authenticate(hash).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn without_credits_nothing_is_accepted_or_charged() {
-    let g = ground(Tier::Standard, 3).await;
+async fn insufficient_credits_are_refused_without_a_charge() {
+    let g = fixture(Tier::Standard, 3).await;
     g.submit("one").await;
-    let refused = g.store.submit(&request(g.key, "two")).await.unwrap();
+    let refused = g.store.submit(request(g.key, "two")).await.unwrap();
     assert_eq!(refused, Admission::InsufficientCredits { balance: 1, price: 2 });
     assert_eq!(g.balance().await, 1);
     assert_eq!(g.store.grant_credits(g.tenant, 5, "gift").await.unwrap(), Some(Ok(6)));
@@ -66,11 +66,11 @@ async fn without_credits_nothing_is_accepted_or_charged() {
 }
 
 #[tokio::test]
-async fn sixty_four_submits_at_once_get_exactly_the_concurrent_limit() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn concurrent_submits_get_exactly_the_concurrent_limit() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     let store = g.database.store_of(12, quick());
     let names: Vec<String> = (0..64).map(|n| format!("user{n}")).collect();
-    let answers = join_all(names.iter().map(|name| async { store.submit(&request(g.key, name)).await.unwrap() })).await;
+    let answers = join_all(names.iter().map(|name| async { store.submit(request(g.key, name)).await.unwrap() })).await;
     let accepted = answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count();
     assert_eq!(accepted, 20);
     assert!(
@@ -83,15 +83,15 @@ async fn sixty_four_submits_at_once_get_exactly_the_concurrent_limit() {
 }
 
 #[tokio::test]
-async fn the_daily_limit_counts_accepted_analyses_of_the_utc_day() {
+async fn daily_limit_counts_accepted_analyses_of_the_utc_day() {
     let mut policy = quick();
     policy.tiers.standard.daily = Some(3);
-    let g = ground_with(Tier::Standard, 100, policy).await;
+    let g = fixture_with(Tier::Standard, 100, policy).await;
     for name in ["a", "b", "c"] {
         let job = g.submit(name).await;
         g.store.cancel(g.tenant, job.id).await.unwrap();
     }
-    let Admission::DailyLimit { limit, resets_at } = g.store.submit(&request(g.key, "d")).await.unwrap() else {
+    let Admission::DailyLimit { limit, resets_at } = g.store.submit(request(g.key, "d")).await.unwrap() else {
         panic!("not refused");
     };
     assert_eq!(limit, 3);
@@ -106,7 +106,7 @@ async fn the_daily_limit_counts_accepted_analyses_of_the_utc_day() {
 }
 
 #[tokio::test]
-async fn a_full_lane_refuses_takes_nothing_and_is_never_overrun() {
+async fn full_lane_refuses_without_a_charge_and_is_never_exceeded() {
     let mut policy = quick();
     policy.lanes.low.capacity = 10;
     policy.tiers.free.concurrent = 1;
@@ -117,7 +117,7 @@ async fn a_full_lane_refuses_takes_nothing_and_is_never_overrun() {
         tenants.push(tenant(&store, Tier::Free, 5).await);
     }
     let answers =
-        join_all(tenants.iter().map(|(_, key)| async { store.submit(&request(*key, "ada")).await.unwrap() })).await;
+        join_all(tenants.iter().map(|(_, key)| async { store.submit(request(*key, "ada")).await.unwrap() })).await;
     assert_eq!(answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count(), 10);
     for ((tenant, _), answer) in tenants.iter().zip(&answers) {
         let credits = store.tenant(*tenant).await.unwrap().unwrap().credits;
@@ -133,13 +133,13 @@ async fn a_full_lane_refuses_takes_nothing_and_is_never_overrun() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_answers_the_same_again_and_conflicts_with_another_request() {
-    let g = ground(Tier::Standard, 10).await;
+async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() {
+    let g = fixture(Tier::Standard, 10).await;
     let idempotency = Idempotency::of("order-1", b"ada");
-    let again = SubmitRequest { idempotency: Some(&idempotency), ..request(g.key, "ada") };
+    let again = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(g.key, "ada") };
     // All at once: one is accepted, the others hear of it.
     let store = g.database.store_of(8, quick());
-    let answers = join_all((0..8).map(|_| async { store.submit(&again).await.unwrap() })).await;
+    let answers = join_all((0..8).map(|_| async { store.submit(again.clone()).await.unwrap() })).await;
     let first = answers
         .iter()
         .find_map(|a| match a {
@@ -151,20 +151,20 @@ async fn an_idempotency_key_answers_the_same_again_and_conflicts_with_another_re
     // What happens to the job later does not change the answer.
     g.store.cancel(g.tenant, first.0.id).await.unwrap();
     let replayed = Admission::Replayed { job: first.0, charged: first.1, balance: first.2 };
-    assert_eq!(g.store.submit(&again).await.unwrap(), replayed);
+    assert_eq!(g.store.submit(again.clone()).await.unwrap(), replayed);
     assert_eq!(g.store.answered(g.tenant, &idempotency).await.unwrap(), Some(replayed));
     assert_eq!(g.balance().await, 10);
 
     let other = Idempotency::of("order-1", b"grace");
-    let conflict = SubmitRequest { idempotency: Some(&other), ..request(g.key, "grace") };
-    assert_eq!(g.store.submit(&conflict).await.unwrap(), Admission::IdempotencyConflict);
+    let conflict = SubmitRequest { idempotency: Some(other.clone()), ..request(g.key, "grace") };
+    assert_eq!(g.store.submit(conflict.clone()).await.unwrap(), Admission::IdempotencyConflict);
     assert_eq!(g.store.answered(g.tenant, &other).await.unwrap(), Some(Admission::IdempotencyConflict));
 
     let (stranger, key) = tenant(&g.store, Tier::Standard, 10).await;
     assert_eq!(g.store.answered(stranger, &idempotency).await.unwrap(), None);
-    let theirs = SubmitRequest { idempotency: Some(&idempotency), ..request(key, "ada") };
+    let theirs = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(key, "ada") };
     assert!(
-        matches!(g.store.submit(&theirs).await.unwrap(), Admission::Accepted { .. }),
+        matches!(g.store.submit(theirs.clone()).await.unwrap(), Admission::Accepted { .. }),
         "keys of two tenants do not meet"
     );
 
@@ -175,32 +175,32 @@ async fn an_idempotency_key_answers_the_same_again_and_conflicts_with_another_re
         .await
         .unwrap();
     assert!(
-        matches!(g.store.submit(&conflict).await.unwrap(), Admission::Accepted { .. }),
+        matches!(g.store.submit(conflict.clone()).await.unwrap(), Admission::Accepted { .. }),
         "keys are forgotten after a day"
     );
 }
 
 #[tokio::test]
-async fn each_tier_pays_its_price_into_its_lane() {
+async fn each_tier_has_its_price_and_lane() {
     for (tier, price, lane) in [
         (Tier::Free, 1, Lane::Low),
         (Tier::Standard, 2, Lane::Normal),
         (Tier::Premium, 3, Lane::High),
         (Tier::Enterprise, 5, Lane::Critical),
     ] {
-        let g = ground_with(tier, 100, Policy::default()).await;
+        let g = fixture_with(tier, 100, Policy::default()).await;
         let job = g.submit("ada").await;
         assert_eq!((job.lane, g.balance().await), (lane, 100 - price), "{tier}");
     }
 }
 
 #[tokio::test]
-async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyone_gets_the_result_and_pays() {
-    let g = ground(Tier::Standard, 10).await;
+async fn analyses_of_a_profile_in_flight_share_one_pipeline_and_each_is_charged() {
+    let g = fixture(Tier::Standard, 10).await;
     let (friend, friends_key) = tenant(&g.store, Tier::Free, 10).await;
     let leader = g.submit("ada").await;
     let Admission::Accepted { job: mine, charged: 2, coalesced: true, effects, .. } =
-        g.store.submit(&request(g.key, "ada")).await.unwrap()
+        g.store.submit(request(g.key, "ada")).await.unwrap()
     else {
         panic!("not shared")
     };
@@ -209,15 +209,15 @@ async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyon
     assert_eq!(claim.effects.events.len(), 2, "both are told");
     // A free tenant, whose own lane is worse, may share it.
     let Admission::Accepted { job: theirs, charged: 1, coalesced: true, .. } =
-        g.store.submit(&request(friends_key, "ada")).await.unwrap()
+        g.store.submit(request(friends_key, "ada")).await.unwrap()
     else {
         panic!("not shared")
     };
     assert_eq!((g.job(mine.id).await.state, g.job(theirs.id).await.state), (JobState::Waiting, JobState::Queued));
-    let report = ProgressReport { held: claim.held(), percent: 40, stage: "fetching".to_owned() };
+    let report = ProgressReport { run_key: claim.run_key(), percent: 40, stage: "fetching".to_owned() };
     assert_eq!(g.store.progress(&[report]).await.unwrap().events.len(), 3);
     assert_eq!(g.job(theirs.id).await.progress, 40);
-    let effects = g.store.complete_analysis(claim.held(), &json!({"n": 1})).await.unwrap().expect("held");
+    let effects = g.store.complete_analysis(claim.run_key(), &json!({"n": 1})).await.unwrap().expect("held");
     assert_eq!(effects.events.len(), 3);
     for (tenant, job) in [(g.tenant, leader.id), (g.tenant, mine.id), (friend, theirs.id)] {
         let ResultOutcome::Finished { result, .. } = g.store.result(tenant, job).await.unwrap() else {
@@ -233,30 +233,30 @@ async fn what_is_asked_for_while_it_is_in_flight_shares_one_pipeline_and_everyon
 }
 
 #[tokio::test]
-async fn nobody_shares_a_pipeline_in_a_worse_lane_however_far_it_has_come() {
-    let g = ground(Tier::Free, 10).await;
+async fn analysis_never_shares_a_pipeline_in_a_lower_lane() {
+    let g = fixture(Tier::Free, 10).await;
     let (payer, better) = tenant(&g.store, Tier::Enterprise, 10).await;
     let low = g.submit("ada").await;
     let claim = g.take(low.id).await;
-    let Admission::Accepted { job, coalesced: false, .. } = g.store.submit(&request(better, "ada")).await.unwrap()
+    let Admission::Accepted { job, coalesced: false, .. } = g.store.submit(request(better, "ada")).await.unwrap()
     else {
         panic!("its parts would wait in the low lane")
     };
     assert_eq!(job.lane, Lane::Critical);
     // Nor once it waits in the low lane again.
-    g.store.give_back(claim.held()).await.unwrap().expect("held");
+    g.store.release(claim.run_key()).await.unwrap().expect("held");
     g.store.cancel(payer, job.id).await.unwrap();
     assert!(matches!(
-        g.store.submit(&request(better, "ada")).await.unwrap(),
+        g.store.submit(request(better, "ada")).await.unwrap(),
         Admission::Accepted { coalesced: false, .. }
     ));
 }
 
 #[tokio::test]
-async fn a_shared_pipeline_s_end_is_only_its_own_unless_nobody_could_do_better() {
-    let g = ground(Tier::Enterprise, 100).await;
+async fn followers_share_a_permanent_error_and_outlive_any_other_end() {
+    let g = fixture(Tier::Enterprise, 100).await;
     let shared = |name: &'static str| async {
-        match g.store.submit(&request(g.key, name)).await.unwrap() {
+        match g.store.submit(request(g.key, name)).await.unwrap() {
             Admission::Accepted { job, coalesced: true, .. } => job.id,
             other => panic!("not shared: {other:?}"),
         }
@@ -287,40 +287,40 @@ async fn a_shared_pipeline_s_end_is_only_its_own_unless_nobody_could_do_better()
 }
 
 #[tokio::test]
-async fn whoever_wants_it_fresh_or_would_have_to_wait_longer_gets_a_pipeline_of_its_own() {
-    let g = ground(Tier::Standard, 10).await;
+async fn forced_or_higher_lane_analysis_gets_its_own_pipeline() {
+    let g = fixture(Tier::Standard, 10).await;
     let (_, premium) = tenant(&g.store, Tier::Premium, 10).await;
     g.submit("ada").await;
     let own = |answer| matches!(answer, Admission::Accepted { coalesced: false, .. });
     let fresh = SubmitRequest { force_refresh: true, ..request(g.key, "ada") };
-    assert!(own(g.store.submit(&fresh).await.unwrap()));
-    assert!(own(g.store.submit(&request(premium, "ada")).await.unwrap()), "the other waits in a worse lane");
+    assert!(own(g.store.submit(fresh.clone()).await.unwrap()));
+    assert!(own(g.store.submit(request(premium, "ada")).await.unwrap()), "the other waits in a worse lane");
 }
 
 #[tokio::test]
-async fn tenants_take_turns_inside_a_lane_however_much_one_of_them_asks_for() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn tenants_take_turns_in_a_lane_that_one_of_them_floods() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     let (other, key) = tenant(&g.store, Tier::Enterprise, 1000).await;
     for n in 0..20 {
         g.submit(&format!("flood{n}")).await;
     }
     for n in 0..3 {
-        let Admission::Accepted { .. } = g.store.submit(&request(key, &format!("drop{n}"))).await.unwrap() else {
+        let Admission::Accepted { .. } = g.store.submit(request(key, &format!("drop{n}"))).await.unwrap() else {
             panic!("not accepted")
         };
     }
     let mut turns = Vec::new();
     for _ in 0..7 {
         let claim = g.store.claim(CRITICAL, 1, &lease()).await.unwrap().pop().expect("there is more");
-        g.store.complete_analysis(claim.held(), &json!({})).await.unwrap().expect("held");
+        g.store.complete_analysis(claim.run_key(), &json!({})).await.unwrap().expect("held");
         turns.push(if claim.job.tenant == other { 'd' } else { 'f' });
     }
     assert_eq!(turns.iter().collect::<String>(), "fdfdfdf");
 }
 
 #[tokio::test]
-async fn a_lane_never_runs_more_than_its_share_in_the_whole_platform() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn lane_never_exceeds_its_maximum_on_the_platform() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     for n in 0..8 {
         g.submit(&format!("user{n}")).await;
     }
@@ -331,46 +331,49 @@ async fn a_lane_never_runs_more_than_its_share_in_the_whole_platform() {
     // Waiting for its parts it keeps its place; ending, it gives the place up and says so.
     let claim = held.pop().unwrap();
     let parts = [Child { kind: Kind::Ai, input: json!({}), required: true }];
-    g.store.spawn(claim.held(), &json!({}), &parts, "analysing").await.unwrap().expect("held");
+    g.store.spawn(claim.run_key(), &json!({}), &parts, "analysing").await.unwrap().expect("held");
     assert!(store.claim(CRITICAL, 2, &lease()).await.unwrap().is_empty());
     assert!(
-        store.owed(Duration::ZERO).await.unwrap().iter().all(|(queue, _)| *queue != CRITICAL),
+        store.claimable_queues(Duration::ZERO).await.unwrap().iter().all(|(queue, _)| *queue != CRITICAL),
         "no place, no ticket"
     );
-    let ended = g.store.complete_analysis(held.pop().unwrap().held(), &json!({})).await.unwrap().expect("held");
+    let ended = g.store.complete_analysis(held.pop().unwrap().run_key(), &json!({})).await.unwrap().expect("held");
     assert_eq!(ended.ready, [CRITICAL]);
     assert_eq!(
-        store.owed(Duration::ZERO).await.unwrap().iter().find(|(queue, _)| *queue == CRITICAL),
+        store.claimable_queues(Duration::ZERO).await.unwrap().iter().find(|(queue, _)| *queue == CRITICAL),
         Some(&(CRITICAL, 1))
     );
     assert_eq!(store.claim(CRITICAL, 2, &lease()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_was_lost_is_answered_again() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn repeated_claim_returns_the_jobs_of_the_first() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     g.submit("ada").await;
     g.submit("bob").await;
     let lease = lease();
     let lost = g.store.claim(CRITICAL, 1, &lease).await.unwrap();
     let again = g.store.claim(CRITICAL, 1, &Lease { again: true, ..lease }).await.unwrap();
-    assert_eq!(again.iter().map(Claim::held).collect::<Vec<_>>(), lost.iter().map(Claim::held).collect::<Vec<_>>());
+    assert_eq!(
+        again.iter().map(Claim::run_key).collect::<Vec<_>>(),
+        lost.iter().map(Claim::run_key).collect::<Vec<_>>()
+    );
     assert_eq!(again[0].job.attempt, 1);
 }
 
 #[tokio::test]
-async fn a_tenant_whose_row_is_held_keeps_nobody_else_waiting() {
-    let g = ground(Tier::Standard, 10).await;
+async fn locked_tenant_does_not_delay_other_tenants() {
+    let g = fixture(Tier::Standard, 10).await;
     let (_, key) = tenant(&g.store, Tier::Standard, 10).await;
     let mut client = g.database.client().await;
     let holder = client.transaction().await.unwrap();
     holder.query("select from switchyard.tenants where id = $1 for update", &[&g.tenant.0]).await.unwrap();
     let (one, two) = (request(g.key, "held"), request(g.key, "held too"));
-    let held = join_all([g.store.submit(&one), g.store.submit(&two)]);
+    let held = join_all([g.store.submit(one), g.store.submit(two)]);
     tokio::pin!(held);
     let others = async {
         for n in 0..20 {
-            let answer = g.store.submit(&request(key, &format!("free{n}"))).await.unwrap();
+            let answer = g.store.submit(request(key, &format!("free{n}"))).await.unwrap();
             assert!(matches!(answer, Admission::Accepted { .. } | Admission::ConcurrentLimit { .. }));
         }
     };

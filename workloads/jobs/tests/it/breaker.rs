@@ -14,7 +14,7 @@ use switchyard_jobs::{
 };
 use tokio::time::Instant;
 
-use crate::ground::quick;
+use crate::fixture::quick;
 
 const POLICY: Policy = Policy { failures: 3, open_for: Duration::from_secs(30) };
 

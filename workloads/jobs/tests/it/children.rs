@@ -8,19 +8,19 @@ use switchyard_jobs::{
     store::{Admission, Claim, JobFilter, Policy, ResultOutcome},
 };
 
-use crate::ground::{Ground, ground, ground_with, quick, request, tenant, trouble};
+use crate::fixture::{Fixture, fixture, fixture_with, quick, request, tenant, trouble};
 
 fn child(kind: Kind, required: bool) -> Child {
     Child { kind, input: json!({"of": kind.as_str()}), required }
 }
 
 /// An analysis that waits for an ai child (required) and a cdn child (optional).
-async fn waiting(g: &Ground) -> (JobId, JobId, JobId) {
+async fn waiting(g: &Fixture) -> (JobId, JobId, JobId) {
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     let children = [child(Kind::Ai, true), child(Kind::Cdn, false)];
     let effects =
-        g.store.spawn(claim.held(), &json!({"kept": 1}), &children, "analysing").await.unwrap().expect("held");
+        g.store.spawn(claim.run_key(), &json!({"kept": 1}), &children, "analysing").await.unwrap().expect("held");
     assert_eq!(effects.ready.iter().map(|queue| queue.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
     assert!(effects.ready.iter().all(|queue| queue.lane == Lane::Normal), "children run in their parent's lane");
     assert_eq!((effects.events[0].state.as_str(), effects.events[0].stage.as_str()), ("running", "analysing"));
@@ -29,9 +29,9 @@ async fn waiting(g: &Ground) -> (JobId, JobId, JobId) {
     (job.id, children[0], children[1])
 }
 
-async fn complete(g: &Ground, id: JobId, kind: Kind) -> switchyard_jobs::model::Effects {
+async fn complete(g: &Fixture, id: JobId, kind: Kind) -> switchyard_jobs::model::Effects {
     let claim = g.claim(id, kind).await.expect("claimable");
-    g.store.complete(claim.held(), &json!({"by": kind.as_str()})).await.unwrap().expect("held")
+    g.store.complete(claim.run_key(), &json!({"by": kind.as_str()})).await.unwrap().expect("held")
 }
 
 fn join(claim: &Claim) -> (&serde_json::Value, &[switchyard_jobs::handler::ChildResult]) {
@@ -42,8 +42,8 @@ fn join(claim: &Claim) -> (&serde_json::Value, &[switchyard_jobs::handler::Child
 }
 
 #[tokio::test]
-async fn the_last_child_wakes_its_parent_which_sees_all_results_in_order() {
-    let g = ground(Tier::Standard, 10).await;
+async fn last_child_wakes_its_parent_with_all_results_in_order() {
+    let g = fixture(Tier::Standard, 10).await;
     let (root, ai, cdn) = waiting(&g).await;
     let effects = complete(&g, cdn, Kind::Cdn).await;
     assert!(effects.ready.is_empty());
@@ -59,14 +59,14 @@ async fn the_last_child_wakes_its_parent_which_sees_all_results_in_order() {
     assert_eq!(children.iter().map(|c| c.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
     assert_eq!(children[0].result, Ok(json!({"by": "ai"})));
     assert_eq!(children[1].input, json!({"of": "cdn"}));
-    g.store.complete(claim.held(), &json!({"done": true})).await.unwrap().expect("held");
+    g.store.complete(claim.run_key(), &json!({"done": true})).await.unwrap().expect("held");
     assert_eq!(g.job(root).await.progress, 100);
     assert_eq!(g.balance().await, 8);
 }
 
 #[tokio::test]
-async fn an_optional_child_s_death_is_its_parent_s_to_live_with() {
-    let g = ground(Tier::Standard, 10).await;
+async fn parent_survives_the_death_of_an_optional_child() {
+    let g = fixture(Tier::Standard, 10).await;
     let (root, ai, cdn) = waiting(&g).await;
     complete(&g, ai, Kind::Ai).await;
     let claim = g.claim(cdn, Kind::Cdn).await.expect("claimable");
@@ -78,8 +78,8 @@ async fn an_optional_child_s_death_is_its_parent_s_to_live_with() {
 }
 
 #[tokio::test]
-async fn a_required_child_s_death_is_the_end_of_all_with_its_error_and_the_credits_back() {
-    let g = ground(Tier::Standard, 10).await;
+async fn death_of_a_required_child_ends_the_analysis_and_refunds_it() {
+    let g = fixture(Tier::Standard, 10).await;
     let (root, ai, cdn) = waiting(&g).await;
     let running = g.claim(cdn, Kind::Cdn).await.expect("claimable");
     for _ in 0..3 {
@@ -89,7 +89,7 @@ async fn a_required_child_s_death_is_the_end_of_all_with_its_error_and_the_credi
     let dead = g.job(root).await;
     assert_eq!((dead.state, dead.error), (JobState::Dead, Some(trouble())));
     assert_eq!(g.job(cdn).await.state, JobState::Cancelled, "its siblings are cancelled");
-    assert!(g.store.complete(running.held(), &json!({})).await.unwrap().is_none());
+    assert!(g.store.complete(running.run_key(), &json!({})).await.unwrap().is_none());
     assert_eq!(g.balance().await, 10);
     let listed = g.store.dead(10).await.unwrap();
     assert_eq!((listed[0].children.len(), listed[0].children[0].failures.len()), (1, 3));
@@ -97,20 +97,20 @@ async fn a_required_child_s_death_is_the_end_of_all_with_its_error_and_the_credi
 
 #[tokio::test]
 async fn cancelling_an_analysis_cancels_its_children() {
-    let g = ground(Tier::Standard, 10).await;
+    let g = fixture(Tier::Standard, 10).await;
     let (root, ai, cdn) = waiting(&g).await;
     let running = g.claim(ai, Kind::Ai).await.expect("claimable");
     g.store.cancel(g.tenant, root).await.unwrap();
     for child in [ai, cdn] {
         assert_eq!(g.job(child).await.state, JobState::Cancelled);
     }
-    assert!(g.store.complete(running.held(), &json!({})).await.unwrap().is_none());
+    assert!(g.store.complete(running.run_key(), &json!({})).await.unwrap().is_none());
     g.balanced().await;
 }
 
 #[tokio::test]
-async fn a_join_that_fails_is_tried_again_as_a_join() {
-    let g = ground(Tier::Standard, 10).await;
+async fn failed_join_is_retried_as_a_join() {
+    let g = fixture(Tier::Standard, 10).await;
     let (root, ai, cdn) = waiting(&g).await;
     complete(&g, ai, Kind::Ai).await;
     complete(&g, cdn, Kind::Cdn).await;
@@ -118,16 +118,16 @@ async fn a_join_that_fails_is_tried_again_as_a_join() {
     g.fail(&claim, &trouble()).await;
     let claim = g.take(root).await;
     assert_eq!((claim.job.attempt, join(&claim).1.len()), (2, 2));
-    g.store.give_back(claim.held()).await.unwrap().expect("held");
+    g.store.release(claim.run_key()).await.unwrap().expect("held");
     assert_eq!(join(&g.take(root).await).1.len(), 2);
 }
 
 #[tokio::test]
-async fn a_job_without_children_to_spawn_joins_at_once() {
-    let g = ground(Tier::Standard, 10).await;
+async fn spawning_no_children_joins_at_once() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
-    let effects = g.store.spawn(claim.held(), &json!(7), &[], "joining").await.unwrap().expect("held");
+    let effects = g.store.spawn(claim.run_key(), &json!(7), &[], "joining").await.unwrap().expect("held");
     assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
     let claim = g.take(job.id).await;
     let (kept, children) = join(&claim);
@@ -135,15 +135,15 @@ async fn a_job_without_children_to_spawn_joins_at_once() {
 }
 
 #[tokio::test]
-async fn discovered_profiles_are_free_uncounted_and_within_the_tenant_s_limits() {
+async fn discovered_profiles_are_free_and_within_the_limits_of_the_tenant() {
     let mut policy = quick();
     policy.tiers.standard.daily = Some(4);
-    let g = ground_with(Tier::Standard, 10, policy).await;
+    let g = fixture_with(Tier::Standard, 10, policy).await;
     g.submit("known").await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     let found: Vec<String> = ["known", "bob", "eve", "mallory"].map(str::to_owned).to_vec();
-    let effects = g.store.complete_and_discover(claim.held(), &json!({}), &found).await.unwrap().expect("held");
+    let effects = g.store.complete_and_discover(claim.run_key(), &json!({}), &found).await.unwrap().expect("held");
     let low = Queue { kind: Kind::General, lane: Lane::Low };
     assert_eq!(
         effects.ready.iter().filter(|queue| **queue == low).count(),
@@ -168,24 +168,24 @@ async fn discovered_profiles_are_free_uncounted_and_within_the_tenant_s_limits()
 }
 
 /// An analysis that completed for now, its follower, and the correction that can be claimed.
-async fn for_now(g: &Ground) -> (JobId, JobId, JobId) {
+async fn for_now(g: &Fixture) -> (JobId, JobId, JobId) {
     let job = g.submit("ada").await;
     let (other, key) = tenant(&g.store, Tier::Standard, 10).await;
-    let follower = match g.store.submit(&request(key, "ada")).await.unwrap() {
+    let follower = match g.store.submit(request(key, "ada")).await.unwrap() {
         Admission::Accepted { job, coalesced: true, .. } => job,
         other => panic!("not coalesced: {other:?}"),
     };
     assert_ne!(other, g.tenant);
     let claim = g.take(job.id).await;
     let done =
-        g.store.complete_for_now(claim.held(), &json!("rules"), &json!({"kept": 1}), Duration::ZERO).await.unwrap();
+        g.store.complete_for_now(claim.run_key(), &json!("rules"), &json!({"kept": 1}), Duration::ZERO).await.unwrap();
     assert!(done.expect("held").events.iter().any(|event| event.job == follower.id && event.state == "completed"));
     let corrections = g.children(job.id).await;
     assert_eq!(corrections.len(), 1);
     (job.id, follower.id, corrections[0])
 }
 
-async fn result(g: &Ground, tenant: TenantId, id: JobId) -> serde_json::Value {
+async fn result(g: &Fixture, tenant: TenantId, id: JobId) -> serde_json::Value {
     match g.store.result(tenant, id).await.unwrap() {
         ResultOutcome::Finished { result, .. } => result,
         other => panic!("no result: {other:?}"),
@@ -193,8 +193,8 @@ async fn result(g: &Ground, tenant: TenantId, id: JobId) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_correction_replaces_the_result_for_all_who_share_it_and_costs_nothing() {
-    let g = ground(Tier::Standard, 10).await;
+async fn correction_replaces_the_result_for_all_followers_free_of_charge() {
+    let g = fixture(Tier::Standard, 10).await;
     let (root, follower, correction) = for_now(&g).await;
     let theirs = g.job(follower).await.tenant;
     for (tenant, id) in [(g.tenant, root), (theirs, follower)] {
@@ -207,13 +207,13 @@ async fn a_correction_replaces_the_result_for_all_who_share_it_and_costs_nothing
     let claim = g.take(correction).await;
     assert!(claim.job.corrects && claim.effects.events.is_empty());
     assert_eq!(claim.job.input, json!({"kept": 1}));
-    g.store.spawn(claim.held(), &json!(2), &[child(Kind::Ai, true)], "correcting").await.unwrap().expect("held");
+    g.store.spawn(claim.run_key(), &json!(2), &[child(Kind::Ai, true)], "correcting").await.unwrap().expect("held");
     let part = g.children(correction).await[0];
     assert_eq!(g.job(part).await.lane, Lane::Low);
     complete(&g, part, Kind::Ai).await;
     let claim = g.take(correction).await;
     assert_eq!(join(&claim).1.len(), 1);
-    let effects = g.store.complete(claim.held(), &json!("model")).await.unwrap().expect("held");
+    let effects = g.store.complete(claim.run_key(), &json!("model")).await.unwrap().expect("held");
     assert!(effects.is_empty());
 
     for (tenant, id) in [(g.tenant, root), (theirs, follower)] {
@@ -227,14 +227,14 @@ async fn a_correction_replaces_the_result_for_all_who_share_it_and_costs_nothing
 }
 
 #[tokio::test]
-async fn a_correction_waits_for_its_time_and_its_death_leaves_the_result() {
-    let g = ground(Tier::Standard, 10).await;
+async fn correction_waits_for_its_time_and_its_death_keeps_the_result() {
+    let g = fixture(Tier::Standard, 10).await;
     let later = g.submit("bob").await;
     let claim = g.take(later.id).await;
     let hour = Duration::from_secs(3600);
-    g.store.complete_for_now(claim.held(), &json!({}), &json!({}), hour).await.unwrap().expect("held");
+    g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().expect("held");
     assert!(g.claim(g.children(later.id).await[0], Kind::General).await.is_none(), "not before its time");
-    assert!(g.store.complete_for_now(claim.held(), &json!({}), &json!({}), hour).await.unwrap().is_none(), "once");
+    assert!(g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().is_none(), "once");
     assert_eq!(g.children(later.id).await.len(), 1);
 
     let (root, _, correction) = for_now(&g).await;
@@ -248,24 +248,24 @@ async fn a_correction_waits_for_its_time_and_its_death_leaves_the_result() {
 }
 
 #[tokio::test]
-async fn corrections_take_no_room_in_their_lane() {
+async fn corrections_do_not_count_against_the_capacity_of_their_lane() {
     let mut policy = quick();
     policy.lanes.low.capacity = 1;
     policy.tiers.standard.lane = Lane::Low;
-    let g = ground_with(Tier::Standard, 100, policy).await;
+    let g = fixture_with(Tier::Standard, 100, policy).await;
     for username in ["ada", "bob", "eve"] {
         let job = g.submit(username).await;
         let claim = g.take(job.id).await;
-        g.store.complete_for_now(claim.held(), &json!({}), &json!({}), Duration::ZERO).await.unwrap().expect("held");
+        g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), Duration::ZERO).await.unwrap().expect("held");
     }
     g.submit("mallory").await;
-    let full = g.store.submit(&request(g.key, "trent")).await.unwrap();
+    let full = g.store.submit(request(g.key, "trent")).await.unwrap();
     assert!(matches!(full, Admission::LaneFull { .. }), "{full:?}");
 }
 
 #[tokio::test]
-async fn a_lane_tells_how_long_its_jobs_keep_a_worker_busy_without_the_time_of_their_parts() {
-    let g = ground(Tier::Standard, 10).await;
+async fn service_time_of_a_lane_excludes_the_time_of_children() {
+    let g = fixture(Tier::Standard, 10).await;
     let service = async |kind: Kind| {
         let lanes = g.store.lanes().await.unwrap();
         lanes.iter().find(|l| (l.kind, l.lane) == (kind, Lane::Normal)).unwrap().service_seconds
@@ -275,7 +275,7 @@ async fn a_lane_tells_how_long_its_jobs_keep_a_worker_busy_without_the_time_of_t
     complete(&g, ai, Kind::Ai).await;
     complete(&g, cdn, Kind::Cdn).await;
     let claim = g.take(root).await;
-    g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+    g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
     // Ten seconds in all, of which the parts were there for five.
     let client = g.database.client().await;
     let moved = "update switchyard.jobs set started_at = day - make_interval(secs => $2), finished_at = day - make_interval(secs => $3),
@@ -289,9 +289,9 @@ async fn a_lane_tells_how_long_its_jobs_keep_a_worker_busy_without_the_time_of_t
 }
 
 #[tokio::test]
-async fn a_lane_tells_which_retries_are_due_soon() {
+async fn lane_statistics_count_retries_that_are_due_soon() {
     let policy = Policy { retry: Retry { delays_seconds: vec![30, 300, 300] }, ..quick() };
-    let g = ground_with(Tier::Standard, 10, policy).await;
+    let g = fixture_with(Tier::Standard, 10, policy).await;
     let due = async || {
         let lanes = g.store.lanes().await.unwrap();
         let lane = lanes.iter().find(|l| (l.kind, l.lane) == (Kind::General, Lane::Normal)).unwrap();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::ground::quick;
+use crate::fixture::quick;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 

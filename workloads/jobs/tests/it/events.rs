@@ -7,13 +7,13 @@ use switchyard_contract::Tier;
 use switchyard_jobs::{announce::Announcer, broker::Broker, events::Hub, store::ProgressReport, testing::rabbitmq};
 use tokio::time::timeout;
 
-use crate::ground::ground;
+use crate::fixture::fixture;
 
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
-    let g = ground(Tier::Standard, 10).await;
+async fn watcher_sees_every_event_once_and_in_order() {
+    let g = fixture(Tier::Standard, 10).await;
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     broker.connected().await;
     let hub = Hub::start(g.store.clone(), broker.clone());
@@ -24,7 +24,7 @@ async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
     let claim = g.take(job.id).await;
     announcer.announce(claim.effects.clone());
     for percent in [10, 20, 30] {
-        let report = ProgressReport { held: claim.held(), percent, stage: "working".to_owned() };
+        let report = ProgressReport { run_key: claim.run_key(), percent, stage: "working".to_owned() };
         let effects = g.store.progress(&[report]).await.unwrap();
         // One is lost on its way, one comes twice.
         if percent != 20 {
@@ -32,7 +32,7 @@ async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
             announcer.announce(effects);
         }
     }
-    announcer.announce(g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held"));
+    announcer.announce(g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held"));
 
     let events = watch.await.unwrap().expect("the watch ends by itself");
     assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
@@ -45,13 +45,13 @@ async fn a_watcher_sees_every_event_once_in_order_and_then_the_end() {
         Ok(0),
         "and nothing when it has seen all"
     );
-    let (stranger, _) = crate::ground::tenant(&g.store, Tier::Free, 0).await;
+    let (stranger, _) = crate::fixture::tenant(&g.store, Tier::Free, 0).await;
     assert_eq!(timeout(SOON, hub.watch(Some(stranger), job.id, 0).count()).await, Ok(0));
 }
 
 #[tokio::test]
-async fn without_a_broker_a_watcher_still_sees_everything() {
-    let g = ground(Tier::Standard, 10).await;
+async fn watcher_sees_every_event_without_a_broker() {
+    let g = fixture(Tier::Standard, 10).await;
     let nowhere = Broker::connect(&SecretString::from("amqp://127.0.0.1:1"), "test").unwrap();
     let hub = Hub::start(g.store.clone(), nowhere);
     let job = g.submit("ada").await;

@@ -12,17 +12,17 @@ use switchyard_jobs::{
 };
 use tokio::time::timeout;
 
-use crate::ground::{Ground, ground, lease, request, trouble};
+use crate::fixture::{Fixture, fixture, lease, request, trouble};
 
 /// One of those who work on the jobs.
-async fn meddle(g: Arc<Ground>, seed: u64, steps: u32) -> Result<(), StoreError> {
+async fn meddle(g: Arc<Fixture>, seed: u64, steps: u32) -> Result<(), StoreError> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut held: Vec<Claim> = Vec::new();
     let (store, client) = (&g.store, g.database.client().await);
     for step in 0..steps {
         let jobs = open_jobs(&client).await;
         match rng.random_range(0..12) {
-            0 | 1 => match store.submit(&request(g.key, &format!("user{}", step % 8))).await? {
+            0 | 1 => match store.submit(request(g.key, &format!("user{}", step % 8))).await? {
                 Admission::Accepted { .. }
                 | Admission::ConcurrentLimit { .. }
                 | Admission::InsufficientCredits { .. } => {}
@@ -41,10 +41,13 @@ async fn meddle(g: Arc<Ground>, seed: u64, steps: u32) -> Result<(), StoreError>
                 }
             }
             7 => {
-                let beat: Vec<_> = held.iter().map(Claim::held).collect();
+                let beat: Vec<_> = held.iter().map(Claim::run_key).collect();
                 store.heartbeat(&beat, Duration::from_secs(30)).await?;
-                let reports =
-                    beat.iter().map(|held| ProgressReport { held: *held, percent: 50, stage: format!("{step}") });
+                let reports = beat.iter().map(|run_key| ProgressReport {
+                    run_key: *run_key,
+                    percent: 50,
+                    stage: format!("{step}"),
+                });
                 store.progress(&reports.collect::<Vec<_>>()).await?;
             }
             8 => {
@@ -64,23 +67,23 @@ async fn meddle(g: Arc<Ground>, seed: u64, steps: u32) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn finish(g: &Ground, claim: &Claim, rng: &mut StdRng) -> Result<(), StoreError> {
-    let (store, held) = (&g.store, claim.held());
+async fn finish(g: &Fixture, claim: &Claim, rng: &mut StdRng) -> Result<(), StoreError> {
+    let (store, run_key) = (&g.store, claim.run_key());
     match rng.random_range(0..6) {
-        0 => drop(store.fail(held, &trouble()).await?),
-        1 => drop(store.fail(held, &JobError::permanent("no", "no")).await?),
-        2 => drop(store.give_back(held).await?),
+        0 => drop(store.fail(run_key, &trouble()).await?),
+        1 => drop(store.fail(run_key, &JobError::permanent("no", "no")).await?),
+        2 => drop(store.release(run_key).await?),
         3 if matches!(claim.job.step, Step::Start) => {
             let children: Vec<Child> = (0..rng.random_range(0..4))
                 .map(|_| Child { kind: Kind::Ai, input: json!({}), required: rng.random() })
                 .collect();
-            store.spawn(held, &json!({}), &children, "analysing").await?;
+            store.spawn(run_key, &json!({}), &children, "analysing").await?;
         }
-        3 if claim.job.id == claim.job.root => drop(store.complete_analysis(held, &json!({})).await?),
+        3 if claim.job.id == claim.job.root => drop(store.complete_analysis(run_key, &json!({})).await?),
         4 if claim.job.id == claim.job.root => {
-            store.complete_for_now(held, &json!({}), &json!({}), Duration::ZERO).await?;
+            store.complete_for_now(run_key, &json!({}), &json!({}), Duration::ZERO).await?;
         }
-        _ => drop(store.complete_and_discover(held, &json!({}), &["found".to_owned()]).await?),
+        _ => drop(store.complete_and_discover(run_key, &json!({}), &["found".to_owned()]).await?),
     }
     Ok(())
 }
@@ -91,9 +94,9 @@ async fn open_jobs(client: &tokio_postgres::Client) -> Vec<JobId> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_interleavings_keep_the_books_balanced() {
+async fn random_interleavings_keep_the_ledger_balanced() {
     for seed in [1, 2, 3] {
-        let g = Arc::new(ground(Tier::Enterprise, 60).await);
+        let g = Arc::new(fixture(Tier::Enterprise, 60).await);
         let hands: Vec<_> = (0..4).map(|hand| tokio::spawn(meddle(g.clone(), seed * 10 + hand, 40))).collect();
         for hand in hands {
             // A deadlock would be an error of the store, an endless wait a timeout.

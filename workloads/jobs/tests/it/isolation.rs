@@ -12,8 +12,8 @@ use switchyard_jobs::{
     model::{JobId, JobState, Queue, TenantId},
     setup,
     store::{
-        Address, Admission, CancelOutcome, Claim, Idempotency, JobFilter, Kept, KeyHash, Lease, NewTenant, Policy,
-        ResultOutcome, Store, SubmitRequest,
+        Address, Admission, CancelOutcome, Claim, Idempotency, JobFilter, KeyHash, Lease, NewTenant, Policy,
+        ResultOutcome, Retention, Store, SubmitRequest, migrate,
     },
     testing::{Postgres, TestDatabase, postgres, rabbitmq, redis},
 };
@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls, error::SqlState};
 use uuid::Uuid;
 
-use crate::ground::request;
+use crate::fixture::request;
 
 /// Tables with rows of tenants that the API reads.
 const READ: [&str; 6] = ["tenants", "jobs", "outputs", "events", "idempotency", "ledger"];
@@ -62,8 +62,8 @@ impl Estate {
         set_up(&database).await;
         let (api, workers) = (open(&database, Role::Api), open(&database, Role::Workers));
         let (mut ours, mut theirs) = (party(&api, &workers).await, party(&api, &workers).await);
-        ours.queued = submit(&api, &request(ours.key, "grace")).await;
-        theirs.queued = submit(&api, &request(theirs.key, "barbara")).await;
+        ours.queued = submit(&api, request(ours.key, "grace")).await;
+        theirs.queued = submit(&api, request(theirs.key, "barbara")).await;
         Self { database, ours, theirs }
     }
 
@@ -134,17 +134,17 @@ async fn party(api: &Store, workers: &Store) -> Party {
     let tenant = api.create_tenant(&new).await.unwrap().id;
     let key = KeyHash::of(api.create_key(tenant).await.unwrap().unwrap().secret.expose_secret());
     let remembered = Idempotency::of("once", b"x");
-    let completed = submit(api, &SubmitRequest { idempotency: Some(&remembered), ..request(key, "ada") }).await;
+    let completed = submit(api, SubmitRequest { idempotency: Some(remembered.clone()), ..request(key, "ada") }).await;
     let part = Child { kind: Kind::Ai, input: json!({}), required: true };
-    let first = claim(workers, Kind::General).await.held();
+    let first = claim(workers, Kind::General).await.run_key();
     workers.spawn(first, &json!({}), &[part], "parts").await.unwrap().unwrap();
-    workers.complete(claim(workers, Kind::Ai).await.held(), &json!({})).await.unwrap().unwrap();
-    let join = claim(workers, Kind::General).await.held();
+    workers.complete(claim(workers, Kind::Ai).await.run_key(), &json!({})).await.unwrap().unwrap();
+    let join = claim(workers, Kind::General).await.run_key();
     workers.complete_analysis(join, &json!({ "of": tenant })).await.unwrap().unwrap();
     Party { tenant, key, completed, queued: completed, remembered }
 }
 
-async fn submit(api: &Store, request: &SubmitRequest<'_>) -> JobId {
+async fn submit(api: &Store, request: SubmitRequest) -> JobId {
     match api.submit(request).await.unwrap() {
         Admission::Accepted { job, .. } => job.id,
         other => panic!("not accepted: {other:?}"),
@@ -196,7 +196,7 @@ async fn leaks(estate: &Estate) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_query_without_a_condition_shows_one_tenant_s_rows_or_none() {
+async fn query_without_a_condition_shows_rows_of_one_tenant_or_none() {
     let estate = Estate::new().await;
     assert_eq!(leaks(&estate).await, [""; 0]);
 
@@ -213,7 +213,7 @@ async fn a_query_without_a_condition_shows_one_tenant_s_rows_or_none() {
 }
 
 #[tokio::test]
-async fn a_read_leaves_nothing_for_the_next_user_of_its_connection() {
+async fn read_leaves_no_tenant_for_the_next_user_of_its_connection() {
     let estate = estate().await;
     let client = estate.login(Role::Api).await;
     let (ours, job) = (estate.ours.tenant.0, estate.ours.completed.0);
@@ -236,7 +236,7 @@ async fn a_read_leaves_nothing_for_the_next_user_of_its_connection() {
 }
 
 #[tokio::test]
-async fn no_read_shows_a_tenant_what_is_another_s() {
+async fn no_read_shows_rows_of_another_tenant() {
     let estate = estate().await;
     let (api, Estate { ours, theirs, .. }) = (estate.api(), estate);
     for job in [theirs.completed, theirs.queued] {
@@ -272,7 +272,7 @@ async fn no_read_shows_a_tenant_what_is_another_s() {
 }
 
 #[tokio::test]
-async fn every_table_with_rows_of_tenants_has_row_level_security() {
+async fn every_tenant_table_has_row_level_security() {
     let database = postgres().await.database().await;
     let open = "select c.relname::text from pg_class c
         where c.relnamespace = 'switchyard'::regnamespace and c.relkind in ('r', 'p')
@@ -285,6 +285,31 @@ async fn every_table_with_rows_of_tenants_has_row_level_security() {
     assert_eq!(names().await, [""; 0]);
     client.batch_execute("create table switchyard.secrets (tenant_id uuid)").await.unwrap();
     assert_eq!(names().await, ["secrets"]);
+}
+
+#[tokio::test]
+async fn every_function_with_the_rights_of_the_owner_has_the_settings() {
+    let database = postgres().await.database().await;
+    let mut client = database.client().await;
+    let different = "select p.proname::text from pg_proc p join pg_language l on l.oid = p.prolang
+        where p.pronamespace = 'switchyard'::regnamespace and p.prosecdef and p.proconfig is distinct from
+            array['search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'jit=off']
+            || case when l.lanname = 'plpgsql' then array['plan_cache_mode=force_generic_plan'] else '{}' end";
+    let names = async |client: &Client| -> Vec<String> {
+        client.query(different, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let all = "select count(*) from pg_proc where pronamespace = 'switchyard'::regnamespace and prosecdef";
+    assert!(client.query_one(all, &[]).await.unwrap().get::<_, i64>(0) > 40);
+    assert_eq!(names(&client).await, [""; 0]);
+
+    let forgotten = "create function switchyard.forgotten() returns int language sql security definer as 'select 1'";
+    client.batch_execute(forgotten).await.unwrap();
+    client.batch_execute("alter function switchyard.pause reset all").await.unwrap();
+    let mut found = names(&client).await;
+    found.sort_unstable();
+    assert_eq!(found, ["forgotten", "pause"]);
+    migrate(&mut client).await.unwrap();
+    assert_eq!(names(&client).await, [""; 0], "a migration sets them again");
 }
 
 #[tokio::test]
@@ -327,7 +352,7 @@ async fn workers_read_no_table_and_the_api_writes_none() {
     let api = estate.login(Role::Api).await;
     for refused in [
         "select hash from switchyard.api_keys",
-        "select switchyard.give_back(gen_random_uuid(), 1)",
+        "select switchyard.release(gen_random_uuid(), 1)",
         "select switchyard.heartbeat('{}', '{}', 1)",
     ] {
         let error = api.query(refused, &[]).await.unwrap_err();
@@ -339,7 +364,7 @@ async fn workers_read_no_table_and_the_api_writes_none() {
 }
 
 #[tokio::test]
-async fn a_tenant_s_rows_are_found_by_their_index_under_row_level_security() {
+async fn tenant_reads_use_indexes_under_row_level_security() {
     let estate = Estate::new().await;
     let owner = estate.database.client().await;
     owner
@@ -362,7 +387,7 @@ async fn a_tenant_s_rows_are_found_by_their_index_under_row_level_security() {
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_without_a_gap_and_revoked_at_once() {
+async fn key_is_rotated_without_a_gap_and_revoked_at_once() {
     let estate = Estate::new().await;
     let (api, Estate { ours, theirs, .. }) = (estate.api(), &estate);
     let fresh = api.create_key(ours.tenant).await.unwrap().unwrap();
@@ -376,7 +401,7 @@ async fn a_key_is_rotated_without_a_gap_and_revoked_at_once() {
     assert!(!api.revoke_key(theirs.tenant, keys[0].id).await.unwrap(), "another tenant's key is none of theirs");
     assert!(api.revoke_key(ours.tenant, keys[0].id).await.unwrap());
     assert_eq!(api.authenticate(ours.key).await.unwrap(), None);
-    assert_eq!(api.submit(&request(ours.key, "x")).await.unwrap(), Admission::Unauthenticated);
+    assert_eq!(api.submit(request(ours.key, "x")).await.unwrap(), Admission::Unauthenticated);
     assert_eq!(api.authenticate(hash).await.unwrap().unwrap().id, ours.tenant);
     let keys = api.keys(ours.tenant).await.unwrap().unwrap();
     assert!(keys[0].revoked_at.is_some() && keys[1].revoked_at.is_none());
@@ -384,7 +409,7 @@ async fn a_key_is_rotated_without_a_gap_and_revoked_at_once() {
 }
 
 #[tokio::test]
-async fn the_first_event_is_told_though_it_is_not_stored_and_goes_with_the_others() {
+async fn first_event_is_derived_and_removed_with_the_others() {
     let estate = Estate::new().await;
     let (api, ours) = (estate.api(), &estate.ours);
     for tenant in [Some(ours.tenant), None] {
@@ -398,7 +423,7 @@ async fn the_first_event_is_told_though_it_is_not_stored_and_goes_with_the_other
         assert_eq!(seqs, (1..=i64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>());
         assert!(seqs.len() > 3);
     }
-    let kept = Kept { events: Duration::ZERO, ..Kept::default() };
+    let kept = Retention { events: Duration::ZERO, ..Retention::default() };
     assert!(api.retain(&kept, 100).await.unwrap().events > 0);
     assert_eq!(api.events_after(Some(ours.tenant), ours.completed, 0).await.unwrap(), []);
     assert_eq!(api.events_after(Some(ours.tenant), ours.queued, 0).await.unwrap().len(), 1);

@@ -5,17 +5,17 @@ use switchyard_contract::{Kind, Lane, Retry, Tier};
 use switchyard_jobs::{
     handler::Step,
     model::{JobError, JobState, Queue},
-    store::{CancelOutcome, FailOutcome, Held, ProgressReport, ReplayOutcome, ResultOutcome},
+    store::{CancelOutcome, FailOutcome, ProgressReport, ReplayOutcome, ResultOutcome, RunKey},
 };
 
-use crate::ground::{ground, ground_with, lease, quick, told, trouble};
+use crate::fixture::{fixture, fixture_with, lease, quick, told, trouble};
 
 /// Where a standard tenant's analyses wait.
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 #[tokio::test]
-async fn a_job_is_claimed_once_run_and_completed() {
-    let g = ground(Tier::Standard, 10).await;
+async fn job_is_claimed_once_and_completed() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     assert!(g.claim(job.id, Kind::Cdn).await.is_none(), "another kind cannot claim it");
     let claim = g.take(job.id).await;
@@ -25,7 +25,7 @@ async fn a_job_is_claimed_once_run_and_completed() {
     assert_eq!(claim.job.input["username"], "ada");
     assert!(matches!(g.store.result(g.tenant, job.id).await.unwrap(), ResultOutcome::NotFinished { .. }));
 
-    let effects = g.store.complete(claim.held(), &json!({"answer": 42})).await.unwrap().expect("still held");
+    let effects = g.store.complete(claim.run_key(), &json!({"answer": 42})).await.unwrap().expect("still held");
     assert_eq!((effects.events[0].state.as_str(), effects.events[0].progress), ("completed", 100));
     assert_eq!(g.job(job.id).await.state, JobState::Completed);
     let ResultOutcome::Finished { result, .. } = g.store.result(g.tenant, job.id).await.unwrap() else {
@@ -36,15 +36,15 @@ async fn a_job_is_claimed_once_run_and_completed() {
     assert_eq!((latest.id, value), (job.id, result));
     assert_eq!(g.store.usage(g.tenant).await.unwrap().unwrap().running, 0);
     assert_eq!(g.balance().await, 8, "a completed analysis is paid for");
-    assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none(), "an outcome is written once");
+    assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none(), "an outcome is written once");
     assert!(g.claim(job.id, Kind::General).await.is_none());
 }
 
 #[tokio::test]
-async fn a_failed_attempt_waits_for_its_delay_and_the_last_one_kills_and_refunds_once() {
+async fn failed_attempt_waits_for_its_delay_and_the_last_one_refunds_once() {
     let mut policy = quick();
     policy.retry = Retry { delays_seconds: vec![0, 3600, 0] };
-    let g = ground_with(Tier::Standard, 10, policy).await;
+    let g = fixture_with(Tier::Standard, 10, policy).await;
     let job = g.submit("ada").await;
 
     let first = g.take(job.id).await;
@@ -71,8 +71,8 @@ async fn a_failed_attempt_waits_for_its_delay_and_the_last_one_kills_and_refunds
 }
 
 #[tokio::test]
-async fn a_permanent_error_is_death_at_once_and_retry_after_lengthens_the_delay() {
-    let g = ground(Tier::Standard, 10).await;
+async fn permanent_error_kills_at_once_and_retry_after_extends_the_delay() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     let later = JobError { retry_after_seconds: Some(600), ..trouble() };
@@ -88,14 +88,14 @@ async fn a_permanent_error_is_death_at_once_and_retry_after_lengthens_the_delay(
 }
 
 #[tokio::test]
-async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_more() {
-    let g = ground(Tier::Standard, 10).await;
+async fn expired_lease_fails_the_attempt_and_invalidates_its_token() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     for attempt in 1..=3 {
         let claim = g.take(job.id).await;
         assert_eq!(claim.job.attempt, attempt);
         assert_eq!(
-            g.store.reap(claim.held(), true).await.unwrap().outcome,
+            g.store.reap(claim.run_key(), true).await.unwrap().outcome,
             FailOutcome::Stale,
             "a lease that holds is left alone"
         );
@@ -107,19 +107,19 @@ async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_m
             )
             .await
             .unwrap();
-        assert_eq!(g.store.expired(10).await.unwrap(), [claim.held()]);
-        assert_ne!(g.store.reap(claim.held(), true).await.unwrap().outcome, FailOutcome::Stale);
+        assert_eq!(g.store.expired(10).await.unwrap(), [claim.run_key()]);
+        assert_ne!(g.store.reap(claim.run_key(), true).await.unwrap().outcome, FailOutcome::Stale);
         assert_eq!(
-            g.store.reap(claim.held(), true).await.unwrap().outcome,
+            g.store.reap(claim.run_key(), true).await.unwrap().outcome,
             FailOutcome::Stale,
             "two reapers do not end it twice"
         );
         // The worker was only slow.
-        assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none());
+        assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none());
         assert_eq!(g.fail(&claim, &trouble()).await, FailOutcome::Stale);
-        assert!(g.store.give_back(claim.held()).await.unwrap().is_none());
-        assert!(g.store.heartbeat(&[claim.held()], Duration::from_secs(30)).await.unwrap().is_empty());
-        let report = ProgressReport { held: claim.held(), percent: 50, stage: "late".to_owned() };
+        assert!(g.store.release(claim.run_key()).await.unwrap().is_none());
+        assert!(g.store.heartbeat(&[claim.run_key()], Duration::from_secs(30)).await.unwrap().is_empty());
+        let report = ProgressReport { run_key: claim.run_key(), percent: 50, stage: "late".to_owned() };
         assert!(g.store.progress(&[report]).await.unwrap().is_empty());
     }
     let job = g.job(job.id).await;
@@ -128,12 +128,12 @@ async fn an_expired_lease_is_a_failed_attempt_and_its_token_writes_nothing_any_m
 }
 
 #[tokio::test]
-async fn a_heartbeat_extends_all_leases_at_once_and_tells_which_are_held() {
-    let g = ground(Tier::Standard, 10).await;
+async fn heartbeat_extends_all_leases_and_returns_the_claimed_jobs() {
+    let g = fixture(Tier::Standard, 10).await;
     let (one, two) = (g.submit("one").await, g.submit("two").await);
     let (one, two) = (g.take(one.id).await, g.take(two.id).await);
     g.store.cancel(g.tenant, two.job.id).await.unwrap();
-    let held = g.store.heartbeat(&[one.held(), two.held()], Duration::from_secs(3600)).await.unwrap();
+    let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_secs(3600)).await.unwrap();
     assert_eq!(held, [one.job.id]);
     let until = g
         .database
@@ -149,11 +149,11 @@ async fn a_heartbeat_extends_all_leases_at_once_and_tells_which_are_held() {
 }
 
 #[tokio::test]
-async fn progress_goes_forward_only_and_is_told() {
-    let g = ground(Tier::Standard, 10).await;
+async fn progress_only_increases_and_emits_events() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
-    let report = |percent, stage: &str| ProgressReport { held: claim.held(), percent, stage: stage.to_owned() };
+    let report = |percent, stage: &str| ProgressReport { run_key: claim.run_key(), percent, stage: stage.to_owned() };
     let effects = g.store.progress(&[report(30, "fetching")]).await.unwrap();
     assert_eq!((effects.events[0].progress, effects.events[0].stage.as_str()), (30, "fetching"));
     assert!(g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(), "nothing new, nothing told");
@@ -163,13 +163,13 @@ async fn progress_goes_forward_only_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_given_back_is_claimable_and_the_attempt_did_not_count() {
-    let g = ground(Tier::Standard, 10).await;
+async fn released_job_is_claimable_and_its_attempt_does_not_count() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     for _ in 0..5 {
         let claim = g.take(job.id).await;
         assert_eq!(claim.job.attempt, 1);
-        let effects = g.store.give_back(claim.held()).await.unwrap().expect("still held");
+        let effects = g.store.release(claim.run_key()).await.unwrap().expect("still held");
         assert_eq!(effects.ready, [NORMAL]);
         assert_eq!(g.job(job.id).await.state, JobState::Queued);
     }
@@ -177,14 +177,14 @@ async fn a_job_that_was_given_back_is_claimable_and_the_attempt_did_not_count() 
     let claim = g.take(job.id).await;
     g.fail(&claim, &trouble()).await;
     let claim = g.take(job.id).await;
-    g.store.give_back(claim.held()).await.unwrap().expect("still held");
+    g.store.release(claim.run_key()).await.unwrap().expect("still held");
     assert_eq!(g.take(job.id).await.job.attempt, 2);
     g.balanced().await;
 }
 
 #[tokio::test]
-async fn cancelling_before_a_claim_gives_the_credits_back() {
-    let g = ground(Tier::Standard, 10).await;
+async fn cancelling_before_a_claim_refunds_the_price() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let CancelOutcome::Cancelled { job, refunded, balance, effects } = g.store.cancel(g.tenant, job.id).await.unwrap()
     else {
@@ -198,33 +198,33 @@ async fn cancelling_before_a_claim_gives_the_credits_back() {
 }
 
 #[tokio::test]
-async fn cancelling_after_a_claim_takes_the_job_from_its_worker_and_keeps_the_credits() {
-    let g = ground(Tier::Standard, 10).await;
+async fn cancelling_after_a_claim_fences_the_worker_without_a_refund() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     let CancelOutcome::Cancelled { refunded, .. } = g.store.cancel(g.tenant, job.id).await.unwrap() else { panic!() };
     assert_eq!((refunded, g.balance().await), (0, 8));
-    assert!(g.store.complete(claim.held(), &json!({})).await.unwrap().is_none());
+    assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none());
     assert_eq!(g.job(job.id).await.state, JobState::Cancelled);
 }
 
 #[tokio::test]
 async fn another_tenant_sees_and_cancels_nothing() {
-    let g = ground(Tier::Standard, 10).await;
-    let (stranger, _) = crate::ground::tenant(&g.store, Tier::Standard, 10).await;
+    let g = fixture(Tier::Standard, 10).await;
+    let (stranger, _) = crate::fixture::tenant(&g.store, Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     assert_eq!(g.store.job(stranger, job.id).await.unwrap(), None);
     assert_eq!(g.store.cancel(stranger, job.id).await.unwrap(), CancelOutcome::NotFound);
     assert_eq!(g.store.result(stranger, job.id).await.unwrap(), ResultOutcome::NotFound);
     assert!(g.store.events_after(Some(stranger), job.id, 0).await.unwrap().is_empty());
     let claim = g.take(job.id).await;
-    g.store.complete(claim.held(), &json!({})).await.unwrap();
+    g.store.complete(claim.run_key(), &json!({})).await.unwrap();
     assert_eq!(g.store.latest_result(stranger, "ada").await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
-    let g = ground(Tier::Standard, 3).await;
+    let g = fixture(Tier::Standard, 3).await;
     let job = g.submit("ada").await;
     assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::NotDead { .. }));
     let claim = g.take(job.id).await;
@@ -251,8 +251,8 @@ async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
 }
 
 #[tokio::test]
-async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
-    let g = ground(Tier::Standard, 10).await;
+async fn paused_lane_has_no_claims_until_resumed() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     assert!(g.store.pause(Kind::General, Lane::Normal, true).await.unwrap().is_empty());
     assert!(g.claim(job.id, Kind::General).await.is_none());
@@ -267,19 +267,19 @@ async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn of_many_claims_at_once_one_succeeds() {
-    let g = ground(Tier::Standard, 10).await;
+async fn one_of_many_concurrent_claims_succeeds() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     let store = g.database.store_of(16, quick());
     let claims =
         futures::future::join_all((0..32).map(|_| async { store.claim(NORMAL, 4, &lease()).await.unwrap() })).await;
-    let held: Vec<Held> = claims.iter().flatten().map(|c| c.held()).collect();
-    assert_eq!(held.iter().map(|held| held.job).collect::<Vec<_>>(), [job.id]);
+    let claimed: Vec<RunKey> = claims.iter().flatten().map(|claim| claim.run_key()).collect();
+    assert_eq!(claimed.iter().map(|run_key| run_key.job).collect::<Vec<_>>(), [job.id]);
 }
 
 #[tokio::test]
-async fn a_replay_keeps_within_the_tenant_s_concurrent_limit() {
-    let g = ground(Tier::Free, 10).await;
+async fn replay_respects_the_concurrent_limit() {
+    let g = fixture(Tier::Free, 10).await;
     let job = g.submit("ada").await;
     let claim = g.take(job.id).await;
     g.fail(&claim, &JobError::permanent("broken", "no")).await;

@@ -11,40 +11,47 @@ use switchyard_jobs::{
     testing::rabbitmq,
 };
 
-use crate::ground::{ground, trouble};
+use crate::fixture::{fixture, trouble};
 
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 #[tokio::test]
-async fn what_could_be_claimed_is_owed_until_it_is_and_not_at_once() {
-    let g = ground(Tier::Standard, 10).await;
+async fn claimable_jobs_are_reported_after_the_minimum_age_until_claimed() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     g.submit("bob").await;
-    assert!(g.store.owed(Duration::from_secs(60)).await.unwrap().is_empty(), "the submitter is about to tell");
-    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 2)]);
+    assert!(
+        g.store.claimable_queues(Duration::from_secs(60)).await.unwrap().is_empty(),
+        "the submitter is about to tell"
+    );
+    assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 2)]);
     let claim = g.take(job.id).await;
-    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 1)]);
+    assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 1)]);
     let later = JobError { retry_after_seconds: Some(600), ..trouble() };
     g.fail(&claim, &later).await;
-    assert_eq!(g.store.owed(Duration::ZERO).await.unwrap(), [(NORMAL, 1)], "its next attempt is not due");
+    assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 1)], "its next attempt is not due");
     g.store.pause(Kind::General, Lane::Normal, true).await.unwrap();
-    assert!(g.store.owed(Duration::ZERO).await.unwrap().is_empty(), "nobody may claim from a paused lane");
+    assert!(g.store.claimable_queues(Duration::ZERO).await.unwrap().is_empty(), "nobody may claim from a paused lane");
 }
 
 #[tokio::test]
-async fn what_a_crash_left_unpublished_reaches_the_queue_once() {
-    let g = ground(Tier::Standard, 10).await;
+async fn ticket_lost_in_a_crash_is_published_once() {
+    let g = fixture(Tier::Standard, 10).await;
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     broker.connected().await;
     g.submit("ada").await;
-    assert_eq!(maintenance::publish_owed(&g.store, &broker, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(maintenance::publish_claimable(&g.store, &broker, Duration::ZERO).await.unwrap(), 1);
     assert_eq!(broker.depth(NORMAL).await.unwrap(), 1);
-    assert_eq!(maintenance::publish_owed(&g.store, &broker, Duration::ZERO).await.unwrap(), 0, "a ticket lies there");
+    assert_eq!(
+        maintenance::publish_claimable(&g.store, &broker, Duration::ZERO).await.unwrap(),
+        0,
+        "a ticket lies there"
+    );
 }
 
 #[tokio::test]
-async fn the_reaper_ends_attempts_of_silent_workers() {
-    let g = ground(Tier::Standard, 10).await;
+async fn reaper_ends_attempts_of_silent_workers() {
+    let g = fixture(Tier::Standard, 10).await;
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;

@@ -4,11 +4,11 @@ use serde_json::json;
 use switchyard_contract::Tier;
 use switchyard_jobs::{model::JobState, store::JobFilter};
 
-use crate::ground::ground;
+use crate::fixture::fixture;
 
 #[tokio::test]
-async fn lists_are_newest_first_in_pages_and_filtered() {
-    let g = ground(Tier::Enterprise, 100).await;
+async fn lists_are_paged_newest_first_and_filtered() {
+    let g = fixture(Tier::Enterprise, 100).await;
     let mut ids = Vec::new();
     for n in 0..5 {
         ids.push(g.submit(&format!("user{n}")).await.id);
@@ -29,8 +29,8 @@ async fn lists_are_newest_first_in_pages_and_filtered() {
 }
 
 #[tokio::test]
-async fn a_missing_tenant_is_none_and_a_ledger_always_sums_up() {
-    let g = ground(Tier::Free, 7).await;
+async fn missing_tenant_is_none_and_a_ledger_sums_up_to_the_balance() {
+    let g = fixture(Tier::Free, 7).await;
     let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
     assert_eq!((report.credits, report.ledger_sum, report.running, report.today), (7, 7, 0, 0));
     let nobody = switchyard_jobs::model::TenantId(uuid::Uuid::nil());
@@ -41,8 +41,8 @@ async fn a_missing_tenant_is_none_and_a_ledger_always_sums_up() {
 }
 
 #[tokio::test]
-async fn retention_finds_what_is_old_without_reading_what_is_not() {
-    let g = ground(Tier::Enterprise, 100).await;
+async fn retention_finds_old_rows_without_scanning_tables() {
+    let g = fixture(Tier::Enterprise, 100).await;
     g.database
         .client()
         .await
@@ -77,12 +77,12 @@ async fn retention_finds_what_is_old_without_reading_what_is_not() {
 }
 
 #[tokio::test]
-async fn retention_removes_what_ended_long_ago_and_nothing_else() {
-    let g = ground(Tier::Enterprise, 100).await;
+async fn retention_removes_only_old_finished_jobs() {
+    let g = fixture(Tier::Enterprise, 100).await;
     let (old, young, open) = (g.submit("old").await.id, g.submit("young").await.id, g.submit("open").await.id);
     for id in [old, young] {
         let claim = g.take(id).await;
-        g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+        g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
     }
     g.database
         .client()
@@ -90,14 +90,14 @@ async fn retention_removes_what_ended_long_ago_and_nothing_else() {
         .execute("update switchyard.jobs set finished_at = now() - interval '31 days' where id = $1", &[&old.0])
         .await
         .unwrap();
-    let removed = g.store.retain(&switchyard_jobs::store::Kept::default(), 100).await.unwrap();
+    let removed = g.store.retain(&switchyard_jobs::store::Retention::default(), 100).await.unwrap();
     assert_eq!((removed.jobs, removed.idempotency), (1, 0));
     assert_eq!(g.store.any_job(old).await.unwrap(), None);
     assert!(g.store.events_after(None, old, 0).await.unwrap().is_empty());
     for id in [young, open] {
         assert!(!g.store.events_after(None, id, 0).await.unwrap().is_empty());
     }
-    assert_eq!(g.store.retain(&switchyard_jobs::store::Kept::default(), 100).await.unwrap(), Default::default());
+    assert_eq!(g.store.retain(&switchyard_jobs::store::Retention::default(), 100).await.unwrap(), Default::default());
     let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
     assert_eq!(report.credits, report.ledger_sum, "the ledger stays");
 }

@@ -14,7 +14,7 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::ground::{quick, request, tenant};
+use crate::fixture::{quick, request, tenant};
 
 /// Server connections that PgBouncer may hold for a user on a database.
 const SERVER_CONNECTIONS: u32 = 3;
@@ -48,7 +48,7 @@ async fn job_completes_through_a_transaction_pooler() {
     // Each process has its own connections, so that two calls rarely share one.
     let (api, worker, relay) = (store_at(&uri, 4), store_at(&uri, 4), store_at(&uri, 4));
     let (tenant, key) = tenant(&api, Tier::Standard, 100).await;
-    let Admission::Accepted { job, .. } = api.submit(&request(key, "someone")).await.unwrap() else {
+    let Admission::Accepted { job, .. } = api.submit(request(key, "someone")).await.unwrap() else {
         panic!("it was refused")
     };
     let queue = Queue { kind: Kind::General, lane: job.lane };
@@ -56,13 +56,13 @@ async fn job_completes_through_a_transaction_pooler() {
     let [claim] = claims.as_slice() else { panic!("one job was put in, {} came out", claims.len()) };
     assert_eq!(claim.job.id, job.id);
     for percent in [20, 40, 60] {
-        assert_eq!(worker.heartbeat(&[claim.held()], Duration::from_secs(30)).await.unwrap(), [job.id]);
-        let report = ProgressReport { held: claim.held(), percent, stage: "analysing".to_owned() };
+        assert_eq!(worker.heartbeat(&[claim.run_key()], Duration::from_secs(30)).await.unwrap(), [job.id]);
+        let report = ProgressReport { run_key: claim.run_key(), percent, stage: "analysing".to_owned() };
         worker.progress(&[report]).await.unwrap();
         assert_eq!(api.job(tenant, job.id).await.unwrap().unwrap().progress, i16::from(percent));
     }
     assert!(relay.expired(10).await.unwrap().is_empty());
-    worker.complete(claim.held(), &json!({ "followers": 3 })).await.unwrap().expect("the claim holds");
+    worker.complete(claim.run_key(), &json!({ "followers": 3 })).await.unwrap().expect("the claim holds");
     let finished = api.result(tenant, job.id).await.unwrap();
     let ResultOutcome::Finished { job, result } = finished else { panic!("{finished:?}") };
     assert_eq!((job.state, result), (JobState::Completed, json!({ "followers": 3 })));
@@ -81,8 +81,8 @@ async fn concurrent_submissions_through_a_pooler_are_exactly_once() {
         let (store, username) = (&stores[n % stores.len()], format!("profile{}", n % 32));
         async move {
             let idempotency = Idempotency::of(username.as_str(), username.as_bytes());
-            let request = SubmitRequest { idempotency: Some(&idempotency), ..request(key, &username) };
-            store.submit(&request).await.unwrap()
+            let request = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(key, &username) };
+            store.submit(request.clone()).await.unwrap()
         }
     };
     let limit = quick().tiers.enterprise.concurrent;

@@ -13,7 +13,7 @@ use switchyard_jobs::{
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::ground::{quick, request};
+use crate::fixture::{quick, request};
 
 /// A primary and a replica that a store reads from.
 struct Pair {
@@ -40,7 +40,7 @@ impl Pair {
     }
 
     async fn submit(&self, username: &str) -> Job {
-        match self.store.submit(&request(self.key, username)).await.unwrap() {
+        match self.store.submit(request(self.key, username)).await.unwrap() {
             Admission::Accepted { job, .. } => job,
             other => panic!("not accepted: {other:?}"),
         }
@@ -137,7 +137,7 @@ async fn replica_answers_reads_while_the_primary_is_unavailable() {
     }
     assert_eq!(pair.store.breaker().state(), State::Open, "the breaker of the primary is open");
     assert_eq!(pair.seen_by_tenant().await.unwrap(), 1);
-    let written = pair.store.submit(&request(pair.key, "another")).await;
+    let written = pair.store.submit(request(pair.key, "another")).await;
     assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
 
     pair.primary.up().await;
@@ -189,7 +189,7 @@ async fn standby_is_unwritable_until_promoted() {
     // The address leads to the standby.
     let store = store_at(&pair.replica.uri(&pair.database), &[]);
     assert!(store.is_writable());
-    let refused = store.submit(&request(pair.key, "too-early")).await.unwrap_err();
+    let refused = store.submit(request(pair.key, "too-early")).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unwritable(words) if words.contains("25006")), "{refused}");
     assert!(refused.is_unsent() && !store.is_writable());
     // Reads still work, and the breaker stays closed.
@@ -197,7 +197,7 @@ async fn standby_is_unwritable_until_promoted() {
     assert_eq!(store.breaker().state(), State::Closed);
 
     pair.on_replica().await.execute("select pg_promote()", &[]).await.unwrap();
-    let taken = store.submit(&request(pair.key, "in-time")).await.unwrap();
+    let taken = store.submit(request(pair.key, "in-time")).await.unwrap();
     assert!(matches!(taken, Admission::Accepted { .. }), "{taken:?}");
     pair.end();
 }

@@ -16,7 +16,7 @@ use switchyard_jobs::{
     broker::{Broker, JOBS_EXCHANGE},
     cache::Cache,
     events::Hub,
-    handler::{Child, Claimed, Handler, Outcome, RunContext, Step},
+    handler::{Child, ClaimedJob, Handler, Outcome, RunContext, Step},
     maintenance,
     model::{Effects, JobError, JobId, JobState, Queue},
     recovery::Recoveries,
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::{Ground, ground, ground_with, quick, request, tenant};
+use crate::fixture::{Fixture, fixture, fixture_with, quick, request, tenant};
 
 const SOON: Duration = Duration::from_secs(60);
 /// How long code that heeds nobody keeps its thread.
@@ -76,7 +76,7 @@ impl Script {
 
 #[async_trait::async_trait]
 impl Handler for Script {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         self.busy.send_modify(|busy| *busy += 1);
         let _busy = Busy(&self.busy);
@@ -118,7 +118,7 @@ struct Worker {
 
 /// What workers work on.
 struct Yard {
-    g: Ground,
+    g: Fixture,
     uri: String,
     broker: Broker,
     announcer: Announcer,
@@ -148,11 +148,11 @@ fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Conf
 }
 
 /// With upkeep, which publishes what nobody has told of.
-async fn yard(g: Ground, timing: Timing) -> Yard {
+async fn yard(g: Fixture, timing: Timing) -> Yard {
     let yard = untended(g, timing).await;
     let policy = maintenance::Policy {
         relay_every: Duration::from_millis(100),
-        owed_after: Duration::from_millis(200),
+        relay_after: Duration::from_millis(200),
         reap_every: Duration::from_millis(100),
         ..maintenance::Policy::default()
     };
@@ -162,7 +162,7 @@ async fn yard(g: Ground, timing: Timing) -> Yard {
 }
 
 /// Without upkeep: what nobody tells of is not found.
-async fn untended(g: Ground, timing: Timing) -> Yard {
+async fn untended(g: Fixture, timing: Timing) -> Yard {
     let uri = rabbitmq().await.vhost();
     let broker = Broker::connect(&SecretString::from(uri.clone()), "test").unwrap();
     let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_secs(60)).unwrap();
@@ -264,8 +264,8 @@ fn wide() -> Policy {
 }
 
 #[tokio::test]
-async fn an_analysis_runs_through_its_children_to_its_result_and_the_cache() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn analysis_runs_through_its_children_to_its_cached_result() {
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let workers = [y.general(), y.worker(Kind::Ai, Lane::ALL, 4)];
     let job = y.submit("family").await;
     y.ends(job, JobState::Completed).await;
@@ -281,8 +281,8 @@ async fn an_analysis_runs_through_its_children_to_its_result_and_the_cache() {
 }
 
 #[tokio::test]
-async fn failed_attempts_are_tried_again_and_a_panic_is_one() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn failed_and_panicked_attempts_are_retried() {
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     let (flaky, panics) = (y.submit("flaky").await, y.submit("panics").await);
     y.ends(flaky, JobState::Completed).await;
@@ -293,8 +293,8 @@ async fn failed_attempts_are_tried_again_and_a_panic_is_one() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_the_database_cannot_take_is_made_fit_or_told_and_not_tried_for_ever() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn unstorable_outcome_is_sanitized_or_kills_the_job() {
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     let (hostile, greedy) = (y.submit("hostile").await, y.submit("greedy").await);
     y.ends(hostile, JobState::Completed).await;
@@ -305,10 +305,10 @@ async fn an_outcome_that_the_database_cannot_take_is_made_fit_or_told_and_not_tr
 }
 
 #[tokio::test]
-async fn an_attempt_over_its_lane_s_time_is_stopped_and_not_just_marked() {
+async fn attempt_over_the_timeout_of_its_lane_is_stopped() {
     let mut policy = quick();
     policy.lanes.normal.timeout_seconds = 1;
-    let y = yard(ground_with(Tier::Standard, 10, policy).await, Timing::default()).await;
+    let y = yard(fixture_with(Tier::Standard, 10, policy).await, Timing::default()).await;
     let worker = y.general();
     let job = y.submit("endless").await;
     y.ends(job, JobState::Dead).await;
@@ -319,11 +319,11 @@ async fn an_attempt_over_its_lane_s_time_is_stopped_and_not_just_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_attempt_that_blocks_its_thread_keeps_its_job_no_longer_than_its_time_and_a_lease() {
+async fn attempt_that_blocks_its_thread_loses_its_job_after_timeout_and_lease() {
     let mut policy = quick();
     policy.lanes.normal.timeout_seconds = 1;
     let timing = Timing { lease: Duration::from_secs(1), ..Timing::default() };
-    let y = yard(ground_with(Tier::Standard, 10, policy).await, timing).await;
+    let y = yard(fixture_with(Tier::Standard, 10, policy).await, timing).await;
     let worker = y.general();
     let began = std::time::Instant::now();
     let job = y.submit("blocks").await;
@@ -334,8 +334,8 @@ async fn an_attempt_that_blocks_its_thread_keeps_its_job_no_longer_than_its_time
 }
 
 #[tokio::test]
-async fn tickets_that_come_twice_or_for_nothing_lead_to_one_run() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn duplicate_and_stale_tickets_lead_to_one_run() {
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     let job = y.submit("plain").await;
     y.tell(NORMAL, 40);
@@ -347,8 +347,8 @@ async fn tickets_that_come_twice_or_for_nothing_lead_to_one_run() {
 }
 
 #[tokio::test]
-async fn a_lost_ticket_is_sent_again() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn lost_ticket_is_published_again() {
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     let job = y.g.submit("plain").await;
     y.ends(job.id, JobState::Completed).await;
@@ -356,8 +356,8 @@ async fn a_lost_ticket_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_makes_no_sense_or_names_a_job_is_a_ticket() {
-    let y = untended(ground(Tier::Standard, 10).await, Timing::default()).await;
+async fn malformed_message_is_one_ticket() {
+    let y = untended(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     for (username, body) in [("a", "nonsense"), ("b", r#"{"job":"0190b3c0-0000-7000-8000-000000000000"}"#)] {
         let job = y.g.submit(username).await;
@@ -368,8 +368,8 @@ async fn a_message_that_makes_no_sense_or_names_a_job_is_a_ticket() {
 }
 
 #[tokio::test]
-async fn the_tickets_of_one_message_are_shared_by_all_who_have_slots_and_none_is_lost() {
-    let y = untended(ground_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
+async fn tickets_of_one_message_are_shared_by_workers_with_free_slots() {
+    let y = untended(fixture_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
     for i in 0..32 {
         y.g.submit(&format!("patient.{i}")).await;
     }
@@ -389,8 +389,8 @@ async fn the_tickets_of_one_message_are_shared_by_all_who_have_slots_and_none_is
 }
 
 #[tokio::test]
-async fn what_a_busy_worker_cannot_run_an_idle_one_gets_at_once() {
-    let y = untended(ground_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
+async fn idle_worker_gets_tickets_that_a_busy_one_cannot_use() {
+    let y = untended(fixture_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
     let busy = y.worker(Kind::General, &[Lane::Normal], 1);
     for i in 0..3 {
         y.g.submit(&format!("patient.{i}")).await;
@@ -416,8 +416,8 @@ async fn what_a_busy_worker_cannot_run_an_idle_one_gets_at_once() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_reach_the_database_keeps_nothing_from_one_that_can() {
-    let y = yard(ground_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
+async fn worker_without_database_leaves_jobs_to_one_with_it() {
+    let y = yard(fixture_with(Tier::Standard, 1000, wide()).await, Timing::default()).await;
     let nowhere = Address::parse("postgres://user@127.0.0.1:1/none", "uri").unwrap();
     let connections = ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 5 };
     let blind = Store::open(&nowhere, "switchyard-test", connections, wide());
@@ -436,10 +436,10 @@ async fn a_worker_that_cannot_reach_the_database_keeps_nothing_from_one_that_can
 }
 
 #[tokio::test]
-async fn a_lane_runs_as_many_analyses_as_the_platform_allows_and_the_next_one_at_once() {
+async fn lane_runs_its_maximum_and_starts_the_next_analysis_at_once() {
     let mut policy = wide();
     policy.lanes.normal.max_running = 3;
-    let y = untended(ground_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
+    let y = untended(fixture_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
     let workers = [y.worker(Kind::General, &[Lane::Normal], 4), y.worker(Kind::General, &[Lane::Normal], 4)];
     let runs = || workers.iter().map(|worker| worker.script.runs()).sum::<u32>();
     let begun = async |count| {
@@ -470,10 +470,10 @@ async fn a_lane_runs_as_many_analyses_as_the_platform_allows_and_the_next_one_at
 }
 
 #[tokio::test]
-async fn a_critical_job_begins_at_once_however_many_low_ones_there_are() {
+async fn critical_job_starts_at_once_behind_many_low_ones() {
     let mut policy = wide();
     policy.tiers.standard.lane = Lane::Low;
-    let y = untended(ground_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
+    let y = untended(fixture_with(Tier::Standard, 1000, policy).await, Timing::default()).await;
     let worker = y.general();
     for i in 0..10 {
         y.submit(&format!("patient.{i}")).await;
@@ -491,7 +491,7 @@ async fn a_critical_job_begins_at_once_however_many_low_ones_there_are() {
 }
 
 async fn accepted(y: &Yard, key: KeyHash, username: &str) -> JobId {
-    match y.g.store.submit(&request(key, username)).await.unwrap() {
+    match y.g.store.submit(request(key, username)).await.unwrap() {
         Admission::Accepted { job, .. } => job.id,
         other => panic!("not accepted: {other:?}"),
     }
@@ -500,7 +500,7 @@ async fn accepted(y: &Yard, key: KeyHash, username: &str) -> JobId {
 #[tokio::test]
 async fn thousands_of_jobs_all_finish_once() {
     const JOBS: u32 = 5000;
-    let y = yard(ground_with(Tier::Standard, 100_000, wide()).await, Timing::default()).await;
+    let y = yard(fixture_with(Tier::Standard, 100_000, wide()).await, Timing::default()).await;
     let submits = stream::iter(0..JOBS).map(|i| {
         let y = &y;
         async move { y.submit(&format!("plain.{i}")).await }
@@ -515,7 +515,7 @@ async fn thousands_of_jobs_all_finish_once() {
 
 #[tokio::test]
 async fn draining_lets_a_running_job_finish() {
-    let y = yard(ground(Tier::Standard, 10).await, Timing::default()).await;
+    let y = yard(fixture(Tier::Standard, 10).await, Timing::default()).await;
     let worker = y.general();
     let job = y.submit("patient").await;
     worker.script.busy(1).await;
@@ -526,9 +526,9 @@ async fn draining_lets_a_running_job_finish() {
 }
 
 #[tokio::test]
-async fn draining_hands_back_what_does_not_finish() {
+async fn draining_releases_jobs_that_do_not_finish() {
     let y =
-        untended(ground(Tier::Standard, 10).await, Timing { grace: Duration::from_millis(200), ..Timing::default() })
+        untended(fixture(Tier::Standard, 10).await, Timing { grace: Duration::from_millis(200), ..Timing::default() })
             .await;
     let worker = y.general();
     let job = y.submit("endless").await;
@@ -540,9 +540,9 @@ async fn draining_hands_back_what_does_not_finish() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_is_stopped_by_the_next_heartbeat() {
+async fn cancelled_job_is_stopped_by_the_next_heartbeat() {
     let timing = Timing { lease: Duration::from_millis(900), grace: SOON };
-    let y = yard(ground(Tier::Standard, 10).await, timing).await;
+    let y = yard(fixture(Tier::Standard, 10).await, timing).await;
     let worker = y.general();
     let job = y.submit("endless").await;
     worker.script.busy(1).await;
@@ -553,9 +553,9 @@ async fn a_cancelled_job_is_stopped_by_the_next_heartbeat() {
 }
 
 #[tokio::test]
-async fn heartbeats_keep_a_long_job_and_progress_is_seen() {
+async fn heartbeats_keep_the_lease_of_a_long_job_and_progress_shows() {
     let timing = Timing { lease: Duration::from_millis(900), ..Timing::default() };
-    let y = yard(ground(Tier::Standard, 10).await, timing).await;
+    let y = yard(fixture(Tier::Standard, 10).await, timing).await;
     let worker = y.general();
     let job = y.submit("patient").await;
     worker.script.busy(1).await;

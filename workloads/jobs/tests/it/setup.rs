@@ -74,15 +74,16 @@ async fn setup_is_idempotent_and_grants_roles_only_what_they_need() {
     setup::run(&setup_config(), &folder.mount()).await.unwrap();
 
     let api = Store::connect(&config(Workload::Api, Role::Api), &folder.mount()).unwrap();
-    let request = SubmitRequest { key: KeyHash::of("x"), username: "ada", force_refresh: false, idempotency: None };
-    assert_eq!(api.submit(&request).await.unwrap(), Admission::Unauthenticated);
+    let request =
+        SubmitRequest { key: KeyHash::of("x"), username: "ada".to_owned(), force_refresh: false, idempotency: None };
+    assert_eq!(api.submit(request.clone()).await.unwrap(), Admission::Unauthenticated);
     assert_eq!(api.lanes().await.unwrap().len(), 16);
 
     let worker = Store::connect(&config(Workload::Api, Role::Workers), &folder.mount()).unwrap();
     worker.ping().await.unwrap();
     worker.heartbeat(&[], std::time::Duration::from_secs(1)).await.unwrap();
     for refused in [
-        worker.submit(&request).await.map(drop),
+        worker.submit(request).await.map(drop),
         worker.lanes().await.map(drop),
         worker.any_job(switchyard_jobs::model::JobId::fresh()).await.map(drop),
     ] {

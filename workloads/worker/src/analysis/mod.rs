@@ -13,7 +13,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use switchyard_contract::Analysis;
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, RunContext, Step},
+    handler::{ClaimedJob, Handler, Outcome, RunContext, Step},
     model::JobError,
 };
 
@@ -52,7 +52,7 @@ impl Analyse {
         Self { source, settings, attempts }
     }
 
-    async fn find(&self, job: &Claimed, deadline: Instant) -> Result<Found, JobError> {
+    async fn find(&self, job: &ClaimedJob, deadline: Instant) -> Result<Found, JobError> {
         match &self.source {
             Source::Missing => Err(JobError::permanent(
                 "profile-source-missing",
@@ -74,7 +74,7 @@ impl Analyse {
         }
     }
 
-    async fn start(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn start(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         context.progress.report(5, "fetching");
         let deadline = (context.deadline - MARGIN).min(Instant::now() + LONGEST_FETCH);
         let found = self.find(job, deadline).await?;
@@ -88,7 +88,7 @@ impl Analyse {
     }
 
     /// Has the model read the texts that rules answered for.
-    fn correct(&self, job: &Claimed) -> Result<Outcome, JobError> {
+    fn correct(&self, job: &ClaimedJob) -> Result<Outcome, JobError> {
         let children = plan::once_more(&read(&job.input)?.found.scraped, &self.settings);
         Ok(Outcome::Spawn { kept: job.input.clone(), children, stage: "correcting" })
     }
@@ -96,7 +96,7 @@ impl Analyse {
 
 #[async_trait::async_trait]
 impl Handler for Analyse {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         match &job.step {
             Step::Start if job.corrects => self.correct(job),
             Step::Start => self.start(job, context).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
-use switchyard_jobs::{json::mended, trace};
+use switchyard_jobs::{json::replace_lone_surrogates, trace};
 use url::Url;
 
 use super::SourceError;
@@ -85,7 +85,7 @@ impl Http {
         let retry_after = retry_after(&response);
         let body = self.body(response).await?;
         if status.is_success() {
-            return serde_json::from_slice(&mended(&body))
+            return serde_json::from_slice(&replace_lone_surrogates(&body))
                 .map_err(|error| SourceError::Garbage(self.shown(&error.to_string())));
         }
         let refusal =

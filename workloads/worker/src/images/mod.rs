@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use switchyard_jobs::{
-    handler::{Claimed, Handler, Outcome, RunContext},
+    handler::{ClaimedJob, Handler, Outcome, RunContext},
     model::JobError,
 };
 use tokio::sync::Semaphore;
@@ -116,7 +116,7 @@ impl StoreImages {
 
 #[async_trait::async_trait]
 impl Handler for StoreImages {
-    async fn run(&self, job: &Claimed, context: &RunContext) -> Result<Outcome, JobError> {
+    async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         let input: ImagesWanted = serde_json::from_value(job.input.clone())
             .map_err(|error| JobError::permanent("invalid-input", format!("not a cdn job's input: {error}")))?;
         let total = input.urls.len();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchyard_apify_stand_in::Options;
 use switchyard_contract::{Analysis, Kind, SourceLimits};
 use switchyard_jobs::{
-    handler::{Child, ChildResult, Claimed, Handler, Outcome, Step},
+    handler::{Child, ChildResult, ClaimedJob, Handler, Outcome, Step},
     model::JobError,
     testing::redis,
 };
@@ -160,7 +160,7 @@ async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again()
     };
     assert_eq!((&output["model"]["fallback"], after.as_secs()), (&json!(true), 120));
 
-    let correction = Claimed { corrects: true, ..job(Kind::General, "anna", input, Step::Start) };
+    let correction = ClaimedJob { corrects: true, ..job(Kind::General, "anna", input, Step::Start) };
     let Outcome::Spawn { kept, children, .. } = workers.general.run(&correction, &context).await.expect("begins")
     else {
         panic!("not fanned out");
@@ -170,7 +170,7 @@ async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again()
         .iter()
         .map(|child| ChildResult { kind: child.kind, input: child.input.clone(), result: Ok(classify(&child.input)) })
         .collect();
-    let joins = Claimed { step: Step::Join { kept: kept.clone(), children: results.clone() }, ..correction.clone() };
+    let joins = ClaimedJob { step: Step::Join { kept: kept.clone(), children: results.clone() }, ..correction.clone() };
     let Outcome::Complete(corrected) = workers.general.run(&joins, &context).await.expect("joins") else {
         panic!("not complete");
     };
@@ -179,7 +179,7 @@ async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again()
     // A worker of an older version may answer by rules nevertheless: that is no reason to go on for ever.
     let results =
         results.into_iter().map(|child| ChildResult { result: child.result.map(by_rules), ..child }).collect();
-    let joins = Claimed { step: Step::Join { kept, children: results }, ..correction };
+    let joins = ClaimedJob { step: Step::Join { kept, children: results }, ..correction };
     assert!(matches!(workers.general.run(&joins, &context).await, Ok(Outcome::Complete(_))));
 }
 

@@ -11,7 +11,7 @@ use switchyard_apify_stand_in::Options;
 use switchyard_contract::{Kind, Lane, ProfileSource, SourceLimits};
 use switchyard_jobs::{
     cache::Cache,
-    handler::{Claimed, Progress, RunContext, Step},
+    handler::{ClaimedJob, Progress, RunContext, Step},
     model::{JobId, TenantId},
     resilience::{Breaker, Policy},
 };
@@ -89,9 +89,9 @@ pub fn guarded(endpoint: &str, cache: &str, limits: SourceLimits) -> Guarded {
 }
 
 /// A first attempt at a job.
-pub fn job(kind: Kind, username: &str, input: Value, step: Step) -> Claimed {
+pub fn job(kind: Kind, username: &str, input: Value, step: Step) -> ClaimedJob {
     let id = JobId::fresh();
-    Claimed {
+    ClaimedJob {
         id,
         root: id,
         tenant: TenantId(Uuid::nil()),

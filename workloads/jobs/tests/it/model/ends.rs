@@ -36,8 +36,8 @@ impl Reference {
         job.progress = 100;
         job.output = true;
         if job.parent.is_none() {
-            self.tell(number);
-            self.release(number);
+            self.emit(number);
+            self.decrement_running(number);
         }
     }
 
@@ -49,7 +49,7 @@ impl Reference {
         job
     }
 
-    fn release(&mut self, number: Number) {
+    fn decrement_running(&mut self, number: Number) {
         let job = &self.jobs[&number];
         if job.origin == Origin::Api {
             self.tenants[job.tenant].running -= 1;
@@ -115,7 +115,7 @@ impl Reference {
                 } else {
                     self.promote(number);
                 }
-                self.release(number);
+                self.decrement_running(number);
                 self.refund(number);
             }
         }
@@ -163,7 +163,7 @@ impl Reference {
         self.cancel_below(number);
         self.record(number);
         self.promote(number);
-        self.release(number);
+        self.decrement_running(number);
         let refunded = if untouched { self.refund(number) } else { 0 };
         Outcome::Cancelled { refunded, balance: self.tenants[tenant].credits }
     }

@@ -3,17 +3,18 @@
 //!
 //! `SWITCHYARD_MODEL_CASES` sets how many sequences are tried, `SWITCHYARD_MODEL_SEED` which; a failure prints its seed and the shortest trace.
 
-mod both;
+mod apply;
 mod ends;
-mod observed;
+mod fixture;
 mod operation;
 mod outcome;
 mod reference;
+mod tables;
 mod tenants;
-mod world;
 
 use std::env;
 
+use fixture::Fixture;
 use proptest::{
     collection::vec,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
@@ -21,16 +22,15 @@ use proptest::{
 use rand::random;
 use switchyard_jobs::testing::postgres;
 use tokio::runtime::{Builder, Runtime};
-use world::World;
 
-/// Tries random sequences of operations on `world`, and answers the shortest trace found at whose end the two differ.
-fn search(runtime: &Runtime, world: &World, seed: u64, cases: u32, shrinks: u32) -> Option<String> {
+/// Tries random sequences of operations on `fixture`, and answers the shortest trace found at whose end the two differ.
+fn search(runtime: &Runtime, fixture: &Fixture, seed: u64, cases: u32, shrinks: u32) -> Option<String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, max_shrink_iters: shrinks, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let tried = runner.run(&vec(operation::operation(), 1..160), |operations| {
-        runtime.block_on(world.check(&operations)).map_err(TestCaseError::fail)
+        runtime.block_on(fixture.check(&operations)).map_err(TestCaseError::fail)
     });
     match tried {
         Ok(()) => None,
@@ -48,81 +48,81 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 #[test]
-fn whatever_is_done_in_whatever_order_the_database_does_what_the_reference_does() {
+fn random_operations_match_the_reference_model() {
     let runtime = runtime();
-    let world = runtime.block_on(async { World::new(postgres().await.database().await).await });
+    let fixture = runtime.block_on(async { Fixture::new(postgres().await.database().await).await });
     let seed = setting("SWITCHYARD_MODEL_SEED").unwrap_or_else(random);
     let cases = setting("SWITCHYARD_MODEL_CASES").unwrap_or(24);
-    if let Some(trace) = search(&runtime, &world, seed, cases, 2000) {
+    if let Some(trace) = search(&runtime, &fixture, seed, cases, 2000) {
         panic!("SWITCHYARD_MODEL_SEED={seed}: after{trace}");
     }
 }
 
 /// Replaces `from` by `to` in a function of the schema, and has the search find that out.
-fn is_noticed(function: &str, from: &str, to: &str) {
+fn detects(function: &str, from: &str, to: &str) {
     let runtime = runtime();
-    let world = runtime.block_on(async {
-        let world = World::new(postgres().await.database().await).await;
-        world.sabotage(function, from, to).await;
-        world
+    let fixture = runtime.block_on(async {
+        let fixture = Fixture::new(postgres().await.database().await).await;
+        fixture.sabotage(function, from, to).await;
+        fixture
     });
-    assert!(search(&runtime, &world, 1, 200, 0).is_some(), "nobody noticed what was done to {function}");
+    assert!(search(&runtime, &fixture, 1, 200, 0).is_some(), "the search did not detect the change of {function}");
 }
 
 #[test]
-fn a_claim_that_takes_what_runs_is_noticed() {
-    is_noticed("claim", "state in ('queued', 'retrying')", "state in ('queued', 'retrying', 'running')");
+fn detects_a_claim_of_a_running_job() {
+    detects("claim", "state in ('queued', 'retrying')", "state in ('queued', 'retrying', 'running')");
 }
 
 #[test]
-fn a_claim_out_of_turn_is_noticed() {
-    is_noticed("claim", "order by turn limit v_free", "order by turn desc limit v_free");
+fn detects_a_claim_out_of_turn() {
+    detects("claim", "order by turn limit v_free", "order by turn desc limit v_free");
 }
 
 #[test]
-fn a_claim_past_the_lane_s_places_is_noticed() {
-    is_noticed("claim", "p_places - count(*)", "p_places + 1 - count(*)");
+fn detects_a_claim_over_the_maximum_of_the_lane() {
+    detects("claim", "p_max_running - count(*)", "p_max_running + 1 - count(*)");
 }
 
 #[test]
-fn a_claim_that_forgets_what_it_took_is_noticed() {
-    is_noticed("claim", "if p_again then", "if false then");
+fn detects_a_repeated_claim_that_takes_more_jobs() {
+    detects("claim", "if p_again then", "if false then");
 }
 
 #[test]
-fn an_outcome_with_an_old_token_is_noticed() {
-    is_noticed("complete_many", "and j.run_token = held.token", "and j.run_token is not null");
+fn detects_an_outcome_with_a_stale_token() {
+    detects("complete_many", "and j.run_token = claim.token", "and j.run_token is not null");
 }
 
 #[test]
-fn a_heartbeat_with_an_old_token_is_noticed() {
-    is_noticed("heartbeat", "and j.run_token = beat.token", "and j.run_token is not null");
+fn detects_a_heartbeat_with_a_stale_token() {
+    detects("heartbeat", "and j.run_token = beat.token", "and j.run_token is not null");
 }
 
 #[test]
-fn credits_that_go_back_twice_are_noticed() {
+fn detects_a_double_refund() {
     let runtime = runtime();
-    let world = runtime.block_on(async {
-        let world = World::new(postgres().await.database().await).await;
-        world.sabotage("cancel", "if j.finished_at is not null then", "if false then").await;
-        world.execute("alter table switchyard.ledger drop constraint ledger_job_id_round_kind_key").await;
-        world.sabotage("refund", "on conflict (job_id, round, kind) do nothing", "").await;
-        world
+    let fixture = runtime.block_on(async {
+        let fixture = Fixture::new(postgres().await.database().await).await;
+        fixture.sabotage("cancel", "if j.finished_at is not null then", "if false then").await;
+        fixture.execute("alter table switchyard.ledger drop constraint ledger_job_id_round_kind_key").await;
+        fixture.sabotage("refund", "on conflict (job_id, round, kind) do nothing", "").await;
+        fixture
     });
-    assert!(search(&runtime, &world, 1, 200, 0).is_some(), "nobody noticed credits that went back twice");
+    assert!(search(&runtime, &fixture, 1, 200, 0).is_some(), "the search did not detect the double refund");
 }
 
 #[test]
-fn a_limit_that_is_overrun_by_one_is_noticed() {
-    is_noticed("submit", "when running + n > concurrent", "when running + n > concurrent + 1");
+fn detects_a_limit_exceeded_by_one() {
+    detects("submit", "when running + n > concurrent", "when running + n > concurrent + 1");
 }
 
 #[test]
-fn a_follower_that_is_left_behind_is_noticed() {
-    is_noticed("promote", "set state = 'queued', leader_id = null", "set leader_id = null");
+fn detects_a_follower_that_is_not_promoted() {
+    detects("promote", "set state = 'queued', leader_id = null", "set leader_id = null");
 }
 
 #[test]
-fn a_child_that_outlives_its_parent_is_noticed() {
-    is_noticed("cancel_below", "and j.finished_at is null", "and j.state = 'queued'");
+fn detects_a_child_that_outlives_its_parent() {
+    detects("cancel_below", "and j.finished_at is null", "and j.state = 'queued'");
 }

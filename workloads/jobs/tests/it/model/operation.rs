@@ -53,13 +53,13 @@ pub enum Operation {
         claim: Pick,
         permanent: bool,
     },
-    GiveBack {
+    Release {
         claim: Pick,
     },
-    /// By the job's own tenant, unless it is meddling.
+    /// By the job's own tenant, unless it is foreign.
     Cancel {
         job: Pick,
-        meddling: bool,
+        foreign: bool,
     },
     Replay {
         job: Pick,
@@ -80,7 +80,7 @@ pub enum Operation {
     Ripen,
 }
 
-/// Tenants of the world.
+/// Tenants of the fixture.
 pub const TENANTS: usize = 3;
 const USERNAMES: u8 = 4;
 
@@ -113,8 +113,8 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         5 => (pick(), children).prop_map(|(claim, children)| O::Spawn { claim, children }),
         6 => (pick(), found).prop_map(|(claim, found)| O::Complete { claim, found }),
         5 => (pick(), prop::bool::weighted(0.3)).prop_map(|(claim, permanent)| O::Fail { claim, permanent }),
-        4 => pick().prop_map(|claim| O::GiveBack { claim }),
-        2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, meddling)| O::Cancel { job, meddling }),
+        4 => pick().prop_map(|claim| O::Release { claim }),
+        2 => (pick(), prop::bool::weighted(0.1)).prop_map(|(job, foreign)| O::Cancel { job, foreign }),
         3 => pick().prop_map(|job| O::Replay { job }),
         1 => pick().prop_map(|job| O::Discard { job }),
         1 => (queue(), prop::bool::weighted(0.3)).prop_map(|((kind, lane), paused)| O::Pause { kind, lane, paused }),

@@ -7,9 +7,9 @@ use switchyard_jobs::{
 
 use super::reference::Number;
 
-/// A change that watchers are told of.
+/// A change that watchers are events of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Told {
+pub struct EmittedEvent {
     pub job: Number,
     pub seq: i64,
     pub state: String,
@@ -41,7 +41,7 @@ pub enum Outcome {
     Held(BTreeSet<Number>),
     Reaped(Vec<Outcome>),
     /// Queues with jobs to be claimed, and how many.
-    Owed(BTreeSet<(String, u32)>),
+    Claimable(BTreeSet<(String, u32)>),
     Retrying,
     Dead,
     NotFound,
@@ -59,8 +59,8 @@ pub enum Outcome {
     Granted(Result<i64, i64>),
 }
 
-/// What the real thing said, before its ids have numbers.
-pub enum Said {
+/// What the real thing actual, before its ids have numbers.
+pub enum Actual {
     Plain(Outcome),
     Accepted { job: JobId, balance: i64, coalesced: bool },
     Replayed { job: JobId, balance: i64 },
@@ -69,17 +69,17 @@ pub enum Said {
 }
 
 /// One operation, done to both.
-pub struct Both {
+pub struct Applied {
     pub expected: Outcome,
-    pub said: Said,
-    /// What watchers are to be told, where the operation says so.
-    pub told: Option<Vec<Event>>,
+    pub actual: Actual,
+    /// What watchers are to be events, where the operation says so.
+    pub events: Option<Vec<Event>>,
 }
 
-impl Both {
+impl Applied {
     /// An answer that names nothing.
-    pub fn plain(expected: Outcome, said: Outcome, told: Option<Vec<Event>>) -> Self {
-        Self { expected, said: Said::Plain(said), told }
+    pub fn plain(expected: Outcome, actual: Outcome, events: Option<Vec<Event>>) -> Self {
+        Self { expected, actual: Actual::Plain(actual), events }
     }
 
     /// Something to which there is no answer.
@@ -89,14 +89,14 @@ impl Both {
 
     /// An answer by effects, or none with a stale token.
     pub fn effects(expected: Outcome, effects: Option<Effects>) -> Self {
-        let said = if effects.is_some() { Outcome::Done } else { Outcome::Stale };
-        Self::plain(expected, said, Some(effects.unwrap_or_default().events))
+        let actual = if effects.is_some() { Outcome::Done } else { Outcome::Stale };
+        Self::plain(expected, actual, Some(effects.unwrap_or_default().events))
     }
 }
 
 impl From<FailOutcome> for Outcome {
-    fn from(said: FailOutcome) -> Self {
-        match said {
+    fn from(actual: FailOutcome) -> Self {
+        match actual {
             FailOutcome::Stale => Self::Stale,
             FailOutcome::Retrying { .. } => Self::Retrying,
             FailOutcome::Dead { .. } => Self::Dead,
@@ -104,9 +104,9 @@ impl From<FailOutcome> for Outcome {
     }
 }
 
-/// What watchers are to be told of a failure.
-pub fn told(said: &FailOutcome) -> Vec<Event> {
-    match said {
+/// What watchers are to be events of a failure.
+pub fn events_of(actual: &FailOutcome) -> Vec<Event> {
+    match actual {
         FailOutcome::Stale => Vec::new(),
         FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects } => effects.events.clone(),
     }

@@ -9,7 +9,7 @@ use switchyard_jobs::{
 };
 
 use super::{
-    outcome::{Outcome, Told},
+    outcome::{EmittedEvent, Outcome},
     tenants::{Entry, Tenant},
 };
 
@@ -117,7 +117,7 @@ pub struct Reference {
     /// Counts operations; what is made later has a higher one.
     pub step: u64,
     /// What watchers are told of in this step.
-    pub told: BTreeSet<Told>,
+    pub emitted: BTreeSet<EmittedEvent>,
     /// Pipelines that the analysis admitted in this step may share.
     pub leaders: BTreeSet<Number>,
     pub made: Number,
@@ -132,7 +132,7 @@ impl Reference {
             jobs: BTreeMap::new(),
             paused: BTreeSet::new(),
             step: 0,
-            told: BTreeSet::new(),
+            emitted: BTreeSet::new(),
             leaders: BTreeSet::new(),
             made: 0,
             claims: 0,
@@ -176,7 +176,7 @@ impl Reference {
             return;
         }
         let (progress, started, ended) = (job.progress, job.started, job.ended());
-        self.tell(number);
+        self.emit(number);
         if !ended {
             for follower in self.followers(number) {
                 let shares = self.job(follower);
@@ -185,17 +185,17 @@ impl Reference {
                     shares.started = true;
                     shares.state = JobState::Waiting;
                 }
-                self.tell(follower);
+                self.emit(follower);
             }
         }
     }
 
-    pub fn tell(&mut self, number: Number) {
+    pub fn emit(&mut self, number: Number) {
         let job = self.job(number);
         let (state, progress) = (job.state.public(), job.progress);
         job.events.push((state, progress));
         let seq = i64::try_from(job.events.len()).expect("few") + 1;
-        self.told.insert(Told { job: number, seq, state: state.to_owned(), progress });
+        self.emitted.insert(EmittedEvent { job: number, seq, state: state.to_owned(), progress });
     }
 
     /// Gives a worker the jobs whose turn it is: those that only join first, for they have their place, then others as far as there are places.
@@ -242,16 +242,16 @@ impl Reference {
     }
 
     /// Queues that workers should be told of, with how many jobs they could claim.
-    pub fn owed(&self) -> BTreeSet<(String, u32)> {
-        let mut owed = BTreeSet::new();
+    pub fn claimable_queues(&self) -> BTreeSet<(String, u32)> {
+        let mut queues = BTreeSet::new();
         for (kind, lane) in Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(move |lane| (*kind, *lane))) {
             let (joins, fresh) = self.claimable(kind, lane);
             let count = joins.len() + fresh.len().min(self.places(kind, lane));
             if count > 0 && !self.paused.contains(&(kind.as_str(), lane.as_str())) {
-                owed.insert((Queue { kind, lane }.to_string(), u32::try_from(count).expect("few")));
+                queues.insert((Queue { kind, lane }.to_string(), u32::try_from(count).expect("few")));
             }
         }
-        owed
+        queues
     }
 
     fn start(&mut self, number: Number) -> (Number, i32, Option<Vec<bool>>) {
@@ -333,7 +333,7 @@ impl Reference {
         Outcome::Done
     }
 
-    pub fn give_back(&mut self, claim: ClaimNumber) -> Outcome {
+    pub fn release(&mut self, claim: ClaimNumber) -> Outcome {
         let Some(number) = self.holder(claim) else { return Outcome::Stale };
         let job = self.job(number);
         job.state = if job.kept {

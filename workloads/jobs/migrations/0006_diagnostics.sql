@@ -1,4 +1,4 @@
--- What is seen from outside: the trace that a job belongs to, which workers there are, what was healed; and finding jobs by name among many.
+-- Diagnostics: traces of jobs, worker processes, recoveries, and a search for jobs by name.
 
 drop function if exists switchyard.submit(uuid[], bytea[], text[], boolean[], text[], bytea[], jsonb, jsonb, boolean);
 drop function if exists switchyard.spawn(uuid, bigint, jsonb, jsonb, text, jsonb);
@@ -7,20 +7,22 @@ drop function if exists switchyard.tenant_jobs(uuid, text, text, boolean, uuid, 
 drop function if exists switchyard.all_jobs(text, text, boolean, uuid, bigint);
 drop function if exists switchyard.job_page(uuid, text, text, boolean, uuid, bigint);
 
--- Its indexes on names are made anew by the next step, which takes a while where there are millions of jobs, and nobody works meanwhile: not this one twice.
+-- The next statement rebuilds all indexes on names, which takes long with millions of jobs and
+-- blocks all work. Dropping this one first avoids rebuilding it twice.
 drop index switchyard.jobs_ended_of_profile;
 alter table switchyard.jobs
-    -- The W3C `traceparent` of the request that it comes from; of a part, that of the attempt that made it.
+    -- The W3C `traceparent` of the request that submitted it; for a child, of the attempt that
+    -- spawned it.
     add column trace text,
-    -- Names are ASCII. Sorted by their bytes, one index finds a name and all that begin with it.
+    -- Names are ASCII. In byte order one index serves both equality and prefixes.
     alter column username type text collate "C";
 create index jobs_ended_of_profile on switchyard.jobs (username, tenant_id, finished_at desc) where parent_id is null and finished_at is not null;
--- What is rare is found without reading what is not.
+-- Rare jobs are found without scanning the others.
 create index jobs_without_result on switchyard.jobs (id desc) where parent_id is null and state in ('dead', 'cancelled');
 
 analyze switchyard.jobs (username);
 
--- Worker processes, as they tell of themselves.
+-- Worker processes, as of their last heartbeat.
 create table switchyard.workers (
     name text primary key,
     pool text not null,
@@ -35,7 +37,7 @@ create table switchyard.workers (
     seen_at timestamptz not null
 ) with (fillfactor = 50);
 
--- What was healed without anybody asking for it, newest last.
+-- Automatic recoveries.
 create table switchyard.recoveries (
     id bigint generated always as identity primary key,
     at timestamptz not null default now(),

@@ -8,16 +8,16 @@ use switchyard_contract::{Kind, Lane, LaneLimits, Lanes, Retry, Tier, TierLimits
 use switchyard_jobs::{
     handler::Step,
     model::{Event, JobId},
-    store::{Held, KeyHash, NewTenant, Policy, Store},
+    store::{KeyHash, NewTenant, Policy, RunKey, Store},
     testing::TestDatabase,
 };
 use tokio_postgres::{Client, types::Json};
 
 use super::{
-    observed::{Names, Tables, difference},
     operation::{Operation, Pick, TENANTS},
-    outcome::{Outcome, Said, Told},
+    outcome::{Actual, EmittedEvent, Outcome},
     reference::{ClaimNumber, Number, Reference},
+    tables::{Names, Tables, difference},
     tenants::Tenant,
 };
 
@@ -40,7 +40,7 @@ pub fn policy() -> Policy {
 }
 
 /// A database where runs follow each other.
-pub struct World {
+pub struct Fixture {
     pub store: Store,
     pub client: Client,
     _database: TestDatabase,
@@ -48,19 +48,19 @@ pub struct World {
 
 /// One run.
 pub struct Run<'a> {
-    pub world: &'a World,
+    pub fixture: &'a Fixture,
     pub keys: Vec<KeyHash>,
     pub names: Names,
     pub reference: Reference,
     /// Everything that was ever claimed.
-    pub claims: Vec<Held>,
+    pub claims: Vec<RunKey>,
     /// Ids by number.
     pub ids: Vec<JobId>,
     day: NaiveDate,
     trace: String,
 }
 
-impl World {
+impl Fixture {
     pub async fn new(database: TestDatabase) -> Self {
         Self { store: database.store_of(2, policy()), client: database.client().await, _database: database }
     }
@@ -90,8 +90,8 @@ impl World {
 }
 
 impl<'a> Run<'a> {
-    async fn new(world: &'a World) -> Self {
-        world
+    async fn new(fixture: &'a Fixture) -> Self {
+        fixture
             .execute(
                 "truncate switchyard.tenants, switchyard.api_keys, switchyard.jobs, switchyard.ledger, switchyard.outputs,
                  switchyard.events, switchyard.idempotency, switchyard.paused_lanes",
@@ -99,35 +99,40 @@ impl<'a> Run<'a> {
             .await;
         let (mut keys, mut names) = (Vec::new(), Names::default());
         for (tier, credits) in MEMBERS {
-            let tenant = world.store.create_tenant(&NewTenant { name: "tester", tier, credits }).await.unwrap().id;
-            let key = world.store.create_key(tenant).await.unwrap().unwrap();
+            let tenant = fixture.store.create_tenant(&NewTenant { name: "tester", tier, credits }).await.unwrap().id;
+            let key = fixture.store.create_key(tenant).await.unwrap().unwrap();
             keys.push(KeyHash::of(key.secret.expose_secret()));
             names.tenants.push(tenant);
         }
         let tenants = MEMBERS.iter().map(|(tier, credits)| Tenant::new(*tier, *credits)).collect();
         let reference = Reference::new(policy(), tenants);
         let (claims, ids, trace) = (Vec::new(), Vec::new(), String::new());
-        Self { world, keys, names, reference, claims, ids, day: Utc::now().date_naive(), trace }
+        Self { fixture, keys, names, reference, claims, ids, day: Utc::now().date_naive(), trace }
     }
 
     pub async fn step(&mut self, operation: &Operation) -> Result<(), String> {
         self.reference.step += 1;
-        self.reference.told.clear();
+        self.reference.emitted.clear();
         self.reference.leaders.clear();
-        let done = self.both(operation).await.map_err(|error| self.report(operation, &format!("\n  {error}")))?;
-        let Some(both) = done else { return Ok(()) };
+        let done = self.apply(operation).await.map_err(|error| self.report(operation, &format!("\n  {error}")))?;
+        let Some(applied) = done else { return Ok(()) };
         self.reference.assert_sound();
-        let tables = self.look().await;
-        self.christen(&tables, &both.said);
-        let found = self.translate(both.said);
+        let tables = self.read_tables().await;
+        self.assign_numbers(&tables, &applied.actual);
+        let found = self.translate(applied.actual);
 
         let mut trouble = String::new();
-        if both.expected != found {
-            trouble += &format!("\n  should say: {:?}\n  but says:   {found:?}", both.expected);
+        if applied.expected != found {
+            trouble += &format!("\n  should say: {:?}\n  but says:   {found:?}", applied.expected);
         }
-        let told: Option<BTreeSet<Told>> = both.told.map(|told| told.iter().map(|event| self.told(event)).collect());
-        if let Some(told) = told.filter(|told| *told != self.reference.told) {
-            trouble += &format!("\n  should tell: {:?}\n  but tells:   {told:?}", self.reference.told);
+        let emitted: Option<BTreeSet<EmittedEvent>> =
+            applied.events.map(|events| events.iter().map(|event| self.emitted(event)).collect());
+        if let Some(emitted) = emitted.filter(|emitted| *emitted != self.reference.emitted) {
+            trouble += &format!(
+                "\n  should emit: {:?}
+  but emits:   {emitted:?}",
+                self.reference.emitted
+            );
         }
         trouble += &difference(&self.reference.lines(), &tables.lines(&self.names)).unwrap_or_default();
         // What is counted by the day begins anew at midnight; a run across it proves nothing.
@@ -178,13 +183,13 @@ impl<'a> Run<'a> {
         held
     }
 
-    async fn look(&self) -> Tables {
-        let row = self.world.client.query_one(include_str!("observe.sql"), &[]).await.unwrap();
+    async fn read_tables(&self) -> Tables {
+        let row = self.fixture.client.query_one(include_str!("tables.sql"), &[]).await.unwrap();
         row.get::<_, Json<Tables>>(0).0
     }
 
     /// Gives what is new the numbers that the reference has given it: ids and tokens rise with time.
-    fn christen(&mut self, tables: &Tables, said: &Said) {
+    fn assign_numbers(&mut self, tables: &Tables, actual: &Actual) {
         for row in &tables.jobs {
             if !self.names.jobs.contains_key(&row.id) {
                 self.names.jobs.insert(row.id, self.ids.len());
@@ -194,10 +199,10 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if let Said::Claimed(claims) = said {
+        if let Actual::Claimed(claims) = actual {
             for claim in claims {
                 self.names.tokens.insert(claim.token.0, self.claims.len());
-                self.claims.push(claim.held());
+                self.claims.push(claim.run_key());
             }
         }
     }
@@ -206,15 +211,15 @@ impl<'a> Run<'a> {
         self.names.jobs.get(&id).copied().unwrap_or(Number::MAX)
     }
 
-    fn translate(&self, said: Said) -> Outcome {
-        match said {
-            Said::Plain(outcome) => outcome,
-            Said::Accepted { job, balance, coalesced } => {
+    fn translate(&self, actual: Actual) -> Outcome {
+        match actual {
+            Actual::Plain(outcome) => outcome,
+            Actual::Accepted { job, balance, coalesced } => {
                 Outcome::Accepted { job: self.number(job), balance, coalesced }
             }
-            Said::Replayed { job, balance } => Outcome::Replayed { job: self.number(job), balance },
-            Said::Held(jobs) => Outcome::Held(jobs.into_iter().map(|job| self.number(job)).collect()),
-            Said::Claimed(claims) => {
+            Actual::Replayed { job, balance } => Outcome::Replayed { job: self.number(job), balance },
+            Actual::Held(jobs) => Outcome::Held(jobs.into_iter().map(|job| self.number(job)).collect()),
+            Actual::Claimed(claims) => {
                 let claims = claims.into_iter().map(|claim| {
                     let children = match claim.job.step {
                         Step::Start => None,
@@ -227,8 +232,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn told(&self, event: &Event) -> Told {
+    fn emitted(&self, event: &Event) -> EmittedEvent {
         let Event { job, seq, state, progress, .. } = event;
-        Told { job: self.number(*job), seq: *seq, state: state.clone(), progress: *progress }
+        EmittedEvent { job: self.number(*job), seq: *seq, state: state.clone(), progress: *progress }
     }
 }

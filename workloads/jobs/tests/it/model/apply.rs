@@ -8,57 +8,61 @@ use switchyard_jobs::{
     handler::Child,
     model::{JobError, JobState, Queue},
     store::{
-        Admission, CancelOutcome, Held, Idempotency, Lease, ProgressReport, ReplayOutcome, StoreError, SubmitRequest,
+        Admission, CancelOutcome, Idempotency, Lease, ProgressReport, ReplayOutcome, RunKey, StoreError, SubmitRequest,
     },
 };
 use uuid::Uuid;
 
 use super::{
+    fixture::Run,
     operation::{Operation, Pick, TENANTS},
-    outcome::{Both, Outcome, Said, told},
+    outcome::{Actual, Applied, Outcome, events_of},
     reference::{ClaimNumber, Job, Number},
-    world::Run,
 };
-use crate::ground::trouble;
+use crate::fixture::trouble;
 
 /// Longer than any run.
 const LEASE: Duration = Duration::from_secs(3600);
 
 impl Run<'_> {
     /// Does the operation to both. What it picks is picked once, from what the reference knows; `None` where there is nothing to pick.
-    pub async fn both(&mut self, operation: &Operation) -> Result<Option<Both>, StoreError> {
+    pub async fn apply(&mut self, operation: &Operation) -> Result<Option<Applied>, StoreError> {
         use Operation as O;
-        let both = match operation {
+        let applied = match operation {
             O::Submit { tenant, username, forced, key } => self.submit(*tenant, *username, *forced, *key).await,
             O::Claim { kind, lane, most, lost } => self.claim(*kind, *lane, *most, *lost).await,
             O::Heartbeat { claims } => {
                 let claims: BTreeSet<_> = claims.iter().filter_map(|pick| self.picked(*pick)).collect();
-                let held: Vec<Held> = claims.iter().map(|claim| self.claims[*claim]).collect();
-                let said = Said::Held(self.world.store.heartbeat(&held, LEASE).await?);
-                Ok(Both { expected: self.reference.heartbeat(&claims), said, told: None })
+                let run_keys: Vec<RunKey> = claims.iter().map(|claim| self.claims[*claim]).collect();
+                let actual = Actual::Held(self.fixture.store.heartbeat(&run_keys, LEASE).await?);
+                Ok(Applied { expected: self.reference.heartbeat(&claims), actual, events: None })
             }
             O::Pause { kind, lane, paused } => {
                 self.reference.pause(*kind, *lane, *paused);
-                self.world.store.pause(*kind, *lane, *paused).await?;
-                Ok(Both::done())
+                self.fixture.store.pause(*kind, *lane, *paused).await?;
+                Ok(Applied::done())
             }
             O::Grant { tenant, amount } => {
-                let said = self.world.store.grant_credits(self.names.tenants[*tenant], *amount, "test").await?;
-                let said = said.map_or(Outcome::NotFound, Outcome::Granted);
-                Ok(Both::plain(self.reference.grant(*tenant, *amount), said, None))
+                let actual = self.fixture.store.grant_credits(self.names.tenants[*tenant], *amount, "test").await?;
+                let actual = actual.map_or(Outcome::NotFound, Outcome::Granted);
+                Ok(Applied::plain(self.reference.grant(*tenant, *amount), actual, None))
             }
             O::Ripen => {
                 self.reference.ripen();
                 let sql = "update switchyard.jobs set run_at = clock_timestamp() where run_at is not null";
-                self.world.execute(sql).await;
-                let owed = self.world.store.owed(Duration::ZERO).await?;
-                let said = owed.into_iter().map(|(queue, jobs)| (queue.to_string(), jobs)).collect();
-                Ok(Both::plain(Outcome::Owed(self.reference.owed()), Outcome::Owed(said), None))
+                self.fixture.execute(sql).await;
+                let queues = self.fixture.store.claimable_queues(Duration::ZERO).await?;
+                let actual = queues.into_iter().map(|(queue, jobs)| (queue.to_string(), jobs)).collect();
+                Ok(Applied::plain(
+                    Outcome::Claimable(self.reference.claimable_queues()),
+                    Outcome::Claimable(actual),
+                    None,
+                ))
             }
             O::Reap => self.reap().await,
-            O::Cancel { job, meddling } => {
+            O::Cancel { job, foreign } => {
                 let Some(number) = self.job(*job, |job| !job.ended()) else { return Ok(None) };
-                self.cancel(number, *meddling).await
+                self.cancel(number, *foreign).await
             }
             O::Replay { job } => {
                 let Some(number) = self.job(*job, |job| job.state == JobState::Dead) else { return Ok(None) };
@@ -66,45 +70,45 @@ impl Run<'_> {
             }
             O::Discard { job } => {
                 let Some(number) = self.job(*job, |job| job.state == JobState::Dead) else { return Ok(None) };
-                let said = Outcome::Answer(self.world.store.discard(self.ids[number]).await?);
-                Ok(Both::plain(self.reference.discard(number), said, None))
+                let actual = Outcome::Answer(self.fixture.store.discard(self.ids[number]).await?);
+                Ok(Applied::plain(self.reference.discard(number), actual, None))
             }
             O::Progress { claim, .. }
             | O::Expire { claim }
             | O::Spawn { claim, .. }
             | O::Complete { claim, .. }
             | O::Fail { claim, .. }
-            | O::GiveBack { claim } => {
+            | O::Release { claim } => {
                 let Some(claim) = self.picked(*claim) else { return Ok(None) };
                 self.work(claim, operation).await
             }
         };
-        both.map(Some)
+        applied.map(Some)
     }
 
     /// What a worker does with a claim, whether it still holds or not.
-    async fn work(&mut self, claim: ClaimNumber, operation: &Operation) -> Result<Both, StoreError> {
+    async fn work(&mut self, claim: ClaimNumber, operation: &Operation) -> Result<Applied, StoreError> {
         use Operation as O;
-        let (store, held) = (&self.world.store, self.claims[claim]);
+        let (store, run_key) = (&self.fixture.store, self.claims[claim]);
         match operation {
             O::Progress { percent, .. } => {
                 // A stage of its own makes every report news.
                 let stage = format!("step {}", self.reference.step);
-                let effects = store.progress(&[ProgressReport { held, percent: *percent, stage }]).await?;
+                let effects = store.progress(&[ProgressReport { run_key, percent: *percent, stage }]).await?;
                 let expected = self.reference.progress(claim, i16::from(*percent).min(99));
-                Ok(Both::effects(expected, Some(effects)))
+                Ok(Applied::effects(expected, Some(effects)))
             }
             O::Spawn { children, .. } => {
                 let child =
                     |(kind, required): &(Kind, bool)| Child { kind: *kind, input: json!({}), required: *required };
                 let made: Vec<Child> = children.iter().map(child).collect();
                 let expected = self.reference.spawn(claim, children);
-                match store.spawn(held, &json!({}), &made, "parts").await {
+                match store.spawn(run_key, &json!({}), &made, "analysing").await {
                     Err(StoreError::Refused { .. }) => {
-                        let said = Outcome::Refused("a join may not spawn again");
-                        Ok(Both::plain(expected, said, Some(Vec::new())))
+                        let actual = Outcome::Refused("a join may not spawn again");
+                        Ok(Applied::plain(expected, actual, Some(Vec::new())))
                     }
-                    said => Ok(Both::effects(expected, said?)),
+                    actual => Ok(Applied::effects(expected, actual?)),
                 }
             }
             O::Complete { found, .. } => {
@@ -113,105 +117,100 @@ impl Run<'_> {
                     .reference
                     .jobs
                     .iter()
-                    .any(|(number, job)| self.ids[*number] == held.job && job.parent.is_none());
+                    .any(|(number, job)| self.ids[*number] == run_key.job && job.parent.is_none());
                 // Analyses that find nothing end together with others, which is a way of its own.
-                let said = if analysis && found.is_empty() {
-                    store.complete_analysis(held, &json!({})).await?
+                let actual = if analysis && found.is_empty() {
+                    store.complete_analysis(run_key, &json!({})).await?
                 } else {
-                    store.complete_and_discover(held, &json!({}), &found).await?
+                    store.complete_and_discover(run_key, &json!({}), &found).await?
                 };
-                Ok(Both::effects(self.reference.complete(claim, &found), said))
+                Ok(Applied::effects(self.reference.complete(claim, &found), actual))
             }
             O::Fail { permanent, .. } => {
                 let error = if *permanent { JobError::permanent("no", "no") } else { trouble() };
-                let said = store.fail(held, &error).await?;
-                let told = told(&said);
-                Ok(Both::plain(self.reference.fail(claim, *permanent), said.into(), Some(told)))
+                let actual = store.fail(run_key, &error).await?;
+                let events = events_of(&actual);
+                Ok(Applied::plain(self.reference.fail(claim, *permanent), actual.into(), Some(events)))
             }
-            O::GiveBack { .. } => {
-                let said = store.give_back(held).await?;
-                Ok(Both::effects(self.reference.give_back(claim), said))
+            O::Release { .. } => {
+                let actual = store.release(run_key).await?;
+                Ok(Applied::effects(self.reference.release(claim), actual))
             }
             O::Expire { .. } => {
                 let sql = "update switchyard.jobs set lease_until = clock_timestamp() - interval '1 hour'
                            where id = $1 and run_token = $2";
-                self.world.client.execute(sql, &[&held.job.0, &held.token.0]).await.unwrap();
+                self.fixture.client.execute(sql, &[&run_key.job.0, &run_key.token.0]).await.unwrap();
                 self.reference.expire(claim);
-                Ok(Both::done())
+                Ok(Applied::done())
             }
             other => unreachable!("{other:?} is not done with a claim"),
         }
     }
 
-    async fn submit(&mut self, tenant: usize, name: u8, forced: bool, key: Option<u8>) -> Result<Both, StoreError> {
+    async fn submit(&mut self, tenant: usize, name: u8, forced: bool, key: Option<u8>) -> Result<Applied, StoreError> {
         let username = username(name);
         let expected = self.reference.submit(tenant, &username, forced, key);
         let idempotency =
             key.map(|key| Idempotency::of(format!("key {key}"), format!("{username} {forced}").as_bytes()));
-        let request = SubmitRequest {
-            key: self.keys[tenant],
-            username: &username,
-            force_refresh: forced,
-            idempotency: idempotency.as_ref(),
-        };
+        let request = SubmitRequest { key: self.keys[tenant], username, force_refresh: forced, idempotency };
         let mut events = Vec::new();
-        let said = match self.world.store.submit(&request).await? {
+        let actual = match self.fixture.store.submit(request).await? {
             Admission::Accepted { job, balance, coalesced, effects, .. } => {
                 events = effects.events;
-                Said::Accepted { job: job.id, balance, coalesced }
+                Actual::Accepted { job: job.id, balance, coalesced }
             }
-            Admission::Replayed { job, balance, .. } => Said::Replayed { job: job.id, balance },
+            Admission::Replayed { job, balance, .. } => Actual::Replayed { job: job.id, balance },
             Admission::InsufficientCredits { balance, price } => {
-                Said::Plain(Outcome::InsufficientCredits { balance, price })
+                Actual::Plain(Outcome::InsufficientCredits { balance, price })
             }
-            Admission::ConcurrentLimit { .. } => Said::Plain(Outcome::Refused("concurrent limit")),
-            Admission::DailyLimit { .. } => Said::Plain(Outcome::Refused("daily limit")),
-            Admission::LaneFull { .. } => Said::Plain(Outcome::Refused("lane full")),
-            Admission::IdempotencyConflict => Said::Plain(Outcome::Refused("another request")),
-            Admission::Unauthenticated => Said::Plain(Outcome::Refused("unknown")),
+            Admission::ConcurrentLimit { .. } => Actual::Plain(Outcome::Refused("concurrent limit")),
+            Admission::DailyLimit { .. } => Actual::Plain(Outcome::Refused("daily limit")),
+            Admission::LaneFull { .. } => Actual::Plain(Outcome::Refused("lane full")),
+            Admission::IdempotencyConflict => Actual::Plain(Outcome::Refused("another request")),
+            Admission::Unauthenticated => Actual::Plain(Outcome::Refused("unknown")),
         };
-        Ok(Both { expected, said, told: Some(events) })
+        Ok(Applied { expected, actual, events: Some(events) })
     }
 
-    async fn claim(&mut self, kind: Kind, lane: Lane, most: usize, lost: bool) -> Result<Both, StoreError> {
+    async fn claim(&mut self, kind: Kind, lane: Lane, most: usize, lost: bool) -> Result<Applied, StoreError> {
         let (store, queue, most_of) =
-            (&self.world.store, Queue { kind, lane }, u32::try_from(most).unwrap_or(u32::MAX));
+            (&self.fixture.store, Queue { kind, lane }, u32::try_from(most).unwrap_or(u32::MAX));
         let first = Lease { worker: "test", duration: LEASE, call: Uuid::now_v7(), again: false };
         let mut claims = store.claim(queue, most_of, &first).await?;
-        let told = claims.iter().flat_map(|claim| claim.effects.events.clone()).collect();
+        let events = claims.iter().flat_map(|claim| claim.effects.events.clone()).collect();
         if lost {
             // Asked again, the call answers what it took, and takes no more.
             claims = store.claim(queue, most_of, &Lease { again: true, ..first }).await?;
         }
         let expected = self.reference.claim(kind, lane, most);
-        Ok(Both { expected, said: Said::Claimed(claims), told: Some(told) })
+        Ok(Applied { expected, actual: Actual::Claimed(claims), events: Some(events) })
     }
 
-    async fn reap(&mut self) -> Result<Both, StoreError> {
-        let (mut said, mut events) = (Vec::new(), Vec::new());
-        for held in self.world.store.expired(100).await? {
-            let outcome = self.world.store.reap(held, true).await?.outcome;
-            events.extend(told(&outcome));
-            said.push(outcome.into());
+    async fn reap(&mut self) -> Result<Applied, StoreError> {
+        let (mut actual, mut events) = (Vec::new(), Vec::new());
+        for run_key in self.fixture.store.expired(100).await? {
+            let outcome = self.fixture.store.reap(run_key, true).await?.outcome;
+            events.extend(events_of(&outcome));
+            actual.push(outcome.into());
         }
-        Ok(Both::plain(self.reference.reap(), Outcome::Reaped(said), Some(events)))
+        Ok(Applied::plain(self.reference.reap(), Outcome::Reaped(actual), Some(events)))
     }
 
-    async fn cancel(&mut self, number: Number, meddling: bool) -> Result<Both, StoreError> {
+    async fn cancel(&mut self, number: Number, foreign: bool) -> Result<Applied, StoreError> {
         let owner = self.reference.jobs[&number].tenant;
-        let tenant = if meddling { (owner + 1) % TENANTS } else { owner };
-        let (said, told) = match self.world.store.cancel(self.names.tenants[tenant], self.ids[number]).await? {
+        let tenant = if foreign { (owner + 1) % TENANTS } else { owner };
+        let (actual, events) = match self.fixture.store.cancel(self.names.tenants[tenant], self.ids[number]).await? {
             CancelOutcome::NotFound => (Outcome::NotFound, Vec::new()),
             CancelOutcome::AlreadyEnded { .. } => (Outcome::AlreadyEnded, Vec::new()),
             CancelOutcome::Cancelled { refunded, balance, effects, .. } => {
                 (Outcome::Cancelled { refunded, balance }, effects.events)
             }
         };
-        Ok(Both::plain(self.reference.cancel(tenant, number), said, Some(told)))
+        Ok(Applied::plain(self.reference.cancel(tenant, number), actual, Some(events)))
     }
 
-    async fn replay(&mut self, number: Number) -> Result<Both, StoreError> {
-        let (said, told) = match self.world.store.replay(self.ids[number]).await? {
+    async fn replay(&mut self, number: Number) -> Result<Applied, StoreError> {
+        let (actual, events) = match self.fixture.store.replay(self.ids[number]).await? {
             ReplayOutcome::NotFound => (Outcome::NotFound, Vec::new()),
             ReplayOutcome::NotDead { .. } => (Outcome::NotDead, Vec::new()),
             ReplayOutcome::ConcurrentLimit { .. } => (Outcome::Refused("concurrent limit"), Vec::new()),
@@ -222,7 +221,7 @@ impl Run<'_> {
                 (Outcome::Started { charged, balance }, effects.events)
             }
         };
-        Ok(Both::plain(self.reference.replay(number), said, Some(told)))
+        Ok(Applied::plain(self.reference.replay(number), actual, Some(events)))
     }
 
     fn picked(&self, pick: Pick) -> Option<ClaimNumber> {

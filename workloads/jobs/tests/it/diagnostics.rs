@@ -6,14 +6,14 @@ use switchyard_jobs::{
     handler::Child,
     model::{JobId, JobState},
     recovery::Action,
-    store::{Claim, FailOutcome, JobFilter, Reaped, WorkerSign},
+    store::{Claim, FailOutcome, JobFilter, Reaped, WorkerHeartbeat},
     trace,
 };
 
-use crate::ground::{Ground, ground, tenant};
+use crate::fixture::{Fixture, fixture, tenant};
 
-fn sign(name: &str) -> WorkerSign<'_> {
-    WorkerSign {
+fn sign(name: &str) -> WorkerHeartbeat<'_> {
+    WorkerHeartbeat {
         name,
         pool: "general",
         kind: Kind::General,
@@ -27,8 +27,8 @@ fn sign(name: &str) -> WorkerSign<'_> {
 }
 
 /// Claims a job as the worker of that name, which is there.
-async fn taken_by(g: &Ground, job: JobId, worker: &str) -> Claim {
-    g.store.worker_seen(&WorkerSign { uptime_seconds: 3600.0, ..sign(worker) }).await.unwrap();
+async fn taken_by(g: &Fixture, job: JobId, worker: &str) -> Claim {
+    g.store.worker_seen(&WorkerHeartbeat { uptime_seconds: 3600.0, ..sign(worker) }).await.unwrap();
     let claim = g.take(job).await;
     let client = g.database.client().await;
     client.execute("update switchyard.jobs set worker = $2 where id = $1", &[&job.0, &worker]).await.unwrap();
@@ -36,7 +36,7 @@ async fn taken_by(g: &Ground, job: JobId, worker: &str) -> Claim {
 }
 
 /// The lease has run out, and its worker has begun anew since.
-async fn its_worker_ended(g: &Ground, claim: &Claim, worker: &str) -> Reaped {
+async fn its_worker_ended(g: &Fixture, claim: &Claim, worker: &str) -> Reaped {
     let client = g.database.client().await;
     client
         .execute(
@@ -46,16 +46,16 @@ async fn its_worker_ended(g: &Ground, claim: &Claim, worker: &str) -> Reaped {
         .await
         .unwrap();
     g.store.worker_seen(&sign(worker)).await.unwrap();
-    g.store.reap(claim.held(), true).await.unwrap()
+    g.store.reap(claim.run_key(), true).await.unwrap()
 }
 
-async fn code_of(g: &Ground, job: JobId) -> String {
+async fn code_of(g: &Fixture, job: JobId) -> String {
     g.job(job).await.error.expect("an error").code
 }
 
 #[tokio::test]
-async fn a_job_that_two_workers_ended_in_the_middle_of_is_set_aside_and_paid_back() {
-    let g = ground(Tier::Standard, 10).await;
+async fn job_that_crashes_two_workers_is_quarantined_and_refunded() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("poison").await.id;
     let before = g.balance().await;
     let claim = taken_by(&g, job, "first").await;
@@ -68,7 +68,7 @@ async fn a_job_that_two_workers_ended_in_the_middle_of_is_set_aside_and_paid_bac
     assert!(matches!(reaped, Reaped { outcome: FailOutcome::Dead { .. }, quarantined: true }), "{reaped:?}");
     assert_eq!((g.job(job).await.state, code_of(&g, job).await.as_str()), (JobState::Dead, "poisonous-job"));
     assert!(g.balance().await > before, "the credits are back");
-    let recovered = g.store.facts().await.unwrap().recoveries;
+    let recovered = g.store.platform_snapshot().await.unwrap().recoveries;
     assert_eq!(recovered.len(), 1);
     assert_eq!((recovered[0].action.as_str(), recovered[0].subject.as_str()), ("job-quarantined", &*job.to_string()));
     assert!(recovered[0].evidence.contains("first") && recovered[0].evidence.contains("second"), "{recovered:?}");
@@ -78,8 +78,8 @@ async fn a_job_that_two_workers_ended_in_the_middle_of_is_set_aside_and_paid_bac
 }
 
 #[tokio::test]
-async fn a_job_is_not_to_blame_when_another_one_was_there_both_times() {
-    let g = ground(Tier::Premium, 100).await;
+async fn job_is_not_quarantined_when_another_one_ran_both_times() {
+    let g = fixture(Tier::Premium, 100).await;
     let (one, other) = (g.submit("one").await.id, g.submit("other").await.id);
     for worker in ["first", "second"] {
         let claims = [taken_by(&g, one, worker).await, taken_by(&g, other, worker).await];
@@ -91,12 +91,12 @@ async fn a_job_is_not_to_blame_when_another_one_was_there_both_times() {
             );
         }
     }
-    assert!(g.store.facts().await.unwrap().recoveries.is_empty());
+    assert!(g.store.platform_snapshot().await.unwrap().recoveries.is_empty());
 }
 
 #[tokio::test]
-async fn who_was_only_cut_off_has_not_ended_and_nobody_is_to_blame_while_no_worker_is_heard_of() {
-    let g = ground(Tier::Standard, 100).await;
+async fn silent_worker_does_not_count_as_crashed() {
+    let g = fixture(Tier::Standard, 100).await;
     let job = g.submit("slow").await.id;
     for attempt in 0..2 {
         let claim = taken_by(&g, job, "only").await;
@@ -109,14 +109,14 @@ async fn who_was_only_cut_off_has_not_ended_and_nobody_is_to_blame_while_no_work
             job.0
         );
         client.batch_execute(&update).await.unwrap();
-        g.store.reap(claim.held(), true).await.unwrap();
+        g.store.reap(claim.run_key(), true).await.unwrap();
         assert_eq!(code_of(&g, job).await, "lease-expired");
     }
 }
 
 #[tokio::test]
-async fn with_the_switch_off_a_job_has_all_its_attempts() {
-    let g = ground(Tier::Standard, 10).await;
+async fn without_quarantine_a_job_has_all_its_attempts() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("poison").await.id;
     for worker in ["first", "second"] {
         let claim = taken_by(&g, job, worker).await;
@@ -126,16 +126,16 @@ async fn with_the_switch_off_a_job_has_all_its_attempts() {
             .await
             .unwrap();
         g.store.worker_seen(&sign(worker)).await.unwrap();
-        let reaped = g.store.reap(claim.held(), false).await.unwrap();
+        let reaped = g.store.reap(claim.run_key(), false).await.unwrap();
         assert!(matches!(reaped.outcome, FailOutcome::Retrying { .. }), "{reaped:?}");
     }
 }
 
 #[tokio::test]
-async fn workers_are_listed_while_they_live_and_what_they_heal_is_remembered() {
-    let g = ground(Tier::Free, 1).await;
+async fn workers_are_listed_until_they_leave_and_recoveries_are_recorded() {
+    let g = fixture(Tier::Free, 1).await;
     g.store.worker_seen(&sign("a")).await.unwrap();
-    g.store.worker_seen(&WorkerSign { running: 5, draining: true, ..sign("a") }).await.unwrap();
+    g.store.worker_seen(&WorkerHeartbeat { running: 5, draining: true, ..sign("a") }).await.unwrap();
     g.store.worker_seen(&sign("b")).await.unwrap();
     let workers = g.store.workers().await.unwrap();
     let seen: Vec<_> = workers.iter().map(|w| (w.name.as_str(), w.running, w.draining)).collect();
@@ -143,23 +143,23 @@ async fn workers_are_listed_while_they_live_and_what_they_heal_is_remembered() {
     g.store.worker_gone("a").await.unwrap();
     assert_eq!(g.store.workers().await.unwrap().len(), 1);
     g.store.recovered(Action::MemoryDrain, "a", "it held too much").await.unwrap();
-    let facts = g.store.facts().await.unwrap();
+    let facts = g.store.platform_snapshot().await.unwrap();
     assert_eq!((facts.workers.len(), facts.workers[0].kind, facts.workers[0].seen), (1, Kind::General, 1));
     assert_eq!((facts.recoveries.len(), facts.recoveries[0].action.as_str()), (1, "memory-drain"));
 }
 
 #[tokio::test]
-async fn jobs_are_found_by_an_id_or_by_how_a_name_begins_and_only_one_s_own() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn jobs_are_found_by_id_or_name_prefix_within_the_tenant() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     let (_, stranger) = tenant(&g.store, Tier::Enterprise, 1000).await;
     let mut ids = Vec::new();
     for name in ["ada", "ada.lovelace", "Ada", "adele", "a"] {
         ids.push(g.submit(name).await.id);
     }
-    g.store.submit(&crate::ground::request(stranger, "ada.stranger")).await.unwrap();
+    g.store.submit(crate::fixture::request(stranger, "ada.stranger")).await.unwrap();
     // One has ended, one runs.
     let claim = g.take(ids[0]).await;
-    g.store.complete(claim.held(), &json!({})).await.unwrap().expect("held");
+    g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
     g.take(ids[1]).await;
     let find = async |search: &str| {
         let filter = JobFilter { search: Some(search.to_owned()), limit: 50, ..JobFilter::default() };
@@ -180,8 +180,8 @@ async fn jobs_are_found_by_an_id_or_by_how_a_name_begins_and_only_one_s_own() {
 }
 
 #[tokio::test]
-async fn a_rare_job_among_a_hundred_thousand_is_found_without_reading_them() {
-    let g = ground(Tier::Enterprise, 100).await;
+async fn rare_job_is_found_without_reading_a_hundred_thousand_others() {
+    let g = fixture(Tier::Enterprise, 100).await;
     let client = g.database.client().await;
     client
         .batch_execute(
@@ -221,17 +221,17 @@ async fn a_rare_job_among_a_hundred_thousand_is_found_without_reading_them() {
 }
 
 #[tokio::test]
-async fn an_analysis_is_told_in_full_with_its_parts_its_failures_and_its_cost() {
-    let g = ground(Tier::Standard, 10).await;
+async fn job_report_has_children_failures_events_and_ledger() {
+    let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await.id;
     let claim = g.take(job).await;
     let child = Child { kind: Kind::Ai, input: json!(1), required: false };
-    g.store.spawn(claim.held(), &json!({}), &[child], "analysing").await.unwrap().expect("held");
+    g.store.spawn(claim.run_key(), &json!({}), &[child], "analysing").await.unwrap().expect("held");
     let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
-    g.fail(&part, &crate::ground::trouble()).await;
+    g.fail(&part, &crate::fixture::trouble()).await;
     let report = g.store.job_report(job).await.unwrap().unwrap();
-    assert_eq!((report.job.id, report.parts.len(), report.ledger.len()), (job, 1, 1));
-    assert_eq!(report.parts[0].failures[0].error.code, "trouble");
+    assert_eq!((report.job.id, report.children.len(), report.ledger.len()), (job, 1, 1));
+    assert_eq!(report.children[0].failures[0].error.code, "trouble");
     assert!(report.ledger[0].amount < 0);
     let stages: Vec<_> = report.timeline.iter().map(|event| event.stage.as_str()).collect();
     assert_eq!(stages, ["queued", "running", "analysing"]);
@@ -240,8 +240,8 @@ async fn an_analysis_is_told_in_full_with_its_parts_its_failures_and_its_cost() 
 }
 
 #[tokio::test]
-async fn a_ledger_is_read_page_by_page_and_only_one_s_own() {
-    let g = ground(Tier::Enterprise, 1000).await;
+async fn ledger_is_paged_and_limited_to_its_tenant() {
+    let g = fixture(Tier::Enterprise, 1000).await;
     for n in 0..4 {
         g.submit(&format!("user{n}")).await;
     }
@@ -256,8 +256,8 @@ async fn a_ledger_is_read_page_by_page_and_only_one_s_own() {
 }
 
 #[tokio::test]
-async fn tenants_are_found_by_how_their_name_begins_and_listed_in_pages() {
-    let g = ground(Tier::Free, 1).await;
+async fn tenants_are_found_by_name_prefix_and_paged() {
+    let g = fixture(Tier::Free, 1).await;
     for _ in 0..3 {
         tenant(&g.store, Tier::Free, 1).await;
     }
@@ -271,8 +271,8 @@ async fn tenants_are_found_by_how_their_name_begins_and_listed_in_pages() {
 }
 
 #[tokio::test]
-async fn a_trace_goes_with_the_job_and_its_parts() {
-    let g = ground(Tier::Standard, 10).await;
+async fn trace_is_passed_to_the_job_and_its_children() {
+    let g = fixture(Tier::Standard, 10).await;
     let request = trace::Context::root(true);
     let job = trace::scope(request, g.submit("traced")).await.id;
     let claim = g.take(job).await;
@@ -280,7 +280,7 @@ async fn a_trace_goes_with_the_job_and_its_parts() {
     assert!(claim.age.is_some());
     let attempt = request.child();
     let (kept, children) = (json!({}), [Child { kind: Kind::Ai, input: json!(1), required: true }]);
-    let spawned = g.store.spawn(claim.held(), &kept, &children, "analysing");
+    let spawned = g.store.spawn(claim.run_key(), &kept, &children, "analysing");
     trace::scope(attempt, spawned).await.unwrap().expect("held");
     let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
     assert_eq!(part.trace, Some(attempt));

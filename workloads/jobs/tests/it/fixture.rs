@@ -12,7 +12,7 @@ use switchyard_jobs::{
 use uuid::Uuid;
 
 /// A tenant on a database of its own.
-pub struct Ground {
+pub struct Fixture {
     pub database: TestDatabase,
     pub store: Store,
     pub tenant: TenantId,
@@ -24,15 +24,15 @@ pub fn quick() -> Policy {
     Policy { retry: Retry { delays_seconds: vec![0, 0, 0] }, ..Policy::default() }
 }
 
-pub async fn ground(tier: Tier, credits: i64) -> Ground {
-    ground_with(tier, credits, quick()).await
+pub async fn fixture(tier: Tier, credits: i64) -> Fixture {
+    fixture_with(tier, credits, quick()).await
 }
 
-pub async fn ground_with(tier: Tier, credits: i64, policy: Policy) -> Ground {
+pub async fn fixture_with(tier: Tier, credits: i64, policy: Policy) -> Fixture {
     let database = postgres().await.database().await;
     let store = database.store(policy);
     let (tenant, key) = tenant(&store, tier, credits).await;
-    Ground { database, store, tenant, key }
+    Fixture { database, store, tenant, key }
 }
 
 pub async fn tenant(store: &Store, tier: Tier, credits: i64) -> (TenantId, KeyHash) {
@@ -46,13 +46,13 @@ pub fn lease() -> Lease<'static> {
     Lease { worker: "test", duration: Duration::from_secs(30), call: Uuid::now_v7(), again: false }
 }
 
-pub const fn request(key: KeyHash, username: &str) -> SubmitRequest<'_> {
-    SubmitRequest { key, username, force_refresh: false, idempotency: None }
+pub fn request(key: KeyHash, username: &str) -> SubmitRequest {
+    SubmitRequest { key, username: username.to_owned(), force_refresh: false, idempotency: None }
 }
 
-impl Ground {
+impl Fixture {
     pub async fn submit(&self, username: &str) -> Job {
-        match self.store.submit(&request(self.key, username)).await.unwrap() {
+        match self.store.submit(request(self.key, username)).await.unwrap() {
             Admission::Accepted { job, .. } => job,
             other => panic!("not accepted: {other:?}"),
         }
@@ -87,7 +87,7 @@ impl Ground {
     }
 
     pub async fn fail(&self, claim: &Claim, error: &JobError) -> FailOutcome {
-        self.store.fail(claim.held(), error).await.unwrap()
+        self.store.fail(claim.run_key(), error).await.unwrap()
     }
 
     pub async fn job(&self, id: JobId) -> Job {

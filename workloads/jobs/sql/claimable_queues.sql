@@ -1,0 +1,1 @@
+select switchyard.claimable_queues($1, $2)

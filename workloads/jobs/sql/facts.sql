@@ -1,1 +1,0 @@
-select switchyard.facts()

@@ -1,1 +1,0 @@
-select switchyard.give_back($1, $2)

@@ -1,1 +1,0 @@
-select switchyard.owed($1, $2)

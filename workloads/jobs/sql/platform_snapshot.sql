@@ -1,0 +1,1 @@
+select switchyard.platform_snapshot()

@@ -1,0 +1,1 @@
+select switchyard.release($1, $2)
