@@ -1,7 +1,8 @@
-"""What tuning changed of the encoder, as it travels: adapters.npz.
+"""The changes of the encoder by tuning: adapters.npz.
 
-A tuned matrix is the base's plus `down` times `up`, two thin ones (LoRA, Hu et al. 2021, arXiv:2106.09685); each is kept in int8 with a float32 scale for
-each of its `rank` columns or rows. Tuned biases and norms are kept as float16 differences, and what smoothing.py divides the inputs of products by in float16.
+A tuned matrix is the base's plus `down` times `up`, two low-rank matrices (LoRA, Hu et al. 2021, arXiv:2106.09685). Each is
+stored in int8 with a float32 scale for each of its `rank` columns or rows. Tuned biases and norms are stored as float16
+differences, the smoothing factors of smoothing.py in float16.
 """
 
 from pathlib import Path
@@ -10,27 +11,27 @@ import numpy as np
 
 from q4 import Weights
 
-# Products of a layer that are tuned.
+# Matrices of a layer that are tuned.
 MATRICES = ("q", "k", "v", "ao", "fi", "fo")
 
 
-def rounded(thin: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """`thin` in int8, with the scale of each slice across `axis`."""
-    scale = np.maximum(np.abs(thin).max(axis=axis, keepdims=True), np.float32(1e-12)) / np.float32(127)
-    return np.rint(thin / scale).astype(np.int8), scale.astype(np.float32)
+def quantized(matrix: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """`matrix` in int8, and the scale of each slice across `axis`."""
+    scale = np.maximum(np.abs(matrix).max(axis=axis, keepdims=True), np.float32(1e-12)) / np.float32(127)
+    return np.rint(matrix / scale).astype(np.int8), scale.astype(np.float32)
 
 
 def save(path: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], differences: dict[str, np.ndarray]) -> None:
     """`pairs` has (inputs, rank) and (rank, outputs) for each tuned matrix, `differences` what is added to a vector."""
     arrays = {f"{name}.add": value.astype(np.float16) for name, value in differences.items()}
     for name, (down, up) in pairs.items():
-        arrays[f"{name}.down"], arrays[f"{name}.down_scale"] = rounded(down, 0)
-        arrays[f"{name}.up"], arrays[f"{name}.up_scale"] = rounded(up, 1)
+        arrays[f"{name}.down"], arrays[f"{name}.down_scale"] = quantized(down, 0)
+        arrays[f"{name}.up"], arrays[f"{name}.up_scale"] = quantized(up, 1)
     np.savez_compressed(path, **dict(sorted(arrays.items())))
 
 
 def smooth(path: Path, factors: dict[str, np.ndarray]) -> None:
-    """Adds to a file what the inputs of each product are divided by."""
+    """Adds the smoothing factors of each product's inputs to a file."""
     with np.load(path) as arrays:
         arrays = dict(arrays) | {f"{name}.smooth": value.astype(np.float16) for name, value in factors.items()}
     np.savez_compressed(path, **dict(sorted(arrays.items())))
@@ -50,7 +51,8 @@ class Tuned(Weights):
             return base
         part = lambda side: self.changes[f"{name}.{side}"].astype(np.float32) * self.changes[f"{name}.{side}_scale"]  # noqa: E731
         down, up = part("down"), part("up")
-        # Term by term: a library's product adds in an order of its own on each machine, and the merged bytes must not depend on it.
+        # Term by term: the order of additions in a library's product depends on the machine, and
+        # the merged bytes must not.
         for k in range(down.shape[1]):
             base += down[:, k, None] * up[None, k]
         return base

@@ -1,4 +1,4 @@
-"""Lays out the model folder: `<models>/<hash of its contents>/`. Prints its path."""
+"""Writes the model folder, `<models>/<hash of its contents>/`, and prints its path."""
 
 import argparse
 import base64
@@ -19,8 +19,9 @@ from q4 import Weights
 
 NAME = "switchyard-e5-small"
 TOKENIZER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
-# Least cosine between a recorded answer of the weights' own engine and that of the base's graph in float32, where only the order of additions
-# differs; and between the tuned encoder in float32 and with products in int8.
+# Least cosine between a recorded embedding of the weights' own engine and that of the base's graph
+# in float32, which differ only in the order of additions; and between the tuned encoder in float32
+# and in int8.
 FLOAT_FLOOR = 0.9998
 INT8_FLOOR = 0.98
 
@@ -63,14 +64,14 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--probes", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--float", action="store_true", help="with the graph in float32, which a GPU runs, beside the one in int8")
-    parser.add_argument("--libraries", type=Path, help="folder of ONNX Runtime's libraries; left out, those of the installed package for processors")
-    parser.add_argument("--nvidia", type=Path, help="folder of NVIDIA's packages, whose libraries are laid in `nvidia`")
+    parser.add_argument("--float", action="store_true", help="also write the float32 graph for GPUs")
+    parser.add_argument("--libraries", type=Path, help="folder of ONNX Runtime's libraries; by default those of the installed CPU package")
+    parser.add_argument("--nvidia", type=Path, help="folder of NVIDIA's packages, whose libraries are copied to `nvidia`")
     options = parser.parse_args()
 
     probes = json.loads(options.probes.read_text())
     stored = base(options.wheels)
-    work = Path(tempfile.mkdtemp(prefix=".making-", dir=options.models))
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=options.models))
     try:
         exact = work / "exact.onnx"
 
@@ -91,14 +92,14 @@ def main() -> None:
         libraries = options.libraries or Path(onnxruntime.__file__).parent / "capi"
         (library,) = libraries.glob("libonnxruntime.so.1*")
         shutil.copyfile(library, work / "libonnxruntime.so")
-        # Beside the library, where it looks for them.
+        # ONNX Runtime loads providers from the directory of its library.
         for provider in ("shared", "cuda") if options.libraries else ():
             name = f"libonnxruntime_providers_{provider}.so"
             shutil.copyfile(libraries / name, work / name)
         shutil.copyfile(options.heads, work / "heads.json")
 
         files = {path.name: sha256(path) for path in sorted(work.iterdir())}
-        # Not of the manifest: they are another's, and large.
+        # Not in the manifest: they are third-party and large.
         if options.nvidia:
             (work / "nvidia").mkdir()
             for library in options.nvidia.glob("nvidia/**/*.so*"):

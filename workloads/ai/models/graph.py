@@ -1,7 +1,7 @@
 """Builds the encoder's ONNX graph from its weights: (input_ids, attention_mask), int64 (batch, sequence), to `embedding`, float32 (batch, hidden).
 
-The graph is BERT with post-norm layers and erf GELU, then the mean over the tokens that the mask keeps, scaled to length 1. The table of words stays in
-the 4-bit blocks it came in; products are of int8 weights, a scale for each column, and activations rounded to uint8 as they come.
+The graph is BERT with post-norm layers and erf GELU, then the mean over the unmasked tokens, scaled to length 1. The token embeddings stay in their 4-bit
+blocks. Matrix products have int8 weights with a scale per column, and activations that are quantized dynamically to uint8.
 """
 
 import numpy as np
@@ -11,8 +11,9 @@ from q4 import BLOCK, Blocks, Weights
 
 MICROSOFT = "com.microsoft"
 
-# Weights are rounded to -64..64, not -127..127: processors without VNNI add two products of 8-bit numbers in 16 bits and would clip larger ones,
-# so that answers would depend on the machine. Their 4-bit origin leaves nothing to lose by it.
+# Weights are rounded to -64..64, not -127..127. CPUs without VNNI add two products of 8-bit numbers
+# in 16 bits and would clip larger ones, so answers would depend on the machine. The weights come
+# from 4 bits, so this loses no precision.
 LARGEST = np.float32(64)
 
 
@@ -35,7 +36,7 @@ class Graph:
 
 
 def embedding_rows(g: Graph, table: Blocks, ids: str) -> str:
-    """Rows of a table that is kept in 4-bit blocks: the low nibbles of a block are its first half."""
+    """Rows of a table in 4-bit blocks. The low nibbles of a block are its first half."""
     rows, blocks, _ = table.nibbles.shape
     half = BLOCK // 2
     packed = table.nibbles[:, :, :half] | (table.nibbles[:, :, half:] << 4)
@@ -53,7 +54,7 @@ def embedding_rows(g: Graph, table: Blocks, ids: str) -> str:
 
 
 def linear(g: Graph, weights: Weights, parts: list[str], x: str, inputs: int, exact: bool) -> str:
-    """One product for all `parts` side by side, so that their common input is rounded once."""
+    """One product for all `parts` side by side, so that their common input is quantized once."""
     name = "_".join(parts)
     matrix = np.concatenate([weights.matrix(f"{part}.w", inputs) for part in parts], axis=1)
     bias = g.constant(f"{name}.b", np.concatenate([weights.vector(f"{part}.b") for part in parts]))
@@ -99,10 +100,10 @@ def layer(g: Graph, weights: Weights, i: int, x: str, mask: str, exact: bool) ->
 
 
 def build(weights: Weights, path: str, exact: bool = False) -> None:
-    """Writes the encoder to `path`; `exact` multiplies in float32 and is what the other is checked against."""
+    """Writes the encoder to `path`. With `exact` it multiplies in float32, as the reference for the int8 graph."""
     g, shape = Graph(), weights.shape
     words = embedding_rows(g, weights.blocks("emb.word", shape.hidden), "input_ids")
-    # Every token is of type 0, so that its embedding is part of each position's.
+    # Every token is of type 0, so the type embedding is added to the positions.
     g.constant("positions", weights.vector("emb.pos").reshape(-1, shape.hidden) + weights.vector("emb.type")[: shape.hidden])
     length = g.node("Shape", "input_ids", out="length", start=1, end=2)
     places = g.node("Slice", "positions", g.ints(0), length, g.ints(0), out="places")
@@ -117,7 +118,7 @@ def build(weights: Weights, path: str, exact: bool = False) -> None:
 
     weight = g.node("Unsqueeze", kept, g.ints(2), out="weight")
     total = g.node("ReduceSum", g.node("Mul", x, weight, out="counted"), g.ints(1), out="total", keepdims=0)
-    # The mean differs from the sum by a factor, which scaling to length 1 removes.
+    # The mean differs from the sum only by a factor, which scaling to length 1 removes.
     width = g.node("ReduceL2", total, g.ints(1), out="width", keepdims=1)
     g.node("Div", total, g.node("Max", width, g.constant("tiny", np.float32(1e-12)), out="safe_width"), out="embedding")
 

@@ -1,4 +1,4 @@
-"""Writes the posts that nothing was learnt from, as `switchyard-ai eval` reads them: clear-tweets.jsonl, and what the labelled data has of them."""
+"""Writes the held-out posts as files for `switchyard-ai eval`: clear-tweets.jsonl, and those of the labelled data."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ def write(path: Path, posts: list[Post]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
-    parser.add_argument("--data", type=Path, help="folder with xlm-t/validation.jsonl and tweet-topic-xl/train.jsonl, if at hand")
+    parser.add_argument("--data", type=Path, help="folder with xlm-t/validation.jsonl and tweet-topic-xl/train.jsonl; optional")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     write(options.out / "clear-tweets.jsonl", held_clear(clear_tweets(options.tweets)))

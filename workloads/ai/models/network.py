@@ -1,4 +1,4 @@
-"""The encoder in JAX, the same arithmetic as graph.py's in float32: what tuning differentiates."""
+"""The encoder in JAX, for tuning. It computes the same as the float32 graph of graph.py."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from adapters import MATRICES
 from q4 import Shape, Weights
 
 NORMS = ("aln", "oln")
-# Of what a layer adds to its input, the share that is left out at random while learning.
+# Dropout (Srivastava et al. 2014) of the residual branches in training.
 DROPOUT = 0.2
 
 
@@ -17,7 +17,7 @@ def inputs_of(shape: Shape, part: str) -> int:
 
 
 def frozen(weights: Weights) -> dict:
-    """The layers as they came, stacked so that one loop runs them."""
+    """The base's layers, stacked for a scan."""
     stack = lambda read: np.stack([read(i) for i in range(weights.shape.layers)])  # noqa: E731
     layers = {f"{part}.w": stack(lambda i: weights.matrix(f"l{i}.{part}.w", inputs_of(weights.shape, part))) for part in MATRICES}
     layers |= {f"{part}.b": stack(lambda i: weights.vector(f"l{i}.{part}.b")) for part in (*MATRICES, *NORMS)}
@@ -31,7 +31,7 @@ def normalised(x, scale, shift, epsilon):
 
 
 def words(weights: Weights):
-    """A function from the numbers of words, (posts, tokens), to what enters the first layer: (posts, tokens, hidden)."""
+    """A function from token ids (posts, tokens) to the input of the first layer (posts, tokens, hidden)."""
     shape = weights.shape
     table = weights.blocks("emb.word", shape.hidden)
     places = weights.vector("emb.pos").reshape(-1, shape.hidden) + weights.vector("emb.type")[: shape.hidden]
@@ -46,8 +46,8 @@ def words(weights: Weights):
 
 
 def run(shape: Shape, layers: dict, tuned: dict, x, mask, key=None):
-    """Runs stacked layers over (posts, tokens, hidden). `tuned` holds `<part>.down`, `<part>.up` and what is added to vectors; with a `key`, a share of
-    each layer's additions is dropped."""
+    """Runs stacked layers over (posts, tokens, hidden). `tuned` has `<part>.down`, `<part>.up` and the differences of vectors. With
+    a `key`, dropout is applied."""
     posts, tokens, hidden = x.shape
     size = hidden // shape.heads
     hide = ((1 - mask) * -10_000)[:, None, None, :]
@@ -79,6 +79,6 @@ def run(shape: Shape, layers: dict, tuned: dict, x, mask, key=None):
 
 
 def pooled(x, mask):
-    """The mean over the tokens that count, of length 1."""
+    """The mean over the unmasked tokens, scaled to length 1."""
     total = (x * mask[..., None]).sum(1)
     return total / jnp.maximum(jnp.linalg.norm(total, axis=1, keepdims=True), 1e-12)

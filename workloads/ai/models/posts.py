@@ -1,4 +1,4 @@
-"""The labelled posts, which of them are learnt from, and what the program that serves makes of them."""
+"""The labelled posts, their split into training and held-out sets, and the program's outputs for them."""
 
 import csv
 import hashlib
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SENTIMENTS = ["negative", "neutral", "positive"]
-# Letters of a shingle, and the part of two posts' shingles in common (Jaccard) that makes them near-duplicates.
+# Letters of a shingle, and the Jaccard similarity of two posts' shingles from which they are
+# near-duplicates.
 SHINGLE = 6
 NEAR = 0.4
-# A tweet of the vaderSentiment corpus is clearly positive or negative from this mean of twenty people's ratings, which go from -4 to 4.
+# Least absolute mean rating of a clearly positive or negative tweet of the vaderSentiment corpus
+# (Hutto and Gilbert 2014). Twenty people rated each tweet from -4 to 4.
 CLEAR = 1.0
 
 
@@ -34,7 +36,7 @@ def read(path: Path) -> list[Post]:
 
 
 def clear_tweets(sdist: Path) -> list[Post]:
-    """The English tweets of vaderSentiment's corpus that people found clearly positive or negative."""
+    """The English tweets of vaderSentiment's corpus that are clearly positive or negative."""
     with tarfile.open(sdist) as outer:
         (name,) = [name for name in outer.getnames() if name.endswith("/hutto_ICWSM_2014.tar.gz")]
         with tarfile.open(fileobj=io.BytesIO(outer.extractfile(name).read())) as inner:
@@ -46,7 +48,7 @@ def clear_tweets(sdist: Path) -> list[Post]:
 
 
 def answers(command: str, posts: list[Post]) -> list[dict]:
-    """What a command of the program that serves prints for each post: learning reads exactly what serving will."""
+    """The output of a command of the serving program for each post: training and serving share the preprocessing."""
     lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
     output = subprocess.run(shlex.split(command), input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
     rows = [json.loads(line) for line in output.splitlines()]
@@ -56,12 +58,12 @@ def answers(command: str, posts: list[Post]) -> list[dict]:
 
 
 def plain(text: str) -> str:
-    """Letters and digits alone, without addresses and mentions: what two copies of a post have in common."""
+    """Letters and digits without URLs and mentions, for the comparison of posts."""
     return "".join(re.findall(r"\w+", re.sub(r"https?\S*|@\w+|^RT ", " ", text).casefold()))
 
 
 def share(post: Post, parts: int) -> int:
-    """One of `parts` shares that a post falls into by its text alone, wherever it stands in a file."""
+    """The share of a post, 0 to `parts` - 1. It depends only on the text, not on the position in a file."""
     return int.from_bytes(hashlib.sha256(plain(post.text).encode()).digest()[:4]) % parts
 
 
@@ -71,7 +73,7 @@ def shingles(text: str) -> set[str]:
 
 
 def unlike(posts: list[Post], held_out: list[Post]) -> list[Post]:
-    """Those of `posts` that are no near-duplicate of any in `held_out`."""
+    """The `posts` that are not near-duplicates of a post in `held_out`."""
     sizes, where = [], defaultdict(list)
     for number, post in enumerate(held_out):
         kinds = shingles(post.text)
@@ -88,18 +90,18 @@ def unlike(posts: list[Post], held_out: list[Post]) -> list[Post]:
 
 
 def held_clear(tweets: list[Post]) -> list[Post]:
-    """The clear tweets that are never learnt from."""
+    """The held-out clear tweets."""
     return [post for post in tweets if share(post, 4) == 0]
 
 
 def held_topics(topical: list[Post]) -> list[Post]:
-    """The posts with topics that are never learnt from."""
+    """The held-out posts with topics."""
     return [post for post in topical if share(post, 6) == 0]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Who is for what. Only `train*` is learnt from; `calibrate*` sets how sure an answer is; the rest is measured once, at the end."""
+class Split:
+    """The split of the posts: `train*` for training, `calibrate*` for calibration. The rest is held out and measured once."""
 
     train: list[Post]
     train_clear: list[Post]
@@ -111,7 +113,7 @@ class Parts:
     held_topics: list[Post]
 
     @classmethod
-    def of(cls, data: Path, sdist: Path) -> "Parts":
+    def of(cls, data: Path, sdist: Path) -> "Split":
         validation = read(data / "xlm-t/validation.jsonl")
         tweets, topical = clear_tweets(sdist), read(data / "tweet-topic-xl/train.jsonl")
         clear, of_topics = held_clear(tweets), held_topics(topical)

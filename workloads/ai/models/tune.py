@@ -1,7 +1,7 @@
 """Tunes the encoder, and a first version of the heads, on labelled posts: adapters.npz and tuned.npz.
 
-All questions are learnt at once: three classes of sentiment, which of two for tweets that are clearly one, and each topic. JAX runs it where it finds a device:
-minutes on a GPU, an hour or two on two processors. The same input, seed and machine give the same bytes.
+All tasks are trained together: sentiment in three classes, polarity of clear tweets, and each topic. It takes minutes on a GPU
+and one to two hours on two cores. The same input, seed and machine give the same bytes.
 """
 
 import argparse
@@ -16,26 +16,27 @@ import adapters
 import network
 import smoothing
 from build import base
-from posts import SENTIMENTS, Parts, Post, answers
+from posts import SENTIMENTS, Post, Split, answers
 from q4 import Weights
 
-# How thin the matrices are that tune one.
+# Rank of the adapters.
 RANK = 20
 BATCH = 48
 EPOCHS = 4
-# Adam's (Kingma & Ba 2015, arXiv:1412.6980) largest step: it grows over the first steps, then shrinks evenly to nothing.
+# Largest step of Adam (Kingma & Ba 2015, arXiv:1412.6980): linear warm-up, then linear decay to 0.
 STEP = 1e-3
 WARM = 0.06
 MOMENTS = (0.9, 0.99)
 DECAY = 0.01
 LARGEST_GRADIENT = 1.0
-# The embedding has length 1: what its numbers are multiplied with before a head's weights, which start small.
+# Scale of the embedding before a head's weights. The embedding has length 1, and the weights start
+# at 0.
 HEAD_SCALE = 16.0
-# How often a post with topics, of which there are few, is seen in an epoch.
+# Repetitions of a post with topics per epoch, because there are few.
 TOPICS_TIMES = 3
 TOPICS_WEIGHT = 0.25
 BEST_WEIGHT = 2.0
-# Padded lengths; one program is compiled for each.
+# Padded lengths. One program is compiled for each.
 LENGTHS = (24, 40, 80, 160)
 
 
@@ -44,7 +45,7 @@ def padded(length: int) -> int:
 
 
 def words(weights: Weights, ids: list[np.ndarray]) -> list[np.ndarray]:
-    """What enters the first layer of each post, in float16: (tokens, hidden)."""
+    """The input of the first layer for each post, in float16: (tokens, hidden)."""
     enter, seen = network.words(weights), [None] * len(ids)
     for some in batches(list(range(len(ids))), ids, BATCH):
         rows = enter(stacked([ids[i] for i in some])[0]).astype(np.float16)
@@ -54,7 +55,7 @@ def words(weights: Weights, ids: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def stacked(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of different lengths as one array, and which of its places count."""
+    """Rows of different lengths as one padded array, and its mask."""
     length = padded(max(map(len, rows)))
     x = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
     mask = np.zeros((len(rows), length), np.float32)
@@ -64,7 +65,7 @@ def stacked(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(order: list[int], rows: list[np.ndarray], size: int) -> list[list[int]]:
-    """Posts of like length together, each batch full: the last ones are filled up from the front."""
+    """Full batches of posts of similar length. The last one is filled up with the first posts."""
     pools = [order[i : i + 50 * size] for i in range(0, len(order), 50 * size)]
     flat = [i for pool in pools for i in sorted(pool, key=lambda i: len(rows[i]))]
     flat += flat[: -len(flat) % size]
@@ -72,20 +73,20 @@ def batches(order: list[int], rows: list[np.ndarray], size: int) -> list[list[in
 
 
 def losses(shape, layers, parameters, x, mask, targets, key):
-    """Mean loss of each question over the posts of a batch that are asked it."""
+    """The loss of a batch, and the mean loss of each task over the posts that have it."""
     x = network.pooled(network.run(shape, layers, parameters["layers"], x.astype(jnp.float32), mask, key), mask)
     logits = {name: HEAD_SCALE * x @ head["w"] + head["b"] for name, head in parameters["heads"].items()}
-    classes, told = jax.nn.log_softmax(logits["sentiment"]), targets["label"]
-    three = -(classes * told).sum(1) * targets["asked_three"]
-    # Which of two, whatever the chance of the third.
+    classes, label = jax.nn.log_softmax(logits["sentiment"]), targets["label"]
+    three = -(classes * label).sum(1) * targets["asked_three"]
+    # Polarity: negative or positive, whatever the score of neutral.
     two = jax.nn.log_softmax(logits["sentiment"][:, ::2])
-    two = -(two * told[:, ::2]).sum(1) * targets["asked_two"]
+    two = -(two * label[:, ::2]).sum(1) * targets["asked_two"]
     each = jnp.logaddexp(0, logits["topics"]) - logits["topics"] * targets["topics"]
-    # Beside each topic by itself: the chance that the best one is any of the post's.
+    # In addition to each topic alone: the likelihood that the best topic is one of the post's.
     best = jax.nn.logsumexp(logits["topics"], 1) - jax.nn.logsumexp(jnp.where(targets["topics"] > 0, logits["topics"], -1e9), 1)
     topical = (each.sum(1) + BEST_WEIGHT * best) * targets["asked_topics"]
     mean = lambda loss, asked: loss.sum() / jnp.maximum(asked.sum(), 1)  # noqa: E731
-    # Means over all posts that were asked anything about sentiment: a batch with a few of one kind must not shout.
+    # Divided by the batch size, so that a few posts of one task do not dominate a batch.
     return (three + two).sum() / BATCH + TOPICS_WEIGHT * topical.sum() / BATCH, (
         mean(three, targets["asked_three"]), mean(two, targets["asked_two"]), mean(topical, targets["asked_topics"]))
 
@@ -104,7 +105,7 @@ def beginning(weights: Weights, layers: dict, topics: int, random: np.random.Ran
 
 
 def learnt(weights: Weights, topics: int, seen: list[np.ndarray], targets: dict[str, np.ndarray], seed: int) -> dict:
-    """Parameters that answer `targets` from what enters the first layer of each post."""
+    """Parameters trained to predict `targets` from the input of the first layer of each post."""
     random = np.random.RandomState(seed)
     layers = jax.tree.map(jnp.asarray, network.frozen(weights))
     parameters = beginning(weights, layers, topics, random)
@@ -147,10 +148,10 @@ def learnt(weights: Weights, topics: int, seen: list[np.ndarray], targets: dict[
     return jax.tree.map(np.asarray, parameters)
 
 
-def asked(parts: Parts, topics: list[str]) -> tuple[list[Post], dict[str, np.ndarray]]:
-    """The posts that are learnt from, and what each is asked and should answer."""
-    posts = parts.train + parts.train_clear + parts.train_topics
-    clear_from, topics_from = len(parts.train), len(parts.train) + len(parts.train_clear)
+def asked(split: Split, topics: list[str]) -> tuple[list[Post], dict[str, np.ndarray]]:
+    """The training posts, and the tasks and targets of each."""
+    posts = split.train + split.train_clear + split.train_topics
+    clear_from, topics_from = len(split.train), len(split.train) + len(split.train_clear)
     number = np.arange(len(posts))
     return posts, {
         "label": np.array([[post.label == name for name in SENTIMENTS] for post in posts], np.float32),
@@ -174,13 +175,13 @@ def main() -> None:
 
     stored = base(options.wheels)
     weights = Weights(stored)
-    parts = Parts.of(options.data, options.tweets)
-    topics = sorted({topic for post in parts.train_topics for topic in post.topics})
-    posts, targets = asked(parts, topics)
-    print(f"{len(parts.train)} + {len(parts.train_clear)} + {len(parts.train_topics)} posts", flush=True)
+    split = Split.of(options.data, options.tweets)
+    topics = sorted({topic for post in split.train_topics for topic in post.topics})
+    posts, targets = asked(split, topics)
+    print(f"{len(split.train)} + {len(split.train_clear)} + {len(split.train_topics)} posts", flush=True)
     ids = [np.array(row["tokens"]) for row in answers(options.tokens, posts)]
     save(options, learnt(weights, len(topics), words(weights, ids), targets, options.seed), topics)
-    smoothing.smooth(stored, options.adapters, ids[: len(parts.train)])
+    smoothing.smooth(stored, options.adapters, ids[: len(split.train)])
 
 
 def save(options, parameters: dict, topics: list[str]) -> None:

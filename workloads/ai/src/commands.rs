@@ -1,4 +1,4 @@
-//! The commands that read texts and print answers, without a platform around them.
+//! Commands that read texts and print answers, without a platform.
 
 use std::{
     fs::File,
@@ -13,25 +13,33 @@ use serde_json::json;
 use switchyard_jobs::json::replace_lone_surrogates;
 
 use crate::{
-    Analyzer,
-    evaluation::{Figures, Judged, Labelled, Sureness, report},
-    model::{Encoder, Encoders, Folder, Provider, Runs},
+    analyzer::Analyzer,
+    evaluation::{Confidence, Figures, Judgement, LabelledPost, report},
+    model::{Encoder, Encoders, Folder, Placement, Provider},
     text,
 };
 
-/// Reads one text a line, as it stands or as JSON `{"text": …}`, and writes one JSON analysis a line. Bytes that are not UTF-8 are replaced.
+/// Reads one text per line, plain or as JSON `{"text": …}`, and writes one JSON analysis per line.
+/// Invalid UTF-8 is replaced.
+///
+/// # Errors
+/// The model cannot be loaded or run, or reading or writing fails.
 pub fn classify(model: &Path, provider: Provider, input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
-    let mut analyzer = one(model, provider)?;
+    let mut analyzer = load_analyzer(model, provider)?;
     for line in lines(input) {
-        let said = analyzer.analyze(&[&line?])?;
-        writeln!(output, "{}", serde_json::to_string(&said[0])?)?;
+        let analyses = analyzer.analyze(&[&line?])?;
+        writeln!(output, "{}", serde_json::to_string(&analyses[0])?)?;
     }
     Ok(output.flush()?)
 }
 
-/// As [`classify`], writing `{"embedding": …}` with little-endian float32 numbers in base64: what heads are learnt from.
+/// As [`classify`], but writes `{"embedding": …}`: little-endian float32 numbers in base64. Heads
+/// are trained on it.
+///
+/// # Errors
+/// As [`classify`].
 pub fn embed(model: &Path, provider: Provider, input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
-    let mut encoder = encoder(model, provider)?;
+    let mut encoder = load_encoder(model, provider)?;
     for line in lines(input) {
         let embedding = encoder.embed(&[&text::normalise(&line?)])?.remove(0);
         let bytes: Vec<u8> = embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -40,16 +48,23 @@ pub fn embed(model: &Path, provider: Provider, input: impl BufRead, mut output: 
     Ok(output.flush()?)
 }
 
-/// As [`classify`], writing `{"tokens": […]}`: what the encoder reads of each text, and learns from.
+/// As [`classify`], but writes `{"tokens": […]}`: the token ids, on which the encoder is tuned.
+///
+/// # Errors
+/// As [`classify`].
 pub fn tokens(model: &Path, input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
-    let encoder = encoder(model, Provider::Cpu)?;
+    let encoder = load_encoder(model, Provider::Cpu)?;
     for line in lines(input) {
         writeln!(output, "{}", json!({ "tokens": encoder.tokens(&text::normalise(&line?))? }))?;
     }
     Ok(output.flush()?)
 }
 
-/// Compares the models with the labels in `file`; `as_json` ends the output with one line of JSON.
+/// Evaluates the model on the labelled posts of `file`. With `as_json` the last line is the
+/// [`Report`](crate::evaluation::Report) as JSON.
+///
+/// # Errors
+/// As [`classify`]; or `file` has no posts, or a line is invalid.
 pub fn eval(
     model: &Path,
     provider: Provider,
@@ -57,21 +72,21 @@ pub fn eval(
     as_json: bool,
     mut output: impl Write,
 ) -> anyhow::Result<()> {
-    let mut analyzer = one(model, provider)?;
+    let mut analyzer = load_analyzer(model, provider)?;
     let input = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut judged = Vec::new();
+    let mut judgements = Vec::new();
     for (number, line) in BufReader::new(input).lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
-        let post: Labelled = serde_json::from_slice(&replace_lone_surrogates(line.as_bytes()))
+        let post: LabelledPost = serde_json::from_slice(&replace_lone_surrogates(line.as_bytes()))
             .with_context(|| format!("{}, line {}", file.display(), number + 1))?;
-        judged.push(Judged::new(&post, &analyzer.details(&[&post.text])?[0]));
+        judgements.push(Judgement::new(&post, &analyzer.analyze_detailed(&[&post.text])?[0]));
     }
-    anyhow::ensure!(!judged.is_empty(), "{} holds no posts", file.display());
-    let report = report(&judged);
-    writeln!(output, "{} posts", judged.len())?;
+    anyhow::ensure!(!judgements.is_empty(), "{} has no posts", file.display());
+    let report = report(&judgements);
+    writeln!(output, "{} posts", judgements.len())?;
     table(&mut output, "all", &report.all)?;
     for (language, figures) in &report.by_language {
         table(&mut output, language, figures)?;
@@ -93,12 +108,12 @@ fn table(output: &mut impl Write, name: &str, figures: &Figures) -> std::io::Res
             sentiment.posts
         )?;
         writeln!(output, "                 right \\ said: negative, neutral, positive {:?}", sentiment.confusion)?;
-        writeln!(output, "                 {}", sureness(&sentiment.sureness))?;
+        writeln!(output, "                 {}", confidence(&sentiment.confidence))?;
     }
     if let Some(topics) = &figures.topics {
         let [top1, coverage] = [topics.top1, topics.coverage_at_85].map(percent);
         writeln!(output, "{name:>4}  topics     top-1 {top1}  coverage at 85 % {coverage}  of {}", topics.posts)?;
-        writeln!(output, "                 {}", sureness(&topics.sureness))?;
+        writeln!(output, "                 {}", confidence(&topics.confidence))?;
     }
     if let Some(language) = &figures.language {
         writeln!(output, "{name:>4}  language   accuracy {}  of {}", percent(language.accuracy), language.posts)?;
@@ -106,45 +121,51 @@ fn table(output: &mut impl Write, name: &str, figures: &Figures) -> std::io::Res
     Ok(())
 }
 
-fn sureness(sureness: &Sureness) -> String {
+fn confidence(confidence: &Confidence) -> String {
     let percent = |value: f64| format!("{:.1} %", 100.0 * value);
-    let curve = sureness.coverage_curve.iter().map(|(part, right)| format!("{}: {}", percent(*part), percent(*right)));
+    let curve =
+        confidence.coverage_curve.iter().map(|(part, right)| format!("{}: {}", percent(*part), percent(*right)));
     let curve: Vec<_> = curve.collect();
-    format!("accuracy of the surest {}; calibration error {}", curve.join(", "), percent(sureness.calibration_error))
+    format!("accuracy of the surest {}; calibration error {}", curve.join(", "), percent(confidence.calibration_error))
 }
 
-/// Finds out where the model runs and writes one line of JSON: `wanted`, `on`, and why where they differ. Writes it to `report` as well where that file is
-/// there: a container that starts before the worker so tells the operator.
-pub fn provider(model: &Path, wanted: Provider, report: &Path, mut output: impl Write) -> anyhow::Result<()> {
-    let Encoders { runs, .. } = Encoder::load(&Folder::open(model)?, 1, wanted)?;
-    // The kubelet reads 4 KiB of it.
-    let reason = runs.reason.map(|reason| reason.chars().take(1_000).collect::<String>());
-    let line = json!({ "wanted": runs.wanted.as_str(), "on": runs.on.as_str(), "reason": reason }).to_string();
+/// Loads the model and writes one line of JSON: the requested provider `wanted`, the actual one
+/// `on`, and the `reason` if they differ. Also writes it to `report` if that file exists: an init
+/// container reports to the operator by its termination message.
+///
+/// # Errors
+/// The model cannot be loaded, or writing fails.
+pub fn provider(model: &Path, requested: Provider, report: &Path, mut output: impl Write) -> anyhow::Result<()> {
+    let Encoders { placement, .. } = Encoder::load(&Folder::open(model)?, 1, requested)?;
+    // The kubelet reads at most 4 KiB of a termination message.
+    let reason = placement.reason.map(|reason| reason.chars().take(1_000).collect::<String>());
+    let line = json!({ "wanted": placement.requested.as_str(), "on": placement.actual.as_str(), "reason": reason })
+        .to_string();
     if report.exists() {
         std::fs::write(report, &line).with_context(|| format!("cannot write {}", report.display()))?;
     }
     Ok(writeln!(output, "{line}")?)
 }
 
-fn one(model: &Path, provider: Provider) -> anyhow::Result<Analyzer> {
+fn load_analyzer(model: &Path, provider: Provider) -> anyhow::Result<Analyzer> {
     let mut loaded = Analyzer::load(model, 1, provider)?;
-    warn(&loaded.runs);
+    warn(&loaded.placement);
     loaded.analyzers.pop().context("no model")
 }
 
-fn encoder(model: &Path, provider: Provider) -> anyhow::Result<Encoder> {
+fn load_encoder(model: &Path, provider: Provider) -> anyhow::Result<Encoder> {
     let mut loaded = Encoder::load(&Folder::open(model)?, 1, provider)?;
-    warn(&loaded.runs);
+    warn(&loaded.placement);
     loaded.encoders.pop().context("no encoder")
 }
 
-fn warn(runs: &Runs) {
-    if let Some(reason) = &runs.reason {
-        eprintln!("switchyard-ai: runs on {}, not on {}: {reason}", runs.on, runs.wanted);
+fn warn(placement: &Placement) {
+    if let Some(reason) = &placement.reason {
+        eprintln!("switchyard-ai: runs on {}, not on {}: {reason}", placement.actual, placement.requested);
     }
 }
 
-/// The texts of lines that hold one each, as it stands or as JSON `{"text": …}`.
+/// The texts of lines, each plain or as JSON `{"text": …}`.
 pub fn lines(input: impl BufRead) -> impl Iterator<Item = std::io::Result<String>> {
     #[derive(Deserialize)]
     struct Line {

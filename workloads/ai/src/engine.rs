@@ -1,30 +1,32 @@
-//! Runs the models on threads of their own, so that no async thread ever waits for arithmetic.
+//! Runs the model on threads of its own, so that inference never blocks async threads.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    analyzer::{Analysis, Analyzer, Analyzers, ModelInfo},
-    model::{ModelError, Provider, Runs},
+    analysis::{Analysis, ModelInfo},
+    analyzer::{Analyzer, LoadedModel},
+    model::{ModelError, Placement, Provider},
 };
 
-/// What answers posts: the models, or what a test puts in their place.
+/// Classifies posts: the model, or a fake of it in tests.
 #[async_trait::async_trait]
-pub trait Classify: Send + Sync {
-    /// What is named in the answers.
+pub trait Classifier: Send + Sync {
+    /// The model that the answers name.
     fn info(&self) -> &ModelInfo;
 
-    /// One analysis for each post, in their order. Dropping the future drops the work.
+    /// One analysis per post, in the same order. Dropping the future cancels the work.
     async fn classify(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError>;
 
-    /// Whether it gives the right answer to a text whose answer is known.
+    /// Runs the probe. Fails if the answer is wrong.
     async fn check(&self) -> Result<(), ModelError>;
 }
 
@@ -40,57 +42,67 @@ struct Post {
     reply: Reply<Analysis>,
 }
 
-/// How posts are gathered where the model takes several at once.
+/// How posts are collected into batches, if the model runs batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
-    /// Posts in one run of the model at most, whichever jobs they belong to.
-    pub most: usize,
-    /// How long the first of them waits for the others.
-    pub patience: Duration,
+    /// Most posts of one batch, from any jobs.
+    pub max_posts: usize,
+    /// How long the first post of a batch waits for others.
+    pub max_wait: Duration,
 }
 
 impl Default for Batching {
-    /// 5 posts, 2 ms: the posts of a chunk come together, and those of other jobs are waited for no longer than nobody notices.
+    /// 5 posts and 2 ms. The posts of a chunk arrive together, so 2 ms add little latency.
     fn default() -> Self {
-        Self { most: 5, patience: Duration::from_millis(2) }
+        Self { max_posts: 5, max_wait: Duration::from_millis(2) }
     }
 }
 
-/// The models on their threads. The queue before them is as long as its users make it: a worker's concurrency times the posts of a chunk.
-/// Dropping the engine ends its threads.
+/// The model on its threads, with one queue of tasks.
+///
+/// The queue is unbounded. Its callers bound it to the worker's concurrency times the posts of a
+/// chunk. Dropping the engine ends its threads.
 pub struct Engine {
     tasks: mpsc::Sender<Task>,
     info: ModelInfo,
-    runs: Runs,
+    placement: Placement,
 }
 
 impl Engine {
-    /// Loads the model folder at `root` for `threads` threads. Takes seconds; call it off the async threads.
-    pub fn start(root: &Path, threads: usize, wanted: Provider, batching: Batching) -> Result<Self, ModelError> {
-        let Analyzers { analyzers, info, runs } = Analyzer::load(root, threads.max(1), wanted)?;
+    /// Loads the model folder at `root` for `threads` threads. Blocks for seconds.
+    ///
+    /// # Errors
+    /// As [`Analyzer::load`], or [`ModelError::Run`] if a thread cannot be started.
+    pub fn start(root: &Path, threads: usize, requested: Provider, batching: Batching) -> Result<Self, ModelError> {
+        let LoadedModel { analyzers, info, placement } = Analyzer::load(root, threads.max(1), requested)?;
         let (tasks, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         for (number, analyzer) in analyzers.into_iter().enumerate() {
             let queue = Arc::clone(&queue);
-            let batching = if analyzer.batches() { batching } else { Batching { most: 1, ..batching } };
+            let batching = if analyzer.batches() { batching } else { Batching { max_posts: 1, ..batching } };
             thread::Builder::new()
                 .name(format!("model-{number}"))
                 .spawn(move || serve(analyzer, &queue, batching))
                 .map_err(|error| ModelError::Run(format!("cannot start a thread: {error}")))?;
         }
-        Ok(Self { tasks, info, runs })
+        Ok(Self { tasks, info, placement })
     }
 
     /// Where the model runs.
-    pub const fn runs(&self) -> &Runs {
-        &self.runs
+    pub const fn placement(&self) -> &Placement {
+        &self.placement
     }
 
+    /// The model's name and version.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    /// Analyses posts, spread over the threads; answers are in the order of the posts. Dropping the future drops what has not begun.
+    /// Analyses posts on all threads and returns the answers in the order of the posts. Dropping
+    /// the future cancels the posts that no thread has started.
+    ///
+    /// # Errors
+    /// The error of the first post that failed.
     pub async fn analyze(&self, posts: Vec<String>) -> Result<Vec<Analysis>, ModelError> {
         let mut answers = Vec::with_capacity(posts.len());
         for post in posts {
@@ -105,7 +117,10 @@ impl Engine {
         Ok(analyses)
     }
 
-    /// Runs a model on a text whose answer is known, behind whatever waits already.
+    /// Runs the probe, after the tasks that are queued already.
+    ///
+    /// # Errors
+    /// As [`Analyzer::check`].
     pub async fn check(&self) -> Result<(), ModelError> {
         let (reply, answer) = oneshot::channel();
         self.tasks.send(Task::Check(reply)).map_err(|_| stopped())?;
@@ -114,7 +129,7 @@ impl Engine {
 }
 
 #[async_trait::async_trait]
-impl Classify for Engine {
+impl Classifier for Engine {
     fn info(&self) -> &ModelInfo {
         self.info()
     }
@@ -134,33 +149,35 @@ fn stopped() -> ModelError {
 
 fn serve(mut analyzer: Analyzer, queue: &Mutex<mpsc::Receiver<Task>>, batching: Batching) {
     loop {
-        // The queue is free for the others while this thread works.
-        let taken = take(&queue.lock().unwrap_or_else(PoisonError::into_inner), batching);
-        let Some((posts, checks)) = taken else { return };
+        // The lock is released before the batch runs.
+        let batch = next_batch(&queue.lock(), batching);
+        let Some((posts, checks)) = batch else { return };
         answer(&mut analyzer, posts);
         for reply in checks {
-            let _ = reply.send(guarded(|| analyzer.check()));
+            let _ = reply.send(catch_panic(|| analyzer.check()));
         }
     }
 }
 
-/// The next posts for one run of the model, and checks that came in between; `None` when nobody can ask any more. Whoever takes keeps the others from
-/// taking until the batch is full or its time is over: two half batches would be slower than a whole one.
-fn take(queue: &mpsc::Receiver<Task>, batching: Batching) -> Option<(Vec<Post>, Vec<Reply<()>>)> {
+/// The next batch, with the checks that arrived in between; `None` if the engine was dropped.
+///
+/// The caller holds the queue until the batch is full or its time is over: two half batches on two
+/// threads would be slower than a full one.
+fn next_batch(queue: &mpsc::Receiver<Task>, batching: Batching) -> Option<(Vec<Post>, Vec<Reply<()>>)> {
     let (mut posts, mut checks) = (Vec::new(), Vec::new());
     let mut next = queue.recv().ok()?;
-    let until = Instant::now() + batching.patience;
+    let until = Instant::now() + batching.max_wait;
     loop {
         match next {
-            // Whoever asked has gone.
+            // The caller has dropped its future.
             Task::Post(post) if post.reply.is_closed() => {}
             Task::Post(post) => posts.push(post),
             Task::Check(reply) => checks.push(reply),
         }
-        if posts.len() >= batching.most || (posts.is_empty() && !checks.is_empty()) {
+        if posts.len() >= batching.max_posts || (posts.is_empty() && !checks.is_empty()) {
             return Some((posts, checks));
         }
-        // Nobody waits for an empty batch to fill.
+        // The wait is for the first post of a batch; without one there is nothing to delay.
         let wait = if posts.is_empty() { None } else { Some(until.saturating_duration_since(Instant::now())) };
         next = match wait {
             None => queue.recv().ok()?,
@@ -172,10 +189,11 @@ fn take(queue: &mpsc::Receiver<Task>, batching: Batching) -> Option<(Vec<Post>, 
     }
 }
 
-/// Answers posts in one run. What fails for a batch is tried post by post: one of them may be to blame.
+/// Answers posts in one batch. If the batch fails, each post runs alone, because one of them may be
+/// the cause.
 fn answer(analyzer: &mut Analyzer, posts: Vec<Post>) {
     let texts: Vec<&str> = posts.iter().map(|post| post.text.as_str()).collect();
-    match guarded(|| analyzer.analyze(&texts)) {
+    match catch_panic(|| analyzer.analyze(&texts)) {
         Ok(analyses) => {
             for (post, analysis) in posts.into_iter().zip(analyses) {
                 let _ = post.reply.send(Ok(analysis));
@@ -190,7 +208,7 @@ fn answer(analyzer: &mut Analyzer, posts: Vec<Post>) {
     }
 }
 
-/// A panic in a dependency must not take a thread with it: it is an error of this one post.
-fn guarded<T>(work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
+/// A panic in a dependency is an error of the post and must not end the thread.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ModelError::Run("it panicked".to_owned())))
 }

@@ -1,4 +1,6 @@
-//! Whether the model still gives right answers. Asked by a task of its own, so that probes never wait behind posts.
+//! The health of the model, for the pod's probes.
+//!
+//! A background task runs the model's probe, so that the pod's probes never wait behind posts.
 
 use std::{
     sync::Arc,
@@ -7,54 +9,57 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-use crate::{Engine, metrics::Metrics};
+use crate::{engine::Engine, metrics::Metrics};
 
-/// How often the model is asked.
-pub const EVERY: Duration = Duration::from_secs(15);
-/// How long a question may wait behind posts before the model counts as stuck. A full queue of long posts takes seconds.
-pub const STUCK: Duration = Duration::from_secs(120);
+/// Interval of the model's probe.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+/// Time after which an unanswered probe counts as failed. It waits behind queued posts, and a full
+/// queue of long posts takes seconds.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The last answer. Cheap to clone.
+/// The last result of the model's probe. Cheap to clone.
 #[derive(Clone)]
-pub struct Health(watch::Receiver<Verdict>);
+pub struct Health(watch::Receiver<ProbeResult>);
 
 #[derive(Clone)]
-struct Verdict {
+struct ProbeResult {
     at: Instant,
-    said: Result<(), String>,
+    result: Result<(), String>,
 }
 
 impl Health {
-    /// Watches an engine that has just started, which answered rightly then. Ends when every clone of the health is gone.
+    /// Probes an engine that has just started and so has passed its probe. Ends when all clones of
+    /// the health are dropped.
     pub fn watch(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
         metrics.healthy(true);
-        let (write, read) = watch::channel(Verdict { at: Instant::now(), said: Ok(()) });
+        let (write, read) = watch::channel(ProbeResult { at: Instant::now(), result: Ok(()) });
         tokio::spawn(async move {
-            let mut ticks = time::interval(EVERY);
+            let mut ticks = time::interval(PROBE_INTERVAL);
             ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
             while !write.is_closed() {
                 ticks.tick().await;
-                let said = match time::timeout(STUCK, engine.check()).await {
-                    Ok(answer) => answer.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("the model has not answered within {} s", STUCK.as_secs())),
+                let result = match time::timeout(PROBE_TIMEOUT, engine.check()).await {
+                    Ok(checked) => checked.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("the model did not answer its probe within {} s", PROBE_TIMEOUT.as_secs())),
                 };
-                if let Err(reason) = &said {
-                    tracing::error!(reason, "the model failed its probe");
+                if let Err(reason) = &result {
+                    tracing::error!(reason, "model failed its probe");
                 }
-                metrics.healthy(said.is_ok());
-                let _ = write.send(Verdict { at: Instant::now(), said });
+                metrics.healthy(result.is_ok());
+                let _ = write.send(ProbeResult { at: Instant::now(), result });
             }
         });
         Self(read)
     }
 
-    /// The last answer's text when it was wrong, or that there has been none for too long.
-    pub fn ask(&self) -> Result<(), String> {
-        let verdict = self.0.borrow();
-        verdict.said.clone()?;
-        let silence = verdict.at.elapsed();
-        if silence > EVERY + 2 * STUCK {
-            return Err(format!("the model was last asked {} s ago", silence.as_secs()));
+    /// # Errors
+    /// Why the last probe failed, or that there has been no probe for too long.
+    pub fn check(&self) -> Result<(), String> {
+        let last = self.0.borrow();
+        last.result.clone()?;
+        let age = last.at.elapsed();
+        if age > PROBE_INTERVAL + 2 * PROBE_TIMEOUT {
+            return Err(format!("the last probe of the model was {} s ago", age.as_secs()));
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
-//! What can be said about a post by rules alone, for the time in which the model cannot run. Marked as `fallback` in every result.
+//! Rules that answer while the model is unavailable: they count positive and negative words.
+//!
+//! Results are marked as `fallback`.
 
 use crate::{
-    analyzer::{Analysis, ModelInfo, nothing, unknown},
+    analysis::{Analysis, ModelInfo, unknown_category},
     language,
     model::Scored,
     text,
@@ -132,16 +134,20 @@ const NEGATIVE: &[&str] = &[
     ":-(",
 ];
 
-/// The rules' name and version.
+/// Name and version of the rules.
 pub fn info() -> ModelInfo {
     ModelInfo { name: "switchyard-lexicon".to_owned(), version: "1".to_owned(), fallback: true }
 }
 
-/// Language as always; sentiment by counting words, with a score that grows with the margin and stays below 0.8; category unknown; unsure where words do not decide.
+/// Analyses a post by rules.
+///
+/// The language is detected as with the model. The sentiment has the majority of the words; its
+/// score grows with the margin and stays below 0.8. Without a majority it is neutral and unsure.
+/// The category is unknown.
 pub fn analyze(post: &str) -> Analysis {
     let text = text::normalise(post);
     if text.is_empty() {
-        return nothing();
+        return Analysis::empty();
     }
     let (mut positive, mut negative) = (0u16, 0u16);
     for word in text.split_whitespace() {
@@ -159,7 +165,7 @@ pub fn analyze(post: &str) -> Analysis {
     Analysis {
         language: language::detect(&text::prose(&text)).code.to_owned(),
         sentiment: Scored { label: label.to_owned(), score, unsure: margin == 0 },
-        category: unknown(),
+        category: unknown_category(),
         topics: Vec::new(),
     }
 }
@@ -169,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_decide_and_margins_raise_the_score() {
+    fn words_decide_and_a_larger_margin_raises_the_score() {
         let label = |post: &str| analyze(post).sentiment.label;
         assert_eq!(label("What a GREAT day, thanks!"), "positive");
         assert_eq!(label("Das ist schlecht 😭"), "negative");
@@ -178,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_post_is_said_to_be_nothing() {
-        assert_eq!(analyze(" \u{200b}\n"), nothing());
+    fn empty_post_has_the_empty_analysis() {
+        assert_eq!(analyze(" \u{200b}\n"), Analysis::empty());
     }
 }

@@ -1,5 +1,7 @@
-//! Analyses posts: language, sentiment and category, with models that run in this process.
+//! The ai worker: classifies posts by language, sentiment and topic, with models in its own
+//! process.
 
+pub mod analysis;
 pub mod analyzer;
 pub mod commands;
 pub mod engine;
@@ -14,5 +16,6 @@ pub mod text;
 pub mod variants;
 pub mod worker;
 
-pub use analyzer::{Analysis, Analyzer, Analyzers, Detail, ModelInfo};
+pub use analysis::{Analysis, ModelInfo};
+pub use analyzer::{Analyzer, DetailedAnalysis, LoadedModel};
 pub use engine::Engine;

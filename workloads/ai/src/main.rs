@@ -1,4 +1,4 @@
-//! `switchyard-ai`: the AI worker, and its models on the command line.
+//! `switchyard-ai`: the ai worker, and commands that use its model without a platform.
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -7,14 +7,14 @@ use switchyard_ai::{commands, model::Provider, worker};
 use switchyard_contract::Mount;
 use switchyard_jobs::runner::process;
 
-/// Switchyard's AI worker. Without a command it runs as one.
+/// Switchyard's ai worker, which also runs without a command.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// The folder that `make models` built.
+    /// Model folder, as built by `make models`.
     #[arg(long, global = true, env = "SWITCHYARD_MODEL_DIR", default_value = "/models")]
     model_dir: PathBuf,
-    /// Where the model runs.
+    /// Execution provider of the model.
     #[arg(long, global = true, env = "SWITCHYARD_MODEL_PROVIDER", default_value = "cpu")]
     model_provider: Provider,
     #[command(subcommand)]
@@ -23,27 +23,28 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take jobs of the ai pool; what happens without a command.
+    /// Run the jobs of an ai pool. The default.
     Run(worker::Options),
-    /// Print accuracy, macro-F1, coverage and confusion on labelled posts, for each language.
+    /// Print accuracy, macro-F1, coverage and confusion matrices on labelled posts, by language.
     Eval {
-        /// One JSON object a line: `text`, and any of `lang`, `label`, `topics`.
+        /// Labelled posts, one JSON object per line: `text`, and any of `lang`, `label`, `topics`.
         file: PathBuf,
-        /// End with one line of JSON.
+        /// Print the figures as JSON on the last line.
         #[arg(long)]
         json: bool,
     },
-    /// Read texts on standard input, one a line or as JSON `{"text": …}`, and print one JSON analysis a line.
+    /// Read one text per line from standard input, plain or as JSON `{"text": …}`, and print one
+    /// JSON analysis per line.
     Classify,
-    /// Print where the model runs, and why not where it was to; for people, and for the operator.
+    /// Print the requested and the actual execution provider, and why they differ.
     Provider {
-        /// Written as well where it exists.
+        /// Also write the line to this file, if it exists.
         #[arg(long, default_value = "/dev/termination-log")]
         report: PathBuf,
     },
-    /// As `classify`, printing the encoder's vectors.
+    /// As `classify`, but print embeddings.
     Embed,
-    /// As `classify`, printing the numbers of the words that the encoder reads.
+    /// As `classify`, but print the token ids that the encoder reads.
     Tokens,
 }
 
@@ -56,7 +57,7 @@ struct Worker {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = || io::BufWriter::new(io::stdout().lock());
-    // Without a command the worker's options come from the environment alone.
+    // Without a command the worker takes its options only from the environment.
     let done = match cli.command.unwrap_or_else(|| Command::Run(Worker::parse_from(["switchyard-ai"]).options)) {
         Command::Run(options) => return serve(options, cli.model_dir, cli.model_provider),
         Command::Eval { file, json } => commands::eval(&cli.model_dir, cli.model_provider, &file, json, output()),

@@ -1,4 +1,4 @@
-//! What the AI worker counts, besides what the runner counts about jobs.
+//! Metrics of the ai worker. The runner adds those about jobs.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::Engine;
+use crate::engine::Engine;
 
-/// Who answered a chunk.
+/// What answered a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum AnsweredBy {
     Model,
-    /// The model that a part of the tenants tries.
+    /// The canary model, which answers a share of the tenants.
     Candidate,
     Rules,
 }
@@ -39,7 +39,7 @@ struct ProviderLabels {
     wanted: &'static str,
 }
 
-/// The counters of one process.
+/// The metrics of one process.
 pub struct Metrics {
     posts: Family<Labels, Counter>,
     chunk_seconds: Histogram,
@@ -57,62 +57,60 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes the counters visible in `registry`.
+    /// Registers the metrics in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "switchyard_model_posts",
-            "Posts analysed, by the model, by the candidate that a part of the tenants tries, or by the rules that stand in for them",
+            "Posts analysed, by what answered: the model, the candidate, or the rules as the fallback",
             self.posts.clone(),
         );
         registry.register_with_unit(
             "switchyard_model_chunk",
-            "Time for one chunk of posts, waiting included",
+            "Time for one chunk of posts, including the time in the queue",
             Unit::Seconds,
             self.chunk_seconds.clone(),
         );
-        registry.register(
-            "switchyard_model_healthy",
-            "Whether the model answered its probe rightly when last asked",
-            self.healthy.clone(),
-        );
+        registry.register("switchyard_model_healthy", "Whether the model passed its last probe", self.healthy.clone());
     }
 
-    /// Tells of the models that run, the stable one first, and on how many threads each; called once.
+    /// Registers the running models, the stable one first, each with its number of threads. Called
+    /// once.
     pub fn models(registry: &mut Registry, engines: &[&Engine], threads: usize) {
-        let (models, wanted) = (Family::<ModelLabels, Gauge>::default(), Family::<ProviderLabels, Gauge>::default());
+        let (models, as_requested) =
+            (Family::<ModelLabels, Gauge>::default(), Family::<ProviderLabels, Gauge>::default());
         for (engine, role) in engines.iter().zip(["stable", "candidate"]) {
-            let (info, runs) = (engine.info(), engine.runs());
+            let (info, placement) = (engine.info(), engine.placement());
             let labels = ModelLabels {
                 role,
                 name: info.name.clone(),
                 version: info.version.clone(),
                 threads: threads.to_string(),
-                provider: runs.on.as_str(),
+                provider: placement.actual.as_str(),
             };
             models.get_or_create(&labels).set(1);
-            let labels = ProviderLabels { role, wanted: runs.wanted.as_str() };
-            wanted.get_or_create(&labels).set(i64::from(runs.reason.is_none()));
+            let labels = ProviderLabels { role, wanted: placement.requested.as_str() };
+            as_requested.get_or_create(&labels).set(i64::from(placement.reason.is_none()));
         }
-        registry.register("switchyard_model_info", "The models that run, and where", models);
+        registry.register("switchyard_model_info", "The running models, and their execution providers", models);
         registry.register(
             "switchyard_model_provider_ok",
-            "Whether the model runs where it was to: 0 where a GPU was wanted and the processor stands in",
-            wanted,
+            "Whether the model runs on the requested execution provider: 0 if it fell back from a GPU to the CPU",
+            as_requested,
         );
     }
 
-    /// One chunk answered.
-    pub fn chunk(&self, posts: usize, took: Duration, by: By) {
+    /// Counts an answered chunk.
+    pub fn chunk(&self, posts: usize, took: Duration, by: AnsweredBy) {
         let by = match by {
-            By::Model => "model",
-            By::Candidate => "candidate",
-            By::Rules => "rules",
+            AnsweredBy::Model => "model",
+            AnsweredBy::Candidate => "candidate",
+            AnsweredBy::Rules => "rules",
         };
         self.posts.get_or_create(&Labels { by }).inc_by(posts as u64);
         self.chunk_seconds.observe(took.as_secs_f64());
     }
 
-    /// What the last health check said.
+    /// Records the result of the last probe.
     pub fn healthy(&self, healthy: bool) {
         self.healthy.set(i64::from(healthy));
     }

@@ -1,10 +1,12 @@
-//! Brings a post into the form that the models know, whatever it is made of.
+//! Normalises posts to the form that the model was trained on.
 
-/// Characters of a post that are looked at. The encoder reads no more than [`crate::model::MAX_TOKENS`] tokens, and no token is that long.
+/// Most characters of a post; the rest is cut off. The encoder reads at most 160 tokens, which are
+/// always shorter.
 pub const MAX_CHARS: usize = 4_000;
 
-/// A post as the models read it: addresses are `http`, mentions are `@user`, runs of white space are one blank, control and invisible
-/// formatting characters are gone. At most [`MAX_CHARS`] characters of the input are read.
+/// Normalises a post. URLs become `http`, mentions become `@user`, and white space becomes single
+/// spaces. Control characters and invisible formatting characters are removed. Reads at most
+/// [`MAX_CHARS`] characters. Idempotent.
 pub fn normalise(post: &str) -> String {
     let mut text = String::with_capacity(post.len().min(4 * MAX_CHARS));
     for word in visible(post).split_whitespace() {
@@ -16,7 +18,8 @@ pub fn normalise(post: &str) -> String {
     text
 }
 
-/// What of a normalised text is in somebody's language: no addresses, mentions, hash signs, digits or pictures.
+/// The words of a normalised text, for language detection: without URLs, mentions, hash signs,
+/// digits and emoji.
 pub fn prose(normalised: &str) -> String {
     let mut prose = String::with_capacity(normalised.len());
     for word in normalised.split(' ') {
@@ -24,7 +27,7 @@ pub fn prose(normalised: &str) -> String {
             continue;
         }
         for c in word.trim_start_matches('#').chars() {
-            // Marks stay with their letters: without them Hindi or Thai are other words.
+            // Marks stay with their letters: Hindi and Thai words change without them.
             if c.is_alphabetic() || is_mark(c) || matches!(c, '\'' | '’' | '-') {
                 prose.push(c);
             } else if !prose.ends_with(' ') {
@@ -43,7 +46,8 @@ fn visible(post: &str) -> String {
         .take(MAX_CHARS)
         .filter_map(|c| match c {
             '\t' | '\n' | '\r' => Some(' '),
-            // The joiner makes one emoji of several and shapes letters in Hindi and Persian; the selector asks for its picture form.
+            // Joiners combine emoji and shape letters in Hindi and Persian. The variation selector
+            // requests the emoji form.
             '\u{200c}' | '\u{200d}' | '\u{fe0f}' => Some(c),
             c if c.is_control() || is_format(c) => None,
             c => Some(c),
@@ -66,12 +70,12 @@ fn push_word(text: &mut String, word: &str) {
     }
 }
 
-/// Formatting characters that are never seen: directions, joiners, tags, byte-order marks.
+/// Invisible formatting characters: directions, joiners, tags, byte-order marks.
 fn is_format(c: char) -> bool {
     matches!(c as u32, 0xad | 0x61c | 0x180e | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe0fff)
 }
 
-/// Combining marks of the scripts that posts are written in.
+/// Combining marks of the common scripts.
 fn is_mark(c: char) -> bool {
     matches!(c as u32, 0x300..=0x36f | 0x591..=0x5c7 | 0x610..=0x61a | 0x64b..=0x65f | 0x900..=0xdff | 0xe31..=0xe3a | 0xe47..=0xe4e | 0x1000..=0x109f | 0x1780..=0x17d3 | 0x200c..=0x200d)
 }
@@ -83,31 +87,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_mentions_become_what_the_models_know() {
+    fn addresses_and_mentions_become_placeholders() {
         assert_eq!(normalise("RT @Some_One: look\n\nhttps://t.co/abc  NOW"), "RT @user: look http NOW");
         assert_eq!(normalise("me@example.org @ home www.example.org"), "me@example.org @ home http");
     }
 
     #[test]
-    fn what_cannot_be_seen_is_dropped() {
+    fn invisible_characters_are_dropped() {
         assert_eq!(normalise("a\u{202e}b\u{0}c\u{feff}"), "abc");
         assert_eq!(normalise(" \u{200b}\t\n "), "");
     }
 
     #[test]
-    fn a_huge_post_is_cut() {
+    fn long_post_is_truncated() {
         assert_eq!(normalise(&"x".repeat(1_000_000)).chars().count(), MAX_CHARS);
     }
 
     #[test]
-    fn prose_is_words_alone() {
+    fn prose_has_only_words() {
         assert_eq!(prose(&normalise("@a Schöner #Tag, oder? 😀 http://x.y 12")), "Schöner Tag oder");
         assert_eq!(prose("😀 123 @user http"), "");
     }
 
     proptest! {
         #[test]
-        fn any_text_has_a_normal_form_that_stays(text in any::<String>()) {
+        fn normalising_is_idempotent(text in any::<String>()) {
             let once = normalise(&text);
             prop_assert_eq!(normalise(&once), once.clone());
             prose(&once);

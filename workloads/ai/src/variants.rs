@@ -1,40 +1,43 @@
-//! Which of two models answers a tenant.
+//! Canary of a model version: a candidate answers a share of the tenants.
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use switchyard_jobs::{model::TenantId, resilience::Breaker};
 
-use crate::engine::Classify;
+use crate::engine::Classifier;
 
-/// A model, and what leaves it alone after it failed several chunks in a row.
+/// A model with its circuit breaker.
 #[derive(Clone)]
 pub struct Variant {
-    pub model: Arc<dyn Classify>,
+    pub model: Arc<dyn Classifier>,
     pub breaker: Breaker,
 }
 
-/// A model, and perhaps another one that answers a part of the tenants.
+/// The stable model, and optionally a candidate.
 pub struct Variants {
     stable: Variant,
+    /// The candidate, and its share of the tenants in percent.
     candidate: Option<(Variant, u8)>,
 }
 
 impl Variants {
-    /// One model for everyone.
-    pub const fn one(stable: Variant) -> Self {
+    /// The same model for all tenants.
+    pub const fn single(stable: Variant) -> Self {
         Self { stable, candidate: None }
     }
 
-    /// `candidate` for `percent` of the tenants, always the same ones; a larger part holds the smaller ones.
-    pub const fn two(stable: Variant, candidate: Variant, percent: u8) -> Self {
+    /// `candidate` for `percent` of the tenants. The choice depends only on the tenant: it is
+    /// stable, and a larger share includes the tenants of a smaller one.
+    pub const fn with_candidate(stable: Variant, candidate: Variant, percent: u8) -> Self {
         Self { stable, candidate: Some((candidate, percent)) }
     }
 
-    /// The models that may answer a tenant, in the order in which they are asked: a candidate that fails is stood in for by the stable one.
-    pub fn of(&self, tenant: TenantId) -> Vec<&Variant> {
+    /// The models for a tenant, in the order of preference. The stable model is always the last
+    /// one, as the fallback of the candidate.
+    pub fn for_tenant(&self, tenant: TenantId) -> Vec<&Variant> {
         match &self.candidate {
-            Some((candidate, percent)) if place(tenant) < *percent => vec![candidate, &self.stable],
+            Some((candidate, percent)) if percentile(tenant) < *percent => vec![candidate, &self.stable],
             _ => vec![&self.stable],
         }
     }
@@ -45,8 +48,8 @@ impl Variants {
     }
 }
 
-/// A tenant's place among a hundred, by the hash of its id alone: the same in every process.
-fn place(tenant: TenantId) -> u8 {
+/// A number from 0 to 99 by the hash of the tenant's id, the same in every process.
+fn percentile(tenant: TenantId) -> u8 {
     let digest = Sha256::digest(tenant.0.as_bytes());
     let number = digest.iter().take(4).fold(0u32, |number, byte| number << 8 | u32::from(*byte));
     u8::try_from(number % 100).unwrap_or(0)
@@ -59,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_spread_evenly_and_never_change() {
-        let mut held = [0; 100];
+    fn percentiles_are_uniform_and_stable() {
+        let mut counts = [0; 100];
         for number in 0..100_000u128 {
-            held[usize::from(place(TenantId(Uuid::from_u128(number))))] += 1;
+            counts[usize::from(percentile(TenantId(Uuid::from_u128(number))))] += 1;
         }
-        assert!(held.iter().all(|count| (850..1150).contains(count)), "{held:?}");
-        assert_eq!(place(TenantId(Uuid::from_u128(7))), place(TenantId(Uuid::from_u128(7))));
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        assert_eq!(percentile(TenantId(Uuid::from_u128(7))), percentile(TenantId(Uuid::from_u128(7))));
     }
 }

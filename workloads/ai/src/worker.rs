@@ -1,4 +1,4 @@
-//! The AI worker process: the job core's process with the models in its hands.
+//! The process of the ai worker: loads the models and runs the jobs of a pool.
 
 use std::{path::PathBuf, sync::Arc, thread};
 
@@ -11,50 +11,52 @@ use switchyard_jobs::{
 };
 
 use crate::{
-    Engine,
-    engine::Batching,
-    handler::AnalysePosts,
+    engine::{Batching, Engine},
+    handler::ClassificationHandler,
     health::Health,
     metrics::Metrics,
     model::Provider,
     variants::{Variant, Variants},
 };
 
-/// How the worker runs; what it works on comes from the mounted configuration.
+/// Command-line options of the worker. The mounted configuration has all that concerns jobs.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     #[command(flatten)]
     process: process::Options,
-    /// Threads that run the model, each on one post at a time. By default as many as the container may use processors.
+    /// Threads that run the model. By default the number of CPUs that the container may use.
     #[arg(long, env = "SWITCHYARD_MODEL_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     model_threads: Option<u16>,
-    /// Posts in one run of the model on a GPU, whichever jobs they belong to.
+    /// Most posts of one batch on a GPU, from any jobs.
     #[arg(long, env = "SWITCHYARD_MODEL_BATCH", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=256))]
     model_batch: u16,
-    /// A second model folder, to try a new version.
+    /// Folder of a candidate model, to try a new version.
     #[arg(long, env = "SWITCHYARD_CANDIDATE_MODEL_DIR", requires = "candidate_percent")]
     candidate_model_dir: Option<PathBuf>,
-    /// Tenants in a hundred whom that one answers, always the same ones.
+    /// Share of the tenants that the candidate answers, in percent. Always the same tenants.
     #[arg(long, env = "SWITCHYARD_CANDIDATE_PERCENT", requires = "candidate_model_dir", value_parser = clap::value_parser!(u8).range(0..=100))]
     candidate_percent: Option<u8>,
 }
 
-/// Runs until SIGTERM.
+/// Runs the worker until SIGTERM.
+///
+/// # Errors
+/// The configuration is invalid, a model cannot be loaded, or the process fails.
 pub async fn run(options: Options, model: PathBuf, provider: Provider, mount: &Mount) -> anyhow::Result<()> {
     let config = Config::load(mount)?;
     check(&config)?;
     let mut process = Process::open(config, mount, "switchyard-ai")?;
 
-    // A worker whose model cannot even start ends here: a rollout then stops with the workers before it still at work.
+    // Without a model the process ends here. A rollout then stops, and the old workers go on.
     let threads = options.model_threads.map_or_else(processors, usize::from);
-    let batching = Batching { most: options.model_batch.into(), ..Batching::default() };
+    let batching = Batching { max_posts: options.model_batch.into(), ..Batching::default() };
     let start = async |folder: PathBuf| {
         let start = move || Engine::start(&folder, threads, provider, batching);
-        anyhow::Ok(Arc::new(tokio::task::spawn_blocking(start).await.context("the models' start")??))
+        anyhow::Ok(Arc::new(tokio::task::spawn_blocking(start).await.context("loading the model was interrupted")??))
     };
     let stable = start(model).await?;
     let candidate = match options.candidate_model_dir.zip(options.candidate_percent) {
-        Some((folder, percent)) => Some((start(folder).await.context("the candidate")?, percent)),
+        Some((folder, percent)) => Some((start(folder).await.context("cannot load the candidate")?, percent)),
         None => None,
     };
 
@@ -64,13 +66,13 @@ pub async fn run(options: Options, model: PathBuf, provider: Provider, mount: &M
         std::iter::once(&*stable).chain(candidate.iter().map(|(engine, _)| &**engine)).collect();
     Metrics::models(&mut process.registry, &engines, threads);
     for engine in engines {
-        let (info, runs) = (engine.info(), engine.runs());
-        match &runs.reason {
+        let (info, placement) = (engine.info(), engine.placement());
+        match &placement.reason {
             None => {
-                tracing::info!(model = info.name, version = info.version, threads, provider = %runs.on, "the model is warm")
+                tracing::info!(model = info.name, version = info.version, threads, provider = %placement.actual, "loaded model")
             }
             Some(reason) => {
-                tracing::warn!(model = info.name, version = info.version, wanted = %runs.wanted, on = %runs.on, reason, "the model is warm, on another provider");
+                tracing::warn!(model = info.name, version = info.version, requested = %placement.requested, actual = %placement.actual, reason, "loaded model on fallback provider");
             }
         }
     }
@@ -82,11 +84,11 @@ pub async fn run(options: Options, model: PathBuf, provider: Provider, mount: &M
     };
     let stable = variant("model", stable);
     let models = match candidate {
-        Some((engine, percent)) => Variants::two(stable, variant("candidate-model", engine), percent),
-        None => Variants::one(stable),
+        Some((engine, percent)) => Variants::with_candidate(stable, variant("candidate-model", engine), percent),
+        None => Variants::single(stable),
     };
-    let handler = Arc::new(AnalysePosts::new(models, metrics));
-    process.run(&options.process, handler, move || health.ask()).await?;
+    let handler = Arc::new(ClassificationHandler::new(models, metrics));
+    process.run(&options.process, handler, move || health.check()).await?;
     Ok(())
 }
 
@@ -94,15 +96,13 @@ fn check(config: &Config) -> anyhow::Result<()> {
     match &config.workload {
         Workload::Pool { kind: Kind::Ai, .. } => Ok(()),
         Workload::Pool { name, kind, .. } => {
-            bail!(
-                "pool '{name}' is of kind {kind}, which needs no models: run switchyard-worker from the image 'worker'"
-            )
+            bail!("pool '{name}' is of kind {kind}: run switchyard-worker from the image 'worker' instead")
         }
-        _ => bail!("the configuration is not that of a worker pool: the operator starts this program for pools alone"),
+        _ => bail!("the configuration is not that of a worker pool: this program only runs worker pools"),
     }
 }
 
-/// Processors that this process may use: the container's limit where it has one, never fewer than one.
+/// CPUs that this process may use: the container's limit if it has one, at least 1.
 fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,4 +1,4 @@
-//! What an analysis and its child jobs say to each other.
+//! Inputs and outputs of the child jobs of an analysis.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,37 @@ use serde::{Deserialize, Serialize};
 
 /// Input of a cdn job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImagesWanted {
-    /// Addresses, each once.
+pub struct ImagesInput {
+    /// URLs without duplicates, at most 100.
     pub urls: Vec<String>,
 }
 
-/// Output of a cdn job: one entry for each address, in the same order.
+/// Output of a cdn job: one record per URL of its input, in the same order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImagesHandled {
+pub struct ImagesOutput {
     pub images: Vec<ImageRecord>,
 }
 
-/// What became of an image.
+/// The outcome of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ImageRecord {
-    /// It is what it claims to be.
+    /// The image was fetched and decoded.
     Verified {
         url: String,
-        /// Of the bytes as fetched, in hex.
+        /// SHA-256 of the bytes as fetched, in hex.
         sha256: String,
+        /// `jpeg`, `png`, `gif` or `webp`.
         format: String,
-        /// Pixels, as shown.
+        /// Pixels, after the EXIF orientation is applied.
         width: u32,
         height: u32,
         bytes: usize,
-        /// Where it lies in the bucket; absent without an object store.
+        /// Object keys; absent without an object store.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stored: Option<StoredImage>,
     },
-    /// It cannot be had; trying again would not help.
+    /// The image failed permanently.
     Failed {
         url: String,
         /// A stable code, for instance `not-found`.
@@ -44,7 +45,7 @@ pub enum ImageRecord {
 }
 
 impl ImageRecord {
-    /// The address that the record is about.
+    /// The URL that the record is about.
     pub fn url(&self) -> &str {
         match self {
             Self::Verified { url, .. } | Self::Failed { url, .. } => url,
@@ -52,19 +53,19 @@ impl ImageRecord {
     }
 }
 
-/// Keys in the bucket.
+/// Object keys of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredImage {
     pub original: String,
-    /// By the longest side's limit in pixels.
+    /// Keys by the limit of the longest side in pixels.
     pub thumbnails: BTreeMap<String, String>,
 }
 
 /// Input of an ai job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextsToClassify {
-    pub posts: Vec<TextToClassify>,
-    /// Whether rules may stand in for a model that is away. Otherwise the job fails, to be tried again when the model may be back.
+pub struct ClassificationInput {
+    pub posts: Vec<PostText>,
+    /// Whether rules may answer if the model is unavailable. Otherwise the job fails and retries.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub rules: bool,
 }
@@ -73,62 +74,63 @@ const fn yes() -> bool {
     true
 }
 
-/// One text.
+/// The text of one post.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextToClassify {
+pub struct PostText {
     pub id: String,
     pub text: String,
 }
 
-/// Output of an ai job: one entry for each text.
+/// Output of an ai job: one entry per post of its input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TextsClassified {
+pub struct ClassificationOutput {
     pub model: Model,
-    pub posts: Vec<TextClassified>,
+    pub posts: Vec<ClassifiedPost>,
 }
 
-/// What classified.
+/// The model that classified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     pub name: String,
     pub version: String,
-    /// Whether rules stood in for the model.
+    /// Whether rules answered instead of the model.
     pub fallback: bool,
 }
 
-/// One text's classes.
+/// The labels of one post.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TextClassified {
+pub struct ClassifiedPost {
     pub id: String,
     /// ISO 639-1, or `und`.
     pub language: String,
     pub sentiment: Label,
     pub category: Label,
-    /// All topics that it is likely about, best first.
+    /// Topics with a score of at least 0.5, best first.
     #[serde(default)]
     pub topics: Vec<Label>,
 }
 
-/// A class with the model's certainty, 0 to 1.
+/// A label with the model's confidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     pub label: String,
+    /// Confidence, 0 to 1.
     pub score: f64,
-    /// Whether the model does not know, and this is its best guess.
+    /// Whether the confidence is too low to rely on: the label is only a best guess.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
 }
 
 /// Input of a discovery job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProfilesRelated {
+pub struct DiscoveryInput {
     /// Usernames, best first.
     pub related: Vec<String>,
 }
 
 /// Output of a discovery job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProfilesChosen {
-    /// Usernames that were handed on to be analysed.
+pub struct DiscoveryOutput {
+    /// Usernames whose analysis was queued.
     pub usernames: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The discovery worker: chooses related profiles to be analysed as well.
+//! The discovery worker: chooses related profiles to analyse as well.
 
 use switchyard_contract::Analysis;
 use switchyard_jobs::{
@@ -7,34 +7,34 @@ use switchyard_jobs::{
 };
 
 use crate::{
-    children::{ProfilesChosen, ProfilesRelated},
+    children::{DiscoveryInput, DiscoveryOutput},
     profile::is_username,
 };
 
 /// Runs discovery jobs.
-pub struct Discover {
+pub struct DiscoveryHandler {
     settings: Analysis,
 }
 
-impl Discover {
+impl DiscoveryHandler {
     pub fn new(settings: Analysis) -> Self {
         Self { settings }
     }
 }
 
 #[async_trait::async_trait]
-impl Handler for Discover {
+impl Handler for DiscoveryHandler {
     async fn run(&self, job: &ClaimedJob, _: &RunContext) -> Result<Outcome, JobError> {
-        let input: ProfilesRelated = serde_json::from_value(job.input.clone())
+        let input: DiscoveryInput = serde_json::from_value(job.input.clone())
             .map_err(|error| JobError::permanent("invalid-input", format!("not a discovery job's input: {error}")))?;
         let usernames = choose(&job.username, input.related, self.settings.related_profiles as usize);
-        let output = serde_json::to_value(ProfilesChosen { usernames: usernames.clone() })
+        let output = serde_json::to_value(DiscoveryOutput { usernames: usernames.clone() })
             .map_err(|error| JobError::permanent("invalid-output", error.to_string()))?;
         Ok(Outcome::CompleteAndDiscover { output, usernames })
     }
 }
 
-/// The first `limit` of `related` that can be analysed and are not the profile itself, each once.
+/// The first `limit` valid usernames of `related`, without duplicates and without `username`.
 fn choose(username: &str, related: Vec<String>, limit: usize) -> Vec<String> {
     let mut chosen: Vec<String> = Vec::new();
     for name in related {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_are_chosen_each_once_and_never_oneself() {
+    fn best_related_profiles_are_chosen_once_and_never_the_profile_itself() {
         let related = ["anna", "berta", "berta", "not a name", "carla", "dora"].map(str::to_owned).to_vec();
         assert_eq!(choose("anna", related.clone(), 2), ["berta", "carla"]);
         assert!(choose("anna", related, 0).is_empty());

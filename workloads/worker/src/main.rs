@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use switchyard_contract::{Config, Mount};
 use switchyard_jobs::runner::process::{self, Options, Process};
-use switchyard_worker::workers;
+use switchyard_worker::handlers;
 
 /// Runs the jobs of one worker pool. What it does comes from the mounted configuration.
 #[derive(Debug, Parser)]
@@ -24,8 +24,8 @@ async fn main() -> ExitCode {
 async fn run(options: &Options, mount: &Mount) -> anyhow::Result<()> {
     let mut process = Process::open(Config::load(mount)?, mount, "switchyard-worker")?;
     let (cache, breakers) = (process.cache.clone(), process.breakers.clone());
-    let handler = workers::handler(&process.config, mount, cache, &mut process.registry, &breakers)?;
-    // The work is calls to others: nothing in this process can go wrong so that a restart would mend it.
+    let handler = handlers::for_pool(&process.config, mount, cache, &mut process.registry, &breakers)?;
+    // The handlers only call other services: no state of this process could require a restart.
     process.run(options, handler, || Ok(())).await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What the workers count, besides what the runner counts about jobs. Every label has a closed set of values.
-
+//! Metrics of the workers. The runner adds those about jobs. Every label has a closed set of
+//! values.
 use std::time::Duration;
 
 use prometheus_client::{
@@ -13,7 +13,7 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// The counters of one process.
+/// The metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
     source_calls: Family<Outcome, Counter>,
@@ -40,54 +40,54 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes the counters visible in `registry`.
+    /// Registers the metrics in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "switchyard_profile_source_calls",
-            "Profiles asked of the profile source, by what came of it",
+            "Profiles requested from the profile source, by outcome",
             self.source_calls.clone(),
         );
         registry.register(
             "switchyard_profile_source_seconds",
-            "Time until the profile source gave a profile or failed to",
+            "Time until the profile source returned a profile or an error",
             self.source_seconds.clone(),
         );
         registry.register(
             "switchyard_profile_source_wait_seconds",
-            "Time that a run of the profile source was held back, so that it is not asked more often than it may be",
+            "Time that a run of the profile source waited for the rate limits",
             self.source_wait_seconds.clone(),
         );
         registry.register(
-            "switchyard_profile_source_fallbacks",
-            "Profiles that were taken from the cache because the profile source was away",
+            "switchyard_profile_profile_source_fallbacks",
+            "Profiles taken from the cache because the profile source was unavailable",
             self.profile_source_fallbacks.clone(),
         );
-        registry.register("switchyard_images", "Images handled, by what came of it", self.images.clone());
+        registry.register("switchyard_images", "Images handled, by outcome", self.images.clone());
         registry.register("switchyard_image_bytes", "Bytes of images fetched", self.image_bytes.clone());
         registry.register(
             "switchyard_image_seconds",
-            "Time from the address to the stored image",
+            "Time from the start of the fetch to the stored image",
             self.image_seconds.clone(),
         );
     }
 
-    /// One profile asked for; `outcome` is `found` or an error's code.
+    /// Counts a profile requested from the source; `outcome` is `found` or an error's code.
     pub(crate) fn source_call(&self, outcome: &'static str, took: Duration) {
         self.source_calls.get_or_create(&Outcome { outcome }).inc();
         self.source_seconds.observe(took.as_secs_f64());
     }
 
-    /// A run was let through, or not, after so long.
+    /// Records how long a run waited for the rate limits, whether or not it may start.
     pub(crate) fn source_waited(&self, took: Duration) {
         self.source_wait_seconds.observe(took.as_secs_f64());
     }
 
-    /// A profile that was kept stood in for a fresh one.
-    pub(crate) fn source_stood_in(&self) {
+    /// Counts a cached profile used instead of a fresh one.
+    pub(crate) fn source_fallback(&self) {
         self.profile_source_fallbacks.inc();
     }
 
-    /// One image handled; `outcome` is `stored`, `known`, `described` or an error's code.
+    /// Counts an image of `bytes`; `outcome` is `stored`, `known`, `described` or an error's code.
     pub(crate) fn image(&self, outcome: &'static str, bytes: usize, took: Duration) {
         self.images.get_or_create(&Outcome { outcome }).inc();
         self.image_bytes.inc_by(bytes as u64);

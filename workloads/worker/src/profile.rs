@@ -1,7 +1,8 @@
-//! A profile and its posts as the analysis sees them, read from what the scraper gives.
+//! A profile and its posts, parsed from the scraper's output.
 //!
-//! The scraper's output is somebody else's and changes without notice: fields may be missing, null, or of another type. Reading is tolerant
-//! of all that, and bounds everything, since it ends up in the database.
+//! The scraper is third-party and changes without notice: fields may be missing, null or of another
+//! type. Parsing tolerates all of that. It bounds every size, because the result is stored in the
+//! database.
 
 use std::collections::HashSet;
 
@@ -10,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-/// Posts of one profile that are analysed; the newest ones come first.
-const POSTS: usize = 1000;
+/// Posts of one profile; the scraper returns the newest first.
+const MAX_POSTS: usize = 1000;
 /// Images of one post.
-const IMAGES_PER_POST: usize = 10;
-/// Related profiles that are kept.
-const RELATED: usize = 50;
-/// Characters of a text.
-const TEXT_CHARACTERS: usize = 10_000;
-/// Bytes of an address.
-const ADDRESS_BYTES: usize = 4096;
+const MAX_IMAGES_PER_POST: usize = 10;
+/// Related profiles of one profile.
+const MAX_RELATED: usize = 50;
+/// Characters of a text; the rest is cut off.
+const MAX_TEXT_CHARACTERS: usize = 10_000;
+/// Bytes of a URL; longer ones are dropped.
+const MAX_URL_BYTES: usize = 4096;
 
-/// Who posts.
+/// The profile itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     pub username: String,
@@ -30,11 +31,11 @@ pub struct Profile {
     pub url: Option<String>,
     pub followers: u64,
     pub following: u64,
-    /// Posts that the profile has, of which the newest are analysed.
+    /// All posts of the profile, of which only the newest are analysed.
     pub posts: u64,
     pub private: bool,
     pub verified: bool,
-    /// Address of the profile's picture.
+    /// URL of the profile's picture.
     pub picture: Option<String>,
     /// Usernames of related profiles, best first.
     pub related: Vec<String>,
@@ -45,36 +46,36 @@ pub struct Profile {
 pub struct Post {
     pub id: String,
     pub url: Option<String>,
-    /// What the author wrote; may be empty.
+    /// The caption; may be empty.
     pub text: String,
-    /// None where the author hides it.
+    /// `None` if the author hides the number.
     pub likes: Option<u64>,
     pub comments: Option<u64>,
     pub at: Option<DateTime<Utc>>,
-    /// Addresses of its images.
+    /// URLs of its images, without duplicates.
     pub images: Vec<String>,
 }
 
-/// A profile with its posts.
+/// A profile with its posts, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scraped {
+pub struct ScrapedProfile {
     pub profile: Profile,
     pub posts: Vec<Post>,
 }
 
-impl Scraped {
-    /// Reads the scraper's item; `None` when it has no username, so that it cannot be a profile.
-    pub fn read(item: &Value) -> Option<Self> {
+impl ScrapedProfile {
+    /// Parses an item of the scraper's dataset; `None` if it has no valid username.
+    pub fn parse(item: &Value) -> Option<Self> {
         let username = text(item, "username").filter(|name| is_username(name))?;
         let mut seen = HashSet::new();
         let posts: Vec<Post> = entries(item, "latestPosts")
             .filter_map(post)
             .filter(|post| seen.insert(post.id.clone()))
-            .take(POSTS)
+            .take(MAX_POSTS)
             .collect();
         let mut related: Vec<String> = Vec::new();
         for name in entries(item, "relatedProfiles").filter_map(|profile| text(profile, "username")) {
-            if is_username(&name) && name != username && !related.contains(&name) && related.len() < RELATED {
+            if is_username(&name) && name != username && !related.contains(&name) && related.len() < MAX_RELATED {
                 related.push(name);
             }
         }
@@ -87,7 +88,7 @@ impl Scraped {
             posts: count(item, "postsCount").unwrap_or(posts.len() as u64),
             private: flag(item, "private"),
             verified: flag(item, "verified"),
-            picture: ["profilePicUrlHD", "profilePicUrl"].iter().find_map(|key| address(&item[*key])),
+            picture: ["profilePicUrlHD", "profilePicUrl"].iter().find_map(|key| url(&item[*key])),
             related,
             username,
         };
@@ -95,7 +96,7 @@ impl Scraped {
     }
 }
 
-/// Whether `name` can be a username: letters, digits, dots, dashes and underscores, at most 64 of them.
+/// Whether `name` can be a username: 1 to 64 ASCII letters, digits, dots, dashes and underscores.
 pub fn is_username(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
@@ -104,8 +105,8 @@ fn post(item: &Value) -> Option<Post> {
     let id = text(item, "id").or_else(|| text(item, "shortCode"))?;
     let mut images: Vec<String> = Vec::new();
     let slides = entries(item, "childPosts").map(|child| &child["displayUrl"]);
-    for url in std::iter::once(&item["displayUrl"]).chain(entries(item, "images")).chain(slides).filter_map(address) {
-        if !images.contains(&url) && images.len() < IMAGES_PER_POST {
+    for url in std::iter::once(&item["displayUrl"]).chain(entries(item, "images")).chain(slides).filter_map(url) {
+        if !images.contains(&url) && images.len() < MAX_IMAGES_PER_POST {
             images.push(url);
         }
     }
@@ -124,20 +125,21 @@ fn entries<'a>(item: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + 
     item[key].as_array().into_iter().flatten()
 }
 
-/// A text, or a number where a text should be. PostgreSQL stores no NUL in JSON, so there is none.
+/// A non-blank text; numbers are converted. NUL is removed, because PostgreSQL cannot store it in
+/// JSON.
 fn text(item: &Value, key: &str) -> Option<String> {
     let text = match &item[key] {
-        Value::String(text) => text.chars().filter(|c| *c != '\0').take(TEXT_CHARACTERS).collect(),
+        Value::String(text) => text.chars().filter(|c| *c != '\0').take(MAX_TEXT_CHARACTERS).collect(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
     Some(text).filter(|text: &String| !text.trim().is_empty())
 }
 
-/// A count; the scraper says -1 where it is hidden.
+/// A count; the scraper reports hidden counts as -1.
 fn count(item: &Value, key: &str) -> Option<u64> {
     match &item[key] {
-        // 2^53 is far above anything counted, and keeps sums from overflowing.
+        // The bound of about 2^53 is above every real count and keeps sums from overflowing.
         Value::Number(number) => number.as_f64().filter(|n| (0.0..9.0e15).contains(n)).map(|n| n as u64),
         Value::String(text) => text.parse().ok().filter(|n| *n < 1 << 53),
         _ => None,
@@ -148,11 +150,11 @@ fn flag(item: &Value, key: &str) -> bool {
     item[key].as_bool().unwrap_or(false)
 }
 
-/// An address that can be fetched, as it is written; whether it may be is asked later.
-fn address(value: &Value) -> Option<String> {
-    let text = value.as_str().filter(|text| text.len() <= ADDRESS_BYTES)?;
-    let url = Url::parse(text).ok()?;
-    matches!(url.scheme(), "http" | "https").then(|| url.into())
+/// An http or https URL. Whether it may be fetched is decided by the address policy, later.
+fn url(value: &Value) -> Option<String> {
+    let text = value.as_str().filter(|text| text.len() <= MAX_URL_BYTES)?;
+    let parsed = Url::parse(text).ok()?;
+    matches!(parsed.scheme(), "http" | "https").then(|| parsed.into())
 }
 
 #[cfg(test)]
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_or_odd_does_not_hinder() {
+    fn missing_and_malformed_fields_are_tolerated() {
         let item = json!({
             "username": "anna", "fullName": null, "followersCount": "1200", "followsCount": -1, "private": "yes",
             "profilePicUrl": "javascript:alert(1)",
@@ -174,7 +176,7 @@ mod tests {
                 {"id": "17"}, {"caption": "no id"}, null,
             ],
         });
-        let scraped = Scraped::read(&item).expect("a profile");
+        let scraped = ScrapedProfile::parse(&item).expect("a profile");
         assert_eq!(scraped.profile.followers, 1200);
         assert_eq!((scraped.profile.following, scraped.profile.posts, scraped.profile.private), (0, 2, false));
         assert_eq!((scraped.profile.full_name, scraped.profile.picture), (None, None));
@@ -187,9 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn no_username_no_profile() {
+    fn item_without_username_is_no_profile() {
         for item in [json!(null), json!([]), json!({}), json!({"username": ""}), json!({"username": "a b"})] {
-            assert_eq!(Scraped::read(&item), None, "{item}");
+            assert_eq!(ScrapedProfile::parse(&item), None, "{item}");
         }
     }
 }

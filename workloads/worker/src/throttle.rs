@@ -1,10 +1,11 @@
-//! How fast the profile source may be asked: token buckets in Redis, one for everybody and one for each tenant, that all workers share.
+//! Rate limits of the profile source: token buckets, one per platform and one per tenant.
+//!
+//! The buckets are in Redis, so all workers share them. Without Redis each process falls back to
+//! a bucket of its own.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use switchyard_contract::SourceLimits;
 use switchyard_jobs::{
     cache::{Cache, CacheUnavailable, Taken},
@@ -15,43 +16,52 @@ use tokio::time::{Instant, sleep};
 
 use crate::metrics::Metrics;
 
-/// While Redis is away each process keeps to this part of the whole rate: as many processes stay below it together.
-const SHARE: f64 = 0.1;
+/// Share of the platform's rate that one process uses without Redis. Ten processes together stay
+/// within the whole rate.
+const LOCAL_SHARE: f64 = 0.1;
 
-/// Tells when a run may be started.
+/// Limits how often runs are started.
 pub struct Throttle {
     cache: Cache,
     limits: SourceLimits,
-    /// What this process may do by itself while Redis is away.
-    alone: Mutex<Bucket>,
+    /// Replaces the shared buckets while Redis is unavailable.
+    local: Mutex<Bucket>,
     metrics: Arc<Metrics>,
 }
 
 impl Throttle {
+    /// A throttle with `limits`, whose shared buckets are in `cache`.
     pub fn new(cache: Cache, limits: SourceLimits, metrics: Arc<Metrics>) -> Self {
         let rate = per_second(limits.runs_per_minute.min(limits.tenant_runs_per_minute))
-            .min(per_second(limits.runs_per_minute) * SHARE);
-        Self { cache, limits, alone: Mutex::new(Bucket::full(rate, Instant::now())), metrics }
+            .min(per_second(limits.runs_per_minute) * LOCAL_SHARE);
+        Self { cache, limits, local: Mutex::new(Bucket::full(rate, Instant::now())), metrics }
     }
 
-    /// Waits until `tenant` may start a run. Gives up at once when that is after `latest`: the error is the time until it is worth asking again.
-    pub async fn pass(&self, tenant: TenantId, latest: Instant) -> Result<(), Duration> {
+    /// Waits until `tenant` may start a run.
+    ///
+    /// # Errors
+    /// The time until a token is available, if that is after `latest`. Returns at once in that
+    /// case.
+    pub async fn acquire(&self, tenant: TenantId, latest: Instant) -> Result<(), Duration> {
         let began = Instant::now();
-        let passed = match self.together(tenant, latest).await {
-            Ok(passed) => passed,
-            Err(CacheUnavailable) => self.alone(latest).await,
+        let acquired = match self.acquire_shared(tenant, latest).await {
+            Ok(acquired) => acquired,
+            Err(CacheUnavailable) => self.acquire_local(latest).await,
         };
         self.metrics.source_waited(began.elapsed());
-        passed
+        acquired
     }
 
-    /// By the buckets that all workers share.
-    async fn together(&self, tenant: TenantId, latest: Instant) -> Result<Result<(), Duration>, CacheUnavailable> {
+    async fn acquire_shared(
+        &self,
+        tenant: TenantId,
+        latest: Instant,
+    ) -> Result<Result<(), Duration>, CacheUnavailable> {
         let own = (format!("source:{tenant}"), self.limits.tenant_runs_per_minute);
         for (bucket, per_minute) in [own, ("source".to_owned(), self.limits.runs_per_minute)] {
             let rate = per_second(per_minute);
             while let Taken::Wait(wait) = self.cache.take(&bucket, 1, rate, burst(rate)).await? {
-                if !rests(wait, latest).await {
+                if !sleep_within(wait, latest).await {
                     return Ok(Err(wait));
                 }
             }
@@ -59,11 +69,10 @@ impl Throttle {
         Ok(Ok(()))
     }
 
-    /// By this process' own bucket.
-    async fn alone(&self, latest: Instant) -> Result<(), Duration> {
-        let take = || self.alone.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+    async fn acquire_local(&self, latest: Instant) -> Result<(), Duration> {
+        let take = || self.local.lock().take(Instant::now());
         while let Some(wait) = take() {
-            if !rests(wait, latest).await {
+            if !sleep_within(wait, latest).await {
                 return Err(wait);
             }
         }
@@ -71,11 +80,11 @@ impl Throttle {
     }
 }
 
-/// Rests for `wait`, unless that is past `latest`.
-async fn rests(wait: Duration, latest: Instant) -> bool {
+/// Sleeps for `wait`, unless that would end after `latest`; whether it slept.
+async fn sleep_within(wait: Duration, latest: Instant) -> bool {
     let in_time = Instant::now() + wait <= latest;
     if in_time {
-        // Those who wait for the same token do not all ask at the same moment.
+        // Jitter keeps those who wait for the same token from retrying at the same moment.
         sleep(wait + full_jitter(0)).await;
     }
     in_time
@@ -85,16 +94,19 @@ fn per_second(per_minute: u32) -> f64 {
     f64::from(per_minute.max(1)) / 60.0
 }
 
-/// A quarter of a second's tokens may be taken at once, so that no second sees more than 1.25 times the rate; at least one.
+/// Capacity of a bucket of `rate` tokens a second: a quarter of a second's tokens, at least one.
+/// So no second sees more than 1.25 times the rate.
 fn burst(rate: f64) -> u32 {
     (rate / 4.0).max(1.0) as u32
 }
 
-/// A bucket in this process.
+/// A token bucket of capacity 1 in this process.
 #[derive(Debug)]
 struct Bucket {
+    /// Tokens per second.
     rate: f64,
     tokens: f64,
+    /// When `tokens` was last updated.
     at: Instant,
 }
 
@@ -103,7 +115,7 @@ impl Bucket {
         Self { rate, tokens: 1.0, at: now }
     }
 
-    /// Takes a token, or tells when there will be one.
+    /// Takes a token, or returns the time until the next one.
     fn take(&mut self, now: Instant) -> Option<Duration> {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
         (self.tokens, self.at) = ((self.tokens + gained).min(1.0), now);
@@ -123,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_process_by_itself_never_takes_more_than_its_share(
+        fn local_bucket_never_exceeds_its_rate(
             rate in 0.01f64..50.0, waits in prop::collection::vec(0u64..5_000, 1..200),
         ) {
             let began = Instant::now();
@@ -136,7 +148,7 @@ mod tests {
         }
 
         #[test]
-        fn after_the_wait_that_was_told_there_is_a_token(rate in 0.01f64..50.0) {
+        fn token_is_available_after_the_reported_wait(rate in 0.01f64..50.0) {
             let now = Instant::now();
             let mut bucket = Bucket::full(rate, now);
             prop_assert_eq!(bucket.take(now), None);
@@ -146,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_second_sees_more_than_a_quarter_over_the_rate() {
+    fn burst_stays_within_a_quarter_of_the_rate() {
         for per_minute in [240, 300, 1200, 6000] {
             let rate = per_second(per_minute);
             assert!(f64::from(burst(rate)) + rate <= rate * 1.25, "{per_minute} a minute");
@@ -155,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_stays_below_what_apify_takes_for_one_actor() {
+    fn default_rate_stays_below_apifys_actor_limit() {
         let rate = per_second(SourceLimits::default().runs_per_minute);
         assert!(rate + f64::from(burst(rate)) < 30.0);
     }

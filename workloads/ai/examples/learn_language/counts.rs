@@ -1,4 +1,4 @@
-//! How often each n-gram was seen in a language.
+//! Counts of n-grams in a language.
 
 use std::{
     collections::HashMap,
@@ -11,17 +11,17 @@ use anyhow::Context;
 use fst::Streamer;
 use serde::Deserialize;
 use switchyard_ai::{
-    language::ngrams::{EDGE, ORDER, words},
+    language::ngrams::{BOUNDARY, ORDER, words},
     text,
 };
 
-/// Up to [`ORDER`] characters in one number, 21 bits each, the last one lowest.
+/// Up to [`ORDER`] characters, packed at 21 bits each with the last one lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ngram(u128);
 
 impl Ngram {
     pub fn new(characters: &[char]) -> Self {
-        Self(characters.iter().fold(0, |all, c| all << 21 | u128::from(u32::from(*c))))
+        Self(characters.iter().fold(0, |bits, c| bits << 21 | u128::from(u32::from(*c))))
     }
 
     pub fn characters(self) -> Vec<char> {
@@ -51,18 +51,22 @@ impl Ngram {
     }
 }
 
-/// Counts of n-grams of one to [`ORDER`] characters, edges of words among them.
+/// Counts of n-grams of 1 to [`ORDER`] characters, including word boundaries.
 pub struct Counts(pub HashMap<Ngram, f64>);
 
 impl Counts {
-    /// The counts behind a model of the crates: it has the log of the probability of each n-gram's last letter given those before it, of n-grams
-    /// inside words alone. Edges follow from those: what no letter follows ends a word, and what none precedes begins one.
+    /// Reconstructs the counts behind a model of the crates. It has the log probability of each
+    /// n-gram's last letter given the others, only for n-grams inside words. Occurrences that no
+    /// letter follows end a word; those that no letter precedes begin one.
+    ///
+    /// # Errors
+    /// The model is malformed.
     pub fn from_crate(model: Vec<u8>) -> anyhow::Result<Self> {
         let mut inside: HashMap<Ngram, f64> = HashMap::new();
         let map = fst::Map::new(model)?;
         let mut stream = map.stream();
         let mut rarest = f64::MAX;
-        // In the order of their bytes, so that a context comes before what it is the context of.
+        // Keys are sorted by bytes, so a context comes before its n-grams.
         while let Some((key, log)) = stream.next() {
             let ngram = Ngram::new(&std::str::from_utf8(key)?.chars().collect::<Vec<_>>());
             let context = match ngram.len() {
@@ -70,12 +74,12 @@ impl Counts {
                 2..=ORDER => *inside.get(&ngram.context()).context("an n-gram without its context")?,
                 length => anyhow::bail!("an n-gram of {length} characters"),
             };
-            let part = context * f64::from_bits(log).exp();
-            rarest = rarest.min(part);
-            inside.insert(ngram, part);
+            let probability = context * f64::from_bits(log).exp();
+            rarest = rarest.min(probability);
+            inside.insert(ngram, probability);
         }
-        // What is rarest of all was seen once.
-        inside.values_mut().for_each(|part| *part = (*part / rarest).round());
+        // The rarest n-gram occurred once.
+        inside.values_mut().for_each(|value| *value = (*value / rarest).round());
         let shorter = || inside.iter().filter(|(ngram, _)| ngram.len() < ORDER).map(|(ngram, count)| (*ngram, *count));
         let (mut beginning, mut ending): (HashMap<_, _>, HashMap<_, _>) = (shorter().collect(), shorter().collect());
         for (ngram, count) in inside.iter().filter(|(ngram, _)| ngram.len() > 1) {
@@ -92,15 +96,19 @@ impl Counts {
         }
         let words = beginning.iter().filter(|(ngram, _)| ngram.len() == 1).map(|(_, count)| count).sum();
         let mut all = inside;
-        all.insert(Ngram::new(&[EDGE]), words);
-        all.extend(beginning.into_iter().map(|(ngram, count)| (ngram.preceded(EDGE), count)));
-        all.extend(ending.into_iter().map(|(ngram, count)| (ngram.followed(EDGE), count)));
-        all.extend(whole.into_iter().map(|(ngram, count)| (ngram.followed(EDGE).preceded(EDGE), count)));
+        all.insert(Ngram::new(&[BOUNDARY]), words);
+        all.extend(beginning.into_iter().map(|(ngram, count)| (ngram.preceded(BOUNDARY), count)));
+        all.extend(ending.into_iter().map(|(ngram, count)| (ngram.followed(BOUNDARY), count)));
+        all.extend(whole.into_iter().map(|(ngram, count)| (ngram.followed(BOUNDARY).preceded(BOUNDARY), count)));
         all.retain(|_, count| *count >= 1.0);
         Ok(Self(all))
     }
 
-    /// The counts of the posts in `file` that are called Hindi and are in Latin letters: a fifth of them are English, and left out.
+    /// Counts the posts of `file` that are labelled as Hindi and written in Latin script. A fifth
+    /// of them is English and skipped.
+    ///
+    /// # Errors
+    /// The file cannot be read, a line is malformed, or no post remains.
     pub fn from_posts(file: &Path) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Post {
@@ -128,17 +136,18 @@ impl Counts {
     }
 }
 
-/// Words that are often in English and not in Hindi, and the other way round.
+/// Words that are frequent in English but not in Hindi.
 const ENGLISH: [&str; 24] = [
     "and", "at", "be", "been", "for", "from", "have", "i", "it", "just", "my", "not", "of", "on", "out", "that",
     "they", "this", "was", "we", "what", "will", "with", "you",
 ];
+/// Words that are frequent in Hindi but not in English.
 const HINDI: [&str; 24] = [
     "aur", "bhai", "bhi", "hai", "hain", "ho", "hu", "ka", "kar", "ke", "ki", "ko", "koi", "kya", "mein", "na", "nahi",
     "raha", "sab", "se", "tha", "toh", "wo", "ye",
 ];
 
-/// Whether `prose` has more than twice as many words of English as of Hindi.
+/// Whether `prose` has more than twice as many of the English words as of the Hindi ones.
 fn is_english(prose: &str) -> bool {
     let (mut english, mut hindi) = (0, 0);
     words(prose, |word| {

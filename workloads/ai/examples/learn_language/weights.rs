@@ -1,8 +1,8 @@
-//! What an n-gram adds to the log of a text's probability.
+//! The weight of each n-gram: its contribution to the log probability of a text.
 //!
-//! Probabilities of letters given those before them, by interpolated absolute discounting (Ney, Essen and Kneser, 1994); what hardly changes
-//! them is left out, by what it would change over a text (Stolcke, 1998); and what is not there costs the same everywhere, as in "stupid backoff"
-//! (Brants and others, 2007).
+//! Letter probabilities use interpolated absolute discounting (Ney, Essen and Kneser, 1994).
+//! N-grams that hardly change the probability of a text are pruned (Stolcke, 1998). Missing n-grams
+//! have a constant back-off cost, as in "stupid backoff" (Brants et al., 2007).
 
 use std::collections::HashMap;
 
@@ -10,24 +10,26 @@ use switchyard_ai::language::ngrams::{ORDER, hash};
 
 use crate::counts::{Counts, Ngram};
 
-/// How a model is smoothed.
+/// Smoothing and pruning of a model.
 #[derive(Debug, Clone, Copy)]
 pub struct Smoothing {
-    /// What each n-gram gives of its count to those that were not seen.
+    /// Subtracted from the count of each n-gram and given to unseen ones.
     pub discount: f64,
-    /// An n-gram stays where it changes the log probability by this much, in nats times its share of all letters.
-    pub least: f64,
+    /// Least gain of an n-gram: its change of the log probability in nats, times its share of all
+    /// letters. N-grams below it are pruned.
+    pub min_gain: f64,
 }
 
-/// Log probability of a letter that a language does not have.
+/// Log probability of a letter that the language does not have.
 const UNSEEN: f64 = -14.0;
 
-/// What it costs, in nats, that a context is not followed by a letter as it was seen to be: the next shorter one is asked then. One number for
-/// all contexts and languages, so that absence needs no entry in the table.
+/// Cost in nats of backing off to the next shorter context. It is the same for all contexts and
+/// languages, so that missing n-grams need no entry in the table.
 const BACK_OFF: f64 = 3.0;
 
-/// The weights by hash. Their sum over the n-grams of a text is, but for a constant that depends on the text alone, the log of its probability.
-pub fn of(counts: &Counts, smoothing: Smoothing) -> Vec<(u64, f32)> {
+/// Computes the weights by hash. Their sum over the n-grams of a text is the log of its
+/// probability, except for a constant that depends only on the text.
+pub fn compute(counts: &Counts, smoothing: Smoothing) -> Vec<(u64, f32)> {
     let mut orders: Vec<Vec<(Ngram, f64)>> = vec![Vec::new(); ORDER + 1];
     for (ngram, count) in &counts.0 {
         orders[ngram.len()].push((*ngram, *count));
@@ -40,20 +42,20 @@ pub fn of(counts: &Counts, smoothing: Smoothing) -> Vec<(u64, f32)> {
         for (ngram, count) in order {
             contexts.entry(ngram.context()).or_default().seen += count;
         }
-        let mut stay = Vec::new();
+        let mut kept_ngrams = Vec::new();
         for (ngram, count) in order {
-            let context = contexts.get_mut(&ngram.context()).expect("made above");
+            let context = contexts.get_mut(&ngram.context()).expect("inserted above");
             let log = (count / context.seen).ln();
             let gain = log - (known.shorter(*ngram) - BACK_OFF);
-            let kept = if ngram.len() == 1 { log > UNSEEN } else { count / letters * gain.abs() >= smoothing.least };
+            let kept = if ngram.len() == 1 { log > UNSEEN } else { count / letters * gain.abs() >= smoothing.min_gain };
             if kept {
                 context.kept += 1.0;
-                stay.push((*ngram, *count));
+                kept_ngrams.push((*ngram, *count));
             } else {
                 context.dropped += count;
             }
         }
-        let logs: Vec<(Ngram, f64)> = stay
+        let logs: Vec<(Ngram, f64)> = kept_ngrams
             .into_iter()
             .map(|(ngram, count)| {
                 let context = &contexts[&ngram.context()];
@@ -69,20 +71,20 @@ pub fn of(counts: &Counts, smoothing: Smoothing) -> Vec<(u64, f32)> {
     weights.into_iter().map(|(ngram, weight)| (hash(&ngram.characters()), weight as f32)).collect()
 }
 
-/// What was seen after a context, in counts.
+/// Counts of the letters after a context.
 #[derive(Default)]
 struct Context {
     seen: f64,
     dropped: f64,
-    /// How many n-grams.
+    /// Number of n-grams that are kept.
     kept: f64,
 }
 
-/// Log probabilities of the last letter given those before it.
+/// Log probabilities of the last letter of an n-gram given the others.
 struct Logs(HashMap<Ngram, f64>);
 
 impl Logs {
-    /// That of the n-gram without its first letter, or without more of them, as the table will have it.
+    /// The log probability with the longest known shorter context, including the back-off cost.
     fn shorter(&self, ngram: Ngram) -> f64 {
         let mut cost = 0.0;
         for length in (1..ngram.len()).rev() {

@@ -1,4 +1,5 @@
-//! Whatever a post holds, its way to the models ends in bounds: read, normalised, told its language, judged by rules, cut into words.
+//! Fuzz target of the text path: reading, normalising, language detection, rules and tokenizing
+//! must stay within bounds for any bytes.
 
 #![no_main]
 
@@ -12,7 +13,7 @@ use switchyard_ai::{
     text,
 };
 
-/// With SWITCHYARD_MODEL_DIR the tokenizer is on the way as well.
+/// The encoder, whose tokenizer is fuzzed as well if SWITCHYARD_MODEL_DIR is set.
 fn encoder() -> Option<&'static Encoder> {
     static ENCODER: OnceLock<Option<Encoder>> = OnceLock::new();
     let load = |root: PathBuf| {
@@ -27,10 +28,10 @@ fuzz_target!(|bytes: &[u8]| {
         let post = line.expect("memory can be read");
         let normal = text::normalise(&post);
         assert!(normal.chars().count() <= text::MAX_CHARS);
-        assert_eq!(text::normalise(&normal), normal, "what is normal stays");
+        assert_eq!(text::normalise(&normal), normal, "normalising is idempotent");
         let prose = text::prose(&normal);
-        let said = language::detect(&prose);
-        assert!((0.0..=1.0).contains(&said.confidence) && (2..=3).contains(&said.code.len()), "{said:?}");
+        let detected = language::detect(&prose);
+        assert!((0.0..=1.0).contains(&detected.confidence) && (2..=3).contains(&detected.code.len()), "{detected:?}");
         let rules = lexicon::analyze(&post);
         assert!((0.0..=1.0).contains(&rules.sentiment.score) && (0.0..=1.0).contains(&rules.category.score), "{rules:?}");
         if let Some(encoder) = encoder() {

@@ -1,17 +1,19 @@
-//! The languages that the table of n-grams tells apart.
+//! The languages of the n-gram table.
 
-use super::Script;
+use super::script::Script;
 
-/// A language of the table. Its place in [`LANGUAGES`] is its number there.
+/// A language of the table. Its number there is its index in [`LANGUAGES`].
 #[derive(Debug, Clone, Copy)]
 pub struct Language {
     /// ISO 639-1.
     pub code: &'static str,
-    /// What the crate `lingua-<name>-language-model` calls it, where its statistics come from; `None` where they come from posts.
+    /// The name in the crate `lingua-<name>-language-model`, which has its statistics; `None` if
+    /// they come from posts.
     pub name: Option<&'static str>,
     pub script: Script,
-    /// Log of how much likelier it is than the common languages before a word is read. Less than 0 for a language that a short text is
-    /// rarely in: a neighbour with many more speakers must not lose its words to it, and a whole sentence weighs ten times as much.
+    /// Log of the prior relative to the common languages, in nats. Negative for languages that are
+    /// rare in short texts, so that they do not take words of a related language with many more
+    /// speakers. A sentence outweighs it about ten times.
     pub prior: f32,
 }
 
@@ -25,8 +27,8 @@ const fn rarer(code: &'static str, name: &'static str, script: Script) -> Langua
 
 use Script::{Arabic, Cyrillic, Latin};
 
-/// Left out on purpose, since short texts of them cannot be told from a neighbour's: Nynorsk, Malay, Bosnian, Latin.
-/// English comes first.
+/// The languages of the table, English first. Nynorsk, Malay, Bosnian and Latin are omitted,
+/// because their short texts cannot be distinguished from related languages.
 pub const LANGUAGES: [Language; 48] = [
     common("en", "english", Latin),
     common("cs", "czech", Latin),
@@ -52,7 +54,7 @@ pub const LANGUAGES: [Language; 48] = [
     common("ar", "arabic", Arabic),
     common("fa", "persian", Arabic),
     common("ur", "urdu", Arabic),
-    // Hindi in Latin letters, mixed with English as people write it.
+    // Hindi in Latin script, as people mix it with English.
     Language { code: "hi", name: None, script: Latin, prior: -2.0 },
     rarer("af", "afrikaans", Latin),
     rarer("az", "azerbaijani", Latin),
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_language_is_there_once_and_fits_the_table() {
+    fn each_language_is_listed_once_and_fits_the_table() {
         let codes: BTreeSet<_> = LANGUAGES.iter().map(|language| language.code).collect();
         assert_eq!(codes.len(), LANGUAGES.len());
         assert!(LANGUAGES.len() <= 1 << 6);

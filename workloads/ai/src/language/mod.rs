@@ -1,8 +1,10 @@
-//! The language of a post.
+//! Language detection.
 //!
-//! The script decides where one language has it for itself. Elsewhere each language is a model of how its words are made, letter after letter: the
-//! probability of a letter given up to four before it, smoothed by those given fewer. The text is in the language whose model makes
-//! it likeliest. A table holds, for each n-gram, what it adds to the log of that probability; docs/models.md tells how it was learnt.
+//! A script that only one language uses decides alone. Otherwise each language has a character
+//! n-gram model: the probability of a letter given up to four preceding ones, smoothed by shorter
+//! contexts. The language with the highest probability wins. A table has each n-gram's contribution
+//! to the log probability; `examples/learn_language` computes it, and docs/models.md has the
+//! figures.
 
 mod catalog;
 pub mod ngrams;
@@ -11,51 +13,57 @@ pub mod table;
 
 pub use catalog::{LANGUAGES, Language};
 pub use script::{Script, script_of};
+
 use table::{LEARNT, UNIT};
 use unicode_normalization::UnicodeNormalization;
 
-/// What the language of a text without letters is called, as ISO 639 has it: undetermined.
+/// The code of a text without letters: undetermined, as in ISO 639-2.
 pub const UNDETERMINED: &str = "und";
 
-/// Characters of prose that are looked at: a language does not change its mind after these.
-const ENOUGH: usize = 300;
+/// Characters that are read. More of them do not change the result.
+const MAX_CHARS: usize = 300;
 
-/// The most, in nats, that one word may speak against a language: words from elsewhere, names and misspellings are in every post.
-const WORD_LIMIT: f32 = 18.0;
+/// Most nats that one word may count against a language, because every post has foreign words,
+/// names and misspellings.
+const MAX_WORD_PENALTY: f32 = 18.0;
 
-/// The most that an English word may speak against a language, since there are English words in texts of every language.
-const ENGLISH_LIMIT: f32 = 8.0;
+/// Most nats that an English word may count against a language, because texts of every language
+/// have English words.
+const MAX_ENGLISH_PENALTY: f32 = 8.0;
 
-/// The number of English in [`LANGUAGES`].
+/// Index of English in [`LANGUAGES`].
 const ENGLISH: usize = 0;
 
-/// What scores are divided by before they become a confidence: letters hang together more than the models have it, and so their probabilities
-/// lie too far apart. Chosen on single words and pairs that nothing was learnt from: of those with confidence 0.7, some three quarters are right.
-const SOFTENING: f32 = 2.0;
+/// Temperature of the softmax over scores (Guo et al., 2017, arXiv:1706.04599). Letters are less
+/// independent than the models assume, so raw probabilities are too extreme. Chosen on held-out
+/// words and word pairs: about three quarters of those with confidence 0.7 are right.
+const TEMPERATURE: f32 = 2.0;
 
-/// A language and how sure it is.
+/// A detected language.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Detected {
     /// ISO 639-1, or [`UNDETERMINED`].
     pub code: &'static str,
-    /// About how often such an answer is right, from 0 to 1; 1 where the script decides, 0 for [`UNDETERMINED`].
+    /// About the share of such answers that are right, 0 to 1. It is 1 if the script decides, and 0
+    /// for [`UNDETERMINED`].
     pub confidence: f32,
 }
 
-/// The language of `prose` (see [`crate::text::prose`]).
+/// Detects the language of `prose`, a result of [`crate::text::prose`].
 pub fn detect(prose: &str) -> Detected {
-    // Composed, since that is what the models have seen; what is cut off is cut off before, so that a huge text costs nothing.
-    let prose: String = prose.chars().take(ENOUGH).nfc().collect();
+    // The models were trained on composed text (NFC). Truncation comes first, so that a huge text
+    // is cheap.
+    let prose: String = prose.chars().take(MAX_CHARS).nfc().collect();
     match script_of(&prose) {
         None => Detected { code: UNDETERMINED, confidence: 0.0 },
-        Some(Script::One(code)) => Detected { code, confidence: 1.0 },
+        Some(Script::Single(code)) => Detected { code, confidence: 1.0 },
         Some(Script::Han) => Detected { code: "zh", confidence: 1.0 },
         Some(Script::Japanese) => Detected { code: "ja", confidence: 1.0 },
-        Some(script) => likeliest(&prose, script),
+        Some(script) => most_likely(&prose, script),
     }
 }
 
-fn likeliest(prose: &str, script: Script) -> Detected {
+fn most_likely(prose: &str, script: Script) -> Detected {
     let candidates = || LANGUAGES.iter().enumerate().filter(move |(_, language)| language.script == script);
     let mut scores = LANGUAGES.map(|language| language.prior);
     ngrams::words(prose, |word| {
@@ -68,15 +76,16 @@ fn likeliest(prose: &str, script: Script) -> Detected {
             });
         });
         let best = candidates().map(|(number, _)| sums[number]).max().unwrap_or(0);
-        let english = if script == Script::Latin { nats(best - sums[ENGLISH]) + ENGLISH_LIMIT } else { WORD_LIMIT };
+        let english =
+            if script == Script::Latin { nats(best - sums[ENGLISH]) + MAX_ENGLISH_PENALTY } else { MAX_WORD_PENALTY };
         for (score, sum) in scores.iter_mut().zip(sums) {
-            *score -= nats(best - sum).min(WORD_LIMIT).min(english);
+            *score -= nats(best - sum).min(MAX_WORD_PENALTY).min(english);
         }
     });
     let best = candidates().max_by(|(a, _), (b, _)| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)));
     let Some((best, language)) = best else { return Detected { code: UNDETERMINED, confidence: 0.0 } };
-    let all: f32 = candidates().map(|(number, _)| ((scores[number] - scores[best]) / SOFTENING).exp()).sum();
-    Detected { code: language.code, confidence: 1.0 / all }
+    let total: f32 = candidates().map(|(number, _)| ((scores[number] - scores[best]) / TEMPERATURE).exp()).sum();
+    Detected { code: language.code, confidence: 1.0 / total }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a word has fewer than 2^24 units")]
@@ -91,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_of_many_languages_are_told() {
+    fn sentences_of_common_languages_are_detected() {
         for (language, sentence) in [
             ("ar", "ذهبت إلى السوق اليوم واشتريت الخبز الطازج"),
             ("bg", "Днес времето е много хубаво и ще отидем на разходка"),
@@ -131,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_of_rarer_languages_are_told() {
+    fn sentences_of_rarer_languages_are_detected() {
         for (language, sentence) in [
             ("af", "Die weer is vandag baie mooi en ons gaan in die park stap"),
             ("be", "Сёння вельмі добрае надвор'е, і мы пойдзем гуляць у парк"),
@@ -148,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn hindi_is_told_in_latin_letters_too() {
+    fn romanised_hindi_is_detected() {
         for post in [
             "yaar kal ka match dekha kya, bahut mast tha",
             "Mujhe nahi pata tum kya bol rahe ho",
@@ -162,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_text_is_written_does_not_change_its_language() {
+    fn unicode_form_and_case_do_not_change_the_language() {
         for (language, text) in [
             ("vi", "Hôm nay thời tiết rất đẹp và chúng tôi đi dạo"),
             ("fr", "Les élèves étaient à l'école cet été"),
@@ -173,13 +182,13 @@ mod tests {
             assert_eq!(detect(&text.nfd().collect::<String>()), composed, "decomposed: {text}");
             assert_eq!(detect(&text.to_uppercase()), composed, "in capitals: {text}");
             let marked = crate::text::normalise(&format!("\u{202b}\u{feff}{text}\u{200f}"));
-            assert_eq!(detect(&crate::text::prose(&marked)), composed, "with marks of direction: {text}");
+            assert_eq!(detect(&crate::text::prose(&marked)), composed, "with directional marks: {text}");
         }
         assert_eq!(detect("ذَهَبْتُ إِلَى السُّوقِ").code, "ar");
     }
 
     #[test]
-    fn the_script_of_most_letters_counts() {
+    fn majority_script_decides() {
         for (language, text) in [
             ("ru", "Сегодня купил новый iPhone и очень рад"),
             ("fa", "این آهنگ جدید Coldplay خیلی قشنگه"),
@@ -191,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_text_takes_no_longer_than_its_beginning() {
+    fn detection_time_is_bounded_for_huge_texts() {
         let began = std::time::Instant::now();
         assert_eq!(detect(&"Das ist ein langer Satz und er hört nicht auf. ".repeat(22_000)).code, "de");
         assert_ne!(detect(&"a".repeat(1_000_000)).code, UNDETERMINED);
@@ -200,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn confidence_is_higher_for_a_sentence_than_for_a_word_that_many_share() {
+    fn sentence_has_a_higher_confidence_than_a_shared_word() {
         let (word, sentence) = (detect("problem"), detect("Das ist wirklich ein großes Problem für uns alle"));
         assert!(word.confidence < 0.5, "{word:?}");
         assert!(sentence.confidence > 0.99, "{sentence:?}");
     }
 
     #[test]
-    fn a_text_without_letters_has_no_language() {
+    fn text_without_letters_is_undetermined() {
         for text in ["", "😀😀", "12 34", "\u{301}"] {
             assert_eq!(detect(text), Detected { code: UNDETERMINED, confidence: 0.0 }, "{text:?}");
         }
@@ -215,14 +224,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_language_with_a_confidence(text in any::<String>()) {
-            let said = detect(&text);
-            prop_assert!((0.0..=1.0).contains(&said.confidence));
-            prop_assert_eq!(said.code == UNDETERMINED, said.confidence == 0.0);
+        fn any_text_has_a_language_and_a_confidence(text in any::<String>()) {
+            let detected = detect(&text);
+            prop_assert!((0.0..=1.0).contains(&detected.confidence));
+            prop_assert_eq!(detected.code == UNDETERMINED, detected.confidence == 0.0);
         }
 
         #[test]
-        fn any_letters_of_any_block_have_one(text in "\\PC{1,40}", block in 0u32..0x1100) {
+        fn any_unicode_block_is_accepted(text in "\\PC{1,40}", block in 0u32..0x1100) {
             let block: String = (0..0x100).filter_map(|c| char::from_u32(block << 8 | c)).collect();
             detect(&block);
             detect(&format!("{text}{block}"));

@@ -1,22 +1,22 @@
-//! Words, and the n-grams that they are made of: what the table was learnt from, and what is looked up in it.
+//! Words and their character n-grams. Training and detection share this module, so that they agree.
 
-/// Most characters of an n-gram.
+/// Characters of the longest n-gram.
 pub const ORDER: usize = 5;
 
-/// What stands before and after each word.
-pub const EDGE: char = ' ';
+/// The character before and after each word.
+pub const BOUNDARY: char = ' ';
 
-/// Calls `each` with every word of `text`: lower case, [`EDGE`] on both sides. Letters alone make a word; accents, vowel signs of Arabic and
-/// its line of stretching are passed over.
+/// Calls `each` with every word of `text`, in lower case between two [`BOUNDARY`] characters. Words
+/// consist of letters; combining accents, Arabic vowel signs and the Arabic tatweel are skipped.
 pub fn words(text: &str, mut each: impl FnMut(&[char])) {
-    let mut word = vec![EDGE];
-    // The blank at the end closes the last word.
-    for c in text.chars().flat_map(char::to_lowercase).chain([EDGE]) {
+    let mut word = vec![BOUNDARY];
+    // The final boundary ends the last word.
+    for c in text.chars().flat_map(char::to_lowercase).chain([BOUNDARY]) {
         match c {
             '\u{300}'..='\u{36f}' | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}' => {}
             c if c.is_alphabetic() => word.push(c),
             _ if word.len() > 1 => {
-                word.push(EDGE);
+                word.push(BOUNDARY);
                 each(&word);
                 word.truncate(1);
             }
@@ -25,8 +25,8 @@ pub fn words(text: &str, mut each: impl FnMut(&[char])) {
     }
 }
 
-/// Calls `each` with the hash of every n-gram of a word from [`words`] that says something: one that ends in a letter, or has one before
-/// its last edge.
+/// Calls `each` with the hash of every n-gram of a word from [`words`], except the lone first
+/// boundary.
 pub fn hashes(word: &[char], mut each: impl FnMut(u64)) {
     for last in 1..word.len() {
         let mut hash = 0;
@@ -37,13 +37,15 @@ pub fn hashes(word: &[char], mut each: impl FnMut(u64)) {
     }
 }
 
-/// The hash of an n-gram: that of its end, and one more character before it.
+/// The hash of an n-gram. It extends from the last character to the first, so that all n-grams with
+/// the same end share the work.
 pub fn hash(ngram: &[char]) -> u64 {
     ngram.iter().rev().fold(0, |hash, c| step(hash, *c))
 }
 
 fn step(hash: u64, c: char) -> u64 {
-    // Multiplication carries upwards and the shift brings it down again, so that every bit depends on every character.
+    // The multiplication mixes upwards and the shift downwards: every bit depends on every
+    // character.
     let mixed = (hash ^ u64::from(c as u32 + 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 31)
 }
@@ -61,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_letters_between_edges() {
+    fn words_are_letters_between_boundaries() {
         assert_eq!(all("Don't stop,ÉTÉ 2day"), [" don ", " t ", " stop ", " été ", " day "]);
         assert_eq!(all("مُحَمَّد ســلام"), [" محمد ", " سلام "]);
         assert_eq!(all("12 😀 -"), Vec::<String>::new());

@@ -1,17 +1,17 @@
-//! Which script a text is written in.
+//! Script detection.
 
-/// A script that posts are written in, as far as it decides or narrows the language.
+/// A script, as far as it determines or narrows the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
     Latin,
     Cyrillic,
     Arabic,
-    /// Chinese characters without any kana.
+    /// Chinese characters, with at most a tenth of kana.
     Han,
-    /// Chinese characters with kana, or kana alone.
+    /// Kana, alone or with Chinese characters.
     Japanese,
-    /// Written by one language of weight; its ISO 639-1 code.
-    One(&'static str),
+    /// A script of one major language; its ISO 639-1 code.
+    Single(&'static str),
 }
 
 const KANA: usize = 3;
@@ -20,8 +20,8 @@ const LATIN: usize = 0;
 const CYRILLIC: usize = 1;
 const ARABIC: usize = 2;
 
-/// Scripts of one language each: first and last code point.
-const ONES: [(&str, u32, u32); 20] = [
+/// Scripts of one language each: its code, the first and the last code point.
+const SINGLE_SCRIPTS: [(&str, u32, u32); 20] = [
     ("el", 0x370, 0x3ff),
     ("el", 0x1f00, 0x1fff),
     ("hy", 0x530, 0x58f),
@@ -44,10 +44,10 @@ const ONES: [(&str, u32, u32); 20] = [
     ("ko", 0xac00, 0xd7af),
 ];
 
-/// The script of most letters; `None` where there are no letters of a known script.
+/// The script of most letters; `None` without letters of a known script.
 pub fn script_of(text: &str) -> Option<Script> {
     let mut shared = [0usize; 5];
-    let mut ones = [0usize; ONES.len()];
+    let mut single = [0usize; SINGLE_SCRIPTS.len()];
     for c in text.chars().filter(|c| c.is_alphabetic()) {
         match c as u32 {
             0x41..=0x24f | 0x1e00..=0x1eff => shared[LATIN] += 1,
@@ -56,20 +56,21 @@ pub fn script_of(text: &str) -> Option<Script> {
             0x3040..=0x30ff | 0x31f0..=0x31ff | 0xff66..=0xff9f => shared[KANA] += 1,
             0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3134f => shared[HAN] += 1,
             code => {
-                if let Some(one) = ONES.iter().position(|(_, first, last)| (*first..=*last).contains(&code)) {
-                    ones[one] += 1;
+                if let Some(index) = SINGLE_SCRIPTS.iter().position(|(_, first, last)| (*first..=*last).contains(&code))
+                {
+                    single[index] += 1;
                 }
             }
         }
     }
-    let east = shared[KANA] + shared[HAN];
-    let (best_one, &one_count) = ones.iter().enumerate().max_by_key(|(_, count)| **count)?;
-    let most = shared[..3].iter().copied().chain([east, one_count]).max()?;
+    let east_asian = shared[KANA] + shared[HAN];
+    let (best_single, &single_count) = single.iter().enumerate().max_by_key(|(_, count)| **count)?;
+    let most = shared[..3].iter().copied().chain([east_asian, single_count]).max()?;
     match most {
         0 => None,
-        most if most == one_count => Some(Script::One(ONES[best_one].0)),
-        // Japanese mixes in kana all the time, and Chinese never does.
-        most if most == east => Some(if shared[KANA] * 10 > east { Script::Japanese } else { Script::Han }),
+        most if most == single_count => Some(Script::Single(SINGLE_SCRIPTS[best_single].0)),
+        // Japanese text always contains kana, Chinese text does not.
+        most if most == east_asian => Some(if shared[KANA] * 10 > east_asian { Script::Japanese } else { Script::Han }),
         most if most == shared[CYRILLIC] => Some(Script::Cyrillic),
         most if most == shared[ARABIC] => Some(Script::Arabic),
         _ => Some(Script::Latin),
@@ -81,16 +82,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_are_told_by_most_letters() {
+    fn script_is_that_of_most_letters() {
         for (text, script) in [
             ("good morning", Some(Script::Latin)),
             ("доброе утро", Some(Script::Cyrillic)),
             ("صباح الخير", Some(Script::Arabic)),
             ("早上好", Some(Script::Han)),
             ("今日は良い天気", Some(Script::Japanese)),
-            ("καλημέρα iPhone", Some(Script::One("el"))),
-            ("좋은 아침", Some(Script::One("ko"))),
-            ("सुप्रभात", Some(Script::One("hi"))),
+            ("καλημέρα iPhone", Some(Script::Single("el"))),
+            ("좋은 아침", Some(Script::Single("ko"))),
+            ("सुप्रभात", Some(Script::Single("hi"))),
             ("123 😀", None),
             ("", None),
         ] {

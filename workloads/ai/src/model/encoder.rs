@@ -1,7 +1,7 @@
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+//! The encoder: multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672), tuned, on ONNX
+//! Runtime.
+
+use std::{path::Path, sync::Arc};
 
 use ort::{
     environment::Environment,
@@ -9,24 +9,27 @@ use ort::{
     session::{Session, builder::PrepackedWeights},
     value::TensorRef,
 };
+use parking_lot::Mutex;
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use super::{Folder, ModelError, Precision, Provider, folder::Probe};
+use super::{
+    error::ModelError,
+    folder::{DIMENSIONS, Folder, Probe},
+    provider::{Precision, Provider},
+};
 
-/// Numbers in an embedding.
-pub const WIDTH: usize = 384;
-
-/// Tokens of a post that are read, the beginning and end markers and the prefix among them; the rest is cut.
-/// A post of 280 characters has 20 to 120.
+/// Most tokens of a post, including the markers and the prefix; the rest is cut off. A post of 280
+/// characters has 20 to 120.
 pub const MAX_TOKENS: usize = 160;
 
-/// What this model was trained to see before a text that is not a passage to be searched.
+/// The prefix that the model was trained with for texts other than passages to search.
 const PREFIX: &str = "query: ";
 
-/// Least cosine between the encoder's answer to its probe and the recorded one. Rounding leaves 0.997; a kernel that computes rubbish is far below.
-const PROBE_FLOOR: f32 = 0.98;
+/// Least cosine between the embedding of the probe and the recorded one. Rounding leaves 0.997; a
+/// broken kernel is far below.
+const MIN_PROBE_COSINE: f32 = 0.98;
 
-/// Turns texts into vectors of length 1, on the calling thread or on the GPU that it waits for.
+/// Turns texts into embeddings of length 1. It blocks the calling thread, on a GPU as well.
 pub struct Encoder {
     session: Session,
     tokenizer: Arc<Tokenizer>,
@@ -34,34 +37,38 @@ pub struct Encoder {
     precision: Precision,
 }
 
-/// Encoders for as many threads, and where they run.
+/// Encoders, one per thread, and where they run.
 pub struct Encoders {
     pub encoders: Vec<Encoder>,
-    pub runs: Runs,
+    pub placement: Placement,
 }
 
-/// Where a model runs, and why not where it was to.
+/// The requested and the actual execution provider of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runs {
-    pub wanted: Provider,
-    pub on: Provider,
-    /// Why the two differ.
+pub struct Placement {
+    pub requested: Provider,
+    pub actual: Provider,
+    /// Why the two differ, on one line; `None` if they are equal.
     pub reason: Option<String>,
 }
 
 impl Encoder {
-    /// Loads `count` encoders, for as many threads; they share what they can. Takes seconds and some 420 MB, of which the tokenizer
-    /// is a half, and 80 MB for each further one.
+    /// Loads `count` encoders, one per thread, which share the tokenizer and the weights.
     ///
-    /// Where a GPU is wanted and cannot be had, for whatever reason, they run on the processor, and [`Runs::reason`] says why.
-    pub fn load(folder: &Folder, count: usize, wanted: Provider) -> Result<Encoders, ModelError> {
+    /// Takes seconds. The first encoder takes some 420 MB, half of it for the tokenizer; each
+    /// further one takes 80 MB. If the GPU is not usable, the encoders run on the CPU and
+    /// [`Placement::reason`] says why.
+    ///
+    /// # Errors
+    /// A file is missing or differs from the manifest, or the encoder fails its probe.
+    pub fn load(folder: &Folder, count: usize, requested: Provider) -> Result<Encoders, ModelError> {
         let environment = environment(&folder.checked_path("libonnxruntime.so")?)?;
-        // One for all: it is larger than everything else together.
+        // Shared, because it is larger than everything else together.
         let (tokenizer, probe) = (Arc::new(tokenizer(folder)?), folder.probe()?);
         let load = |provider: Provider| -> Result<Vec<Self>, ModelError> {
             let model = folder.checked_path(provider.precision().file())?;
             if provider == Provider::Cuda {
-                // ONNX Runtime loads it by itself, from beside its own library.
+                // ONNX Runtime loads it from the directory of its own library.
                 folder.checked_path("libonnxruntime_providers_cuda.so")?;
             }
             let shared = PrepackedWeights::new();
@@ -69,25 +76,33 @@ impl Encoder {
                 let session = session(&environment, &shared, &model, provider)?;
                 let tokenizer = Arc::clone(&tokenizer);
                 let mut encoder = Self { session, tokenizer, probe: probe.clone(), precision: provider.precision() };
-                // A provider that loads and computes nothing, or rubbish, is as good as none.
+                // A provider that loads but computes wrong answers counts as unusable.
                 encoder.check()?;
                 Ok(encoder)
             };
             (0..count).map(encoder).collect()
         };
-        match load(wanted) {
-            Ok(encoders) => Ok(Encoders { encoders, runs: Runs { wanted, on: wanted, reason: None } }),
-            Err(error) if wanted == Provider::Cuda => {
-                let on = Provider::Cpu;
-                // A line, whatever the libraries make of it.
+        match load(requested) {
+            Ok(encoders) => {
+                Ok(Encoders { encoders, placement: Placement { requested, actual: requested, reason: None } })
+            }
+            Err(error) if requested == Provider::Cuda => {
+                let actual = Provider::Cpu;
+                // The libraries' messages may span lines.
                 let reason = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-                Ok(Encoders { encoders: load(on)?, runs: Runs { wanted, on, reason: Some(reason) } })
+                Ok(Encoders {
+                    encoders: load(actual)?,
+                    placement: Placement { requested, actual, reason: Some(reason) },
+                })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// What the encoder reads of a normalised text: at most [`MAX_TOKENS`] numbers of words and parts of words.
+    /// The token ids of a normalised text, at most [`MAX_TOKENS`].
+    ///
+    /// # Errors
+    /// The tokenizer fails.
     pub fn tokens(&self, text: &str) -> Result<Vec<i64>, ModelError> {
         let encoding = self
             .tokenizer
@@ -96,28 +111,32 @@ impl Encoder {
         Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
     }
 
-    /// Whether several posts may go through at once: see [`Precision`].
+    /// Whether posts run in batches: see [`Precision`].
     pub const fn batches(&self) -> bool {
         matches!(self.precision, Precision::Float)
     }
 
-    /// The vectors of normalised texts, of length 1. An encoder that batches runs them together, those of like length; any other one by one.
+    /// The embeddings of normalised texts, in the same order: [`DIMENSIONS`] numbers of length 1
+    /// each. An encoder that batches runs texts of similar length together.
+    ///
+    /// # Errors
+    /// ONNX Runtime fails, or returns numbers that are not finite.
     pub fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
         let tokens = texts.iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
         let lengths: Vec<usize> = tokens.iter().map(Vec::len).collect();
-        let mut vectors = vec![Vec::new(); texts.len()];
-        let buckets =
-            if self.batches() { buckets(&lengths) } else { (0..texts.len()).map(|post| vec![post]).collect() };
-        for bucket in buckets {
-            let rows: Vec<&[i64]> = bucket.iter().map(|post| tokens[*post].as_slice()).collect();
-            for (post, vector) in bucket.into_iter().zip(self.run(&rows)?) {
-                vectors[post] = vector;
+        let mut embeddings = vec![Vec::new(); texts.len()];
+        let batches =
+            if self.batches() { batches(&lengths) } else { (0..texts.len()).map(|post| vec![post]).collect() };
+        for batch in batches {
+            let rows: Vec<&[i64]> = batch.iter().map(|post| tokens[*post].as_slice()).collect();
+            for (post, embedding) in batch.into_iter().zip(self.run(&rows)?) {
+                embeddings[post] = embedding;
             }
         }
-        Ok(vectors)
+        Ok(embeddings)
     }
 
-    /// One run of the model over rows of tokens, padded to the longest.
+    /// Runs the model over rows of tokens, padded to the longest row.
     fn run(&mut self, rows: &[&[i64]]) -> Result<Vec<Vec<f32>>, ModelError> {
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let shape = [rows.len(), longest];
@@ -129,61 +148,68 @@ impl Encoder {
         let outputs = self
             .session
             .run(inputs![
-                "input_ids" => TensorRef::from_array_view((shape, ids.as_slice())).map_err(failed)?,
-                "attention_mask" => TensorRef::from_array_view((shape, mask.as_slice())).map_err(failed)?,
+                "input_ids" => TensorRef::from_array_view((shape, ids.as_slice())).map_err(run_error)?,
+                "attention_mask" => TensorRef::from_array_view((shape, mask.as_slice())).map_err(run_error)?,
             ])
-            .map_err(failed)?;
+            .map_err(run_error)?;
         let output =
             outputs.get("embedding").ok_or_else(|| ModelError::Run("it has no output 'embedding'".to_owned()))?;
-        let (_, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
-        if values.len() != WIDTH * rows.len() || values.iter().any(|value| !value.is_finite()) {
-            return Err(ModelError::Run(format!("{} numbers, or some that are none", values.len())));
+        let (_, values) = output.try_extract_tensor::<f32>().map_err(run_error)?;
+        if values.len() != DIMENSIONS * rows.len() || values.iter().any(|value| !value.is_finite()) {
+            return Err(ModelError::Run(format!("it returned {} numbers, or some that are not finite", values.len())));
         }
-        Ok(values.chunks_exact(WIDTH).map(<[f32]>::to_vec).collect())
+        Ok(values.chunks_exact(DIMENSIONS).map(<[f32]>::to_vec).collect())
     }
 
-    /// Runs the encoder on a text whose answer is known.
+    /// Runs the encoder on its probe.
+    ///
+    /// # Errors
+    /// [`ModelError::WrongAnswer`] if the embedding differs from the recorded one.
     pub fn check(&mut self) -> Result<(), ModelError> {
         let text = self.probe.text.clone();
         let found = self.embed(&[&text])?.remove(0);
         let cosine = found.iter().zip(&self.probe.embedding).map(|(a, b)| a * b).sum::<f32>();
-        if cosine >= PROBE_FLOOR { Ok(()) } else { Err(ModelError::WrongAnswer { cosine, least: PROBE_FLOOR }) }
-    }
-}
-
-/// Posts by like length: in none of the groups is the longest over a quarter longer than the shortest, or 8 tokens where that is more. So of a batch
-/// little is padding.
-fn buckets(lengths: &[usize]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|post| lengths[*post]);
-    let like = |a: &usize, b: &usize| lengths[*b] <= lengths[*a] + (lengths[*a] / 4).max(8);
-    let mut buckets: Vec<Vec<usize>> = Vec::new();
-    for post in order {
-        match buckets.last_mut() {
-            Some(bucket) if like(&bucket[0], &post) => bucket.push(post),
-            _ => buckets.push(vec![post]),
+        if cosine >= MIN_PROBE_COSINE {
+            Ok(())
+        } else {
+            Err(ModelError::WrongAnswer { cosine, least: MIN_PROBE_COSINE })
         }
     }
-    buckets
 }
 
-fn failed(error: ort::Error) -> ModelError {
+/// Groups posts of similar length, so that little of a batch is padding. The longest post of a
+/// batch exceeds the shortest by at most a quarter, or by 8 tokens if that is more.
+fn batches(lengths: &[usize]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|post| lengths[*post]);
+    let similar = |a: &usize, b: &usize| lengths[*b] <= lengths[*a] + (lengths[*a] / 4).max(8);
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for post in order {
+        match batches.last_mut() {
+            Some(batch) if similar(&batch[0], &post) => batch.push(post),
+            _ => batches.push(vec![post]),
+        }
+    }
+    batches
+}
+
+fn run_error(error: ort::Error) -> ModelError {
     ModelError::Run(error.to_string())
 }
 
-/// ONNX Runtime allows one environment in a process, and one library.
+/// The environment of this process. ONNX Runtime allows only one, from one library.
 fn environment(library: &Path) -> Result<Environment, ModelError> {
     static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
-    let mut environment = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut environment = ENVIRONMENT.lock();
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }
-    let failed = |reason: String| ModelError::Library { path: library.to_owned(), reason };
-    let made = ort::init_from(library)
-        .map_err(|error| failed(error.to_string()))?
+    let library_error = |reason: String| ModelError::Library { path: library.to_owned(), reason };
+    let created = ort::init_from(library)
+        .map_err(|error| library_error(error.to_string()))?
         .build()
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(environment.insert(made).clone())
+        .map_err(|error| library_error(error.to_string()))?;
+    Ok(environment.insert(created).clone())
 }
 
 fn session(
@@ -196,10 +222,10 @@ fn session(
         let mut builder = Session::builder(environment)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
-            // Shapes change with every post: planned memory would be kept for each of them.
+            // Shapes change with every post, and a plan would be kept for each shape.
             .with_memory_pattern(false)?;
         builder = match provider {
-            // Unless told so, a session whose provider cannot be had runs on the processor and says nothing.
+            // By default a session falls back to the CPU without an error.
             Provider::Cuda => builder.with_execution_providers([ep::CUDA::default()
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
                 .build()
@@ -233,20 +259,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn posts_of_like_length_run_together() {
-        assert_eq!(buckets(&[10, 100, 12, 110, 40]), [vec![0, 2], vec![4], vec![1, 3]]);
-        assert!(buckets(&[]).is_empty());
+    fn posts_of_similar_length_share_a_batch() {
+        assert_eq!(batches(&[10, 100, 12, 110, 40]), [vec![0, 2], vec![4], vec![1, 3]]);
+        assert!(batches(&[]).is_empty());
     }
 
     proptest! {
         #[test]
-        fn every_post_is_in_one_bucket_and_little_of_it_is_padding(lengths in proptest::collection::vec(2..=MAX_TOKENS, 0..40)) {
-            let buckets = buckets(&lengths);
-            let mut posts: Vec<usize> = buckets.concat();
+        fn each_post_is_in_one_batch_with_little_padding(lengths in proptest::collection::vec(2..=MAX_TOKENS, 0..40)) {
+            let batches = batches(&lengths);
+            let mut posts: Vec<usize> = batches.concat();
             posts.sort_unstable();
             prop_assert_eq!(posts, (0..lengths.len()).collect::<Vec<_>>());
-            for bucket in buckets {
-                let (shortest, longest) = (lengths[bucket[0]], lengths[*bucket.last().unwrap()]);
+            for batch in batches {
+                let (shortest, longest) = (lengths[batch[0]], lengths[*batch.last().unwrap()]);
                 prop_assert!(longest <= shortest + (shortest / 4).max(8));
             }
         }

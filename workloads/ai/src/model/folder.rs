@@ -1,3 +1,5 @@
+//! The model folder: a manifest, and files that are checked against it.
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -9,16 +11,19 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{ModelError, WIDTH};
+use super::error::ModelError;
 
-/// `manifest.json`: what the folder holds, as its build wrote it.
+/// Dimensions of an embedding.
+pub const DIMENSIONS: usize = 384;
+
+/// `manifest.json`, as `models/build` writes it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Manifest {
-    /// For people, for instance `switchyard-e5-small`.
+    /// Name of the model, for instance `switchyard-e5-small`.
     pub name: String,
-    /// Begins the hash of the folder's contents: other contents, other version.
+    /// First 12 hex digits of the SHA-256 over the contents of the folder.
     pub version: String,
-    /// File name to SHA-256 in hex.
+    /// SHA-256 in hex by file name.
     files: BTreeMap<String, String>,
     probe: RawProbe,
 }
@@ -29,14 +34,14 @@ struct RawProbe {
     embedding: String,
 }
 
-/// A model folder whose manifest has been read. Files are checked as they are asked for.
+/// A model folder whose manifest has been read. Files are checked when they are read.
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
     manifest: Manifest,
 }
 
-/// A text and the encoder's right answer.
+/// A text and the embedding that the encoder must give it, [`DIMENSIONS`] numbers of length 1.
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub text: String,
@@ -45,6 +50,9 @@ pub struct Probe {
 
 impl Folder {
     /// Reads the manifest of the folder at `root`.
+    ///
+    /// # Errors
+    /// The manifest cannot be read or is invalid.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
         let path = root.join("manifest.json");
         let manifest = serde_json::from_slice(&read(&path)?)
@@ -56,7 +64,10 @@ impl Folder {
         &self.manifest
     }
 
-    /// The contents of a file, which are those that the manifest speaks of.
+    /// The contents of a file, checked against the manifest.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not listed, or differs from the manifest.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, ModelError> {
         let path = self.root.join(name);
         let contents = read(&path)?;
@@ -64,7 +75,10 @@ impl Folder {
         Ok(contents)
     }
 
-    /// The path of a file whose contents are those that the manifest speaks of, without holding them in memory.
+    /// The path of a file that is checked against the manifest without holding it in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
     pub fn checked_path(&self, name: &str) -> Result<PathBuf, ModelError> {
         let path = self.root.join(name);
         let unreadable =
@@ -82,21 +96,24 @@ impl Folder {
         Ok(path)
     }
 
-    /// The SHA-256 that the manifest has for `name`, in hex.
+    /// The SHA-256 of `name` according to the manifest, in hex.
+    ///
+    /// # Errors
+    /// The manifest does not list `name`.
     pub fn sha256(&self, name: &str) -> Result<&str, ModelError> {
         self.manifest.files.get(name).map(String::as_str).ok_or_else(|| ModelError::Invalid {
             path: self.root.join("manifest.json"),
-            reason: format!("it does not speak of {name}"),
+            reason: format!("it does not list {name}"),
         })
     }
 
-    /// The text that the encoder must answer rightly.
+    /// The probe of the encoder.
     pub(super) fn probe(&self) -> Result<Probe, ModelError> {
         let invalid = |reason: String| ModelError::Invalid { path: self.root.join("manifest.json"), reason };
         let RawProbe { text, embedding } = &self.manifest.probe;
         let bytes = STANDARD.decode(embedding).map_err(|error| invalid(format!("the probe's embedding: {error}")))?;
-        if bytes.len() != 4 * WIDTH {
-            return Err(invalid(format!("the probe's embedding has {} bytes, not {}", bytes.len(), 4 * WIDTH)));
+        if bytes.len() != 4 * DIMENSIONS {
+            return Err(invalid(format!("the probe's embedding has {} bytes, not {}", bytes.len(), 4 * DIMENSIONS)));
         }
         let embedding = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
         Ok(Probe { text: text.clone(), embedding })
@@ -104,7 +121,11 @@ impl Folder {
 
     fn compare(&self, name: &str, path: PathBuf, digest: &[u8]) -> Result<(), ModelError> {
         let (found, expected) = (hex::encode(digest), self.sha256(name)?);
-        if found == expected { Ok(()) } else { Err(ModelError::Swapped { path, found, expected: expected.to_owned() }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(ModelError::Mismatch { path, found, expected: expected.to_owned() })
+        }
     }
 }
 

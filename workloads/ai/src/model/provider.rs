@@ -1,28 +1,31 @@
+//! Execution providers of ONNX Runtime: on which device, and in which precision, the encoder runs.
+
 use std::fmt;
 
-/// Where the encoder runs.
+/// The execution provider of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Provider {
-    /// The processor, with products in 8-bit integers.
+    /// CPU, with matrix products in int8.
     #[default]
     Cpu,
-    /// The processor, with the float32 graph that a GPU runs: slower; to compare.
+    /// CPU, with the float32 graph of the GPU. Slower; for comparison.
     CpuFloat,
-    /// An NVIDIA GPU; the processor where there is none.
+    /// An NVIDIA GPU, with the CPU as the fallback.
     Cuda,
 }
 
-/// How the encoder multiplies.
+/// The precision of the encoder's matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// In 8-bit integers. The activations' rounding depends on all that runs together, so that a post in company would get a slightly different answer:
-    /// posts go through one by one. A processor has nothing to gain from more.
+    /// 8-bit integers. Activations are rounded by a scale of the whole batch, so batching would
+    /// change the answers. Posts run one by one; a CPU would not gain from batches.
     Int8,
-    /// In float32, where a post's answer does not depend on its company: posts go through in batches.
+    /// Float32. A post's answer does not depend on its batch, so posts run in batches.
     Float,
 }
 
 impl Provider {
+    /// The precision of this provider.
     pub const fn precision(self) -> Precision {
         match self {
             Self::Cpu => Precision::Int8,
@@ -30,6 +33,7 @@ impl Provider {
         }
     }
 
+    /// The value of `--model-provider` and of metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",

@@ -1,8 +1,11 @@
-//! The general worker: fetches a profile, fans out, joins what comes back.
+//! The general worker: fetches a profile, fans out to child jobs and joins their outputs.
 
 pub mod aggregate;
-mod join;
-mod plan;
+mod child_outputs;
+mod correction;
+mod fan_out;
+mod result;
+mod state;
 
 use std::{
     sync::Arc,
@@ -17,44 +20,44 @@ use switchyard_jobs::{
     model::JobError,
 };
 
-use self::join::Kept;
-use crate::profiles::{Found, Profiles, Wanted};
+use self::{correction::correction_state, result::join, state::AnalysisState};
+use crate::profile_fetcher::{FetchedProfile, ProfileFetcher, ProfileRequest};
 
-/// The longest that one attempt waits for the profile source, whatever the lane allows.
-const LONGEST_FETCH: Duration = Duration::from_secs(240);
-/// What the client leaves of the lane's time, so that its own error is reported rather than the lane's timeout.
-const MARGIN: Duration = Duration::from_secs(1);
+/// Longest time that one attempt waits for the profile source, whatever the lane's timeout.
+const MAX_FETCH_TIME: Duration = Duration::from_secs(240);
+/// Time between the deadline of a fetch and that of the attempt. The source's own error is then
+/// reported, not the lane's timeout.
+const FETCH_MARGIN: Duration = Duration::from_secs(1);
 
-/// When an analysis that rules had a part in is corrected: the model is left alone for as long after it failed.
+/// When a result with fallback answers is corrected: when the model's open breaker probes again.
 const CORRECT_AFTER: Duration = Duration::from_secs(120);
 
-/// Where profiles come from.
+/// The profile source of the platform.
 #[derive(Clone)]
 pub enum Source {
-    /// The platform names none.
-    Missing,
-    /// It names one, and its Secret holds no token.
+    /// The platform has none.
+    NotConfigured,
+    /// The source's Secret has no token.
     WithoutToken,
-    Apify(Arc<Profiles>),
+    Apify(Arc<ProfileFetcher>),
 }
 
 /// Runs profile analyses.
-pub struct Analyse {
+pub struct AnalysisHandler {
     source: Source,
     settings: Analysis,
-    /// Attempts that a job has.
-    attempts: u32,
+    max_attempts: u32,
 }
 
-impl Analyse {
-    /// `attempts` is how many a job has before it is dead.
-    pub fn new(source: Source, settings: Analysis, attempts: u32) -> Self {
-        Self { source, settings, attempts }
+impl AnalysisHandler {
+    /// `max_attempts` is the number of attempts after which a job is dead.
+    pub fn new(source: Source, settings: Analysis, max_attempts: u32) -> Self {
+        Self { source, settings, max_attempts }
     }
 
-    async fn find(&self, job: &ClaimedJob, deadline: Instant) -> Result<Found, JobError> {
+    async fn fetch(&self, job: &ClaimedJob, deadline: Instant) -> Result<FetchedProfile, JobError> {
         match &self.source {
-            Source::Missing => Err(JobError::permanent(
+            Source::NotConfigured => Err(JobError::permanent(
                 "profile-source-missing",
                 "the platform has no profile source: set spec.profileSource of the AnalyticsPlatform",
             )),
@@ -62,67 +65,68 @@ impl Analyse {
                 "profile-source-token",
                 "the Secret that spec.profileSource.secretRef names has no 'token'",
             )),
-            Source::Apify(profiles) => {
-                let wanted = Wanted {
+            Source::Apify(fetcher) => {
+                let request = ProfileRequest {
                     username: &job.username,
                     tenant: job.tenant,
                     fresh: job.input["force_refresh"].as_bool().unwrap_or(false),
-                    last_attempt: i64::from(job.attempt) >= i64::from(self.attempts),
+                    last_attempt: i64::from(job.attempt) >= i64::from(self.max_attempts),
                 };
-                Ok(profiles.find(wanted, deadline).await?)
+                Ok(fetcher.fetch(request, deadline).await?)
             }
         }
     }
 
     async fn start(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         context.progress.report(5, "fetching");
-        let deadline = (context.deadline - MARGIN).min(Instant::now() + LONGEST_FETCH);
-        let found = self.find(job, deadline).await?;
-        let children = plan::children(&found.scraped, &self.settings, may_discover(&job.input));
-        tracing::info!(job = %job.id, posts = found.scraped.posts.len(), children = children.len(), "profile fetched");
-        let kept = Kept::from(found);
+        let deadline = (context.deadline - FETCH_MARGIN).min(Instant::now() + MAX_FETCH_TIME);
+        let fetched = self.fetch(job, deadline).await?;
+        let children = fan_out::children(&fetched.scraped, &self.settings, may_discover(&job.input));
+        tracing::info!(job = %job.id, posts = fetched.scraped.posts.len(), children = children.len(), "fetched profile");
+        let state = AnalysisState::from(fetched);
         if children.is_empty() {
-            return Ok(Outcome::Complete(document(&join::join(kept, &[])?)?));
+            return Ok(Outcome::Complete(to_json(&join(state, &[])?)?));
         }
-        Ok(Outcome::Spawn { kept: document(&kept)?, children, stage: "analysing" })
+        Ok(Outcome::Spawn { kept: to_json(&state)?, children, stage: "analysing" })
     }
 
-    /// Has the model read the texts that rules answered for.
+    /// Starts a correction, which classifies all texts again and reuses the other outputs.
     fn correct(&self, job: &ClaimedJob) -> Result<Outcome, JobError> {
-        let children = plan::once_more(&read(&job.input)?.found.scraped, &self.settings);
+        let children = fan_out::correction_children(&parse_state(&job.input)?.fetched.scraped, &self.settings);
         Ok(Outcome::Spawn { kept: job.input.clone(), children, stage: "correcting" })
     }
 }
 
 #[async_trait::async_trait]
-impl Handler for Analyse {
+impl Handler for AnalysisHandler {
     async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         match &job.step {
             Step::Start if job.corrects => self.correct(job),
             Step::Start => self.start(job, context).await,
             Step::Join { kept, children } => {
                 context.progress.report(95, "joining");
-                let kept = read(kept)?;
-                let to_correct = if job.corrects { None } else { join::to_correct(&kept, children)? };
-                let output = document(&join::join(kept, children)?)?;
-                let Some(to_correct) = to_correct else { return Ok(Outcome::Complete(output)) };
-                tracing::info!(job = %job.id, "rules had a part in the result: it is to be corrected");
-                Ok(Outcome::CompleteForNow { output, input: document(&to_correct)?, after: CORRECT_AFTER })
+                let state = parse_state(kept)?;
+                // A correction is final: an older worker may answer by rules again, without end.
+                let correction = if job.corrects { None } else { correction_state(&state, children)? };
+                let output = to_json(&join(state, children)?)?;
+                let Some(correction) = correction else { return Ok(Outcome::Complete(output)) };
+                tracing::info!(job = %job.id, "scheduled correction of fallback result");
+                Ok(Outcome::CompleteForNow { output, input: to_json(&correction)?, after: CORRECT_AFTER })
             }
         }
     }
 }
 
-fn read(kept: &Value) -> Result<Kept, JobError> {
-    Kept::deserialize(kept)
-        .map_err(|error| JobError::permanent("analysis-incomplete", format!("what was kept is odd: {error}")))
+fn parse_state(state: &Value) -> Result<AnalysisState, JobError> {
+    AnalysisState::deserialize(state)
+        .map_err(|error| JobError::permanent("analysis-incomplete", format!("the stored state is malformed: {error}")))
 }
 
-fn document(value: &impl serde::Serialize) -> Result<Value, JobError> {
+fn to_json(value: &impl serde::Serialize) -> Result<Value, JobError> {
     serde_json::to_value(value).map_err(|error| JobError::permanent("analysis-incomplete", error.to_string()))
 }
 
-/// Analyses that callers asked for are at depth 0; what discovery queued does not discover further.
+/// Whether an analysis may queue further profiles: only if a caller requested it (depth 0).
 fn may_discover(input: &Value) -> bool {
     input["depth"].as_u64().unwrap_or(0) == 0
 }

@@ -1,10 +1,10 @@
-//! Why a profile could not be had.
+//! Errors of the profile source.
 
 use std::time::Duration;
 
 use switchyard_jobs::model::JobError;
 
-/// Why a profile could not be had. Messages never hold the token.
+/// Why a profile could not be fetched. Messages never contain the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     #[error(
@@ -17,27 +17,29 @@ pub enum SourceError {
         "the profile source has no actor '{actor}' that this token may run: correct profileSource.actor, or profileSource.endpoint"
     )]
     Actor { actor: String },
-    #[error("the profile source limits our calls")]
+    #[error("the profile source limits the rate of calls")]
     RateLimited { retry_after: Option<Duration> },
     #[error(
-        "the profile source's account runs as many actors at once as it may: lower the lanes' maxRunning or raise the account's limit ({0})"
+        "the profile source's account has reached its limit of concurrent runs: lower the lanes' maxRunning or raise the account's limit ({0})"
     )]
     Crowded(String),
-    #[error("the tenant or the platform asks the profile source as often as it may; the attempt has no time to wait")]
+    #[error(
+        "the tenant or the platform has reached its rate limit for the profile source, and the attempt has no time to wait"
+    )]
     Throttled { retry_after: Duration },
-    #[error("the profile source has failed several times in a row and is left alone for a while")]
+    #[error("the profile source has failed several times in a row: its circuit breaker is open")]
     Resting { retry_after: Duration },
     #[error("the profile source is unavailable: {0}")]
     Unavailable(String),
     #[error("the scraper's run ended as {status}: {message}")]
     RunEnded { status: String, message: String },
-    #[error("the scraper's run did not end within the {} s that this attempt had", .0.as_secs())]
+    #[error("the scraper's run did not end within the {} s of this attempt", .0.as_secs())]
     OutOfTime(Duration),
     #[error("the profile source refuses the request: {0}")]
     Rejected(String),
     #[error("there is no profile '{0}'")]
     NoProfile(String),
-    #[error("the profile source did not answer with the promised JSON: {0}")]
+    #[error("the profile source responded with unexpected content: {0}")]
     Garbage(String),
 }
 
@@ -61,7 +63,7 @@ impl SourceError {
         }
     }
 
-    /// Whether no other attempt can mend it.
+    /// Whether no retry helps.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Token(_) | Self::Payment(_) | Self::Actor { .. } | Self::Rejected(_) | Self::NoProfile(_) => true,
@@ -76,7 +78,7 @@ impl SourceError {
         }
     }
 
-    /// When the source, or what stands before it, said to come back.
+    /// When to retry, if the source or its guard said so.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => *retry_after,
@@ -92,7 +94,7 @@ impl From<SourceError> for JobError {
             code: error.code().to_owned(),
             message: error.to_string(),
             permanent: error.is_permanent(),
-            // Rounded up: a moment too early is another failure.
+            // Rounded up, because a retry that is too early fails again.
             retry_after_seconds: error.retry_after().map(|wait| wait.as_millis().div_ceil(1000) as u64),
         }
     }

@@ -1,4 +1,6 @@
-//! HTTP as Apify speaks it: its envelopes, its refusals, and what must not leak.
+//! HTTP client of Apify's API: authentication, error envelopes, and redaction of the token.
+//!
+//! Format: <https://docs.apify.com/api/v2>.
 
 use std::time::Duration;
 
@@ -8,28 +10,28 @@ use serde::{Deserialize, de::DeserializeOwned};
 use switchyard_jobs::{json::replace_lone_surrogates, trace};
 use url::Url;
 
-use super::SourceError;
+use super::error::SourceError;
 
-/// Refusals that pass when other runs end.
-const CROWDED: [&str; 2] = ["concurrent-runs-limit-exceeded", "actor-memory-limit-exceeded"];
+/// Error types that pass when other runs of the account end.
+const CONCURRENCY_LIMITS: [&str; 2] = ["concurrent-runs-limit-exceeded", "actor-memory-limit-exceeded"];
 
-/// Calls with the token.
+/// A client that authenticates every call.
 pub(super) struct Http {
     client: reqwest::Client,
-    /// Ends in `/v2/`.
+    /// The base URL, which ends in `/v2/`.
     base: Url,
     token: SecretString,
-    /// Bytes of one answer.
-    answer_bytes: usize,
+    /// Most bytes of one response.
+    response_bytes: usize,
 }
 
 #[derive(Deserialize)]
-struct Refusal {
-    error: RefusalBody,
+struct ErrorEnvelope {
+    error: ApiError,
 }
 
 #[derive(Default, Deserialize)]
-struct RefusalBody {
+struct ApiError {
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
@@ -37,25 +39,25 @@ struct RefusalBody {
 }
 
 impl Http {
-    pub fn new(base: Url, token: SecretString, answer_bytes: usize) -> reqwest::Result<Self> {
+    pub fn new(base: Url, token: SecretString, response_bytes: usize) -> reqwest::Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("switchyard-worker/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
-            // A redirect could carry the token to another host.
+            // A redirect could send the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { client, base, token, answer_bytes })
+        Ok(Self { client, base, token, response_bytes })
     }
 
     pub fn get(&self, path: &[&str]) -> RequestBuilder {
-        self.client.get(self.address(path)).bearer_auth(self.token.expose_secret())
+        self.client.get(self.url(path)).bearer_auth(self.token.expose_secret())
     }
 
     pub fn post(&self, path: &[&str]) -> RequestBuilder {
-        self.client.post(self.address(path)).bearer_auth(self.token.expose_secret())
+        self.client.post(self.url(path)).bearer_auth(self.token.expose_secret())
     }
 
-    fn address(&self, segments: &[&str]) -> Url {
+    fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
@@ -63,72 +65,83 @@ impl Http {
         url
     }
 
-    /// Sends a request; the answer's JSON, or what its status says.
-    pub async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, SourceError> {
-        self.accept(self.send(request).await?).await
+    /// Sends a request and parses the response's JSON.
+    ///
+    /// # Errors
+    /// As [`Self::send`] and [`Self::parse`].
+    pub async fn request<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, SourceError> {
+        self.parse(self.send(request).await?).await
     }
 
+    /// Sends a request with the trace context of the caller.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] if there is no response.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
         trace::within(trace::Kind::Client, "profile source call", async {
             let request = match trace::current() {
                 Some(context) => request.header(trace::TRACEPARENT, context.to_string()),
                 None => request,
             };
-            request.send().await.map_err(|error| self.broken(error))
+            request.send().await.map_err(|error| self.connection_error(error))
         })
         .await
     }
 
-    /// The answer's JSON, or what its status says.
-    pub async fn accept<T: DeserializeOwned>(&self, response: Response) -> Result<T, SourceError> {
+    /// The JSON of a successful response.
+    ///
+    /// # Errors
+    /// The [`SourceError`] that belongs to the status and the error type of any other response.
+    pub async fn parse<T: DeserializeOwned>(&self, response: Response) -> Result<T, SourceError> {
         let status = response.status();
         let retry_after = retry_after(&response);
         let body = self.body(response).await?;
         if status.is_success() {
             return serde_json::from_slice(&replace_lone_surrogates(&body))
-                .map_err(|error| SourceError::Garbage(self.shown(&error.to_string())));
+                .map_err(|error| SourceError::Garbage(self.redact(&error.to_string())));
         }
-        let refusal =
-            serde_json::from_slice::<Refusal>(&body).map_or_else(|_| RefusalBody::default(), |refusal| refusal.error);
-        let said = self.shown(&format!("{status} {} {}", refusal.kind, refusal.message));
-        let about_money = ["usage", "payment", "rented", "billing"].iter().any(|word| refusal.kind.contains(word));
+        let error = serde_json::from_slice::<ErrorEnvelope>(&body)
+            .map_or_else(|_| ApiError::default(), |envelope| envelope.error);
+        let message = self.redact(&format!("{status} {} {}", error.kind, error.message));
+        let about_money = ["usage", "payment", "rented", "billing"].iter().any(|word| error.kind.contains(word));
         Err(match status.as_u16() {
-            402 | 403 if CROWDED.contains(&refusal.kind.as_str()) => SourceError::Crowded(said),
-            401 => SourceError::Token(said),
-            402 => SourceError::Payment(said),
-            403 if about_money => SourceError::Payment(said),
-            403 => SourceError::Token(said),
+            402 | 403 if CONCURRENCY_LIMITS.contains(&error.kind.as_str()) => SourceError::Crowded(message),
+            401 => SourceError::Token(message),
+            402 => SourceError::Payment(message),
+            403 if about_money => SourceError::Payment(message),
+            403 => SourceError::Token(message),
             429 => SourceError::RateLimited { retry_after },
-            // A run or data set that has just been made and is gone: another run helps.
-            404 | 408 | 500..=599 => SourceError::Unavailable(said),
-            _ => SourceError::Rejected(said),
+            // A run or dataset that was just created and is missing: another run helps.
+            404 | 408 | 500..=599 => SourceError::Unavailable(message),
+            _ => SourceError::Rejected(message),
         })
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, SourceError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
-            if body.len() + chunk.len() > self.answer_bytes {
-                return Err(SourceError::Garbage(format!("more than {} bytes", self.answer_bytes)));
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.connection_error(error))? {
+            if body.len() + chunk.len() > self.response_bytes {
+                return Err(SourceError::Garbage(format!("more than {} bytes", self.response_bytes)));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
     }
 
-    fn broken(&self, error: reqwest::Error) -> SourceError {
+    fn connection_error(&self, error: reqwest::Error) -> SourceError {
         let host = self.base.host_str().unwrap_or_default();
         SourceError::Unavailable(match error.is_timeout() {
-            true => format!("{host} does not answer in time"),
+            true => format!("{host} did not respond in time"),
             false => {
-                let what = if error.is_connect() { "cannot be connected to" } else { "broke the connection off" };
-                self.shown(&format!("{host} {what}: {}", root_cause(&error.without_url())))
+                let what = if error.is_connect() { "is not reachable" } else { "closed the connection early" };
+                self.redact(&format!("{host} {what}: {}", root_cause(&error.without_url())))
             }
         })
     }
 
-    /// Somebody else's words, fit to be shown: short, on one line, without the token.
-    pub fn shown(&self, text: &str) -> String {
+    /// Third-party text that is safe to show: one line of at most 200 characters, without the
+    /// token.
+    pub fn redact(&self, text: &str) -> String {
         let text = text.replace(self.token.expose_secret(), "[token]");
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect::<String>().trim().to_owned()
     }
@@ -142,7 +155,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// Seconds, or a date.
+/// The `Retry-After` header: seconds or a date (RFC 9110, section 10.2.3), at most a day.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds = match value.trim().parse::<u64>() {
@@ -152,6 +165,5 @@ fn retry_after(response: &Response) -> Option<Duration> {
             u64::try_from((at.to_utc() - chrono::Utc::now()).num_seconds()).unwrap_or(0)
         }
     };
-    // Nobody waits longer than a day for a rate limit.
     Some(Duration::from_secs(seconds.min(86_400)))
 }

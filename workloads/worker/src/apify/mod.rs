@@ -1,4 +1,6 @@
-//! A client of Apify's API, version 2: starts a run of the profile scraper, waits for it, and pages through its data set.
+//! A client of Apify's API v2: starts a run of the profile scraper, polls it and reads its dataset.
+//!
+//! Protocol: <https://docs.apify.com/api/v2>.
 
 mod error;
 mod http;
@@ -21,54 +23,54 @@ use url::Url;
 pub use self::error::SourceError;
 use self::{
     http::Http,
-    run::{Envelope, Pending, Run, Standing},
+    run::{AbortOnDrop, Envelope, Run, RunState},
 };
-use crate::{metrics::Metrics, profile::Scraped};
+use crate::{metrics::Metrics, profile::ScrapedProfile};
 
-/// How much the client asks for and puts up with.
+/// Limits of the client.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long an answer may take, on top of the time that the server was asked to wait.
-    pub answer: Duration,
-    /// How long the server is asked to wait for a run in one call; whole seconds, Apify allows 60.
+    /// Timeout of a response, on top of the time that the server is asked to wait.
+    pub response: Duration,
+    /// How long one poll asks the server to wait for a run: whole seconds, at most 60.
     pub wait: Duration,
     /// Items of one page.
     pub page_items: usize,
-    /// Bytes of one answer.
-    pub answer_bytes: usize,
-    /// Items of one run that are read at all.
+    /// Most bytes of one response.
+    pub response_bytes: usize,
+    /// Most items of one run that are read.
     pub items: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            answer: Duration::from_secs(15),
+            response: Duration::from_secs(15),
             wait: Duration::from_secs(20),
             page_items: 100,
-            answer_bytes: 16 * 1024 * 1024,
+            response_bytes: 16 * 1024 * 1024,
             items: 1000,
         }
     }
 }
 
-/// Tries of a call that is safe to repeat.
-const TRIES: u32 = 3;
-/// With less than this left a run is not looked at once more.
-const LEAST: Duration = Duration::from_secs(1);
+/// Tries of an idempotent call.
+const MAX_TRIES: u32 = 3;
+/// Least time left for another poll.
+const MIN_POLL_TIME: Duration = Duration::from_secs(1);
 
-/// The time that an attempt has.
-struct Time {
+/// The time of an attempt.
+struct TimeBudget {
     began: Instant,
     deadline: Instant,
 }
 
-impl Time {
+impl TimeBudget {
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    fn out(&self) -> SourceError {
+    fn timeout_error(&self) -> SourceError {
         SourceError::OutOfTime(self.deadline.saturating_duration_since(self.began))
     }
 }
@@ -78,13 +80,16 @@ pub struct Apify {
     http: Http,
     actor: String,
     limits: Limits,
-    /// Hears how calls go that follow a start; the start itself brings a permit.
+    /// Counts the calls that follow a start. The start itself uses a permit.
     breaker: Breaker,
     metrics: Arc<Metrics>,
 }
 
 impl Apify {
-    /// A client for `source`. Fails when the endpoint is not an http or https address.
+    /// A client for `source` that authenticates with `token`.
+    ///
+    /// # Errors
+    /// The endpoint is not an http or https URL.
     pub fn new(
         source: &ProfileSource,
         token: SecretString,
@@ -97,16 +102,25 @@ impl Apify {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| {
-            anyhow::anyhow!("profileSource.endpoint '{}' is not an http or https address", source.endpoint)
+            anyhow::anyhow!("profileSource.endpoint '{}' is not an http or https URL", source.endpoint)
         })?;
-        let http = Http::new(base, token, limits.answer_bytes)?;
-        // The store writes `owner/name`, the API `owner~name`.
+        let http = Http::new(base, token, limits.response_bytes)?;
+        // Apify's store writes `owner/name`, its API `owner~name`.
         let actor = source.actor.replace('/', "~");
         Ok(Self { http, actor, limits, breaker, metrics })
     }
 
-    /// The profile of `username` with its newest posts; gives up at `deadline`. Given up or dropped, the run is aborted.
-    pub async fn profile(&self, username: &str, permit: Permit, deadline: Instant) -> Result<Scraped, SourceError> {
+    /// Scrapes the profile of `username` with its newest posts. The run is aborted at `deadline`,
+    /// or when the future is dropped.
+    ///
+    /// # Errors
+    /// [`SourceError`]; a profile that does not exist is [`SourceError::NoProfile`].
+    pub async fn profile(
+        &self,
+        username: &str,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<ScrapedProfile, SourceError> {
         let began = Instant::now();
         let found = self.scrape(username, permit, deadline).await;
         let outcome = found.as_ref().map_or_else(SourceError::code, |_| "found");
@@ -114,63 +128,68 @@ impl Apify {
         found
     }
 
-    async fn scrape(&self, username: &str, permit: Permit, deadline: Instant) -> Result<Scraped, SourceError> {
+    async fn scrape(&self, username: &str, permit: Permit, deadline: Instant) -> Result<ScrapedProfile, SourceError> {
         let items = self.run(&[username], permit, deadline).await?;
         let no_profile = || SourceError::NoProfile(username.to_owned());
         let item = items.first().ok_or_else(no_profile)?;
         if let Some(error) = item["error"].as_str() {
-            let detail = self.http.shown(item["errorDescription"].as_str().unwrap_or_default());
+            let detail = self.http.redact(item["errorDescription"].as_str().unwrap_or_default());
             return Err(match error {
                 "not_found" | "no_items" => no_profile(),
-                other => SourceError::Unavailable(format!("the scraper says {}: {detail}", self.http.shown(other))),
+                other => SourceError::Unavailable(format!("the scraper says {}: {detail}", self.http.redact(other))),
             });
         }
-        Scraped::read(item).ok_or_else(|| SourceError::Garbage("the item has no username".to_owned()))
+        ScrapedProfile::parse(item).ok_or_else(|| SourceError::Garbage("the item has no username".to_owned()))
     }
 
-    /// Runs the actor for `usernames` and returns the items of its data set.
+    /// Runs the actor for `usernames` and returns the items of its dataset, at most
+    /// [`Limits::items`].
+    ///
+    /// # Errors
+    /// [`SourceError::RunEnded`] if the run did not succeed, [`SourceError::OutOfTime`] at
+    /// `deadline`.
     pub async fn run(&self, usernames: &[&str], permit: Permit, deadline: Instant) -> Result<Vec<Value>, SourceError> {
-        let time = Time { began: Instant::now(), deadline };
+        let time = TimeBudget { began: Instant::now(), deadline };
         let mut run = self.start(usernames, permit, &time).await?;
-        let pending = Pending::new(self.http.post(&["actor-runs", &run.id, "abort"]), &run.id);
+        let abort = AbortOnDrop::new(self.http.post(&["actor-runs", &run.id, "abort"]), &run.id);
         loop {
-            match run.standing() {
-                Standing::Succeeded => {
-                    pending.ended();
+            match run.state() {
+                RunState::Succeeded => {
+                    abort.disarm();
                     return self.items(&run.default_dataset_id, &time).await;
                 }
-                Standing::UnderWay => {}
-                Standing::Failed => {
-                    pending.ended();
-                    let message = self.http.shown(run.status_message.as_deref().unwrap_or("no reason given"));
-                    return Err(SourceError::RunEnded { status: self.http.shown(&run.status), message });
+                RunState::Running => {}
+                RunState::Failed => {
+                    abort.disarm();
+                    let message = self.http.redact(run.status_message.as_deref().unwrap_or("no reason given"));
+                    return Err(SourceError::RunEnded { status: self.http.redact(&run.status), message });
                 }
             }
             let left = time.left();
-            if left < LEAST {
-                return Err(time.out());
+            if left < MIN_POLL_TIME {
+                return Err(time.timeout_error());
             }
-            run = self.look(&run.id, self.limits.wait.min(left), &time).await?;
+            run = self.poll(&run.id, self.limits.wait.min(left), &time).await?;
         }
     }
 
-    /// Starts a run. Never repeated here: each one costs the account money.
-    async fn start(&self, usernames: &[&str], permit: Permit, time: &Time) -> Result<Run, SourceError> {
+    /// Starts a run. Never retried here, because each run costs the account money.
+    async fn start(&self, usernames: &[&str], permit: Permit, time: &TimeBudget) -> Result<Run, SourceError> {
         let left = time.left();
-        // Apify ends the run itself when nobody would wait for it any more.
+        // Apify ends the run itself at the end of the attempt.
         let timeout = left.as_secs().max(1).to_string();
         let request = self
             .http
             .post(&["acts", &self.actor, "runs"])
             .query(&[("timeout", timeout.as_str())])
             .json(&json!({"usernames": usernames}))
-            .timeout(self.limits.answer.min(left));
+            .timeout(self.limits.response.min(left));
         let started = async {
             let response = self.http.send(request).await?;
             if response.status() == StatusCode::NOT_FOUND {
                 return Err(SourceError::Actor { actor: self.actor.clone() });
             }
-            self.http.accept::<Envelope<Run>>(response).await
+            self.http.parse::<Envelope<Run>>(response).await
         }
         .await;
         match &started {
@@ -180,21 +199,22 @@ impl Apify {
         Ok(started?.data)
     }
 
-    async fn look(&self, run: &str, wait: Duration, time: &Time) -> Result<Run, SourceError> {
+    async fn poll(&self, run: &str, wait: Duration, time: &TimeBudget) -> Result<Run, SourceError> {
         let seconds = wait.as_secs().to_string();
         let request = || self.http.get(&["actor-runs", run]).query(&[("waitForFinish", seconds.as_str())]);
-        let envelope: Envelope<Run> = self.read(request, self.limits.answer + wait, time).await?;
+        let envelope: Envelope<Run> = self.read(request, self.limits.response + wait, time).await?;
         Ok(envelope.data)
     }
 
-    /// Reads page after page until one comes up short. The total in the header is not relied on: it lags behind the items.
-    async fn items(&self, dataset: &str, time: &Time) -> Result<Vec<Value>, SourceError> {
+    /// Reads pages until one is shorter than the limit. The total in the header is not used,
+    /// because it lags behind the items.
+    async fn items(&self, dataset: &str, time: &TimeBudget) -> Result<Vec<Value>, SourceError> {
         let mut items: Vec<Value> = Vec::new();
         while items.len() < self.limits.items {
             let (offset, limit) = (items.len().to_string(), self.limits.page_items.to_string());
             let query = [("clean", "true"), ("format", "json"), ("offset", &offset), ("limit", &limit)];
             let request = || self.http.get(&["datasets", dataset, "items"]).query(&query);
-            let page: Vec<Value> = self.read(request, self.limits.answer, time).await?;
+            let page: Vec<Value> = self.read(request, self.limits.response, time).await?;
             let last = page.len() < self.limits.page_items;
             items.extend(page);
             if last {
@@ -204,22 +224,23 @@ impl Apify {
         Ok(items)
     }
 
-    /// A call that is safe to repeat, so it is, as long as nobody answers and time is left. `limit` is for one answer.
+    /// Sends an idempotent call and retries it while the source is unavailable and time is left.
+    /// `limit` is the timeout of one try.
     async fn read<T: DeserializeOwned>(
         &self,
         request: impl Fn() -> RequestBuilder,
         limit: Duration,
-        time: &Time,
+        time: &TimeBudget,
     ) -> Result<T, SourceError> {
         let mut attempt = 0;
         loop {
-            let answer = self.http.ask(request().timeout(limit.min(time.left()))).await;
-            match &answer {
+            let response = self.http.request(request().timeout(limit.min(time.left()))).await;
+            match &response {
                 Ok(_) => self.breaker.record_success(),
-                Err(_) if time.left().is_zero() => return Err(time.out()),
+                Err(_) if time.left().is_zero() => return Err(time.timeout_error()),
                 Err(SourceError::Unavailable(_)) => {
                     attempt += 1;
-                    if attempt < TRIES {
+                    if attempt < MAX_TRIES {
                         sleep(full_jitter(attempt).min(time.left())).await;
                         continue;
                     }
@@ -227,7 +248,7 @@ impl Apify {
                 }
                 Err(_) => {}
             }
-            return answer;
+            return response;
         }
     }
 }

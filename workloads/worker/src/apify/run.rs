@@ -1,4 +1,4 @@
-//! A run of the actor.
+//! A run of the actor, and its abort when nobody waits for it any more.
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
-/// How long the request to abort a run may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of the request that aborts a run.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What Apify puts around a run.
+/// Apify's envelope of a successful response.
 #[derive(Deserialize)]
 pub(super) struct Envelope<T> {
     pub data: T,
 }
 
+/// A run as Apify describes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Run {
@@ -25,49 +26,51 @@ pub(super) struct Run {
     pub default_dataset_id: String,
 }
 
-/// How far a run is.
-pub(super) enum Standing {
-    UnderWay,
+/// The state of a run, as far as the client distinguishes it.
+pub(super) enum RunState {
+    Running,
     Succeeded,
     Failed,
 }
 
 impl Run {
-    pub fn standing(&self) -> Standing {
+    pub fn state(&self) -> RunState {
         match self.status.as_str() {
-            "SUCCEEDED" => Standing::Succeeded,
-            "READY" | "RUNNING" | "TIMING-OUT" | "ABORTING" => Standing::UnderWay,
-            _ => Standing::Failed,
+            "SUCCEEDED" => RunState::Succeeded,
+            "READY" | "RUNNING" | "TIMING-OUT" | "ABORTING" => RunState::Running,
+            _ => RunState::Failed,
         }
     }
 }
 
-/// A run under way. Dropped before its end it is aborted, so that the account does not pay for what nobody waits for: the job was cancelled, ran out of time,
-/// or was handed back. That is best effort; without it the run ends at the timeout that it was started with.
-pub(super) struct Pending {
+/// Aborts a run on drop, unless it has ended.
+///
+/// A job that is cancelled, times out or is released then costs the account no more than it has to.
+/// The abort is best effort: if it fails, the run ends at the timeout that it was started with.
+pub(super) struct AbortOnDrop {
     abort: Option<(RequestBuilder, String)>,
 }
 
-impl Pending {
-    /// `abort` is the request that aborts the run.
+impl AbortOnDrop {
+    /// `abort` is the request that aborts the run with the id `run`.
     pub fn new(abort: RequestBuilder, run: &str) -> Self {
         Self { abort: Some((abort, run.to_owned())) }
     }
 
-    /// The run has ended by itself.
-    pub fn ended(mut self) {
+    /// Disarms the guard: the run has ended.
+    pub fn disarm(mut self) {
         self.abort = None;
     }
 }
 
-impl Drop for Pending {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         let (Some((request, run)), Ok(runtime)) = (self.abort.take(), Handle::try_current()) else { return };
         runtime.spawn(async move {
-            match request.timeout(PATIENCE).send().await {
-                Ok(answer) if answer.status().is_success() => tracing::info!(run, "run aborted"),
-                Ok(answer) => tracing::warn!(run, status = %answer.status(), "run not aborted"),
-                Err(error) => tracing::warn!(run, error = %error.without_url(), "run not aborted"),
+            match request.timeout(ABORT_TIMEOUT).send().await {
+                Ok(response) if response.status().is_success() => tracing::info!(run, "aborted run"),
+                Ok(response) => tracing::warn!(run, status = %response.status(), "could not abort run"),
+                Err(error) => tracing::warn!(run, error = %error.without_url(), "could not abort run"),
             }
         });
     }

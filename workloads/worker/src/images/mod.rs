@@ -1,7 +1,7 @@
-//! The cdn worker: fetches images, verifies them, makes thumbnails, stores all of it.
+//! The cdn worker: fetches images, verifies them, makes thumbnails and stores all of it.
 
-pub mod fetch;
-pub mod guard;
+pub mod address_policy;
+pub mod fetcher;
 pub mod picture;
 pub mod storage;
 
@@ -15,68 +15,71 @@ use switchyard_jobs::{
 };
 use tokio::sync::Semaphore;
 
+use self::{
+    fetcher::{FetchError, Fetcher},
+    picture::Picture,
+    storage::Storage,
+};
 use crate::{
-    children::{ImageRecord, ImagesHandled, ImagesWanted},
+    children::{ImageRecord, ImagesInput, ImagesOutput},
     metrics::Metrics,
 };
-use fetch::{FetchError, Fetcher};
-use picture::Picture;
-use storage::Storage;
 
-/// Images of one job that are under way at once.
-const AT_ONCE: usize = 4;
-/// Images of all jobs of this process that are under way at once: with [`fetch::Limits::bytes`] it bounds what their bytes take, 128 MiB.
-const UNDER_WAY: usize = 16;
-/// Images that are decoded at once at most; each may take some 150 MiB, see [`picture`].
-const DECODED: usize = 2;
-/// Images in one job; an analysis never asks for as many.
-const IMAGES: usize = 100;
+/// Images of one job in progress at once.
+const CONCURRENT_IMAGES_PER_JOB: usize = 4;
+/// Images of all jobs of this process in progress at once. With [`fetcher::Limits::bytes`] it
+/// bounds the memory of their bytes to 128 MiB.
+const CONCURRENT_IMAGES: usize = 16;
+/// Images decoded at once. Each may take some 150 MiB, see [`picture`].
+const CONCURRENT_DECODES: usize = 2;
+/// Images in one job. An analysis requests fewer.
+const MAX_IMAGES: usize = 100;
 
 /// Runs cdn jobs.
-pub struct StoreImages {
+pub struct ImageHandler {
     fetcher: Fetcher,
-    /// Without one images are described but not stored.
+    /// Without a storage, images are described but not stored.
     storage: Option<Storage>,
-    under_way: Semaphore,
+    images: Semaphore,
     /// Decoding takes a core and much memory.
-    decoding: Arc<Semaphore>,
+    decodes: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-/// Why an image is not handled now but may be later.
-struct NotNow {
+/// A failure of an image that a later attempt may not have.
+struct RetryableError {
     code: &'static str,
     message: String,
 }
 
-impl StoreImages {
+impl ImageHandler {
     pub fn new(fetcher: Fetcher, storage: Option<Storage>, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let decoding = Arc::new(Semaphore::new(cores.min(DECODED)));
-        Self { fetcher, storage, under_way: Semaphore::new(UNDER_WAY), decoding, metrics }
+        let decodes = Arc::new(Semaphore::new(cores.min(CONCURRENT_DECODES)));
+        Self { fetcher, storage, images: Semaphore::new(CONCURRENT_IMAGES), decodes, metrics }
     }
 
-    async fn handle(&self, url: String) -> Result<ImageRecord, NotNow> {
-        let _under_way = self
-            .under_way
+    async fn process(&self, url: String) -> Result<ImageRecord, RetryableError> {
+        let _permit = self
+            .images
             .acquire()
             .await
-            .map_err(|error| NotNow { code: "image-unavailable", message: error.to_string() })?;
+            .map_err(|error| RetryableError { code: "image-unavailable", message: error.to_string() })?;
         let began = Instant::now();
         let count = |outcome, bytes| self.metrics.image(outcome, bytes, began.elapsed());
         let bytes = match self.fetcher.fetch(&url).await {
             Ok(bytes) => bytes,
-            Err(FetchError::Final(code)) => {
+            Err(FetchError::Permanent(code)) => {
                 count(code, 0);
                 return Ok(ImageRecord::Failed { url, error: code.to_owned() });
             }
             Err(FetchError::Transient(message)) => {
                 count("image-unavailable", 0);
-                return Err(NotNow { code: "image-unavailable", message });
+                return Err(RetryableError { code: "image-unavailable", message });
             }
         };
         let size = bytes.len();
-        let (bytes, sha256, picture) = self.read(bytes).await?;
+        let (bytes, sha256, picture) = self.decode(bytes).await?;
         let picture = match picture {
             Ok(picture) => picture,
             Err(code) => {
@@ -91,7 +94,7 @@ impl StoreImages {
                 Ok((stored, false)) => (Some(stored), "known"),
                 Err(error) => {
                     count("image-store-unavailable", size);
-                    return Err(NotNow { code: "image-store-unavailable", message: error.to_string() });
+                    return Err(RetryableError { code: "image-store-unavailable", message: error.to_string() });
                 }
             },
         };
@@ -100,47 +103,47 @@ impl StoreImages {
         Ok(ImageRecord::Verified { url, sha256, format: format.name().to_owned(), width, height, bytes: size, stored })
     }
 
-    /// Hashes and decodes off the async threads.
-    async fn read(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, String, Result<Picture, &'static str>), NotNow> {
-        let interrupted = |reason: String| NotNow { code: "image-unavailable", message: reason };
-        let permit = self.decoding.clone().acquire_owned().await.map_err(|error| interrupted(error.to_string()))?;
-        let read = tokio::task::spawn_blocking(move || {
+    /// Hashes and decodes on a blocking thread.
+    async fn decode(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, String, Result<Picture, &'static str>), RetryableError> {
+        let interrupted = |reason: String| RetryableError { code: "image-unavailable", message: reason };
+        let permit = self.decodes.clone().acquire_owned().await.map_err(|error| interrupted(error.to_string()))?;
+        let decoded = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let sha256 = hex::encode(Sha256::digest(&bytes));
-            let picture = picture::read(&bytes);
+            let picture = picture::decode(&bytes);
             (bytes, sha256, picture)
         });
-        read.await.map_err(|error| interrupted(format!("decoding broke off: {error}")))
+        decoded.await.map_err(|error| interrupted(format!("decoding was interrupted: {error}")))
     }
 }
 
 #[async_trait::async_trait]
-impl Handler for StoreImages {
+impl Handler for ImageHandler {
     async fn run(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
-        let input: ImagesWanted = serde_json::from_value(job.input.clone())
+        let input: ImagesInput = serde_json::from_value(job.input.clone())
             .map_err(|error| JobError::permanent("invalid-input", format!("not a cdn job's input: {error}")))?;
         let total = input.urls.len();
-        if total > IMAGES {
+        if total > MAX_IMAGES {
             return Err(JobError::permanent(
                 "invalid-input",
-                format!("{total} images in one job, at most {IMAGES} may be"),
+                format!("{total} images in one job, the limit is {MAX_IMAGES}"),
             ));
         }
-        let mut handled = stream::iter(input.urls).map(|url| self.handle(url)).buffered(AT_ONCE);
-        let (mut images, mut not_now) = (Vec::with_capacity(total), Vec::new());
-        while let Some(result) = handled.next().await {
-            match result {
+        let mut records = stream::iter(input.urls).map(|url| self.process(url)).buffered(CONCURRENT_IMAGES_PER_JOB);
+        let (mut images, mut failures) = (Vec::with_capacity(total), Vec::new());
+        while let Some(record) = records.next().await {
+            match record {
                 Ok(record) => images.push(record),
-                Err(reason) => not_now.push(reason),
+                Err(failure) => failures.push(failure),
             }
-            let percent = (images.len() + not_now.len()) * 99 / total;
+            let percent = (images.len() + failures.len()) * 99 / total;
             context.progress.report(percent as u8, "images");
         }
-        if let Some(first) = not_now.first() {
-            let message = format!("{} of {total} images, for instance: {}", not_now.len(), first.message);
+        if let Some(first) = failures.first() {
+            let message = format!("{} of {total} images failed, for instance: {}", failures.len(), first.message);
             return Err(JobError::transient(first.code, message));
         }
-        let output = serde_json::to_value(ImagesHandled { images })
+        let output = serde_json::to_value(ImagesOutput { images })
             .map_err(|error| JobError::permanent("invalid-output", error.to_string()))?;
         Ok(Outcome::Complete(output))
     }

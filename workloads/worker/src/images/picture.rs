@@ -1,29 +1,32 @@
-//! Verifies an image by decoding it, and makes its thumbnails. Pure, and heavy: not for async threads.
+//! Decodes an image to verify it, and makes its thumbnails.
+//!
+//! Pure, but CPU-bound: it runs on blocking threads.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder};
 
-/// Sides of the thumbnails, in pixels; an image is fitted in and never enlarged.
+/// Longest sides of the thumbnails, in pixels. Images are never enlarged.
 pub const THUMBNAILS: [u32; 2] = [320, 64];
-/// Pixels of an image that is decoded at all.
-const PIXELS: u64 = 16_000_000;
-/// Bytes that decoding may take.
-const DECODING_BYTES: u64 = 96 * 1024 * 1024;
+/// Most pixels of an image.
+const MAX_PIXELS: u64 = 16_000_000;
+/// Most bytes that the decoder may allocate.
+const MAX_DECODER_BYTES: u64 = 96 * 1024 * 1024;
+/// JPEG quality of thumbnails, 1 to 100.
 const QUALITY: u8 = 82;
 
-/// An image that is what it claims to be.
+/// A decoded image.
 #[derive(Debug)]
 pub struct Picture {
     pub format: Format,
-    /// As shown, that is after the turn that a camera noted.
+    /// Pixels, after the EXIF orientation is applied.
     pub width: u32,
     pub height: u32,
-    /// JPEGs, one for each of [`THUMBNAILS`].
+    /// The longest side and the JPEG bytes, one per entry of [`THUMBNAILS`].
     pub thumbnails: Vec<(u32, Vec<u8>)>,
 }
 
-/// The formats that are accepted.
+/// Accepted formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Jpeg,
@@ -69,19 +72,23 @@ impl Format {
     }
 }
 
-/// Reads `bytes`; the error is a stable code. The server's word about the content type is not asked for.
-pub fn read(bytes: &[u8]) -> Result<Picture, &'static str> {
+/// Decodes `bytes` and makes the thumbnails. The format is detected from the bytes, whatever
+/// content type the server sent.
+///
+/// # Errors
+/// A stable code: `not-an-image`, `corrupt` or `too-many-pixels`.
+pub fn decode(bytes: &[u8]) -> Result<Picture, &'static str> {
     let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| "not-an-image");
     let format = reader()?.format().and_then(Format::of).ok_or("not-an-image")?;
     let (width, height) = reader()?.into_dimensions().map_err(|_| "corrupt")?;
-    if u64::from(width) * u64::from(height) > PIXELS {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err("too-many-pixels");
     }
     if format == Format::Jpeg && !has_end(bytes) {
         return Err("corrupt");
     }
     let mut limits = Limits::default();
-    limits.max_alloc = Some(DECODING_BYTES);
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = reader()?;
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|_| "corrupt")?;
@@ -93,9 +100,10 @@ pub fn read(bytes: &[u8]) -> Result<Picture, &'static str> {
     Ok(Picture { format, width: image.width(), height: image.height(), thumbnails })
 }
 
-/// Whether a JPEG's end marker is there: the decoder fills up what a cut file lacks.
+/// Whether a JPEG has an end marker. The decoder does not fail on truncated files.
 fn has_end(bytes: &[u8]) -> bool {
-    // After the last scan begins, only the end marker and restart markers may follow; thumbnails inside the header lie before it.
+    // After the start of the last scan only restart markers and the end marker follow. Embedded
+    // thumbnails have end markers of their own, but they are before it.
     let scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]);
     scan.is_some_and(|scan| bytes[scan..].windows(2).any(|pair| pair == [0xff, 0xd9]))
 }
@@ -129,46 +137,46 @@ mod tests {
     }
 
     #[test]
-    fn thumbnails_fit_and_keep_the_shape() {
-        let picture = read(&encoded(640, 480, ImageFormat::Jpeg)).expect("an image");
+    fn thumbnails_fit_and_keep_their_aspect_ratio() {
+        let picture = decode(&encoded(640, 480, ImageFormat::Jpeg)).expect("an image");
         assert_eq!((picture.format, picture.width, picture.height), (Format::Jpeg, 640, 480));
         assert_eq!(sizes(&picture), [(320, 240), (64, 48)]);
-        let tall = read(&encoded(10, 4000, ImageFormat::Png)).expect("an image");
+        let tall = decode(&encoded(10, 4000, ImageFormat::Png)).expect("an image");
         assert_eq!(sizes(&tall), [(1, 320), (1, 64)]);
     }
 
     #[test]
     fn small_images_are_not_enlarged() {
-        let picture = read(&encoded(100, 50, ImageFormat::Png)).expect("an image");
+        let picture = decode(&encoded(100, 50, ImageFormat::Png)).expect("an image");
         assert_eq!(sizes(&picture), [(100, 50), (64, 32)]);
     }
 
     #[test]
-    fn what_is_not_an_image_is_refused() {
-        assert_eq!(read(b"").expect_err("nothing"), "not-an-image");
-        assert_eq!(read(b"<html>not found</html>").expect_err("a page"), "not-an-image");
-        assert_eq!(read(b"BM\x00\x00").expect_err("a bitmap"), "not-an-image");
+    fn non_image_is_refused() {
+        assert_eq!(decode(b"").expect_err("nothing"), "not-an-image");
+        assert_eq!(decode(b"<html>not found</html>").expect_err("a page"), "not-an-image");
+        assert_eq!(decode(b"BM\x00\x00").expect_err("a bitmap"), "not-an-image");
     }
 
     #[test]
-    fn every_cut_is_noticed() {
+    fn truncated_image_is_refused() {
         for format in [ImageFormat::Jpeg, ImageFormat::Png] {
             let whole = encoded(200, 100, format);
             for share in [10, 50, 90, 99] {
                 let cut = &whole[..whole.len() * share / 100];
-                assert!(read(cut).is_err(), "{format:?} cut to {share} %");
+                assert!(decode(cut).is_err(), "{format:?} cut to {share} %");
             }
         }
     }
 
     #[test]
-    fn a_bomb_is_refused_before_it_is_decoded() {
+    fn decompression_bomb_is_refused_before_decoding() {
         let mut bomb = encoded(8, 8, ImageFormat::Png);
-        // Width and height in the header, which then claims 65,535 pixels each way; its checksum follows the claim.
+        // The header now claims 65,535 by 65,535 pixels; its checksum is updated.
         bomb[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
         let checksum = crc32(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
-        assert_eq!(read(&bomb).expect_err("a bomb"), "too-many-pixels");
+        assert_eq!(decode(&bomb).expect_err("a bomb"), "too-many-pixels");
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

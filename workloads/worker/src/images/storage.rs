@@ -1,4 +1,4 @@
-//! Where images are kept: a bucket, under keys that are made from the image's own bytes.
+//! Storage of images in a bucket, under keys derived from the SHA-256 of their bytes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,26 +12,26 @@ use switchyard_jobs::trace;
 use super::picture::Picture;
 use crate::children::StoredImage;
 
-/// The bucket's login.
-pub struct Keys {
+/// Credentials of the object store.
+pub struct Credentials {
     pub access: SecretString,
     pub secret: SecretString,
 }
 
-/// Why a bucket could not be used, with what to do about it. Never holds a key.
+/// Why the bucket cannot be used. Messages say what to do and never contain a key.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     #[error(
-        "the object store refuses our keys for the bucket '{0}': check the Secret that objectStore.secretRef names"
+        "the object store refuses the credentials for bucket '{0}': check the Secret that objectStore.secretRef names"
     )]
-    Keys(String),
-    #[error("the object store has no bucket '{0}': make it, or correct objectStore.bucket")]
+    Credentials(String),
+    #[error("the object store has no bucket '{0}': create it, or correct objectStore.bucket")]
     NoBucket(String),
-    #[error("the object store cannot be used: {0}")]
+    #[error("the object store is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// A bucket of images.
+/// A bucket of images. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Storage {
     bucket: Arc<dyn ObjectStore>,
@@ -39,8 +39,11 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// The bucket that the platform names.
-    pub fn s3(store: &switchyard_contract::ObjectStore, keys: &Keys) -> object_store::Result<Self> {
+    /// The S3 bucket `store`, over HTTP or HTTPS. A request is retried twice within 20 s.
+    ///
+    /// # Errors
+    /// The endpoint or the region is invalid. The bucket is not contacted.
+    pub fn s3(store: &switchyard_contract::ObjectStore, credentials: &Credentials) -> object_store::Result<Self> {
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(200),
@@ -58,21 +61,25 @@ impl Storage {
             .with_endpoint(&store.endpoint)
             .with_bucket_name(&store.bucket)
             .with_region(&store.region)
-            .with_access_key_id(keys.access.expose_secret())
-            .with_secret_access_key(keys.secret.expose_secret())
+            .with_access_key_id(credentials.access.expose_secret())
+            .with_secret_access_key(credentials.secret.expose_secret())
             .with_virtual_hosted_style_request(false)
             .with_client_options(client)
             .with_retry(retry)
             .build()?;
-        Ok(Self::over(Arc::new(bucket), &store.bucket))
+        Ok(Self::new(Arc::new(bucket), &store.bucket))
     }
 
-    /// Any bucket; `name` is for messages.
-    pub fn over(bucket: Arc<dyn ObjectStore>, name: &str) -> Self {
+    /// Any bucket. `name` appears in messages.
+    pub fn new(bucket: Arc<dyn ObjectStore>, name: &str) -> Self {
         Self { bucket, name: name.to_owned() }
     }
 
-    /// Stores an image whose bytes have the hash `sha256`, unless it is there already. The flag says whether it was written now.
+    /// Stores an image and its thumbnails, unless they are already stored. `sha256` is the hash of
+    /// `bytes` in hex. The flag is false if nothing was written.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the bucket refuses or does not respond.
     pub async fn store(
         &self,
         sha256: &str,
@@ -84,7 +91,7 @@ impl Storage {
         let thumbnails: BTreeMap<String, String> =
             picture.thumbnails.iter().map(|(side, _)| (side.to_string(), key(&format!("{side}.jpg")))).collect();
         let stored = StoredImage { original, thumbnails };
-        // The original is written last, so where it is, everything is.
+        // The original is written last: if it exists, so do the thumbnails.
         if self.size(&stored.original).await? == Some(bytes.len() as u64) {
             return Ok((stored, false));
         }
@@ -99,7 +106,7 @@ impl Storage {
         match self.bucket.head(&Path::from(key)).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
@@ -108,23 +115,25 @@ impl Storage {
         let options = PutOptions { attributes, ..PutOptions::default() };
         trace::within(trace::Kind::Client, "object store put", async {
             let put = self.bucket.put_opts(&Path::from(key), PutPayload::from(bytes), options).await;
-            put.map(|_| ()).map_err(|error| self.failed(&error))
+            put.map(|_| ()).map_err(|error| self.error(&error))
         })
         .await
     }
 
-    fn failed(&self, error: &object_store::Error) -> StorageError {
+    fn error(&self, error: &object_store::Error) -> StorageError {
         use object_store::Error;
         match error {
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StorageError::Keys(self.name.clone()),
-            // What is written need not exist, so it is the bucket that does not.
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                StorageError::Credentials(self.name.clone())
+            }
+            // A put does not need the key to exist, so the bucket is missing.
             Error::NotFound { .. } => StorageError::NoBucket(self.name.clone()),
             other => StorageError::Unavailable(root_cause(other)),
         }
     }
 }
 
-/// The innermost cause says what is wrong; the outer ones repeat the request.
+/// The innermost cause, at most 200 characters. The outer ones only repeat the request.
 fn root_cause(error: &object_store::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

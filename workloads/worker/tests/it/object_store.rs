@@ -1,4 +1,4 @@
-//! The cdn worker against a real S3 server, the one that the platform brings along.
+//! The cdn worker against a real S3 server, the one that the platform bundles.
 
 use std::{
     net::TcpListener,
@@ -18,9 +18,10 @@ use switchyard_jobs::{
 };
 use switchyard_worker::{
     images::{
-        StoreImages, fetch,
-        guard::Guard,
-        storage::{Keys, Storage},
+        ImageHandler,
+        address_policy::AddressPolicy,
+        fetcher,
+        storage::{Credentials, Storage},
     },
     metrics::Metrics,
 };
@@ -30,7 +31,7 @@ use super::support::{context, job, stand_in};
 const BUCKET: &str = "images";
 const SECRET: &str = "a-secret-of-the-test";
 
-/// The program, built on the first use.
+/// The versitygw program, which the first use builds.
 fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("SWITCHYARD_VERSITYGW") {
         return path.into();
@@ -42,7 +43,7 @@ fn program() -> PathBuf {
     String::from_utf8(built.stdout).expect("a path").trim().into()
 }
 
-/// A private server with one bucket, ended with the value.
+/// A private server with one bucket, killed on drop.
 struct Server {
     process: Child,
     endpoint: String,
@@ -51,9 +52,9 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a directory");
         for name in [format!("buckets/{BUCKET}"), "metadata".to_owned()] {
-            std::fs::create_dir_all(folder.path().join(name)).expect("a folder");
+            std::fs::create_dir_all(folder.path().join(name)).expect("a directory");
         }
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let process = Command::new(program())
@@ -66,8 +67,8 @@ impl Server {
         let server = Self { process, endpoint: format!("http://{free}"), folder };
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let health = || async { http.get(format!("{}/health", server.endpoint)).send().await?.error_for_status() };
-        let patience = ConstantBuilder::default().with_delay(Duration::from_millis(50)).with_max_times(200);
-        health.retry(patience).await.expect("versitygw becomes healthy");
+        let backoff = ConstantBuilder::default().with_delay(Duration::from_millis(50)).with_max_times(200);
+        health.retry(backoff).await.expect("versitygw becomes healthy");
         server
     }
 
@@ -75,7 +76,7 @@ impl Server {
         storage(&self.endpoint, bucket, secret)
     }
 
-    /// The objects, as the files that they are.
+    /// The bytes of an object, read from the server's directory.
     fn object(&self, key: &str) -> Vec<u8> {
         std::fs::read(self.folder.path().join("buckets").join(BUCKET).join(key)).expect("an object")
     }
@@ -83,7 +84,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing to do.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -92,14 +93,15 @@ impl Drop for Server {
 fn storage(endpoint: &str, bucket: &str, secret: &str) -> Storage {
     let store =
         ObjectStore { endpoint: endpoint.to_owned(), bucket: bucket.to_owned(), region: "us-east-1".to_owned() };
-    Storage::s3(&store, &Keys { access: "access".into(), secret: secret.into() }).expect("a bucket")
+    Storage::s3(&store, &Credentials { access: "access".into(), secret: secret.into() }).expect("a bucket")
 }
 
-/// Handles the stand-in's image `a.png`: the record and what was counted.
+/// Processes the image `a.png` of the stand-in; returns the record and the metrics.
 async fn attempt(source: &str, storage: Storage) -> Result<(serde_json::Value, String), JobError> {
     let metrics = Arc::new(Metrics::default());
-    let fetcher = fetch::Fetcher::new(Guard::new(Some(source)), fetch::Limits::default()).expect("a fetcher");
-    let worker = StoreImages::new(fetcher, Some(storage), metrics.clone());
+    let fetcher =
+        fetcher::Fetcher::new(AddressPolicy::new(Some(source)), fetcher::Limits::default()).expect("a fetcher");
+    let worker = ImageHandler::new(fetcher, Some(storage), metrics.clone());
     let claimed = job(Kind::Cdn, "anna", json!({"urls": [format!("{source}/images/a.png")]}), Step::Start);
     let output = match worker.run(&claimed, &context().0).await? {
         Outcome::Complete(output) => output,
@@ -107,13 +109,13 @@ async fn attempt(source: &str, storage: Storage) -> Result<(serde_json::Value, S
     };
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
-    let mut counted = String::new();
-    prometheus_client::encoding::text::encode(&mut counted, &registry).expect("encodes");
-    Ok((output["images"][0].clone(), counted))
+    let mut metrics_text = String::new();
+    prometheus_client::encoding::text::encode(&mut metrics_text, &registry).expect("encodes");
+    Ok((output["images"][0].clone(), metrics_text))
 }
 
 #[tokio::test]
-async fn an_image_is_kept_once_with_its_thumbnails() {
+async fn image_is_stored_once_with_its_thumbnails() {
     let (server, source) = (Server::start().await, stand_in(Options::default()).await);
     let (image, counted) = attempt(&source, server.storage(BUCKET, SECRET)).await.expect("stored");
     assert!(counted.contains(r#"switchyard_images_total{outcome="stored"} 1"#), "{counted}");
@@ -129,7 +131,7 @@ async fn an_image_is_kept_once_with_its_thumbnails() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_refuses_fails_the_attempt_and_keeps_its_secret() {
+async fn refusing_bucket_fails_the_attempt_without_leaking_keys() {
     let (server, source) = (Server::start().await, stand_in(Options::default()).await);
     for (storage, hint) in [
         (server.storage(BUCKET, "another-secret-of-the-test"), "objectStore.secretRef"),

@@ -1,4 +1,4 @@
-//! An analysis from the profile to the result, with the child jobs run in this process.
+//! An analysis from the profile to the result, with the children run in this process.
 
 use std::sync::Arc;
 
@@ -11,33 +11,34 @@ use switchyard_jobs::{
     testing::redis,
 };
 use switchyard_worker::{
-    analysis::{Analyse, Source},
-    discovery::Discover,
-    images::{StoreImages, fetch, guard::Guard},
+    analysis::{AnalysisHandler, Source},
+    discovery::DiscoveryHandler,
+    images::{ImageHandler, address_policy::AddressPolicy, fetcher},
     metrics::Metrics,
 };
 
-use super::support::{asked, context, guarded, job, stand_in};
+use super::support::{analysis_input, context, job, source, stand_in};
 
 struct Workers {
-    general: Analyse,
-    cdn: StoreImages,
-    discovery: Discover,
+    general: AnalysisHandler,
+    cdn: ImageHandler,
+    discovery: DiscoveryHandler,
 }
 
 impl Workers {
     async fn start() -> Self {
         let endpoint = stand_in(Options::default()).await;
-        let source = guarded(&endpoint, &redis().await.database(), SourceLimits::default());
-        let fetcher = fetch::Fetcher::new(Guard::new(Some(&endpoint)), fetch::Limits::default()).expect("a fetcher");
+        let source = source(&endpoint, &redis().await.database(), SourceLimits::default());
+        let fetcher =
+            fetcher::Fetcher::new(AddressPolicy::new(Some(&endpoint)), fetcher::Limits::default()).expect("a fetcher");
         Self {
-            general: Analyse::new(Source::Apify(source.profiles), Analysis::default(), 3),
-            cdn: StoreImages::new(fetcher, None, Arc::new(Metrics::default())),
-            discovery: Discover::new(Analysis::default()),
+            general: AnalysisHandler::new(Source::Apify(source.fetcher), Analysis::default(), 3),
+            cdn: ImageHandler::new(fetcher, None, Arc::new(Metrics::default())),
+            discovery: DiscoveryHandler::new(Analysis::default()),
         }
     }
 
-    /// What the child completes with; discovered usernames are collected.
+    /// Runs a child and returns its output. Adds discovered usernames to `discovered`.
     async fn child(&self, username: &str, child: &Child, discovered: &mut Vec<String>) -> Value {
         let claimed = job(child.kind, username, child.input.clone(), Step::Start);
         let (context, _) = context();
@@ -45,7 +46,7 @@ impl Workers {
             Kind::Ai => return classify(&child.input),
             Kind::Cdn => self.cdn.run(&claimed, &context).await,
             Kind::Discovery => self.discovery.run(&claimed, &context).await,
-            Kind::General => panic!("an analysis under an analysis"),
+            Kind::General => panic!("an analysis is a child of an analysis"),
         };
         match outcome.expect("the child completes") {
             Outcome::Complete(output) => output,
@@ -53,11 +54,11 @@ impl Workers {
                 discovered.extend(usernames);
                 output
             }
-            Outcome::Spawn { .. } | Outcome::CompleteForNow { .. } => panic!("what an analysis does: {child:?}"),
+            Outcome::Spawn { .. } | Outcome::CompleteForNow { .. } => panic!("not a child's outcome: {child:?}"),
         }
     }
 
-    /// Runs an analysis through both of its steps; the result and what was discovered.
+    /// Runs both steps of an analysis; returns the result and the discovered usernames.
     async fn analyse(&self, username: &str, input: Value) -> (Value, Vec<String>) {
         let (context, reports) = context();
         let started = self.general.run(&job(Kind::General, username, input.clone(), Step::Start), &context).await;
@@ -81,7 +82,7 @@ impl Workers {
     }
 }
 
-/// What an ai worker would answer.
+/// The output of an ai worker for `input`.
 fn classify(input: &Value) -> Value {
     let posts = input["posts"].as_array().expect("posts").iter().map(|post| {
         assert!(post["id"].is_string() && post["text"].is_string());
@@ -94,8 +95,8 @@ fn classify(input: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_analysis_has_everything_that_was_promised() {
-    let (result, discovered) = Workers::start().await.analyse("anna", asked("anna")).await;
+async fn analysis_result_is_complete() {
+    let (result, discovered) = Workers::start().await.analyse("anna", analysis_input("anna")).await;
     assert_eq!(result["profile"]["username"], "anna");
     assert_eq!(result["profile"]["picture"]["format"], "jpeg");
     assert_eq!(result["model"], json!({"name": "test", "version": "1", "fallback": false}));
@@ -117,8 +118,8 @@ async fn an_analysis_has_everything_that_was_promised() {
 }
 
 #[tokio::test]
-async fn missing_images_are_told_and_the_rest_is_there() {
-    let (result, _) = Workers::start().await.analyse("noimage-anna", asked("noimage-anna")).await;
+async fn missing_images_are_reported_per_image() {
+    let (result, _) = Workers::start().await.analyse("noimage-anna", analysis_input("noimage-anna")).await;
     for (index, post) in result["posts"].as_array().expect("posts").iter().enumerate() {
         let failed = |image: &Value| image["error"] == "not-found";
         assert_eq!(post["images"].as_array().expect("images").iter().all(failed), index % 2 == 1, "{post}");
@@ -126,7 +127,7 @@ async fn missing_images_are_told_and_the_rest_is_there() {
 }
 
 #[tokio::test]
-async fn a_discovered_profile_does_not_discover_further() {
+async fn discovered_profile_does_not_discover_further() {
     let input = json!({"username": "anna", "origin": "discovery", "depth": 1});
     let (result, discovered) = Workers::start().await.analyse("anna", input).await;
     assert!(discovered.is_empty());
@@ -134,29 +135,29 @@ async fn a_discovered_profile_does_not_discover_further() {
 }
 
 #[tokio::test]
-async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again() {
+async fn fallback_result_is_corrected_without_fetching_again() {
     let workers = Workers::start().await;
-    let (at_once, _) = workers.analyse("anna", asked("anna")).await;
+    let (expected, _) = workers.analyse("anna", analysis_input("anna")).await;
     let (context, _) = context();
-    let by_rules = |mut output: Value| {
+    let as_fallback = |mut output: Value| {
         output["model"] = json!({"name": "rules", "version": "1", "fallback": true});
         output
     };
 
-    let start = job(Kind::General, "anna", asked("anna"), Step::Start);
+    let start = job(Kind::General, "anna", analysis_input("anna"), Step::Start);
     let Outcome::Spawn { kept, children, .. } = workers.general.run(&start, &context).await.expect("found") else {
         panic!("not fanned out");
     };
     let mut results = Vec::new();
     for child in &children {
         let output = workers.child("anna", child, &mut Vec::new()).await;
-        let output = if child.kind == Kind::Ai { by_rules(output) } else { output };
+        let output = if child.kind == Kind::Ai { as_fallback(output) } else { output };
         results.push(ChildResult { kind: child.kind, input: child.input.clone(), result: Ok(output) });
     }
-    let joins = job(Kind::General, "anna", asked("anna"), Step::Join { kept, children: results });
+    let joins = job(Kind::General, "anna", analysis_input("anna"), Step::Join { kept, children: results });
     let Outcome::CompleteForNow { output, input, after } = workers.general.run(&joins, &context).await.expect("joins")
     else {
-        panic!("it counts as done");
+        panic!("not complete for now");
     };
     assert_eq!((&output["model"]["fallback"], after.as_secs()), (&json!(true), 120));
 
@@ -174,41 +175,41 @@ async fn what_rules_had_a_part_in_is_corrected_without_fetching_anything_again()
     let Outcome::Complete(corrected) = workers.general.run(&joins, &context).await.expect("joins") else {
         panic!("not complete");
     };
-    assert_eq!(corrected, at_once);
+    assert_eq!(corrected, expected);
 
-    // A worker of an older version may answer by rules nevertheless: that is no reason to go on for ever.
+    // A correction answered by rules again, as by an older worker, is final all the same.
     let results =
-        results.into_iter().map(|child| ChildResult { result: child.result.map(by_rules), ..child }).collect();
+        results.into_iter().map(|child| ChildResult { result: child.result.map(as_fallback), ..child }).collect();
     let joins = ClaimedJob { step: Step::Join { kept, children: results }, ..correction };
     assert!(matches!(workers.general.run(&joins, &context).await, Ok(Outcome::Complete(_))));
 }
 
-async fn refused(general: &Analyse, username: &str) -> JobError {
-    let claimed = job(Kind::General, username, asked(username), Step::Start);
+async fn failure(general: &AnalysisHandler, username: &str) -> JobError {
+    let claimed = job(Kind::General, username, analysis_input(username), Step::Start);
     general.run(&claimed, &context().0).await.expect_err("a failure")
 }
 
 #[tokio::test]
-async fn an_unknown_profile_is_final() {
-    let error = refused(&Workers::start().await.general, "missing-anna").await;
+async fn unknown_profile_is_a_permanent_error() {
+    let error = failure(&Workers::start().await.general, "missing-anna").await;
     assert_eq!((error.code.as_str(), error.permanent), ("profile-not-found", true));
 }
 
 #[tokio::test]
-async fn a_platform_without_a_source_or_a_token_says_what_to_set() {
+async fn missing_source_or_token_says_what_to_set() {
     for (source, code, hint) in [
-        (Source::Missing, "profile-source-missing", "spec.profileSource"),
+        (Source::NotConfigured, "profile-source-missing", "spec.profileSource"),
         (Source::WithoutToken, "profile-source-token", "'token'"),
     ] {
-        let error = refused(&Analyse::new(source, Analysis::default(), 3), "anna").await;
+        let error = failure(&AnalysisHandler::new(source, Analysis::default(), 3), "anna").await;
         assert_eq!((error.code.as_str(), error.permanent), (code, true));
         assert!(error.message.contains(hint), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_private_profile_has_a_result_without_a_model() {
-    let (result, _) = Workers::start().await.analyse("private-anna", asked("private-anna")).await;
+async fn private_profile_has_a_result_without_a_model() {
+    let (result, _) = Workers::start().await.analyse("private-anna", analysis_input("private-anna")).await;
     assert_eq!((result["posts"].clone(), result["model"]["name"].clone()), (json!([]), json!("none")));
     assert_eq!(result["aggregate"]["engagement_rate"], 0.0);
 }

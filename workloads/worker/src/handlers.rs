@@ -1,4 +1,4 @@
-//! Which worker a configuration asks for, with what it needs and nothing else.
+//! Builds the job handler of a pool from the mounted configuration.
 
 use std::sync::Arc;
 
@@ -15,24 +15,27 @@ use switchyard_jobs::{
 };
 
 use crate::{
-    analysis::{Analyse, Source},
+    analysis::{AnalysisHandler, Source},
     apify::{self, Apify},
-    discovery::Discover,
-    gate::Gate,
+    discovery::DiscoveryHandler,
     images::{
-        StoreImages,
-        fetch::{self, Fetcher},
-        guard::Guard,
-        storage::{Keys, Storage},
+        ImageHandler,
+        address_policy::AddressPolicy,
+        fetcher::{self, Fetcher},
+        storage::{Credentials, Storage},
     },
     metrics::Metrics,
-    profiles::Profiles,
+    profile_fetcher::ProfileFetcher,
+    source_guard::SourceGuard,
     throttle::Throttle,
 };
 
-/// The handler of the pool that `config` describes; what it counts is shown by `registry`. Fails when the pool is not for this program or its configuration
-/// cannot work.
-pub fn handler(
+/// The handler of the pool that `config` describes. Its metrics go to `registry`, its circuit
+/// breaker to `breakers`.
+///
+/// # Errors
+/// The workload is not a pool of this program, a Secret is missing, or an endpoint is invalid.
+pub fn for_pool(
     config: &Config,
     mount: &Mount,
     cache: Cache,
@@ -40,22 +43,22 @@ pub fn handler(
     breakers: &Breakers,
 ) -> anyhow::Result<Arc<dyn Handler>> {
     let Workload::Pool { name, kind, .. } = &config.workload else {
-        bail!("the configuration is not that of a worker pool: the operator starts this program for pools alone");
+        bail!("the configuration is not that of a worker pool: this program only runs worker pools");
     };
     let metrics = Arc::new(Metrics::default());
     metrics.register(registry);
     Ok(match kind {
         Kind::General => {
             let source = source(config, mount, cache, metrics, breakers)?;
-            Arc::new(Analyse::new(source, config.analysis.clone(), config.retry.attempts()))
+            Arc::new(AnalysisHandler::new(source, config.analysis.clone(), config.retry.attempts()))
         }
         Kind::Cdn => {
             let endpoint = config.profile_source.as_ref().map(|source| source.endpoint.as_str());
-            let fetcher = Fetcher::new(Guard::new(endpoint), fetch::Limits::default())?;
-            Arc::new(StoreImages::new(fetcher, storage(config, mount)?, metrics))
+            let fetcher = Fetcher::new(AddressPolicy::new(endpoint), fetcher::Limits::default())?;
+            Arc::new(ImageHandler::new(fetcher, storage(config, mount)?, metrics))
         }
-        Kind::Discovery => Arc::new(Discover::new(config.analysis.clone())),
-        Kind::Ai => bail!("pool '{name}' is of kind ai, which needs the models: run switchyard-ai from the image 'ai'"),
+        Kind::Discovery => Arc::new(DiscoveryHandler::new(config.analysis.clone())),
+        Kind::Ai => bail!("pool '{name}' is of kind ai: run switchyard-ai from the image 'ai' instead"),
     })
 }
 
@@ -66,20 +69,21 @@ fn source(
     metrics: Arc<Metrics>,
     breakers: &Breakers,
 ) -> anyhow::Result<Source> {
-    let Some(source) = &config.profile_source else { return Ok(Source::Missing) };
-    // Without a token analyses fail one by one and say why, rather than the worker not starting at all.
+    let Some(source) = &config.profile_source else { return Ok(Source::NotConfigured) };
+    // Without a token the worker starts all the same, and each analysis fails with the reason.
     let Some(token) = mount.optional_secret(PROFILE_SOURCE_TOKEN)? else { return Ok(Source::WithoutToken) };
     let breaker = Breaker::new("profile-source", Policy::EXTERNAL);
     breakers.add(breaker.clone());
     let apify = Apify::new(source, token, apify::Limits::default(), breaker.clone(), metrics.clone())?;
-    let gate = Gate { breaker, throttle: Throttle::new(cache.clone(), source.limits, metrics.clone()) };
-    Ok(Source::Apify(Arc::new(Profiles::new(apify, gate, cache, metrics))))
+    let guard = SourceGuard { breaker, throttle: Throttle::new(cache.clone(), source.limits, metrics.clone()) };
+    Ok(Source::Apify(Arc::new(ProfileFetcher::new(apify, guard, cache, metrics))))
 }
 
 fn storage(config: &Config, mount: &Mount) -> anyhow::Result<Option<Storage>> {
     let Some(store) = &config.object_store else { return Ok(None) };
-    let keys = Keys { access: mount.secret(OBJECT_STORE_ACCESS_KEY)?, secret: mount.secret(OBJECT_STORE_SECRET_KEY)? };
-    Ok(Some(Storage::s3(store, &keys)?))
+    let credentials =
+        Credentials { access: mount.secret(OBJECT_STORE_ACCESS_KEY)?, secret: mount.secret(OBJECT_STORE_SECRET_KEY)? };
+    Ok(Some(Storage::s3(store, &credentials)?))
 }
 
 #[cfg(test)]
@@ -116,45 +120,45 @@ mod tests {
         config(json!({"type": "pool", "name": "main", "kind": kind, "lanes": ["low"], "concurrency": 1}))
     }
 
-    fn made(config: &Config, mount: &Mount) -> anyhow::Result<Arc<dyn Handler>> {
-        let cache = Cache::connect(&"redis://127.0.0.1:9".into(), Duration::ZERO).expect("an address");
+    fn build(config: &Config, mount: &Mount) -> anyhow::Result<Arc<dyn Handler>> {
+        let cache = Cache::connect(&"redis://127.0.0.1:9".into(), Duration::ZERO).expect("a URL");
         let mut registry = Registry::default();
         let breakers = Breakers::register(&mut registry);
-        handler(config, mount, cache, &mut registry, &breakers)
+        for_pool(config, mount, cache, &mut registry, &breakers)
     }
 
     fn refusal(config: &Config, mount: &Mount) -> String {
-        made(config, mount).err().expect("refused").to_string()
+        build(config, mount).err().expect("refused").to_string()
     }
 
     #[tokio::test]
-    async fn a_pool_gets_what_its_kind_needs_and_needs_no_more() {
-        let folder = tempfile::tempdir().expect("a folder");
+    async fn handler_requires_only_what_its_kind_needs() {
+        let folder = tempfile::tempdir().expect("a directory");
         let mount = Mount::at(folder.path());
         for kind in ["general", "discovery"] {
-            assert!(made(&pool(kind), &mount).is_ok(), "{kind}");
+            assert!(build(&pool(kind), &mount).is_ok(), "{kind}");
         }
         assert!(refusal(&pool("cdn"), &mount).contains("access-key"));
         let secrets = folder.path().join("secrets/object-store");
-        std::fs::create_dir_all(&secrets).expect("a folder");
+        std::fs::create_dir_all(&secrets).expect("a directory");
         for key in ["access-key", "secret-key"] {
             std::fs::write(secrets.join(key), "x").expect("a file");
         }
-        assert!(made(&pool("cdn"), &mount).is_ok());
+        assert!(build(&pool("cdn"), &mount).is_ok());
     }
 
     #[tokio::test]
-    async fn what_this_program_does_not_run_is_named() {
+    async fn unsupported_workload_is_named() {
         let mount = Mount::at("/nowhere");
         assert!(refusal(&pool("ai"), &mount).contains("switchyard-ai"));
-        assert!(refusal(&config(json!({"type": "api"})), &mount).contains("pools alone"));
+        assert!(refusal(&config(json!({"type": "api"})), &mount).contains("only runs worker pools"));
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_is_no_address_stops_the_worker() {
-        let folder = tempfile::tempdir().expect("a folder");
+    async fn invalid_endpoint_stops_the_worker() {
+        let folder = tempfile::tempdir().expect("a directory");
         let secrets = folder.path().join("secrets/profile-source");
-        std::fs::create_dir_all(&secrets).expect("a folder");
+        std::fs::create_dir_all(&secrets).expect("a directory");
         std::fs::write(secrets.join("token"), "t\n").expect("a file");
         let mut config = pool("general");
         config.profile_source.as_mut().expect("a source").endpoint = "apify.example".to_owned();

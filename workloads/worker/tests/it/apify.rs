@@ -1,4 +1,4 @@
-//! The client of Apify against a server of its protocol.
+//! The client of Apify against the stand-in and hand-written servers.
 
 use std::{
     collections::HashSet,
@@ -27,9 +27,9 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// A client that gives up quickly.
+/// A client with a short timeout.
 fn impatient(endpoint: &str) -> Client {
-    client(endpoint, ACTOR, TOKEN, Limits { answer: Duration::from_millis(400), ..Limits::default() })
+    client(endpoint, ACTOR, TOKEN, Limits { response: Duration::from_millis(400), ..Limits::default() })
 }
 
 async fn failure(apify: &Client, username: &str) -> JobError {
@@ -37,27 +37,27 @@ async fn failure(apify: &Client, username: &str) -> JobError {
 }
 
 #[tokio::test]
-async fn a_profile_comes_with_its_posts() {
+async fn profile_is_read_with_its_posts() {
     let apify = impatient(&stand_in(Options::default()).await);
     let scraped = apify.profile("anna", soon()).await.expect("a profile");
     assert_eq!(scraped.profile.username, "anna");
     assert!(scraped.profile.followers > 0 && !scraped.profile.related.is_empty() && scraped.profile.picture.is_some());
     assert!((10..=14).contains(&scraped.posts.len()));
     assert!(scraped.posts.iter().all(|post| !post.images.is_empty() && post.at.is_some()));
-    assert!(scraped.posts.iter().any(|post| post.text.is_empty()), "some posts say nothing");
+    assert!(scraped.posts.iter().any(|post| post.text.is_empty()), "some captions are empty");
     assert!(scraped.posts.iter().any(|post| post.likes.is_none()), "some authors hide likes");
     assert_eq!(scraped, apify.profile("anna", soon()).await.expect("a profile"));
 }
 
 #[tokio::test]
-async fn a_long_profile_comes_whole() {
+async fn large_profile_is_read_completely() {
     let apify = client(&stand_in(Options::default()).await, ACTOR, TOKEN, Limits::default());
     let posts = apify.profile("big-anna", soon()).await.expect("a profile").posts;
     assert_eq!(posts.iter().map(|post| &post.id).collect::<HashSet<_>>().len(), 500);
 }
 
 #[tokio::test]
-async fn every_page_of_a_data_set_is_read() {
+async fn every_page_of_a_dataset_is_read() {
     let endpoint = stand_in(Options::default()).await;
     for (page_items, names) in [(2, vec!["a", "b", "c", "d", "e"]), (2, vec!["a", "b", "c", "d"]), (100, vec!["a"])] {
         let apify = client(&endpoint, ACTOR, TOKEN, Limits { page_items, ..Limits::default() });
@@ -68,7 +68,7 @@ async fn every_page_of_a_data_set_is_read() {
 }
 
 #[tokio::test]
-async fn half_an_emoji_spoils_its_place_in_a_caption_and_nothing_else() {
+async fn lone_surrogate_in_a_caption_is_replaced() {
     let apify = client(&stand_in(Options::default()).await, ACTOR, TOKEN, Limits::default());
     let scraped = apify.profile("cut-anna", soon()).await.expect("a profile");
     assert!(scraped.posts.len() >= 10);
@@ -76,7 +76,7 @@ async fn half_an_emoji_spoils_its_place_in_a_caption_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_run_is_waited_for_in_slices_until_it_ends() {
+async fn run_is_polled_until_it_ends() {
     let options = Options { slow_run_time: Duration::from_millis(2500), ..Options::default() };
     let limits = Limits { wait: Duration::from_secs(1), ..Limits::default() };
     let apify = client(&stand_in(options).await, ACTOR, TOKEN, limits);
@@ -84,7 +84,7 @@ async fn a_run_is_waited_for_in_slices_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_run_that_outlasts_the_attempt_is_given_up_in_time() {
+async fn run_longer_than_the_attempt_times_out() {
     let options = Options { slow_run_time: Duration::from_secs(60), ..Options::default() };
     let apify = client(&stand_in(options).await, ACTOR, TOKEN, Limits::default());
     let began = Instant::now();
@@ -95,7 +95,7 @@ async fn a_run_that_outlasts_the_attempt_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn each_misbehaviour_has_its_code_and_says_whether_trying_again_helps() {
+async fn each_source_failure_has_its_code_and_retryability() {
     let endpoint = stand_in(Options::default()).await;
     let apify = impatient(&endpoint);
     for (username, code, permanent) in [
@@ -123,7 +123,7 @@ async fn each_misbehaviour_has_its_code_and_says_whether_trying_again_helps() {
 }
 
 #[tokio::test]
-async fn a_flaky_source_works_at_the_third_attempt() {
+async fn flaky_source_works_at_the_third_attempt() {
     let apify = impatient(&stand_in(Options::default()).await);
     for _ in 0..2 {
         assert_eq!(failure(&apify, "flaky-anna").await.code, "profile-source-unavailable");
@@ -132,7 +132,7 @@ async fn a_flaky_source_works_at_the_third_attempt() {
 }
 
 #[tokio::test]
-async fn a_limited_source_says_when_to_come_back() {
+async fn rate_limited_source_reports_retry_after() {
     let options = Options { retry_after: Duration::from_secs(7), ..Options::default() };
     let apify = impatient(&stand_in(options).await);
     let error = failure(&apify, "limit-anna").await;
@@ -141,7 +141,7 @@ async fn a_limited_source_says_when_to_come_back() {
     assert!(apify.profile("limit-anna", soon()).await.is_ok());
 }
 
-/// A server whose start of a run succeeds at once and whose data set answers with `items`.
+/// A server whose runs succeed at once and whose dataset responds with `items`.
 async fn with_items(items: impl Fn() -> Response + Clone + Send + Sync + 'static) -> String {
     let run = json!({"data": {"id": "r", "status": "SUCCEEDED", "defaultDatasetId": "d"}});
     let router = Router::new()
@@ -151,14 +151,14 @@ async fn with_items(items: impl Fn() -> Response + Clone + Send + Sync + 'static
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut_off() {
+async fn oversized_source_answer_is_refused() {
     let endpoint = with_items(|| vec![b' '; 200_000].into_response()).await;
-    let apify = client(&endpoint, ACTOR, TOKEN, Limits { answer_bytes: 100_000, ..Limits::default() });
+    let apify = client(&endpoint, ACTOR, TOKEN, Limits { response_bytes: 100_000, ..Limits::default() });
     assert_eq!(failure(&apify, "anna").await.code, "profile-source-garbage");
 }
 
 #[tokio::test]
-async fn a_token_that_the_server_repeats_is_not_passed_on() {
+async fn echoed_token_is_redacted() {
     let words = format!("no luck with {TOKEN}\nin here");
     let body = json!({"error": {"type": "insufficient-permissions", "message": words}});
     let endpoint = with_items(move || (StatusCode::FORBIDDEN, Json(body.clone())).into_response()).await;
@@ -168,14 +168,14 @@ async fn a_token_that_the_server_repeats_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn forbidden_for_want_of_money_is_about_money() {
+async fn forbidden_for_a_usage_limit_is_a_payment_error() {
     let body = json!({"error": {"type": "monthly-usage-limit-exceeded", "message": "Upgrade"}});
     let endpoint = with_items(move || (StatusCode::FORBIDDEN, Json(body.clone())).into_response()).await;
     assert_eq!(failure(&impatient(&endpoint), "anna").await.code, "profile-source-payment");
 }
 
 #[tokio::test]
-async fn an_account_that_runs_as_much_as_it_may_is_asked_again_later() {
+async fn concurrency_limit_of_the_account_is_retried_later() {
     for (status, kind) in [(403, "concurrent-runs-limit-exceeded"), (402, "actor-memory-limit-exceeded")] {
         let body = json!({"error": {"type": kind, "message": "Too much at once"}});
         let start = post(async move || (StatusCode::from_u16(status).expect("a status"), Json(body)));
@@ -185,18 +185,18 @@ async fn an_account_that_runs_as_much_as_it_may_is_asked_again_later() {
     }
 }
 
-/// A server whose run goes on until it is aborted, and what is said to it.
-async fn with_an_endless_run() -> (String, mpsc::UnboundedReceiver<&'static str>) {
-    let (tell, told) = mpsc::unbounded_channel();
+/// A server whose run never ends, and the calls that it receives.
+async fn with_endless_run() -> (String, mpsc::UnboundedReceiver<&'static str>) {
+    let (calls, received) = mpsc::unbounded_channel();
     let run = || Json(json!({"data": {"id": "r", "status": "RUNNING", "defaultDatasetId": "d"}}));
-    let looked = tell.clone();
+    let polled = calls.clone();
     let router = Router::new()
         .route("/v2/acts/{actor}/runs", post(async move || (StatusCode::CREATED, run())))
         .route(
             "/v2/actor-runs/r",
             get(async move || {
                 // The test may have ended.
-                let _ = looked.send("looked");
+                let _ = polled.send("polled");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 run()
             }),
@@ -205,39 +205,39 @@ async fn with_an_endless_run() -> (String, mpsc::UnboundedReceiver<&'static str>
             "/v2/actor-runs/r/abort",
             post(async move |headers: HeaderMap| {
                 let bearer = format!("Bearer {TOKEN}");
-                let known = headers.get(header::AUTHORIZATION).is_some_and(|value| value == bearer.as_str());
-                let _ = tell.send(if known { "aborted" } else { "aborted by a stranger" });
+                let authenticated = headers.get(header::AUTHORIZATION).is_some_and(|value| value == bearer.as_str());
+                let _ = calls.send(if authenticated { "aborted" } else { "aborted without the token" });
                 run()
             }),
         );
-    (serve(router).await, told)
+    (serve(router).await, received)
 }
 
-async fn told(told: &mut mpsc::UnboundedReceiver<&'static str>, word: &str) {
-    let heard = async { while told.recv().await.expect("the server lives") != word {} };
-    timeout(Duration::from_secs(20), heard).await.unwrap_or_else(|_| panic!("never {word}"));
+async fn wait_for(received: &mut mpsc::UnboundedReceiver<&'static str>, call: &str) {
+    let found = async { while received.recv().await.expect("the server lives") != call {} };
+    timeout(Duration::from_secs(20), found).await.unwrap_or_else(|_| panic!("never {call}"));
 }
 
 #[tokio::test]
-async fn a_run_is_aborted_when_its_job_is_dropped() {
-    let (endpoint, mut said) = with_an_endless_run().await;
+async fn run_is_aborted_when_its_job_is_dropped() {
+    let (endpoint, mut received) = with_endless_run().await;
     let job = tokio::spawn(async move { impatient(&endpoint).profile("anna", soon()).await });
-    told(&mut said, "looked").await;
+    wait_for(&mut received, "polled").await;
     job.abort();
-    told(&mut said, "aborted").await;
+    wait_for(&mut received, "aborted").await;
 }
 
 #[tokio::test]
-async fn a_run_is_aborted_when_the_attempt_has_no_time_left() {
-    let (endpoint, mut said) = with_an_endless_run().await;
+async fn run_is_aborted_when_the_attempt_times_out() {
+    let (endpoint, mut received) = with_endless_run().await;
     let deadline = Instant::now() + Duration::from_millis(1500);
     let error = impatient(&endpoint).profile("anna", deadline).await.expect_err("out of time");
     assert!(matches!(error, SourceError::OutOfTime(_)), "{error}");
-    told(&mut said, "aborted").await;
+    wait_for(&mut received, "aborted").await;
 }
 
 #[tokio::test]
-async fn a_start_that_nobody_answers_speaks_against_the_source_and_a_refusal_does_not() {
+async fn breaker_counts_failed_starts_and_not_refusals() {
     let endpoint = stand_in(Options::default()).await;
     for (username, state) in [("unpaid-a", State::Closed), ("limit-a", State::Closed), ("fail-a", State::Open)] {
         let breaker = Breaker::new("one", Policy { failures: 1, ..Policy::EXTERNAL });
@@ -248,7 +248,7 @@ async fn a_start_that_nobody_answers_speaks_against_the_source_and_a_refusal_doe
 }
 
 #[tokio::test]
-async fn reading_a_data_set_is_repeated_before_it_is_given_up() {
+async fn dataset_read_is_retried() {
     use std::sync::{
         Arc,
         atomic::{AtomicU32, Ordering},

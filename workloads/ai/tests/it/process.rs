@@ -1,4 +1,4 @@
-//! The program as a pod runs it: real model, PostgreSQL, RabbitMQ and Redis.
+//! The program as a pod runs it, with the real model, PostgreSQL, RabbitMQ and Redis.
 
 use std::{fs, net::TcpListener, path::Path, process::Stdio, sync::Arc, time::Duration};
 
@@ -26,9 +26,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_mins(2);
+use super::support::model_dir;
 
-/// An analysis that is one chunk of posts.
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// An analysis with one chunk of posts.
 struct OneChunk;
 
 #[async_trait::async_trait]
@@ -78,7 +80,7 @@ fn config(kind: Kind) -> Config {
     }
 }
 
-/// What the operator mounts.
+/// Writes the files that the operator mounts.
 fn mount(root: &Path, config: &Config, secrets: [(&str, &str); 3]) {
     fs::create_dir_all(root.join("config")).unwrap();
     fs::write(root.join("config/config.json"), serde_json::to_string(config).unwrap()).unwrap();
@@ -94,16 +96,10 @@ fn program(root: &Path, port: u16) -> Process {
 }
 
 fn command(root: &Path, port: u16) -> Command {
-    let cache = || match std::env::var("SWITCHYARD_CACHE") {
-        Ok(cache) => cache,
-        Err(_) => format!("{}/.cache/switchyard", std::env::var("HOME").expect("a home folder")),
-    };
-    let model = std::env::var("SWITCHYARD_MODEL_DIR").unwrap_or_else(|_| format!("{}/models/current", cache()));
-    assert!(Path::new(&model).join("manifest.json").exists(), "no model in {model}: run `make models`");
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard-ai"));
     command
         .env("SWITCHYARD_DIR", root)
-        .env("SWITCHYARD_MODEL_DIR", model)
+        .env("SWITCHYARD_MODEL_DIR", model_dir())
         .env("SWITCHYARD_MODEL_THREADS", "1")
         .env("SWITCHYARD_OPERATIONS_LISTEN", format!("127.0.0.1:{port}"))
         .stdout(Stdio::piped())
@@ -120,7 +116,7 @@ async fn get(port: u16, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_order() {
+async fn program_classifies_a_chunk_and_shuts_down_gracefully() {
     let database = postgres().await.database().await;
     let store = database.store(Policy::default());
     let (broker_uri, cache_uri) = (rabbitmq().await.vhost(), redis().await.database());
@@ -134,14 +130,14 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut process = program(folder.path(), port);
     let mut log = BufReader::new(process.stdout.take().unwrap()).lines();
-    timeout(SOON, async {
+    timeout(TIMEOUT, async {
         while !log.next_line().await.unwrap().expect("the program runs").contains("taking jobs") {}
     })
     .await
     .expect("the program takes jobs");
 
     let broker = Broker::connect(&SecretString::from(broker_uri), "test").unwrap();
-    let cache = Cache::connect(&SecretString::from(cache_uri), SOON).unwrap();
+    let cache = Cache::connect(&SecretString::from(cache_uri), TIMEOUT).unwrap();
     let announcer = Announcer::start(broker.clone());
     let stop = CancellationToken::new();
     let runner = Runner {
@@ -154,7 +150,7 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
         memory_limit: None,
     };
     let running = tokio::spawn(runner.run(Arc::new(OneChunk), stop.clone()));
-    timeout(SOON, broker.connected()).await.expect("the broker is there");
+    timeout(TIMEOUT, broker.connected()).await.expect("the broker is there");
 
     let tenant =
         store.create_tenant(&NewTenant { name: "tester", tier: Tier::Standard, credits: 10 }).await.unwrap().id;
@@ -169,19 +165,19 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
     let queue = Queue { kind: Kind::General, lane: job.lane };
     announcer.announce(Effects { ready: vec![queue], events: vec![] });
     let events = Hub::start(store.clone(), broker.clone()).watch(None, job.id, 0);
-    timeout(SOON, events.count()).await.expect("the analysis ends");
+    timeout(TIMEOUT, events.count()).await.expect("the analysis ends");
 
     assert_eq!(store.any_job(job.id).await.unwrap().unwrap().state, JobState::Completed);
     let (_, result) = store.latest_result(tenant, "someone").await.unwrap().expect("a result");
     assert_eq!(result["model"]["fallback"], false);
-    let said: Vec<_> = result["posts"]
+    let labels: Vec<_> = result["posts"]
         .as_array()
         .unwrap()
         .iter()
         .map(|post| (&post["language"], &post["sentiment"]["label"]))
         .collect();
     assert_eq!(
-        said,
+        labels,
         [(&json!("en"), &json!("positive")), (&json!("und"), &json!("neutral")), (&json!("de"), &json!("negative")),]
     );
 
@@ -198,31 +194,31 @@ async fn a_chunk_of_posts_goes_through_the_program_and_the_program_ends_in_good_
 
     let id = process.id().expect("it runs").to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    assert!(timeout(SOON, process.wait()).await.expect("it ends").unwrap().success());
+    assert!(timeout(TIMEOUT, process.wait()).await.expect("it ends").unwrap().success());
     stop.cancel();
-    timeout(SOON, running).await.expect("it drains").unwrap().unwrap();
+    timeout(TIMEOUT, running).await.expect("it drains").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_program_that_holds_more_memory_than_it_may_ends_in_good_order_and_says_why() {
+async fn program_over_its_memory_limit_shuts_down_gracefully() {
     let database = postgres().await.database().await;
     let folder = tempfile::tempdir().unwrap();
     let (broker, cache) = (rabbitmq().await.vhost(), redis().await.database());
     mount(folder.path(), &config(Kind::Ai), [("database", &database.uri), ("broker", &broker), ("cache", &cache)]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // The model alone takes more.
+    // The model alone takes more than that.
     let mut process = command(folder.path(), port).env("SWITCHYARD_MEMORY_LIMIT_BYTES", "50000000").spawn().unwrap();
-    let mut said = String::new();
+    let mut log = String::new();
     let mut stdout = process.stdout.take().unwrap();
-    timeout(SOON, stdout.read_to_string(&mut said)).await.expect("it ends").unwrap();
-    assert!(process.wait().await.unwrap().success(), "{said}");
-    for part in ["taking jobs", "raise the pool's memory limit", "shut down gracefully"] {
-        assert!(said.contains(part), "'{part}' is not in\n{said}");
+    timeout(TIMEOUT, stdout.read_to_string(&mut log)).await.expect("it ends").unwrap();
+    assert!(process.wait().await.unwrap().success(), "{log}");
+    for part in ["taking jobs", "raise the pool's memory limit", "ended in good order"] {
+        assert!(log.contains(part), "'{part}' is not in\n{log}");
     }
 }
 
 #[tokio::test]
-async fn a_pool_of_another_kind_is_told_which_image_it_needs() {
+async fn pool_of_another_kind_names_the_right_image() {
     let folder = tempfile::tempdir().unwrap();
     mount(
         folder.path(),
@@ -230,8 +226,8 @@ async fn a_pool_of_another_kind_is_told_which_image_it_needs() {
         [("database", "postgres://x@127.0.0.1/x"), ("broker", "amqp://127.0.0.1"), ("cache", "redis://127.0.0.1")],
     );
     let mut process = program(folder.path(), 0);
-    let mut said = String::new();
-    process.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+    let mut log = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut log).await.unwrap();
     assert!(!process.wait().await.unwrap().success());
-    assert!(said.contains("switchyard-worker"), "{said}");
+    assert!(log.contains("switchyard-worker"), "{log}");
 }

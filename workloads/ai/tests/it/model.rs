@@ -1,39 +1,33 @@
-//! The real models: those of the folder that `make models` builds.
+//! The real model, from the folder that `make models` builds.
 
 use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use switchyard_ai::{
-    Analyzer, Engine, commands,
-    engine::Batching,
-    handler::AnalysePosts,
+    analyzer::Analyzer,
+    commands,
+    engine::{Batching, Engine},
+    handler::ClassificationHandler,
     metrics::Metrics,
     model::{ModelError, Provider},
     variants::{Variant, Variants},
 };
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
-    handler::{ClaimedJob, Handler, Outcome, Progress, RunContext, Step},
+    handler::{ClaimedJob, Handler, Outcome, RunContext, Step},
     model::{JobId, TenantId},
     resilience::{Breaker, Policy},
 };
 use tokio_util::sync::CancellationToken;
 
-fn model_dir() -> PathBuf {
-    let cache = || match std::env::var_os("SWITCHYARD_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache/switchyard"),
-    };
-    let folder = std::env::var_os("SWITCHYARD_MODEL_DIR").map_or_else(|| cache().join("models/current"), PathBuf::from);
-    assert!(folder.join("manifest.json").exists(), "no model in {}: run `make models`", folder.display());
-    folder
-}
+use super::support::{NoProgress, model_dir};
 
 fn analyzer() -> MutexGuard<'static, Analyzer> {
     static ANALYZER: OnceLock<Mutex<Analyzer>> = OnceLock::new();
@@ -42,7 +36,6 @@ fn analyzer() -> MutexGuard<'static, Analyzer> {
             Mutex::new(Analyzer::load(&model_dir(), 1, Provider::Cpu).expect("the model loads").analyzers.remove(0))
         })
         .lock()
-        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Clearly positive and clearly negative sentences, with their language.
@@ -82,7 +75,7 @@ const CLEAR: [(&str, &str, &str); 32] = [
 ];
 
 #[test]
-fn clear_sentences_get_their_language_and_their_sentiment() {
+fn clear_sentences_have_their_language_and_sentiment() {
     let mut analyzer = analyzer();
     let (mut right, mut opposite) = (0, Vec::new());
     for (language, sentiment, text) in CLEAR {
@@ -95,15 +88,16 @@ fn clear_sentences_get_their_language_and_their_sentiment() {
         }
         assert!((0.0..=1.0).contains(&said.sentiment.score) && (0.0..=1.0).contains(&said.category.score));
     }
-    assert!(opposite.is_empty(), "said to be the opposite: {opposite:?}");
-    assert!(right >= FLOOR, "{right} of {} clear sentences, {FLOOR} at least", CLEAR.len());
+    assert!(opposite.is_empty(), "opposite sentiment: {opposite:?}");
+    assert!(right >= MIN_RIGHT, "{right} of {} clear sentences, at least {MIN_RIGHT} expected", CLEAR.len());
 }
 
-/// Of [`CLEAR`], what the heads in the repository get right, less one for another processor's rounding.
-const FLOOR: usize = 31;
+/// Sentences of [`CLEAR`] that must have the right sentiment: all that the committed heads get
+/// right, less one for the rounding of other CPUs.
+const MIN_RIGHT: usize = 31;
 
 #[test]
-fn topics_of_plain_sentences_are_told() {
+fn plain_sentences_have_their_topic() {
     let mut analyzer = analyzer();
     for (topic, text) in [
         ("Sports", "What a goal! Our team wins the championship final 3-2 after extra time"),
@@ -120,7 +114,7 @@ fn topics_of_plain_sentences_are_told() {
 }
 
 #[test]
-fn a_post_in_company_gets_the_answer_that_it_gets_alone() {
+fn answer_does_not_depend_on_other_posts() {
     let mut analyzer = analyzer();
     let posts: Vec<&str> = CLEAR.iter().map(|(_, _, text)| *text).take(6).collect();
     let together = analyzer.analyze(&posts).unwrap();
@@ -130,7 +124,7 @@ fn a_post_in_company_gets_the_answer_that_it_gets_alone() {
 }
 
 #[test]
-fn rubbish_is_answered_in_bounds() {
+fn hostile_input_gets_bounded_answers() {
     let mut analyzer = analyzer();
     let empty = analyzer.analyze(&["", " \n\t", "\u{200b}\u{202e}\0"]).unwrap();
     for said in empty {
@@ -158,7 +152,7 @@ fn rubbish_is_answered_in_bounds() {
     }
 }
 
-/// The model folder with the graph that a GPU runs, which `make models` builds beside the other.
+/// The model folder with the float32 graph for GPUs, which `make models` builds as well.
 fn float_dir() -> PathBuf {
     let folder = model_dir().parent().expect("a folder").join("current-float");
     assert!(folder.join("encoder-float.onnx").exists(), "no model in {}: run `make models`", folder.display());
@@ -166,15 +160,15 @@ fn float_dir() -> PathBuf {
 }
 
 #[test]
-fn the_graph_for_a_gpu_says_what_the_other_says_and_a_post_in_company_what_it_says_alone() {
+fn float_graph_agrees_with_int8_and_with_itself_in_batches() {
     let mut float = Analyzer::load(&float_dir(), 1, Provider::CpuFloat).unwrap().analyzers.remove(0);
     let mut int8 = analyzer();
     assert!(float.batches() && !int8.batches());
     let long = format!("{} {}", CLEAR[0].2, "and again ".repeat(60));
     let posts: Vec<&str> = CLEAR.iter().map(|(_, _, text)| *text).chain(["", &long]).collect();
-    let (together, other) = (float.details(&posts).unwrap(), int8.details(&posts).unwrap());
+    let (together, other) = (float.analyze_detailed(&posts).unwrap(), int8.analyze_detailed(&posts).unwrap());
     for ((post, together), other) in posts.iter().zip(together).zip(other) {
-        let alone = float.details(&[post]).unwrap().remove(0);
+        let alone = float.analyze_detailed(&[post]).unwrap().remove(0);
         let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(
             apart(&together.sentiment, &alone.sentiment) < 1e-4 && apart(&together.topics, &alone.topics) < 1e-4,
@@ -191,8 +185,8 @@ fn the_graph_for_a_gpu_says_what_the_other_says_and_a_post_in_company_what_it_sa
 }
 
 #[tokio::test]
-async fn posts_of_several_jobs_share_a_run_of_the_model_and_each_gets_its_own_answer() {
-    let batching = Batching { most: 4, patience: Duration::from_millis(20) };
+async fn posts_of_several_jobs_share_a_batch() {
+    let batching = Batching { max_posts: 4, max_wait: Duration::from_millis(20) };
     let start = move || Engine::start(&float_dir(), 2, Provider::CpuFloat, batching);
     let engine = Arc::new(tokio::task::spawn_blocking(start).await.unwrap().unwrap());
     let jobs = CLEAR.chunks(3).map(|chunk| {
@@ -211,13 +205,13 @@ async fn posts_of_several_jobs_share_a_run_of_the_model_and_each_gets_its_own_an
 }
 
 #[tokio::test]
-async fn without_a_gpu_the_processor_stands_in_and_says_why() {
+async fn missing_gpu_falls_back_to_the_cpu_with_a_reason() {
     for folder in [model_dir(), float_dir()] {
         let start = move || Engine::start(&folder, 1, Provider::Cuda, Batching::default());
         let engine = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-        let runs = engine.runs();
-        assert_eq!((runs.wanted, runs.on), (Provider::Cuda, Provider::Cpu));
-        assert!(runs.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
+        let placement = engine.placement();
+        assert_eq!((placement.requested, placement.actual), (Provider::Cuda, Provider::Cpu));
+        assert!(placement.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
         let said = engine.analyze(vec![CLEAR[0].2.to_owned()]).await.unwrap();
         assert_eq!(said[0].sentiment.label, "positive");
         let mut registry = prometheus_client::registry::Registry::default();
@@ -230,7 +224,7 @@ async fn without_a_gpu_the_processor_stands_in_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_engine_answers_in_order_and_is_healthy() {
+async fn engine_answers_in_order_and_is_healthy() {
     let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 2, Provider::Cpu, Batching::default()))
         .await
         .unwrap()
@@ -243,19 +237,17 @@ async fn the_engine_answers_in_order_and_is_healthy() {
 }
 
 #[tokio::test]
-async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
-    struct Unheard;
-    impl Progress for Unheard {
-        fn report(&self, _percent: u8, _stage: &str) {}
-    }
+async fn chunk_output_has_what_the_join_reads() {
     let engine = tokio::task::spawn_blocking(|| Engine::start(&model_dir(), 1, Provider::Cpu, Batching::default()))
         .await
         .unwrap()
         .unwrap();
     let version = engine.info().version.clone();
     let breaker = Breaker::new("model", Policy::AI);
-    let handler =
-        AnalysePosts::new(Variants::one(Variant { model: Arc::new(engine), breaker }), Arc::new(Metrics::default()));
+    let handler = ClassificationHandler::new(
+        Variants::single(Variant { model: Arc::new(engine), breaker }),
+        Arc::new(Metrics::default()),
+    );
     let job = ClaimedJob {
         id: JobId::fresh(),
         root: JobId::fresh(),
@@ -269,7 +261,7 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
         step: Step::Start,
     };
     let context = RunContext {
-        progress: Arc::new(Unheard),
+        progress: Arc::new(NoProgress),
         cancelled: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_mins(1),
     };
@@ -284,42 +276,42 @@ async fn a_chunk_becomes_the_output_that_analyses_are_joined_from() {
     assert!(of(|post| &post["category"]["score"]).iter().all(Value::is_f64));
 }
 
-/// A folder of links to the model's files, in which a test may spoil one.
-fn spoilt(name: &str, spoil: impl Fn(&Path)) -> tempfile::TempDir {
+/// A folder of links to the model's files, of which `corrupt` replaces one.
+fn corrupted(name: &str, corrupt: impl Fn(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(model_dir()).unwrap().map(Result::unwrap) {
         let path = folder.path().join(file.file_name());
-        if file.file_name() == name { spoil(&path) } else { symlink(file.path(), path).unwrap() }
+        if file.file_name() == name { corrupt(&path) } else { symlink(file.path(), path).unwrap() }
     }
     folder
 }
 
-fn refused(folder: &Path) -> ModelError {
-    Analyzer::load(folder, 1, Provider::Cpu).err().expect("a spoilt folder is refused")
+fn load_error(folder: &Path) -> ModelError {
+    Analyzer::load(folder, 1, Provider::Cpu).err().expect("a corrupted folder is refused")
 }
 
 #[test]
-fn a_model_that_is_cut_short_is_refused() {
+fn truncated_model_is_refused() {
     let whole = fs::read(model_dir().join("encoder.onnx")).unwrap();
-    let folder = spoilt("encoder.onnx", |path| fs::write(path, &whole[..whole.len() / 2]).unwrap());
-    let error = refused(folder.path());
-    assert!(matches!(&error, ModelError::Swapped { path, .. } if path.ends_with("encoder.onnx")), "{error}");
+    let folder = corrupted("encoder.onnx", |path| fs::write(path, &whole[..whole.len() / 2]).unwrap());
+    let error = load_error(folder.path());
+    assert!(matches!(&error, ModelError::Mismatch { path, .. } if path.ends_with("encoder.onnx")), "{error}");
     assert!(error.to_string().contains("make models"), "{error}");
 }
 
 #[test]
-fn a_missing_library_and_a_missing_model_are_named() {
+fn missing_model_file_is_named() {
     for name in ["libonnxruntime.so", "encoder.onnx", "tokenizer.json", "heads.json", "manifest.json"] {
-        let folder = spoilt(name, |_| ());
-        let error = refused(folder.path());
+        let folder = corrupted(name, |_| ());
+        let error = load_error(folder.path());
         assert!(matches!(&error, ModelError::Unreadable { path, .. } if path.ends_with(name)), "{error}");
     }
 }
 
 #[test]
-fn a_swapped_head_is_refused() {
-    let folder = spoilt("heads.json", |path| fs::write(path, "{}").unwrap());
-    assert!(matches!(refused(folder.path()), ModelError::Swapped { .. }));
+fn replaced_heads_are_refused() {
+    let folder = corrupted("heads.json", |path| fs::write(path, "{}").unwrap());
+    assert!(matches!(load_error(folder.path()), ModelError::Mismatch { .. }));
 }
 
 #[test]

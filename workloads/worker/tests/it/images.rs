@@ -1,4 +1,4 @@
-//! The cdn worker against servers that are well, hostile or broken, and a bucket in memory.
+//! The cdn worker against healthy, hostile and broken servers, with a bucket in memory.
 
 use std::{
     sync::{
@@ -24,19 +24,19 @@ use switchyard_jobs::{
     model::JobError,
 };
 use switchyard_worker::{
-    images::{StoreImages, fetch, guard::Guard, storage::Storage},
+    images::{ImageHandler, address_policy::AddressPolicy, fetcher, storage::Storage},
     metrics::Metrics,
 };
 
 use super::support::{context, job, serve, stand_in};
 
-fn worker(trusted: &str, bucket: Option<Arc<dyn ObjectStore>>) -> StoreImages {
-    let limits = fetch::Limits { time: Duration::from_secs(2), bytes: 1_000_000, ..fetch::Limits::default() };
-    let fetcher = fetch::Fetcher::new(Guard::new(Some(trusted)), limits).expect("a fetcher");
-    StoreImages::new(fetcher, bucket.map(|bucket| Storage::over(bucket, "memory")), Arc::new(Metrics::default()))
+fn worker(trusted: &str, bucket: Option<Arc<dyn ObjectStore>>) -> ImageHandler {
+    let limits = fetcher::Limits { time: Duration::from_secs(2), bytes: 1_000_000, ..fetcher::Limits::default() };
+    let fetcher = fetcher::Fetcher::new(AddressPolicy::new(Some(trusted)), limits).expect("a fetcher");
+    ImageHandler::new(fetcher, bucket.map(|bucket| Storage::new(bucket, "memory")), Arc::new(Metrics::default()))
 }
 
-async fn attempt(worker: &StoreImages, urls: &[String]) -> Result<Vec<Value>, JobError> {
+async fn attempt(worker: &ImageHandler, urls: &[String]) -> Result<Vec<Value>, JobError> {
     let claimed = job(Kind::Cdn, "anna", json!({ "urls": urls }), Step::Start);
     match worker.run(&claimed, &context().0).await? {
         Outcome::Complete(output) => Ok(output["images"].as_array().expect("images").clone()),
@@ -52,7 +52,7 @@ async fn keys(bucket: &InMemory) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn images_are_stored_with_thumbnails_under_the_hash_of_their_bytes() {
+async fn images_are_stored_with_thumbnails_under_their_hash() {
     let source = stand_in(Options::default()).await;
     let bucket = Arc::new(InMemory::new());
     let worker = worker(&source, Some(bucket.clone()));
@@ -77,7 +77,7 @@ async fn images_are_stored_with_thumbnails_under_the_hash_of_their_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_stored_already_is_not_written_again() {
+async fn stored_image_is_not_written_again() {
     let source = stand_in(Options::default()).await;
     let bucket = Arc::new(InMemory::new());
     let worker = worker(&source, Some(bucket.clone()));
@@ -93,14 +93,14 @@ async fn what_is_stored_already_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn without_a_bucket_images_are_described() {
+async fn images_are_described_without_a_bucket() {
     let source = stand_in(Options::default()).await;
     let images = attempt(&worker(&source, None), &[format!("{source}/images/a.jpg")]).await.expect("handled");
     assert_eq!(images[0]["format"], "jpeg");
     assert!(images[0].get("stored").is_none());
 }
 
-/// A server that does all that servers of strangers do.
+/// A server with the misbehaviours of untrusted servers.
 async fn hostile() -> String {
     let jpeg = |body: Vec<u8>| async move || ([(header::CONTENT_TYPE, "image/jpeg")], body.clone());
     let router = Router::new()
@@ -116,7 +116,7 @@ async fn hostile() -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_mended_is_told_for_each_image() {
+async fn permanent_failures_are_reported_per_image() {
     let source = hostile().await;
     let worker = worker(&source, None);
     for (path, code) in [
@@ -136,7 +136,7 @@ async fn what_cannot_be_mended_is_told_for_each_image() {
 }
 
 #[tokio::test]
-async fn only_the_profile_source_may_be_inside() {
+async fn only_the_profile_source_may_be_internal() {
     let (source, other) = (hostile().await, stand_in(Options::default()).await);
     let port = other.rsplit(':').next().expect("a port");
     let urls = vec![format!("{other}/images/a.jpg"), format!("http://localhost:{port}/images/a.jpg")];
@@ -145,7 +145,7 @@ async fn only_the_profile_source_may_be_inside() {
 }
 
 #[tokio::test]
-async fn what_mends_itself_is_tried_again_within_the_attempt() {
+async fn transient_image_failure_is_retried_within_the_attempt() {
     let calls = Arc::new(AtomicU32::new(0));
     let seen = calls.clone();
     let png = include_bytes!("dot.png");
@@ -160,7 +160,7 @@ async fn what_mends_itself_is_tried_again_within_the_attempt() {
 }
 
 #[tokio::test]
-async fn what_stays_broken_fails_the_attempt_and_names_the_host_alone() {
+async fn persistent_image_failure_fails_the_attempt_and_names_only_the_host() {
     let source = serve(Router::new().route("/a.png", get(async || StatusCode::BAD_GATEWAY))).await;
     let error = attempt(&worker(&source, None), &[format!("{source}/a.png?signature=abc")]).await.expect_err("broken");
     assert_eq!((error.code.as_str(), error.permanent), ("image-unavailable", false));
@@ -168,17 +168,17 @@ async fn what_stays_broken_fails_the_attempt_and_names_the_host_alone() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_does_not_hold_a_job_for_ever() {
+async fn silent_image_server_times_out() {
     let source = serve(Router::new().route("/a.png", get(async || std::future::pending::<()>().await))).await;
-    let limits = fetch::Limits { time: Duration::from_millis(200), tries: 2, ..fetch::Limits::default() };
-    let fetcher = fetch::Fetcher::new(Guard::new(Some(&source)), limits).expect("a fetcher");
-    let worker = StoreImages::new(fetcher, None, Arc::new(Metrics::default()));
+    let limits = fetcher::Limits { time: Duration::from_millis(200), tries: 2, ..fetcher::Limits::default() };
+    let fetcher = fetcher::Fetcher::new(AddressPolicy::new(Some(&source)), limits).expect("a fetcher");
+    let worker = ImageHandler::new(fetcher, None, Arc::new(Metrics::default()));
     let error = attempt(&worker, &[format!("{source}/a.png")]).await.expect_err("stalled");
     assert!(error.message.contains("in time"), "{error}");
 }
 
 #[tokio::test]
-async fn a_job_of_another_shape_is_refused() {
+async fn malformed_job_input_is_refused() {
     let source = hostile().await;
     let claimed = job(Kind::Cdn, "anna", json!({"pictures": 1}), Step::Start);
     let error = worker(&source, None).run(&claimed, &context().0).await.expect_err("not images");

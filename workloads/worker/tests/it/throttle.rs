@@ -1,4 +1,4 @@
-//! How fast the profile source is asked, against a real Redis.
+//! The rate limits of the profile source, against a real Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 const WORKERS: u32 = 4;
 
-/// What another worker process would have over the same Redis.
+/// The throttle of another worker process with the same Redis.
 fn worker(cache: &str, limits: SourceLimits) -> Throttle {
-    let cache = Cache::connect(&cache.to_owned().into(), Duration::ZERO).expect("an address");
+    let cache = Cache::connect(&cache.to_owned().into(), Duration::ZERO).expect("a URL");
     Throttle::new(cache, limits, Arc::new(Metrics::default()))
 }
 
@@ -21,7 +21,7 @@ fn tenant() -> TenantId {
 }
 
 #[tokio::test]
-async fn however_many_workers_ask_the_source_hears_no_more_than_it_takes() {
+async fn workers_together_stay_below_the_source_rate() {
     let redis = redis().await.database();
     let limits = SourceLimits { runs_per_minute: 1200, tenant_runs_per_minute: 60_000 };
     let began = Instant::now();
@@ -30,36 +30,37 @@ async fn however_many_workers_ask_the_source_hears_no_more_than_it_takes() {
     for _ in 0..WORKERS {
         let throttle = worker(&redis, limits);
         workers.spawn(async move {
-            let mut passed = 0;
-            while throttle.pass(tenant(), end).await.is_ok() {
-                passed += 1;
+            let mut acquired = 0;
+            while throttle.acquire(tenant(), end).await.is_ok() {
+                acquired += 1;
             }
-            passed
+            acquired
         });
     }
-    let passed: u32 = workers.join_all().await.into_iter().sum();
+    let acquired: u32 = workers.join_all().await.into_iter().sum();
     let seconds = began.elapsed().as_secs_f64();
-    // A worker that Redis keeps waiting on a busy machine may start what it could by itself.
+    // On a busy machine Redis may time out, and a worker then uses its local bucket.
     let most = 5.0 + 20.0 * seconds + f64::from(WORKERS) * (1.0 + 2.0 * seconds);
-    assert!(f64::from(passed) <= most, "{passed} of {most}");
-    assert!(passed >= 10, "{passed}: what may be asked is asked");
+    assert!(f64::from(acquired) <= most, "{acquired} of {most}");
+    assert!(acquired >= 10, "{acquired}: the rate is used");
 }
 
 #[tokio::test]
-async fn a_tenant_that_has_had_its_turns_waits_and_another_one_does_not() {
+async fn exhausted_tenant_waits_and_other_tenants_do_not() {
     let limits = SourceLimits { tenant_runs_per_minute: 6, ..SourceLimits::default() };
     let throttle = worker(&redis().await.database(), limits);
     let (greedy, modest) = (tenant(), tenant());
-    assert_eq!(throttle.pass(greedy, Instant::now()).await, Ok(()));
-    let wait = throttle.pass(greedy, Instant::now() + Duration::from_secs(5)).await.expect_err("ten seconds too early");
+    assert_eq!(throttle.acquire(greedy, Instant::now()).await, Ok(()));
+    let wait =
+        throttle.acquire(greedy, Instant::now() + Duration::from_secs(5)).await.expect_err("ten seconds too early");
     assert!((Duration::from_secs(5)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
-    assert_eq!(throttle.pass(modest, Instant::now()).await, Ok(()));
+    assert_eq!(throttle.acquire(modest, Instant::now()).await, Ok(()));
 }
 
 #[tokio::test]
-async fn without_redis_a_worker_keeps_to_its_tenth() {
+async fn worker_keeps_to_a_tenth_of_the_rate_without_redis() {
     let throttle = worker("redis://127.0.0.1:9", SourceLimits { runs_per_minute: 60, tenant_runs_per_minute: 60 });
-    assert_eq!(throttle.pass(tenant(), Instant::now()).await, Ok(()));
-    let wait = throttle.pass(tenant(), Instant::now()).await.expect_err("a tenth of one a second");
+    assert_eq!(throttle.acquire(tenant(), Instant::now()).await, Ok(()));
+    let wait = throttle.acquire(tenant(), Instant::now()).await.expect_err("a tenth of one a second");
     assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
 }

@@ -1,0 +1,9 @@
+//! Integration tests of the ai worker.
+//!
+//! Tests in `model` and `process` need the model folder that `make models` builds. Those in
+//! `process` run the program itself against PostgreSQL, RabbitMQ and Redis on loopback.
+
+mod fallback;
+mod model;
+mod process;
+mod support;
