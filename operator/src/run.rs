@@ -7,10 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     autoscaling::{desired_replicas::DesiredReplicas, external_metrics, keda, platform_client::PlatformClient},
-    controllers::{context::Context, health::Healths, platform, recovery, state_metrics::StateMetrics, worker_pool},
-    kubernetes::{
-        applier::Cluster, cache::store::WatchCache, client::connect, leader_election::Candidate, write_fence::Fence,
-    },
+    controllers::{context::Context, controller, health::Healths, recovery, state_metrics::StateMetrics},
+    kubernetes::{cache::store::WatchCache, client::connect, leader_election::Candidate, write_fence::Fence},
     spec::images::Images,
     telemetry::{heartbeat::Heartbeat, http, metrics::Metrics},
 };
@@ -71,9 +69,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let platform_client = PlatformClient::new();
-    let cluster = Cluster::new(client.clone(), cache.clone());
-    let context =
-        Context::new(cluster, options.images.clone(), metrics.clone(), platform_client.clone(), healths, &identity);
+    let context = Context::new(
+        client.clone(),
+        cache.clone(),
+        options.images.clone(),
+        metrics.clone(),
+        platform_client.clone(),
+        healths,
+        &identity,
+    );
     tokio::spawn({
         let (cache, client, namespace) = (cache.clone(), client.clone(), namespace.map(str::to_owned));
         async move { cache.run(&client, namespace.as_deref(), writers).await }
@@ -128,8 +132,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .lead(&metrics, &heartbeat, &shutdown, || async {
             cache.resync().await;
             let (platforms, pools) = cache.subscribe();
-            let platforms = platform::reconcile::run(context.clone(), platforms);
-            let pools = worker_pool::reconcile::run(context.clone(), pools);
+            let platforms = controller::run(context.clone(), platforms);
+            let pools = controller::run(context.clone(), pools);
             let recovery = recovery::run(context.clone());
             futures::future::join4(platforms, pools, certificate(), recovery).await;
         })

@@ -1,33 +1,26 @@
 //! What the controllers share.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use kube::{
-    Resource,
-    runtime::{
-        controller::Action,
-        events::{Event, Recorder, Reporter},
-    },
+    Client, Resource,
+    runtime::events::{Event, Recorder, Reporter},
 };
 
 use crate::{
     autoscaling::platform_client::PlatformClient,
-    controllers::{backoff::backoff, health::Healths},
-    kubernetes::{applier::Cluster, error::Error},
+    controllers::health::Healths,
+    kubernetes::{applier::Applier, cache::store::WatchCache, reader::ClusterReader},
     spec::images::Images,
     telemetry::metrics::Metrics,
 };
 
-/// Objects that a controller works on at once: most of the time it waits for the API server.
-pub const CONCURRENCY: u16 = 12;
-
-/// What changes within this time is looked at once.
-pub const DEBOUNCE: Duration = Duration::from_millis(100);
-
 /// What the controllers share.
 #[derive(Clone)]
 pub struct Context {
-    pub cluster: Cluster,
+    pub cache: WatchCache,
+    pub reader: ClusterReader,
+    pub applier: Applier,
     pub images: Arc<Images>,
     pub metrics: Metrics,
     pub platform_client: PlatformClient,
@@ -38,7 +31,8 @@ pub struct Context {
 impl Context {
     /// A context of the operator's instance `identity`.
     pub fn new(
-        cluster: Cluster,
+        client: Client,
+        cache: WatchCache,
         images: Images,
         metrics: Metrics,
         platform_client: PlatformClient,
@@ -46,8 +40,17 @@ impl Context {
         identity: &str,
     ) -> Self {
         let reporter = Reporter { controller: "switchyard-operator".into(), instance: Some(identity.to_owned()) };
-        let recorder = Recorder::new(cluster.client.clone(), reporter);
-        Self { recorder, cluster, images: Arc::new(images), metrics, platform_client, healths }
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self {
+            reader: ClusterReader::new(client.clone(), cache.clone()),
+            applier: Applier::new(client, cache.clone()),
+            cache,
+            images: Arc::new(images),
+            metrics,
+            platform_client,
+            healths,
+            recorder,
+        }
     }
 
     /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.
@@ -58,13 +61,5 @@ impl Context {
                 tracing::warn!(%error, reason = event.reason, "an Event was not published");
             }
         }
-    }
-
-    /// What to do after an error: try again, later and later.
-    pub fn after_error(&self, kind: &str, name: &str, error: &Error, failures: u32) -> Action {
-        self.metrics.error(kind, error.category());
-        let delay = backoff(failures);
-        tracing::warn!(kind, name, %error, again_in_seconds = delay.as_secs(), "reconciling failed");
-        Action::requeue(delay)
     }
 }

@@ -1,95 +1,48 @@
-//! Reading from and writing to the API server.
+//! Writes to the API server.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{
-        apps::v1::Deployment,
-        batch::v1::Job,
-        core::v1::{Pod, Secret},
-    },
+    api::{apps::v1::Deployment, batch::v1::Job},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::{
     kubernetes::{
-        api::{get, scoped_dynamic},
+        api::scoped_dynamic,
         cache::{
             entry::{CachedObject, Key, ObservedState},
-            store::{self, WatchCache},
+            store::WatchCache,
         },
         error::Error,
         prune::ObjectId,
-        ttl_cache::TtlCache,
     },
     resources::manifest::Manifest,
-    spec::{names, secrets::Values},
+    spec::names,
 };
 
 /// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
 /// up, or the API server sets it back to 1.
 const REPLICAS_KEEPER: &str = "switchyard-replicas";
 
-/// How long an answer about pods is good.
-const PODS_FRESH: Duration = Duration::from_secs(2);
-
-/// The API server, with what is known of its objects.
+/// Writes objects to the API server, and what came of it to the watch cache.
 #[derive(Clone)]
-pub struct Cluster {
-    pub client: Client,
-    pub cache: WatchCache,
-    /// By namespace and platform.
-    pods: TtlCache<(String, String), Option<Arc<Vec<Pod>>>>,
+pub struct Applier {
+    client: Client,
+    cache: WatchCache,
 }
 
-impl Cluster {
-    /// The API server behind `client`.
-    pub fn new(client: Client, cache: WatchCache) -> Self {
-        Self { client, cache, pods: TtlCache::new(PODS_FRESH) }
-    }
-
-    /// The pods of a platform and of its pools, as they were within the last seconds and after `since`: all that wait for pods ask at about the same time.
-    ///
-    /// # Errors
-    /// When the API server does not answer or refuses.
-    pub async fn pods(&self, namespace: &str, platform: &str, since: Instant) -> Result<Arc<Vec<Pod>>, Error> {
-        let mut failure = None;
-        let ask = async {
-            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-            let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
-            let list = api.list(&ours).await.map_err(|error| failure = Some(error)).ok()?;
-            Some(Arc::new(list.items))
-        };
-        let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), Some(since), ask).await;
-        pods.ok_or_else(|| match failure {
-            Some(error) => Error::of("cannot list pods", error),
-            None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
-        })
-    }
-
-    /// The values of a Secret, if it exists. They are read when the Secret is new or another than when they were read last.
-    ///
-    /// # Errors
-    /// When the API server does not answer or refuses.
-    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Values>, Error> {
-        match self.cache.secret(namespace, name) {
-            store::Secret::Missing => return Ok(None),
-            store::Secret::Known(values) => return Ok(Some(Values::clone(&values))),
-            store::Secret::Unknown => {}
-        }
-        let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
-        let version = CachedObject::of_secret(&secret.metadata).version;
-        let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-        self.cache.read(namespace, name, version, Arc::new(values.clone()));
-        Ok(Some(values))
+impl Applier {
+    /// Writes through `client`.
+    pub const fn new(client: Client, cache: WatchCache) -> Self {
+        Self { client, cache }
     }
 
     fn api_of(&self, manifest: &Manifest) -> Api<DynamicObject> {

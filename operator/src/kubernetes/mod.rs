@@ -8,6 +8,7 @@ pub mod error;
 pub mod kinds;
 pub mod leader_election;
 pub mod prune;
+pub mod reader;
 pub mod rollout;
 pub(crate) mod ttl_cache;
 pub mod write_fence;

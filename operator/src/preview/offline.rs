@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
-    controllers::platform::{generated_secrets::generate, observed::Observed, plan::PlatformInput},
+    controllers::platform::{generated_secrets::generate, input::PlatformInput, observed::Observed},
     crd::{AnalyticsPlatform, WorkerPool},
     preview::{
         difference::Change,
@@ -50,7 +50,7 @@ pub fn outcome(documents: &Documents, namespace: &str, images: &Images) -> anyho
         let changes = secrets.chain(whole.manifests.iter().map(|manifest| Change::made(manifest.title()))).collect();
         outcome.platforms.push(Planned {
             settings: whole.input.settings,
-            budget: whole.plan.budget,
+            budget: whole.budget,
             refused: whole.refused,
             manifests: whole.manifests,
             changes,

@@ -12,9 +12,12 @@ use kube::{
 use serde_json::Value;
 
 use crate::{
-    controllers::platform::{dereference, plan::PlatformInput},
+    controllers::{
+        health::Healths,
+        platform::{dereference, input::PlatformInput},
+    },
     crd::{AnalyticsPlatform, WorkerPool},
-    kubernetes::{api, applier, cache::store::WatchCache, kinds::pool_kinds, prune::ObjectId},
+    kubernetes::{api, cache::store::WatchCache, kinds::pool_kinds, prune::ObjectId, reader::ClusterReader},
     preview::{
         difference::Change,
         documents::Documents,
@@ -130,8 +133,8 @@ async fn one(
         }
         more.push(pool);
     }
-    let known = applier::Cluster::new(client.clone(), WatchCache::snapshot(client, namespace).await?);
-    let input: PlatformInput = dereference::dereference(&known, &platform).await?;
+    let known = ClusterReader::new(client.clone(), WatchCache::snapshot(client, namespace).await?);
+    let input: PlatformInput = dereference::dereference(&known, &Healths::default(), &platform).await?;
     let rollouts = input.observed.pools.clone();
     let mut found: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
     for pool in input.pools.iter().chain(&more) {
@@ -139,7 +142,7 @@ async fn one(
             found.insert(pool.name_any(), known.cache.owned(&owner, &pool_kinds()));
         }
     }
-    let Whole { plan, input, refused: more_refused, manifests, deletes } = whole(
+    let Whole { plan, budget, input, refused: more_refused, manifests, deletes } = whole(
         input,
         more,
         &cluster.images,
@@ -157,7 +160,7 @@ async fn one(
     }
     changes.extend(deletes.iter().map(|found| Change::deleted(format!("{}/{}", found.resource.kind, found.name))));
     changes.extend(plan.delete_jobs.iter().map(|job| Change::deleted(format!("Job/{job}"))));
-    Ok(Planned { settings: input.settings, budget: plan.budget, refused, manifests, changes, pools: input.pools })
+    Ok(Planned { settings: input.settings, budget, refused, manifests, changes, pools: input.pools })
 }
 
 /// Has the API server try the custom resource itself, with its own rules.

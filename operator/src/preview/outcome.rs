@@ -5,11 +5,18 @@ use kube::ResourceExt;
 
 use crate::{
     controllers::{
-        platform::plan::{Plan, PlatformInput, Stage, not_ready, plan},
+        platform::{
+            input::PlatformInput,
+            plan::{Plan, Stage, not_ready, plan},
+            validate::validate,
+        },
         worker_pool,
     },
     crd::WorkerPool,
-    kubernetes::rollout::{JobState, Rollout},
+    kubernetes::{
+        prune::ObjectId,
+        rollout::{JobState, Rollout},
+    },
     preview::difference::Change,
     resources::{
         manifest::Manifest,
@@ -59,10 +66,11 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Whole {
     pub plan: Plan,
+    pub budget: Budget,
     pub input: PlatformInput,
     pub refused: Vec<(String, String)>,
     pub manifests: Vec<Manifest>,
-    pub deletes: Vec<crate::kubernetes::prune::ObjectId>,
+    pub deletes: Vec<ObjectId>,
 }
 
 /// Plans the platform of `input` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
@@ -71,7 +79,7 @@ pub fn whole(
     more: Vec<WorkerPool>,
     images: &Images,
     rollouts: impl Fn(&str) -> Option<Rollout>,
-    found: impl Fn(&str) -> Vec<crate::kubernetes::prune::ObjectId>,
+    found: impl Fn(&str) -> Vec<ObjectId>,
 ) -> Whole {
     for pool in more {
         input.pools.retain(|there| there.name_any() != pool.name_any());
@@ -87,7 +95,7 @@ pub fn whole(
             input.pools.push(pool);
         }
     }
-    let (plan, mut manifests) = to_the_end(&mut input, images);
+    let (plan, budget, mut manifests) = to_the_end(&mut input, images);
     let mut refused = Vec::new();
     if let Stage::Refused(problems) = &plan.stage {
         refused
@@ -97,9 +105,9 @@ pub fn whole(
     for pool in input.pools.clone() {
         let name = pool.name_any();
         let Some(owner) = owner_of(&pool, &input) else { continue };
-        let pool_input = worker_pool::plan::PoolInput {
+        let pool_input = worker_pool::input::PoolInput {
             owner,
-            platform: Some(worker_pool::plan::PlatformSnapshot {
+            platform: Some(worker_pool::input::PlatformSnapshot {
                 settings: input.settings.clone(),
                 secrets: input.secrets.clone(),
                 pools: input.pools.clone(),
@@ -113,7 +121,7 @@ pub fn whole(
             load: worker_pool::scaling::Load::default(),
             pool,
         };
-        let pool_plan = worker_pool::plan::plan(&pool_input, images);
+        let pool_plan = worker_pool::plan::plan(&worker_pool::validate::validate(pool_input), images);
         match pool_plan.stage {
             worker_pool::plan::Stage::OverBudget(refusal) => {
                 refused.push((format!("WorkerPool {name}"), refusal.to_string()));
@@ -124,7 +132,7 @@ pub fn whole(
         deletes.extend(pool_plan.delete);
         manifests.extend(pool_plan.apply);
     }
-    Whole { plan, input, refused, manifests, deletes }
+    Whole { plan, budget, input, refused, manifests, deletes }
 }
 
 /// A pool that is there owns its objects; one that is not gets a stand-in of an identity.
@@ -139,12 +147,13 @@ fn owner_of(pool: &WorkerPool, input: &PlatformInput) -> Option<Owner> {
 pub const PLANNED: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Plays every step that has to succeed before the next, and gathers all that is applied on the way.
-fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Vec<Manifest>) {
+fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Budget, Vec<Manifest>) {
     let mut all: Vec<Manifest> = Vec::new();
     // When every pool has been there for long enough.
     let then = Timestamp::now() + SignedDuration::from_mins(1);
     loop {
-        let now = plan(input, images, then);
+        let valid = validate(input.clone());
+        let now = plan(&valid, images, then);
         for manifest in &now.apply {
             match all.iter_mut().find(|known| known.title() == manifest.title()) {
                 Some(known) => known.clone_from(manifest),
@@ -158,11 +167,11 @@ fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Vec<Manifest
                     input.observed.servers.insert(component, one);
                 }
             }
-            Stage::SettingUp { .. } | Stage::SetupFailed { .. } => {
-                let Some(job) = now.set_up.clone() else { return (now, all) };
+            Stage::SettingUp { .. } | Stage::SetUpFailed { .. } => {
+                let Some(job) = now.set_up.clone() else { return (now, valid.budget, all) };
                 input.observed.jobs.insert(job, JobState::Succeeded);
             }
-            Stage::Running | Stage::Refused(_) => return (now, all),
+            Stage::Running | Stage::Refused(_) => return (now, valid.budget, all),
         }
     }
 }

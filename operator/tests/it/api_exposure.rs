@@ -1,14 +1,11 @@
 //! What goes with the workloads, and goes away again.
 
-use crate::common::{fresh, images, own_secrets, own_services, pool, ready, set_up, settings};
-use crate::planned::{find, planned, pool_input};
+use crate::common::{fresh, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::planned::{find, planned, planned_pool, pool_input};
 use kube::api::ApiResource;
 use serde_json::{Value, json};
 use switchyard_operator::{
-    controllers::{
-        platform::plan::{Plan, PlatformInput},
-        worker_pool,
-    },
+    controllers::platform::{input::PlatformInput, plan::Plan},
     kubernetes::{
         kinds::{disruption_budgets, platform_kinds},
         prune::ObjectId,
@@ -83,7 +80,7 @@ fn a_disruption_budget_lets_one_pod_go_and_never_blocks_a_drain() {
     for environment in ["staging", "production"] {
         let input = platform(environment, json!({"replicas": 1}));
         let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
-        let pool = worker_pool::plan::plan(&pool_input(&input, &pool), &images());
+        let pool = planned_pool(&pool_input(&input, &pool));
         for (apply, name) in [(&planned(&input).apply, "main-api"), (&pool.apply, "main-cdn")] {
             let budget = &find(apply, &format!("PodDisruptionBudget/{name}")).object.data["spec"];
             let deployment = &find(apply, &format!("Deployment/{name}")).object.data["spec"];
@@ -100,7 +97,7 @@ fn a_pool_of_a_platform_that_became_a_development_one_gives_up_its_disruption_bu
     let of = |environment: &str| {
         let mut input = pool_input(&platform(environment, json!({})), &pool);
         input.optional = vec![found(&disruption_budgets(), "main-cdn")];
-        worker_pool::plan::plan(&input, &images()).delete.len()
+        planned_pool(&input).delete.len()
     };
     assert_eq!((of("development"), of("staging")), (1, 0));
 }
@@ -168,7 +165,7 @@ fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and
         assert_eq!(&api["metadata"]["labels"][key], value);
     }
     let worker = pool("p", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
-    let pool_plan = worker_pool::plan::plan(&pool_input(&input, &worker), &images());
+    let pool_plan = planned_pool(&pool_input(&input, &worker));
     let worker = &find(&pool_plan.apply, "Deployment/p").object.data["spec"]["template"];
     for (key, value) in selector["matchLabels"].as_object().unwrap() {
         assert_eq!(&worker["metadata"]["labels"][key], value);
@@ -220,7 +217,7 @@ fn pods_keep_apart_and_have_the_rank_of_their_most_urgent_lane_but_for_developme
     let lanes = |lanes: Value| json!({"platformRef": {"name": "main"}, "kind": "cdn", "lanes": lanes});
     let template = |environment: &str, spec: Value| {
         let input = pool_input(&platform(environment, json!({})), &pool("p", spec));
-        let plan = worker_pool::plan::plan(&input, &images());
+        let plan = planned_pool(&input);
         find(&plan.apply, "Deployment/p").object.data["spec"]["template"]["spec"].clone()
     };
     let production = template("production", lanes(json!(["low", "normal"])));

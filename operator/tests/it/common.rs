@@ -10,9 +10,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use switchyard_operator::{
     controllers::platform::{
-        generated_secrets::generate,
-        observed::Observed,
-        plan::{PlatformInput, plan},
+        generated_secrets::generate, input::PlatformInput, observed::Observed, plan::plan, validate::validate,
     },
     crd::{AnalyticsPlatformSpec, WorkerPool},
     kubernetes::rollout::{JobState, Rollout},
@@ -99,7 +97,7 @@ pub fn ready(desired: i32) -> Rollout {
 pub fn set_up(mut input: PlatformInput) -> PlatformInput {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
-    let job = plan(&input, &images(), now()).set_up.expect("nothing stands in the way");
+    let job = plan(&validate(input.clone()), &images(), now()).set_up.expect("nothing stands in the way");
     input.observed.jobs.insert(job, JobState::Succeeded);
     input
 }

@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
-use crate::planned::{find, planned, pool_input};
+use crate::common::{fresh, now, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::planned::{find, planned, planned_pool, pool_input};
 use serde_json::{Value, json};
 use switchyard_operator::{
     controllers::{
-        platform::{plan::PlatformInput, status::status},
+        platform::{input::PlatformInput, status::status, validate::validate},
         worker_pool,
     },
     crd::{AnalyticsPlatformStatus, WorkerPool, WorkerPoolStatus},
@@ -68,7 +68,15 @@ fn deleted(mut object: Value) -> Value {
 /// A platform as it lies in the cluster once the operator has looked at it; the digest in its setup's name says nothing here.
 fn platform(spec: &Value, input: &PlatformInput) -> Value {
     let plan = planned(input);
-    let told = status(&AnalyticsPlatformStatus::default(), Some(GENERATION), input, &plan, None, now());
+    let told = status(
+        &AnalyticsPlatformStatus::default(),
+        Some(GENERATION),
+        &validate(input.clone()),
+        &plan,
+        None,
+        None,
+        now(),
+    );
     let mut told = serde_json::to_string(&told).expect("JSON");
     if let Some(job) = &plan.set_up {
         told = told.replace(job.as_str(), "main-setup-0123456789");
@@ -148,10 +156,17 @@ fn set_up_as(spec: &Value) -> PlatformInput {
 }
 
 /// A pool as it lies in the cluster once the operator has looked at it.
-fn worker_pool(pool: &WorkerPool, input: &worker_pool::plan::PoolInput) -> Value {
-    let plan = worker_pool::plan::plan(input, &images());
+fn worker_pool(pool: &WorkerPool, input: &worker_pool::input::PoolInput) -> Value {
+    let plan = planned_pool(input);
     let previous = WorkerPoolStatus::default();
-    let told = worker_pool::status::status(&previous, Some(GENERATION), input, &plan, None, now());
+    let told = worker_pool::status::status(
+        &previous,
+        Some(GENERATION),
+        &worker_pool::validate::validate(input.clone()),
+        &plan,
+        None,
+        now(),
+    );
     let spec = serde_json::to_value(&pool.spec).expect("JSON");
     object("WorkerPool", "extra", &spec, Some(serde_json::to_value(told).expect("JSON")))
 }
@@ -163,8 +178,8 @@ fn pools() -> Vec<Fixture> {
         json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2, "connections": {"size": 500}}),
     );
     let main = set_up(of(&own_services()));
-    let with = |rollout: Option<Rollout>| worker_pool::plan::PoolInput { rollout, ..pool_input(&main, &wanted) };
-    let none = worker_pool::plan::PoolInput { platform: None, ..with(None) };
+    let with = |rollout: Option<Rollout>| worker_pool::input::PoolInput { rollout, ..pool_input(&main, &wanted) };
+    let none = worker_pool::input::PoolInput { platform: None, ..with(None) };
     let mut waiting = with(None);
     let mut paused = with(Some(ready(2)));
     if let (Some(one), Some(other)) = (&mut waiting.platform, &mut paused.platform) {
@@ -246,7 +261,7 @@ fn applied() -> Vec<Manifest> {
             }),
         );
         for pool in [plain, full] {
-            all.extend(worker_pool::plan::plan(&pool_input(&later, &pool), &images()).apply);
+            all.extend(planned_pool(&pool_input(&later, &pool)).apply);
         }
     }
     all
@@ -287,8 +302,8 @@ fn nobody_but_its_owner_says_how_many_pods_there_are() {
         json!({"platformRef": {"name": "main"}, "kind": "cdn", "scaling": {"min": 2, "max": 6, "targetWait": "30s"}}),
     );
     let replicas = |rollout: Option<Rollout>| {
-        let input = worker_pool::plan::PoolInput { rollout, ..pool_input(&main, &scaled) };
-        let plan = worker_pool::plan::plan(&input, &images());
+        let input = worker_pool::input::PoolInput { rollout, ..pool_input(&main, &scaled) };
+        let plan = planned_pool(&input);
         find(&plan.apply, "Deployment/extra").object.data["spec"]["replicas"].clone()
     };
     assert_eq!(replicas(None), json!(2), "it starts at its minimum");

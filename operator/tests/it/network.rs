@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::{fresh, images, own_secrets, own_services, pool, set_up, settings};
+use crate::common::{fresh, own_secrets, own_services, pool, set_up, settings};
 use crate::connections::{End, Labels, may};
-use crate::planned::{find, planned, pool_input};
+use crate::planned::{find, planned, planned_pool, pool_input};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use switchyard_operator::{
-    controllers::{platform::plan::PlatformInput, worker_pool},
+    controllers::platform::input::PlatformInput,
     kubernetes::{kinds::network_policies, prune::ObjectId, rollout::JobState},
     resources::manifest::Manifest,
 };
@@ -47,7 +47,7 @@ fn own_pods(input: &PlatformInput, pools: &Value) -> BTreeMap<String, End> {
         let mut spec = json!({"platformRef": {"name": "main"}, "kind": kind});
         spec.as_object_mut().expect("an object").extend(pools.as_object().expect("an object").clone());
         let pool = pool(&format!("our-{kind}"), spec);
-        let plan = worker_pool::plan::plan(&pool_input(input, &pool), &images());
+        let plan = planned_pool(&pool_input(input, &pool));
         ends.insert(kind.to_owned(), of(find(&plan.apply, &format!("Deployment/our-{kind}"))));
     }
     ends

@@ -2,8 +2,15 @@
 
 use switchyard_operator::{
     controllers::{
-        platform::plan::{Plan, PlatformInput, plan},
-        worker_pool::{self, plan::PlatformSnapshot},
+        platform::{
+            input::PlatformInput,
+            plan::{Plan, plan},
+            validate::validate,
+        },
+        worker_pool::{
+            self,
+            input::{PlatformSnapshot, PoolInput},
+        },
     },
     crd::WorkerPool,
     resources::manifest::Manifest,
@@ -12,7 +19,11 @@ use switchyard_operator::{
 use crate::common::{images, now, owner, set_up};
 
 pub fn planned(input: &PlatformInput) -> Plan {
-    plan(input, &images(), now())
+    plan(&validate(input.clone()), &images(), now())
+}
+
+pub fn planned_pool(input: &PoolInput) -> worker_pool::plan::Plan {
+    worker_pool::plan::plan(&worker_pool::validate::validate(input.clone()), &images())
 }
 
 pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
@@ -21,12 +32,12 @@ pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
     })
 }
 
-pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> worker_pool::plan::PoolInput {
+pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> PoolInput {
     let mut pools = platform.pools.clone();
     pools.push(pool.clone());
     // What the pools ask for may be a part of the setup.
     let with = set_up(PlatformInput { pools: pools.clone(), ..platform.clone() });
-    worker_pool::plan::PoolInput {
+    PoolInput {
         pool: pool.clone(),
         owner: owner("WorkerPool", pool.metadata.name.as_deref().unwrap_or_default(), &platform.settings.name),
         platform: Some(PlatformSnapshot {

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
-use crate::planned::{find, planned, pool_input};
+use crate::planned::{find, planned, planned_pool, pool_input};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchyard_operator::{
     controllers::{
-        platform::plan::{Plan, PlatformInput, SET_UP_RETRY, Stage, plan},
+        platform::{
+            input::PlatformInput,
+            plan::{Plan, SET_UP_RETRY, Stage, plan},
+            validate::validate,
+        },
         worker_pool,
     },
     kubernetes::rollout::{JobState, Report},
@@ -86,7 +90,7 @@ fn golden_pool_with_a_gpu() {
             "resources": {"requests": {"cpu": "2"}}, "podTemplate": {"metadata": {"annotations": {"team": "ml"}}}
         }),
     );
-    let plan = worker_pool::plan::plan(&pool_input(&platform, &pool), &images());
+    let plan = planned_pool(&pool_input(&platform, &pool));
     assert_eq!((&plan.stage, plan.connections, plan.scaled), (&worker_pool::plan::Stage::Running, Some(3), true));
     let text: String =
         plan.apply.iter().map(|m| format!("---\n{}", serde_norway::to_string(&m.object).expect("YAML"))).collect();
@@ -118,7 +122,7 @@ fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed(
         JobState::Failed { at: now(), report: Report { component: Some(Component::Database), message: "no".into() } },
     );
     assert!(planned(&input).delete_jobs.is_empty());
-    let due = plan(&input, &images(), now() + SET_UP_RETRY);
+    let due = plan(&validate(input.clone()), &images(), now() + SET_UP_RETRY);
     assert_eq!(due.delete_jobs, std::slice::from_ref(&job));
 
     input.secrets.0.insert("mq".into(), crate::common::secret(&[("uri", "amqp://app:new@mq.example.org/app")]));
@@ -144,7 +148,7 @@ fn a_new_token_of_the_profile_source_sets_nothing_up_again() {
     let general = pool("main-general", json!({"platformRef": {"name": "main"}, "kind": "general"}));
     let cdn = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
     let old = set_up(fresh(settings("main", own_services()), &own_secrets()));
-    let of = |input: &PlatformInput, pool| template_of(&worker_pool::plan::plan(&pool_input(input, pool), &images()));
+    let of = |input: &PlatformInput, pool| template_of(&planned_pool(&pool_input(input, pool)));
     assert_ne!(of(&old, &general), of(&input, &general), "general workers mount it");
     assert_eq!(of(&old, &cdn), of(&input, &cdn), "cdn workers do not");
 }
@@ -189,10 +193,10 @@ fn a_pool_whose_platform_is_not_set_up_keeps_its_pods_and_still_scales() {
     if let Some(platform) = &mut input.platform {
         platform.set_up = Some("an-older-one".into());
     }
-    let plan = worker_pool::plan::plan(&input, &images());
+    let plan = planned_pool(&input);
     assert!(plan.apply.is_empty() && plan.only_replicas.is_none(), "nothing runs yet");
     input.rollout = Some(ready(1));
-    let plan = worker_pool::plan::plan(&input, &images());
+    let plan = planned_pool(&input);
     assert_eq!((plan.apply.len(), plan.only_replicas), (0, Some(3)));
 }
 
@@ -215,7 +219,7 @@ fn every_pod_passes_the_restricted_standard() {
     let mut all = planned(&input).apply;
     for kind in ["general", "ai"] {
         let pool = pool(kind, json!({"platformRef": {"name": "main"}, "kind": kind}));
-        all.extend(worker_pool::plan::plan(&pool_input(&input, &pool), &images()).apply);
+        all.extend(planned_pool(&pool_input(&input, &pool)).apply);
     }
     let mut input = input;
     input.observed.jobs.clear();
@@ -276,7 +280,7 @@ fn secrets_are_files_and_each_pod_has_its_own_alone() {
     assert_eq!(files(&api.object.data["spec"]["template"]), with(&["database-roles/analytics_api", "admin/key"]));
     let of = |kind: &str| {
         let pool = pool(kind, json!({"platformRef": {"name": "main"}, "kind": kind}));
-        files(&template_of(&worker_pool::plan::plan(&pool_input(&input, &pool), &images())))
+        files(&template_of(&planned_pool(&pool_input(&input, &pool))))
     };
     assert_eq!(of("general"), with(&["database-roles/analytics_workers", "profile-source/token"]));
     assert_eq!(
@@ -370,7 +374,7 @@ proptest! {
 
         let of = |replicas: i32| {
             let pool = pool("p", json!({"platformRef": {"name": "main"}, "kind": kind, "replicas": replicas}));
-            worker_pool::plan::plan(&pool_input(&platform, &pool), &images())
+            planned_pool(&pool_input(&platform, &pool))
         };
         prop_assert_eq!(template_of(&of(before)), template_of(&of(after)));
         let count = |plan: &worker_pool::plan::Plan| -> Option<i32> {

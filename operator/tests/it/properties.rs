@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{fresh, images, own_secrets, own_services, pool, set_up, settings};
-use crate::planned::{planned, pool_input};
+use crate::common::{fresh, own_secrets, own_services, pool, set_up, settings};
+use crate::planned::{planned, planned_pool, pool_input};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -17,10 +17,7 @@ use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use switchyard_operator::{
-    controllers::{
-        platform::plan::PlatformInput,
-        worker_pool::{self, plan::Stage},
-    },
+    controllers::{platform::input::PlatformInput, worker_pool::plan::Stage},
     crd::WorkerPool,
     resources::manifest::Manifest,
 };
@@ -56,7 +53,7 @@ fn everything(input: &PlatformInput, pools: &[WorkerPool]) -> Vec<Manifest> {
     }
     let mut all: Vec<Manifest> = all.into_values().collect();
     for pool in pools {
-        let plan = worker_pool::plan::plan(&pool_input(input, pool), &images());
+        let plan = planned_pool(&pool_input(input, pool));
         assert_eq!(plan.stage, Stage::Running);
         all.extend(plan.apply);
     }

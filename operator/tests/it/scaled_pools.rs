@@ -14,9 +14,11 @@ use switchyard_operator::{
     controllers::{
         condition::find as condition,
         worker_pool::{
-            plan::{Plan, PoolInput, plan},
+            input::PoolInput,
+            plan::{Plan, plan},
             scaling::{Autoscaler, Load},
             status::status,
+            validate::validate,
         },
     },
     crd::{WorkerPool, WorkerPoolStatus},
@@ -35,7 +37,7 @@ fn input(pool: &WorkerPool, pods: Option<i32>, load: Load) -> PoolInput {
 }
 
 fn planned(input: &PoolInput) -> Plan {
-    plan(input, &images())
+    plan(&validate(input.clone()), &images())
 }
 
 fn load(pool: &WorkerPool, depth: i64) -> Load {
@@ -86,7 +88,7 @@ fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
         let input = input(&pool, Some(2), load);
         let plan = planned(&input);
         let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
-        let status = status(&WorkerPoolStatus::default(), Some(1), &input, &plan, None, now());
+        let status = status(&WorkerPoolStatus::default(), Some(1), &validate(input), &plan, None, now());
         let gpu_capacity = condition(&status.conditions, "GpuRoom").expect("a condition").status.clone();
         (spec["minReplicas"].clone(), spec["maxReplicas"].clone(), gpu_capacity)
     };
@@ -107,7 +109,8 @@ fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load
     };
     let autoscaling = |pods: i32, load: Load| {
         let input = input(&pool, Some(pods), load);
-        let status = status(&WorkerPoolStatus::default(), Some(1), &input, &planned(&input), None, now());
+        let status =
+            status(&WorkerPoolStatus::default(), Some(1), &validate(input.clone()), &planned(&input), None, now());
         let found = condition(&status.conditions, "Autoscaling").expect("a condition").clone();
         assert_eq!(
             condition(&status.conditions, "Ready").expect("a condition").status,
@@ -153,7 +156,7 @@ fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself(
     let by_keda = |change: &dyn Fn(&mut PoolInput)| {
         let mut input = input(&pool, Some(0), load(&pool, 30));
         change(&mut input);
-        plan(&input, &installation)
+        plan(&validate(input), &installation)
     };
     let with = by_keda(&|_| ());
     let object =

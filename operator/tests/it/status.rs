@@ -5,12 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 use switchyard_operator::{
     controllers::{
+        apply::Rejection,
         condition,
-        platform::{
-            credentials::Problem,
-            plan::{PlatformInput, plan},
-            status::status,
-        },
+        platform::{input::PlatformInput, plan::plan, status::status, validate::validate},
     },
     crd::{AnalyticsPlatformStatus, WorkerPool},
     kubernetes::rollout::{JobState, Report, Rollout},
@@ -18,7 +15,8 @@ use switchyard_operator::{
 };
 
 fn told(previous: &AnalyticsPlatformStatus, input: &PlatformInput) -> AnalyticsPlatformStatus {
-    status(previous, Some(3), input, &plan(input, &images(), now()), None, now())
+    let valid = validate(input.clone());
+    status(previous, Some(3), &valid, &plan(&valid, &images(), now()), None, None, now())
 }
 
 /// A condition as `Type=Status Reason: message`.
@@ -133,14 +131,11 @@ fn a_pool_that_cannot_start_is_named_with_its_trouble() {
 
 #[test]
 fn the_api_servers_own_words_are_told() {
-    let input = serving();
-    let plan = plan(&input, &images(), now());
-    let refused = Problem {
-        component: Component::Api,
-        reason: "Forbidden",
-        message: "cannot apply Deployment/main-api: exceeded quota: q".into(),
-    };
-    let status = status(&AnalyticsPlatformStatus::default(), Some(3), &input, &plan, Some(&refused), now());
+    let valid = validate(serving());
+    let plan = plan(&valid, &images(), now());
+    let refused =
+        Rejection { reason: "Forbidden", message: "cannot apply Deployment/main-api: exceeded quota: q".into() };
+    let status = status(&AnalyticsPlatformStatus::default(), Some(3), &valid, &plan, Some(&refused), None, now());
     assert!(
         words(&status, "Ready")
             .starts_with("Ready=False Forbidden: Cannot apply Deployment/main-api: exceeded quota: q")

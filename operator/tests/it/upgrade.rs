@@ -2,13 +2,10 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-use crate::common::{fresh, images, own_secrets, own_services, pool, set_up, settings};
-use crate::planned::{find, planned, pool_input};
+use crate::common::{fresh, own_secrets, own_services, pool, set_up, settings};
+use crate::planned::{find, planned, planned_pool, pool_input};
 use serde_json::{Value, json};
-use switchyard_operator::{
-    controllers::{platform::plan::PlatformInput, worker_pool},
-    resources::manifest::Manifest,
-};
+use switchyard_operator::{controllers::platform::input::PlatformInput, resources::manifest::Manifest};
 
 fn templates(of: &str, manifests: &[Manifest], all: &mut BTreeMap<String, Value>) {
     for manifest in manifests {
@@ -50,7 +47,7 @@ fn an_upgrade_of_the_operator_changes_no_pod_template() {
                 json!({"platformRef": {"name": "main"}, "kind": "cdn", "lanes": ["critical", "high"], "concurrency": 2}),
             ),
         ] {
-            let plan = worker_pool::plan::plan(&pool_input(&input, &pool(name, spec)), &images());
+            let plan = planned_pool(&pool_input(&input, &pool(name, spec)));
             templates(environment, &plan.apply, &mut all);
         }
     }

@@ -7,10 +7,13 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::{
-    controllers::platform::{generated_secrets::generate, observed::Observed, plan::PlatformInput},
+    controllers::{
+        health::Healths,
+        platform::{generated_secrets::generate, input::PlatformInput, observed::Observed},
+    },
     crd::{AnalyticsPlatform, WorkerPool},
     kubernetes::{
-        applier::Cluster, cache::entry::ObservedState, error::Error, kinds::platform_kinds, rollout::JobState,
+        cache::entry::ObservedState, error::Error, kinds::platform_kinds, reader::ClusterReader, rollout::JobState,
     },
     resources::owner::Owner,
     spec::{
@@ -39,7 +42,7 @@ pub struct References {
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn references(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<References, Error> {
+pub async fn references(reader: &ClusterReader, platform: &AnalyticsPlatform) -> Result<References, Error> {
     let name = platform.name_any();
     let namespace = platform.namespace().ok_or_else(|| Error::Unstored(name.clone()))?;
     let settings = Settings::of(&namespace, &name, &platform.spec);
@@ -47,13 +50,13 @@ pub async fn references(cluster: &Cluster, platform: &AnalyticsPlatform) -> Resu
     let desired = generate(&settings, &mut rand::rng());
     let names: Vec<String> =
         named(&settings).into_iter().chain(desired.iter().map(|fresh| fresh.name.clone())).collect();
-    let values = try_join_all(names.iter().map(|secret| cluster.secret(&namespace, secret))).await?;
+    let values = try_join_all(names.iter().map(|secret| reader.secret(&namespace, secret))).await?;
     let mut secrets = Secrets(names.into_iter().zip(values).collect());
     let to_generate: Vec<_> = desired.into_iter().filter(|fresh| secrets.get(&fresh.name).is_none()).collect();
     for fresh in &to_generate {
         secrets.0.insert(fresh.name.clone(), Some(fresh.values.clone()));
     }
-    let pools = cluster.cache.pools_of(&namespace, &name);
+    let pools = reader.cache.pools_of(&namespace, &name);
     Ok(References { settings, owner, secrets, to_generate, pools })
 }
 
@@ -61,27 +64,32 @@ pub async fn references(cluster: &Cluster, platform: &AnalyticsPlatform) -> Resu
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn dereference(cluster: &Cluster, platform: &AnalyticsPlatform) -> Result<PlatformInput, Error> {
-    cluster.cache.check()?;
-    let References { settings, owner, secrets, to_generate, pools } = references(cluster, platform).await?;
-    let (mut observed, ask) = observed(cluster, &owner);
+pub async fn dereference(
+    reader: &ClusterReader,
+    healths: &Healths,
+    platform: &AnalyticsPlatform,
+) -> Result<PlatformInput, Error> {
+    reader.cache.check()?;
+    let References { settings, owner, secrets, to_generate, pools } = references(reader, platform).await?;
+    let (mut observed, ask) = observed(reader, &owner);
     if let Some(since) = ask {
-        observed = observed.with_pods(&cluster.pods(&settings.namespace, &settings.name, since).await?);
+        observed = observed.with_pods(&reader.pods(&settings.namespace, &settings.name, since).await?);
     }
+    observed.health = healths.of(&settings.namespace, &settings.name);
     Ok(PlatformInput { settings, owner, secrets, to_generate, pools, observed })
 }
 
 /// What there is of a platform, and, if some of it stands still and its pods may tell why, since when.
-fn observed(cluster: &Cluster, owner: &Owner) -> (Observed, Option<Instant>) {
+fn observed(reader: &ClusterReader, owner: &Owner) -> (Observed, Option<Instant>) {
     let mut found = Observed {
-        optional: cluster.cache.owned(owner, &platform_kinds()),
-        missing: cluster.cache.missing(),
+        optional: reader.cache.owned(owner, &platform_kinds()),
+        missing: reader.cache.missing(),
         ..Observed::default()
     };
     let mut ask = None;
     let label = (PLATFORM_LABEL, owner.platform.as_str());
     for kind in ["Job", "StatefulSet", "Deployment"] {
-        for (name, seen, changed_at) in cluster.cache.labelled(kind, &owner.namespace, label) {
+        for (name, seen, changed_at) in reader.cache.labelled(kind, &owner.namespace, label) {
             let stands_still = changed_at.elapsed() >= MOVING;
             // A label is anybody's to set: only what the platform owns is a setup Job or a server of its own. A pool's Deployment is the pool's.
             match &seen.state {

@@ -2,9 +2,12 @@
 
 pub mod apply;
 pub mod build;
+mod conditions;
 pub mod credentials;
 pub mod dereference;
 pub mod generated_secrets;
+mod grants;
+pub mod input;
 pub mod observed;
 pub mod plan;
 pub mod reconcile;

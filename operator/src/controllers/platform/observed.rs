@@ -35,8 +35,6 @@ pub struct Observed {
     pub missing: Vec<ApiResource>,
     /// How well it does, as its API tells.
     pub health: Option<Health>,
-    /// What the API server would not take of what has it watched.
-    pub unwatched: Option<String>,
 }
 
 impl Observed {

@@ -16,9 +16,9 @@ use crate::{
             workloads::{api, set_up},
         },
         credentials::{Credentials, Problem},
-        generated_secrets::Generated,
+        input::PlatformInput,
         observed::Observed,
-        validate::{budget, usable},
+        validate::ValidPlatform,
     },
     crd::WorkerPool,
     kubernetes::{
@@ -26,8 +26,8 @@ use crate::{
         prune::{ObjectId, orphans},
         rollout::{JobState, Report},
     },
-    resources::{manifest::Manifest, owner::Owner, secret::secret, worker_pool::default_pool},
-    spec::{component::Component, connection_budget::Budget, images::Images, secrets::Secrets, settings::Settings},
+    resources::{manifest::Manifest, secret::secret, worker_pool::default_pool},
+    spec::{component::Component, images::Images, settings::Settings},
 };
 
 /// A failed setup is tried again after this long.
@@ -35,20 +35,6 @@ pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
 
 /// A new setup waits until no pool has been made for this long: each changes what is set up, and several often come together.
 const ARRIVING: Duration = Duration::from_secs(2);
-
-/// All that a plan follows from.
-#[derive(Debug, Clone)]
-pub struct PlatformInput {
-    pub settings: Settings,
-    pub owner: Owner,
-    /// Secrets that there are, with those that are about to be created.
-    pub secrets: Secrets,
-    /// Generated Secrets that do not exist yet.
-    pub to_generate: Vec<Generated>,
-    /// Every pool of the platform.
-    pub pools: Vec<WorkerPool>,
-    pub observed: Observed,
-}
 
 /// How far a platform has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +55,6 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub stage: Stage,
-    pub budget: Budget,
     /// When to look again though nothing happens.
     pub requeue_after: Option<Duration>,
     /// Name of the setup Job that belongs to these facts; none when something stands in the way.
@@ -86,9 +71,10 @@ pub struct Plan {
     pub delete: Vec<ObjectId>,
 }
 
-/// The plan for `input` at `now`, which decides only when to set up.
-pub fn plan(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
-    let mut plan = desired(input, images, now);
+/// The plan for `valid` at `now`, which decides only when to set up.
+pub fn plan(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
+    let input = &valid.input;
+    let mut plan = desired(valid, images, now);
     // Until the workloads are planned nobody knows what should go with them: what there is stays. What may be in the way of getting there goes.
     let mut kinds = Vec::new();
     if !input.settings.network_policies {
@@ -105,9 +91,8 @@ pub fn plan(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
 }
 
 /// Everything that should be there.
-fn desired(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
-    let PlatformInput { settings, owner, secrets, to_generate, pools, observed } = input;
-    let budget = budget(settings, pools);
+fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
+    let PlatformInput { settings, owner, secrets, to_generate, pools, observed } = &valid.input;
     let mut plan = Plan {
         stage: Stage::Running,
         requeue_after: None,
@@ -117,22 +102,21 @@ fn desired(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
         scaled: Vec::new(),
         delete_jobs: Vec::new(),
         delete: Vec::new(),
-        budget,
     };
     plan.apply.extend(network_policies::servers(settings, owner));
     plan.apply.extend(manifests(settings, secrets, images, owner));
-    let credentials = match usable(settings, secrets, &plan.budget) {
+    let credentials = match &valid.credentials {
         Ok(credentials) => credentials,
         Err(problems) => {
-            plan.stage = Stage::Refused(problems);
+            plan.stage = Stage::Refused(problems.clone());
             return plan;
         }
     };
 
-    let set_up = set_up(settings, &credentials, &plan.budget, images, owner);
+    let set_up = set_up(settings, credentials, &valid.budget, images, owner);
     plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
     plan.set_up = Some(set_up.name.clone());
-    plan.apply.extend(network_policies::set_up(settings, &credentials, owner));
+    plan.apply.extend(network_policies::set_up(settings, credentials, owner));
     plan.apply.push(Manifest::of(&set_up.config));
     plan.stage = match observed.jobs.get(&set_up.name) {
         None => {
@@ -156,7 +140,7 @@ fn desired(input: &PlatformInput, images: &Images, now: Timestamp) -> Plan {
             }
             Stage::SetupFailed { report: report.clone(), retry_at }
         }
-        Some(JobState::Succeeded) => running(input, &credentials, images, &mut plan),
+        Some(JobState::Succeeded) => running(valid, credentials, images, &mut plan),
     };
     plan
 }
@@ -170,11 +154,11 @@ fn arriving(pools: &[WorkerPool], now: Timestamp) -> Option<Duration> {
 }
 
 /// Adds the API and the default pools.
-fn running(input: &PlatformInput, credentials: &Credentials, images: &Images, plan: &mut Plan) -> Stage {
-    let PlatformInput { settings, owner, observed, .. } = input;
+fn running(valid: &ValidPlatform, credentials: &Credentials, images: &Images, plan: &mut Plan) -> Stage {
+    let PlatformInput { settings, owner, observed, .. } = &valid.input;
     plan.apply.extend(network_policies::workloads(settings, credentials, owner));
     plan.apply.extend(Kind::ALL.iter().map(|kind| Manifest::of(&default_pool(owner, *kind))));
-    let connections = match &plan.budget.api {
+    let connections = match &valid.budget.api {
         Ok(connections) => *connections,
         Err(_) => return Stage::Running,
     };

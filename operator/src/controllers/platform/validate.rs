@@ -1,7 +1,10 @@
 //! Whether a platform can run as its spec says: its connections fit, and its Secrets hold what the workloads read. Pure.
 
 use crate::{
-    controllers::platform::credentials::{Credentials, Problem, read_credentials},
+    controllers::platform::{
+        credentials::{Credentials, Problem, read_credentials},
+        input::PlatformInput,
+    },
     crd::WorkerPool,
     spec::{
         component::Component,
@@ -11,6 +14,23 @@ use crate::{
         settings::Settings,
     },
 };
+
+/// A platform whose spec was checked, with what stands in its way.
+#[derive(Debug, Clone)]
+pub struct ValidPlatform {
+    pub input: PlatformInput,
+    /// The share of the connections that everything of the platform gets.
+    pub budget: Budget,
+    /// The Secrets' keys that its workloads mount, or everything that a person has to correct first.
+    pub credentials: Result<Credentials, Vec<Problem>>,
+}
+
+/// Checks `input`. What stands in the way is no error: it is planned around, and told in the conditions.
+pub fn validate(input: PlatformInput) -> ValidPlatform {
+    let budget = budget(&input.settings, &input.pools);
+    let credentials = usable(&input.settings, &input.secrets, &budget);
+    ValidPlatform { input, budget, credentials }
+}
 
 /// The share of the connections that everything of a platform gets.
 pub fn budget(settings: &Settings, pools: &[WorkerPool]) -> Budget {

@@ -70,7 +70,7 @@ pub async fn run(context: Context) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let platforms = context.cluster.cache.platforms().state();
+        let platforms = context.cache.platforms().state();
         let there: BTreeMap<(String, String), Arc<AnalyticsPlatform>> = platforms
             .into_iter()
             .filter(|platform| platform.metadata.deletion_timestamp.is_none())
@@ -100,7 +100,7 @@ pub async fn run(context: Context) {
 /// Asks a platform's API how it does; nothing where it does not serve, or does not answer.
 async fn ask<'a>(context: &Context, platform: &'a AnalyticsPlatform) -> (&'a AnalyticsPlatform, Option<HealthReport>) {
     let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
-    let status = context.cluster.cache.platform_status(&namespace, &name);
+    let status = context.cache.platform_status(&namespace, &name);
     let serves = status.is_some_and(|status| status.url.is_some());
     let health_report = if serves { context.platform_client.health_report(&namespace, &name).await.ok() } else { None };
     (platform, health_report)
@@ -121,7 +121,7 @@ async fn heard(
     }
     let health = health_report.as_ref().map(|health_report| health_report.health.clone());
     if context.healths.set(&namespace, &name, health) {
-        context.cluster.cache.enqueue_platform(&namespace, &name);
+        context.cache.enqueue_platform(&namespace, &name);
     }
     tell(context, memory, platform, &health_report.map(|health_report| health_report.recoveries).unwrap_or_default())
         .await;
@@ -163,9 +163,7 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
     }
     // One list of pods serves all of its workloads.
     let now = Instant::now();
-    for (deployment, seen, changed_at) in
-        context.cluster.cache.labelled("Deployment", &namespace, (PLATFORM_LABEL, &name))
-    {
+    for (deployment, seen, changed_at) in context.cache.labelled("Deployment", &namespace, (PLATFORM_LABEL, &name)) {
         let ObservedState::Deployment { rollout, .. } = &seen.state else { continue };
         let key = (namespace.clone(), deployment.clone());
         if rollout.complete {
@@ -179,7 +177,7 @@ async fn replace(context: &Context, memory: &mut Memory, platform: &AnalyticsPla
         if rollout.complete || rollout.ready == 0 || changed_at.elapsed() < pods::SICK {
             continue;
         }
-        let listed = context.cluster.pods(&namespace, &name, now).await;
+        let listed = context.reader.pods(&namespace, &name, now).await;
         let Ok(all) = listed else { continue };
         let of_deployment: Vec<&Pod> = all.iter().filter(|pod| pods::is_of(pod, &seen)).collect();
         let replaced = memory.replaced.entry(key.clone()).or_default();
@@ -224,7 +222,7 @@ fn is_ours(deployment: &CachedObject) -> bool {
 
 /// Evicts this very pod, so that disruption budgets and the grace period hold.
 async fn evict(context: &Context, namespace: &str, pod: &Pod) -> Result<(), kube::Error> {
-    let api: Api<Pod> = Api::namespaced(context.cluster.client.clone(), namespace);
+    let api: Api<Pod> = Api::namespaced(context.reader.client.clone(), namespace);
     let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
     let options = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     let params = EvictParams { delete_options: Some(options), ..EvictParams::default() };

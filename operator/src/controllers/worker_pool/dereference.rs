@@ -10,12 +10,14 @@ use crate::{
         worker_pool::{
             execution_provider::ExecutionProvider,
             gpu_capacity,
-            plan::{PlatformSnapshot, PoolInput},
+            input::{PlatformSnapshot, PoolInput},
             scaling::{Autoscaler, Load},
         },
     },
     crd::{Scaling, WorkerPool},
-    kubernetes::{applier::Cluster, cache::entry::ObservedState, error::Error, kinds::pool_kinds, rollout::Rollout},
+    kubernetes::{
+        cache::entry::ObservedState, error::Error, kinds::pool_kinds, reader::ClusterReader, rollout::Rollout,
+    },
     resources::owner::Owner,
     spec::names::POOL_LABEL,
 };
@@ -25,11 +27,11 @@ use crate::{
 /// # Errors
 /// When the API server does not answer or refuses.
 pub async fn dereference(
-    cluster: &Cluster,
+    reader: &ClusterReader,
     platform_client: &PlatformClient,
     pool: &WorkerPool,
 ) -> Result<PoolInput, Error> {
-    let cache = &cluster.cache;
+    let cache = &reader.cache;
     cache.check()?;
     let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
     let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
@@ -37,7 +39,7 @@ pub async fn dereference(
         None => None,
         Some(platform) => {
             let set_up = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
-            let references = references(cluster, &platform).await?;
+            let references = references(reader, &platform).await?;
             Some(PlatformSnapshot {
                 settings: references.settings,
                 secrets: references.secrets,
@@ -47,11 +49,11 @@ pub async fn dereference(
             })
         }
     };
-    let (rollout, provider) = rolled_out(cluster, &owner, pool).await?;
+    let (rollout, provider) = rolled_out(reader, &owner, pool).await?;
     let optional = cache.owned(&owner, &pool_kinds());
     let load = match (&pool.spec.scaling, &platform) {
         (Some(scaling), Some(platform)) => {
-            load(cluster, platform_client, pool, scaling, platform, rollout.as_ref()).await?
+            load(reader, platform_client, pool, scaling, platform, rollout.as_ref()).await?
         }
         _ => Load::default(),
     };
@@ -61,12 +63,12 @@ pub async fn dereference(
 
 /// How its Deployment is doing, and where its models run. Somebody else's of the same name is neither counted nor scaled.
 async fn rolled_out(
-    cluster: &Cluster,
+    reader: &ClusterReader,
     owner: &Owner,
     pool: &WorkerPool,
 ) -> Result<(Option<Rollout>, Option<ExecutionProvider>), Error> {
     let (namespace, name) = (owner.namespace.as_str(), pool.name_any());
-    let deployments = cluster.cache.labelled("Deployment", namespace, (POOL_LABEL, &name));
+    let deployments = reader.cache.labelled("Deployment", namespace, (POOL_LABEL, &name));
     let own = deployments.into_iter().find(|(found, seen, _)| *found == name && owner.is_of(&seen.meta));
     let Some((_, seen, changed_at)) = own else { return Ok((None, None)) };
     let ObservedState::Deployment { rollout, .. } = &seen.state else { return Ok((None, None)) };
@@ -75,14 +77,14 @@ async fn rolled_out(
         // Its pods have nothing more to say.
         return Ok((Some(rollout.clone()), None));
     }
-    let pods = cluster.pods(namespace, &owner.platform, changed_at).await?;
+    let pods = reader.pods(namespace, &owner.platform, changed_at).await?;
     let pods: Vec<Pod> = pods.iter().filter(|pod| pod.labels().get(POOL_LABEL) == Some(&name)).cloned().collect();
     let provider = pool.spec.gpu.as_ref().and_then(|_| ExecutionProvider::of(&pods));
     Ok((Some(rollout.clone().with_pods(&pods)), provider))
 }
 
 async fn load(
-    cluster: &Cluster,
+    reader: &ClusterReader,
     platform_client: &PlatformClient,
     pool: &WorkerPool,
     scaling: &Scaling,
@@ -91,7 +93,7 @@ async fn load(
 ) -> Result<Load, Error> {
     let (namespace, name) = (&platform.settings.namespace, pool.name_any());
     let autoscaler = ["ScaledObject", "HorizontalPodAutoscaler"].into_iter().find_map(|kind| {
-        match &cluster.cache.get(kind, namespace, &name)?.state {
+        match &reader.cache.get(kind, namespace, &name)?.state {
             ObservedState::Autoscaler(conditions) => Some(Autoscaler { kind, conditions: conditions.clone() }),
             _ => None,
         }
@@ -107,6 +109,6 @@ async fn load(
     } else {
         None
     };
-    let gpu_capacity = gpu_capacity::gpu_capacity(&cluster.client, pool, scaling, namespace).await?;
+    let gpu_capacity = gpu_capacity::gpu_capacity(&reader.client, pool, scaling, namespace).await?;
     Ok(Load { desired, autoscaler, gpu_capacity })
 }

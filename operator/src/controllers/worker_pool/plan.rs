@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec, Toleration};
-use kube::api::ApiResource;
 use switchyard_contract::{ConnectionPool, Kind, Workload};
 
 use crate::{
@@ -11,24 +10,22 @@ use crate::{
         platform::{
             build::workloads::{config, merged, priority, set_up, starting_replicas},
             credentials::Credentials,
-            validate::{budget, usable},
         },
         worker_pool::{
-            execution_provider::{ExecutionProvider, PROVIDER_CHECK},
-            scaling::Load,
+            execution_provider::PROVIDER_CHECK,
+            input::PoolInput,
+            validate::{Blocked, Grant, ValidPool},
         },
     },
-    crd::{Gpu, PodTemplate, WorkerPool, WorkerPoolSpec},
+    crd::{Gpu, PodTemplate, WorkerPoolSpec},
     kubernetes::{
         kinds::pool_kinds,
         prune::{ObjectId, orphans},
-        rollout::Rollout,
     },
     resources::{
         config_map::{config_map, document},
         deployment::deployment,
         manifest::Manifest,
-        owner::Owner,
         pod::{self, Env, Pod, Probes},
         pod_disruption_budget::pod_disruption_budget,
         scaled_object,
@@ -40,43 +37,9 @@ use crate::{
         names,
         pool::{container_resources, lanes, pool_replicas},
         replicas::Replicas,
-        secrets::Secrets,
         settings::Settings,
     },
 };
-
-/// All that a pool's plan follows from.
-#[derive(Debug, Clone)]
-pub struct PoolInput {
-    pub pool: WorkerPool,
-    /// The pool as an owner.
-    pub owner: Owner,
-    /// None when there is no such platform.
-    pub platform: Option<PlatformSnapshot>,
-    /// Its Deployment, when there is one.
-    pub rollout: Option<Rollout>,
-    /// Where its models run, when it is to have GPUs and its pods have said so.
-    pub provider: Option<ExecutionProvider>,
-    /// Objects of its own that may no longer be wanted.
-    pub optional: Vec<ObjectId>,
-    /// Kinds that the cluster does not know, of those that it need not know.
-    pub missing: Vec<ApiResource>,
-    /// What is known about its size, where that follows the load.
-    pub load: Load,
-}
-
-/// What a pool needs to know of its platform.
-#[derive(Debug, Clone)]
-pub struct PlatformSnapshot {
-    pub settings: Settings,
-    pub secrets: Secrets,
-    /// Every pool of the platform, this one included.
-    pub pools: Vec<WorkerPool>,
-    /// The setup Job that last succeeded.
-    pub set_up: Option<String>,
-    /// The platform as the owner of its setup.
-    pub owner: Owner,
-}
 
 /// How far a pool has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,24 +90,23 @@ impl Plan {
     }
 }
 
-/// The plan for `input`.
-pub fn plan(input: &PoolInput, images: &Images) -> Plan {
-    let Some(platform) = &input.platform else { return Plan::stopped(Stage::NoPlatform) };
-    if platform.settings.paused {
-        return Plan::stopped(Stage::Paused);
-    }
+/// The plan for `valid`.
+pub fn plan(valid: &ValidPool, images: &Images) -> Plan {
+    let input = &valid.input;
+    let grant = match &valid.grant {
+        Ok(grant) => grant,
+        Err(Blocked::NoPlatform) => return Plan::stopped(Stage::NoPlatform),
+        Err(Blocked::Paused) => return Plan::stopped(Stage::Paused),
+        Err(Blocked::OverBudget(refusal)) => return Plan::stopped(Stage::OverBudget(refusal.clone())),
+        // The next list knows it.
+        Err(Blocked::NotListed) => return Plan::stopped(Stage::WaitingForPlatform),
+    };
+    let Grant { platform, connections, budget, credentials } = grant;
     let name = input.pool.metadata.name.as_deref().unwrap_or_default();
     let spec = &input.pool.spec;
-    let budget = budget(&platform.settings, &platform.pools);
-    let connections = match budget.pools.get(name) {
-        Some(Ok(connections)) => *connections,
-        Some(Err(refusal)) => return Plan::stopped(Stage::OverBudget(refusal.clone())),
-        // The list of pools is older than the pool: the next look knows it.
-        None => return Plan::stopped(Stage::WaitingForPlatform),
-    };
     let replicas = pool_replicas(spec);
-    let ready = usable(&platform.settings, &platform.secrets, &budget).ok().filter(|credentials| {
-        let desired = set_up(&platform.settings, credentials, &budget, images, &platform.owner).name;
+    let ready = credentials.as_ref().filter(|credentials| {
+        let desired = set_up(&platform.settings, credentials, budget, images, &platform.owner).name;
         platform.set_up.as_ref() == Some(&desired)
     });
     let Some(credentials) = ready else {
@@ -159,7 +121,7 @@ pub fn plan(input: &PoolInput, images: &Images) -> Plan {
             ..Plan::stopped(Stage::WaitingForPlatform)
         };
     };
-    match objects(input, &platform.settings, &credentials, with_timeouts(connections, spec), images) {
+    match objects(input, &platform.settings, credentials, with_timeouts(*connections, spec), images) {
         Ok(apply) => Plan {
             stage: Stage::Running,
             delete: orphans(&input.optional, &pool_kinds(), &input.missing, &apply),

@@ -1,29 +1,53 @@
-//! A pool's status from its plan and from what is there. Pure.
+//! The status of a pool: what it says, and writing it.
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     controllers::{
+        apply::{Applied, Rejection},
         condition::{Condition, condition, merged_conditions},
+        context::Context,
+        reconciler::Reconciled,
+        status::{StatusUpdate, write_status},
         worker_pool::{
             execution_provider::ExecutionProvider,
-            plan::{Plan, PoolInput, Stage},
+            input::PoolInput,
+            plan::{Plan, Stage},
+            validate::ValidPool,
         },
     },
-    crd::WorkerPoolStatus,
-    kubernetes::rollout::Rollout,
+    crd::{WorkerPool, WorkerPoolStatus},
+    kubernetes::{error::Error, rollout::Rollout},
     spec::{names, pool::pool_replicas, replicas::Replicas},
 };
 
-/// The status of a pool. `refused` is what the API server would not take while the plan was applied: reason and words.
+/// Writes the status of `pool`, and Events about what changed.
+///
+/// # Errors
+/// When the API server does not answer or refuses.
+pub async fn update_status(
+    pool: &WorkerPool,
+    valid: &ValidPool,
+    plan: &Plan,
+    applied: &Applied,
+    context: &Context,
+) -> Result<StatusUpdate<WorkerPool>, Error> {
+    let previous = pool.last_status(&context.cache);
+    let generation = pool.metadata.generation;
+    let status = status(&previous, generation, valid, plan, applied.rejection(), Timestamp::now());
+    write_status(pool, &previous, status, None, context).await
+}
+
+/// What the status of a pool says. Pure. `rejection` is what the API server refused while the plan was applied.
 pub fn status(
     previous: &WorkerPoolStatus,
     generation: Option<i64>,
-    input: &PoolInput,
+    valid: &ValidPool,
     plan: &Plan,
-    refused: Option<&(&'static str, String)>,
+    rejection: Option<&Rejection>,
     now: Timestamp,
 ) -> WorkerPoolStatus {
+    let input = &valid.input;
     let name = input.pool.metadata.name.as_deref().unwrap_or_default();
     let platform = &input.pool.spec.platform_ref.name;
     let rollout = input.rollout.clone().unwrap_or_default();
@@ -31,16 +55,16 @@ pub fn status(
         Replicas::Fixed(replicas) => replicas,
         Replicas::Scaled { min, .. } => input.rollout.as_ref().map_or(min, |rollout| rollout.desired),
     };
-    let ready = ready(input, plan, refused, &rollout, desired);
+    let ready = ready(input, plan, rejection, &rollout, desired);
     let stalled =
-        refused.is_some() || matches!(plan.stage, Stage::NoPlatform | Stage::OverBudget(_) | Stage::Refused(_));
-    let mut statements = vec![ready.clone()];
-    statements.extend(budget(plan));
-    statements.extend(input.provider.as_ref().map(ExecutionProvider::statement));
+        rejection.is_some() || matches!(plan.stage, Stage::NoPlatform | Stage::OverBudget(_) | Stage::Refused(_));
+    let mut conditions = vec![ready.clone()];
+    conditions.extend(budget(plan));
+    conditions.extend(input.provider.as_ref().map(ExecutionProvider::statement));
     if let (Some(scaling), Stage::Running) = (&input.pool.spec.scaling, &plan.stage) {
-        statements.extend(input.load.conditions(scaling, input.rollout.as_ref()));
+        conditions.extend(input.load.conditions(scaling, input.rollout.as_ref()));
     }
-    statements.push(match (&plan.stage, stalled) {
+    conditions.push(match (&plan.stage, stalled) {
         (Stage::Running, false) if !rollout.complete || rollout.desired != desired => condition(
             "Reconciling",
             true,
@@ -53,7 +77,7 @@ pub fn status(
         }
         _ => condition("Reconciling", false, "Stalled", "Waiting for somebody to mend what stands in the way."),
     });
-    statements.push(if stalled {
+    conditions.push(if stalled {
         condition("Stalled", true, ready.reason, ready.message)
     } else {
         condition("Stalled", false, "NotStalled", "Nothing stands in the way.")
@@ -68,21 +92,15 @@ pub fn status(
             .connections
             .and_then(|connections| i32::try_from(connections).ok())
             .or(previous.connections_per_pod),
-        conditions: merged_conditions(&previous.conditions, statements, generation, now),
+        conditions: merged_conditions(&previous.conditions, conditions, generation, now),
     }
 }
 
-fn ready(
-    input: &PoolInput,
-    plan: &Plan,
-    refused: Option<&(&'static str, String)>,
-    rollout: &Rollout,
-    desired: i32,
-) -> Condition {
+fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout: &Rollout, desired: i32) -> Condition {
     let platform = &input.pool.spec.platform_ref.name;
     let goes_on = if input.rollout.is_some() { " What ran before goes on running." } else { "" };
-    if let Some((reason, words)) = refused {
-        return condition("Ready", false, *reason, format!("{words}.{goes_on}"));
+    if let Some(Rejection { reason, message }) = rejection {
+        return condition("Ready", false, *reason, format!("{message}.{goes_on}"));
     }
     match &plan.stage {
         Stage::NoPlatform => condition(

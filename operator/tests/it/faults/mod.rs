@@ -22,9 +22,8 @@ use kube::Client;
 use serde_json::{Value, json};
 use switchyard_operator::{
     autoscaling::platform_client::PlatformClient,
-    controllers::{context::Context, health::Healths, platform, worker_pool},
+    controllers::{context::Context, controller, health::Healths},
     kubernetes::{
-        applier::Cluster,
         cache::store::WatchCache,
         client::within_limits,
         write_fence::{Fence, Moment},
@@ -150,16 +149,16 @@ async fn started(fault: Option<Fault>) -> Server {
     tokio::spawn(async move {
         cache.resync().await;
         let (platforms, pools) = cache.subscribe();
-        let cluster = Cluster::new(client, cache);
         let context = Context::new(
-            cluster,
+            client,
+            cache,
             crate::common::images(),
             Metrics::default(),
             PlatformClient::new(),
             Healths::default(),
             "test",
         );
-        join(platform::reconcile::run(context.clone(), platforms), worker_pool::reconcile::run(context, pools)).await;
+        join(controller::run(context.clone(), platforms), controller::run(context, pools)).await;
     });
     tokio::spawn(async move {
         loop {

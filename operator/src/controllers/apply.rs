@@ -1,0 +1,123 @@
+//! Brings the cluster to a plan, write by write.
+
+use crate::{
+    kubernetes::{applier::Applier, error::Error, kinds::is_monitoring, prune::ObjectId},
+    resources::manifest::Manifest,
+};
+
+/// The writes of a plan, in the order in which they are made.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// Objects to create if they are not there, and never to write again.
+    pub create: &'a [Manifest],
+    /// Names of Jobs to delete.
+    pub delete_jobs: &'a [String],
+    /// Objects to delete.
+    pub delete: &'a [ObjectId],
+    /// Objects to apply.
+    pub apply: &'a [Manifest],
+    /// Names of Deployments among them whose replicas something else decides on.
+    pub scaled: &'a [String],
+    /// Replicas that a Deployment should have.
+    pub set_replicas: Option<(&'a str, i32)>,
+    /// Replicas to set in an autoscaler's stead.
+    pub step_replicas: Option<(&'a str, i32)>,
+}
+
+/// A write that the API server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// A stable reason.
+    pub reason: &'static str,
+    /// What it was about, and the server's words.
+    pub message: String,
+}
+
+/// What came of applying a plan. Nothing but [`apply`] makes one, and the status follows from it.
+#[derive(Debug)]
+pub struct Applied {
+    created: Vec<String>,
+    rejection: Option<Rejection>,
+    unmonitored: Option<String>,
+    outdated: bool,
+}
+
+impl Applied {
+    /// Names of the objects that were created.
+    pub fn created(&self) -> &[String] {
+        &self.created
+    }
+
+    /// The first write that the API server refused. The rest was applied.
+    pub const fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.as_ref()
+    }
+
+    /// What the API server refused of what monitors the platform, which serves all the same.
+    pub fn unmonitored(&self) -> Option<&str> {
+        self.unmonitored.as_deref()
+    }
+
+    /// Whether an object that was to be created was there after all, so that the plan was made of other values than the cluster's.
+    pub const fn is_outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// Whether the plan has to be made and applied again.
+    pub const fn must_be_retried(&self) -> bool {
+        self.outdated || self.rejection.is_some()
+    }
+
+    /// Remembers the first refusal; hands on what is worth another try.
+    fn record(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        match result {
+            Err(Error::Refused { what, reason, words }) => {
+                self.rejection.get_or_insert(Rejection { reason, message: format!("{what}: {words}") });
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Makes `changes` in `namespace`.
+///
+/// # Errors
+/// When the API server does not answer. A refusal is no error: see [`Applied::rejection`].
+pub async fn apply(applier: &Applier, namespace: &str, changes: Changes<'_>) -> Result<Applied, Error> {
+    let mut applied = Applied { created: Vec::new(), rejection: None, unmonitored: None, outdated: false };
+    for manifest in changes.create {
+        match applier.create(manifest).await {
+            Ok(true) => applied.created.push(manifest.name().to_owned()),
+            Ok(false) => applied.outdated = true,
+            Err(error) => applied.record(Err(error))?,
+        }
+    }
+    // Without its Secrets nothing would start, and with others than the plan's it would start wrongly.
+    if applied.must_be_retried() {
+        return Ok(applied);
+    }
+    for job in changes.delete_jobs {
+        applied.record(applier.delete_job(namespace, job).await)?;
+    }
+    for object in changes.delete {
+        applied.record(applier.delete(namespace, object).await)?;
+    }
+    for manifest in changes.apply {
+        let scaled =
+            manifest.resource.kind == "Deployment" && changes.scaled.iter().any(|name| name == manifest.name());
+        match applier.apply(manifest, scaled).await {
+            Err(Error::Refused { what, words, .. }) if is_monitoring(&manifest.resource) => {
+                applied.unmonitored = Some(format!("{what}: {words}"));
+            }
+            result => applied.record(result)?,
+        }
+    }
+    if let Some((deployment, replicas)) = changes.set_replicas {
+        applied.record(applier.set_replicas(namespace, deployment, replicas).await)?;
+    }
+    if let Some((deployment, replicas)) = changes.step_replicas {
+        applied.record(applier.step_replicas(namespace, deployment, replicas).await)?;
+    }
+    Ok(applied)
+}

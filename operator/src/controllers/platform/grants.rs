@@ -1,0 +1,36 @@
+//! What each pool of a platform was last granted of the connections: what one takes, another does not get.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use switchyard_contract::ConnectionPool;
+
+use crate::{
+    kubernetes::cache::store::WatchCache,
+    spec::{
+        connection_budget::{Budget, Refusal},
+        settings::Settings,
+    },
+};
+
+/// What each pool is granted, and whether all of it fits.
+type Granted = (BTreeMap<String, Result<ConnectionPool, Refusal>>, bool);
+
+/// What was granted last, by the platform's namespace and name.
+#[derive(Debug, Default)]
+pub struct Grants(Mutex<HashMap<(String, String), Granted>>);
+
+impl Grants {
+    /// Has those pools reconciled that `budget` grants other connections than before.
+    pub fn update(&self, cache: &WatchCache, settings: &Settings, budget: &Budget) {
+        let granted = (budget.pools.clone(), budget.verdict.is_ok() && budget.api.is_ok());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before =
+            all.insert((settings.namespace.clone(), settings.name.clone()), granted.clone()).unwrap_or_default();
+        let changed =
+            granted.0.iter().filter(|(pool, share)| before.1 != granted.1 || before.0.get(*pool) != Some(*share));
+        cache.enqueue_pools(&settings.namespace, changed.map(|(pool, _)| pool));
+    }
+}

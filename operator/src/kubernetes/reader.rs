@@ -1,0 +1,75 @@
+//! Reads from the API server what the watch cache does not hold: pods, and the values of Secrets.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, Client, api::ListParams};
+use tokio::time::Instant;
+
+use crate::{
+    kubernetes::{
+        api::get,
+        cache::{
+            entry::CachedObject,
+            store::{self, WatchCache},
+        },
+        error::Error,
+        ttl_cache::TtlCache,
+    },
+    spec::{names, secrets::Values},
+};
+
+/// How long an answer about pods is good.
+const PODS_FRESH: Duration = Duration::from_secs(2);
+
+/// The API server, with what the watch cache holds of its objects.
+#[derive(Clone)]
+pub struct ClusterReader {
+    pub client: Client,
+    pub cache: WatchCache,
+    /// By namespace and platform.
+    pods: TtlCache<(String, String), Option<Arc<Vec<Pod>>>>,
+}
+
+impl ClusterReader {
+    /// Reads through `client` what `cache` does not hold.
+    pub fn new(client: Client, cache: WatchCache) -> Self {
+        Self { client, cache, pods: TtlCache::new(PODS_FRESH) }
+    }
+
+    /// The pods of a platform and of its pools, as they were within the last seconds and after `since`: all that wait for pods ask at about the same time.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn pods(&self, namespace: &str, platform: &str, since: Instant) -> Result<Arc<Vec<Pod>>, Error> {
+        let mut failure = None;
+        let ask = async {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let ours = ListParams::default().labels(&format!("{}={platform}", names::PLATFORM_LABEL));
+            let list = api.list(&ours).await.map_err(|error| failure = Some(error)).ok()?;
+            Some(Arc::new(list.items))
+        };
+        let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), Some(since), ask).await;
+        pods.ok_or_else(|| match failure {
+            Some(error) => Error::of("cannot list pods", error),
+            None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
+        })
+    }
+
+    /// The values of a Secret, if it exists. They are read when the Secret is new or another than when they were read last.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Values>, Error> {
+        match self.cache.secret(namespace, name) {
+            store::Secret::Missing => return Ok(None),
+            store::Secret::Known(values) => return Ok(Some(Values::clone(&values))),
+            store::Secret::Unknown => {}
+        }
+        let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
+        let version = CachedObject::of_secret(&secret.metadata).version;
+        let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+        self.cache.read(namespace, name, version, Arc::new(values.clone()));
+        Ok(Some(values))
+    }
+}
