@@ -167,7 +167,7 @@ fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Budget, Vec<
                     input.observed.servers.insert(component, one);
                 }
             }
-            Stage::SettingUp { .. } | Stage::SetUpFailed { .. } => {
+            Stage::SettingUp { .. } | Stage::SetupFailed { .. } => {
                 let Some(job) = now.set_up.clone() else { return (now, valid.budget, all) };
                 input.observed.jobs.insert(job, JobState::Succeeded);
             }

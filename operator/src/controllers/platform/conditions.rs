@@ -134,15 +134,15 @@ impl View<'_> {
                 sentence(&format!("{}{}", words.join("; "), self.goes_on())),
             );
         }
-        if let Stage::SetUpFailed { report, .. } = &self.plan.stage {
+        if let Stage::SetupFailed { report, .. } = &self.plan.stage {
             let about = report.component.map(|component| format!(" at {component}")).unwrap_or_default();
             let words = format!(
-                "the set-up failed{about}: {}; it is tried again every {} s{}",
+                "the setup failed{about}: {}; it is tried again every {} s{}",
                 report.message.trim_end_matches('.'),
                 SET_UP_RETRY.as_secs(),
                 self.goes_on()
             );
-            return condition("Ready", false, "SetUpFailed", sentence(&words));
+            return condition("Ready", false, "SetupFailed", sentence(&words));
         }
         let missing = self.not_serving();
         if missing.is_empty() {
@@ -177,7 +177,7 @@ impl View<'_> {
                 (
                     "SettingUp",
                     format!(
-                        "the set-up Job {} prepares the backing services{trouble}",
+                        "the setup Job {} prepares the backing services{trouble}",
                         self.plan.set_up.as_deref().unwrap_or_default()
                     ),
                 )
@@ -223,40 +223,40 @@ impl View<'_> {
                 } else {
                     format!("{component} was reached as Secret {secret} says")
                 };
-                condition(kind, true, "SetUpSucceeded", sentence(&words))
+                condition(kind, true, "SetupSucceeded", sentence(&words))
             }
-            Stage::SetUpFailed { report, .. } => match report.component {
+            Stage::SetupFailed { report, .. } => match report.component {
                 Some(failed) if failed == component => condition(
                     kind,
                     false,
-                    "SetUpFailed",
+                    "SetupFailed",
                     format!("{} Its address and login come from Secret {secret}.", sentence(&report.message)),
                 ),
-                // The set-up goes through them in order and stops at the first that fails.
+                // The setup goes through them in order and stops at the first that fails.
                 Some(failed) if before(component, failed) => condition(
                     kind,
                     true,
                     "Reached",
                     sentence(&format!("{component} was reached as Secret {secret} says")),
                 ),
-                _ => condition(kind, ConditionStatus::Unknown, "NotChecked", "The set-up failed before it got here."),
+                _ => condition(kind, ConditionStatus::Unknown, "NotChecked", "The setup failed before it got here."),
             },
             Stage::Refused(_) | Stage::WaitingForServers(_) | Stage::SettingUp { .. } => self.as_before(kind),
         }
     }
 
-    /// Until the set-up has a result, the last one stands.
+    /// Until the setup has a result, the last one stands.
     fn as_before(&self, kind: &'static str) -> Condition {
         match find(self.previous, kind) {
             Some(old) if old.status == "True" => condition(kind, true, old.reason.clone(), old.message.clone()),
-            Some(old) if old.status == "False" && old.reason == "SetUpFailed" => {
+            Some(old) if old.status == "False" && old.reason == "SetupFailed" => {
                 condition(kind, false, old.reason.clone(), old.message.clone())
             }
             _ => condition(
                 kind,
                 ConditionStatus::Unknown,
                 "NotChecked",
-                "It is checked by the set-up Job, which has not ended yet.",
+                "It is checked by the setup Job, which has not ended yet.",
             ),
         }
     }
@@ -300,7 +300,7 @@ impl View<'_> {
             Stage::Running => {
                 condition(kind, true, "Applied", sentence(&format!("led to the API by {}", ways.join(" and "))))
             }
-            _ => condition(kind, ConditionStatus::Unknown, "NotApplied", "It follows the set-up."),
+            _ => condition(kind, ConditionStatus::Unknown, "NotApplied", "It follows the setup."),
         })
     }
 
@@ -343,8 +343,8 @@ impl View<'_> {
             _ if !self.problems().is_empty() => {
                 condition(kind, false, "Stalled", "Waiting for somebody to mend what stands in the way.")
             }
-            Stage::SetUpFailed { .. } => {
-                condition(kind, false, "Stalled", "Waiting for the next attempt at the set-up.")
+            Stage::SetupFailed { .. } => {
+                condition(kind, false, "Stalled", "Waiting for the next attempt at the setup.")
             }
             Stage::WaitingForServers(_) | Stage::SettingUp { .. } => {
                 let ready = self.ready();
@@ -352,7 +352,7 @@ impl View<'_> {
                     kind,
                     true,
                     "SettingUp",
-                    if ready.status == ConditionStatus::True { "The set-up Job runs.".into() } else { ready.message },
+                    if ready.status == ConditionStatus::True { "The setup Job runs.".into() } else { ready.message },
                 )
             }
             _ => match (rolling(), self.not_serving()) {
@@ -371,7 +371,7 @@ impl View<'_> {
 
     fn stalled(&self) -> Condition {
         let ready = self.ready();
-        let stalled = !self.problems().is_empty() || matches!(self.plan.stage, Stage::SetUpFailed { .. });
+        let stalled = !self.problems().is_empty() || matches!(self.plan.stage, Stage::SetupFailed { .. });
         if stalled {
             condition("Stalled", true, ready.reason, ready.message)
         } else {

@@ -59,7 +59,7 @@ fn requeue_after(
         !matches!((c.type_.as_str(), c.status.as_str()), ("Ready" | "Exposed", "False") | ("Reconciling", "True"))
     });
     let fixed = match &plan.stage {
-        Stage::SetUpFailed { retry_at, .. } => {
+        Stage::SetupFailed { retry_at, .. } => {
             let wait = Duration::try_from(retry_at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
             Some(wait.clamp(Duration::from_millis(200), SET_UP_RETRY))
         }

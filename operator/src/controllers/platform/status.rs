@@ -17,7 +17,7 @@ use crate::{
         reconciler::Reconciled as _,
         status::{StatusUpdate, write_status},
     },
-    crd::{AnalyticsPlatform, AnalyticsPlatformStatus, ConnectionAllocation, SetUpStatus},
+    crd::{AnalyticsPlatform, AnalyticsPlatformStatus, ConnectionAllocation, SetupStatus},
     kubernetes::error::Error,
 };
 

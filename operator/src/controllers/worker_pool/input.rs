@@ -37,8 +37,8 @@ pub struct PlatformSnapshot {
     pub secrets: Secrets,
     /// Every pool of the platform, this one included.
     pub pools: Vec<WorkerPool>,
-    /// The set-up Job that last succeeded.
+    /// The setup Job that last succeeded.
     pub set_up: Option<String>,
-    /// The platform as the owner of its set-up.
+    /// The platform as the owner of its setup.
     pub owner: Owner,
 }
