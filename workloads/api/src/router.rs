@@ -12,13 +12,18 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, analyses, console, events, jobs,
-    layers::{self, Passage},
-    ledger, openapi,
-    problem::{Problem, ProblemType},
-    profiles,
+    http::layers::{self, Passage},
+    http::openapi,
+    http::problem::{Problem, ProblemType},
+    routes::admin,
+    routes::analyses,
+    routes::console,
+    routes::job_events,
+    routes::jobs,
+    routes::ledger,
+    routes::profiles,
+    routes::usage,
     state::App,
-    usage,
 };
 
 /// The routes and the document that describes them.
@@ -35,9 +40,9 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(profiles::get_profile))
         .routes(routes!(usage::get_usage))
         .routes(routes!(ledger::get_ledger))
-        .routes(routes!(admin::insight::admin_get_health))
-        .routes(routes!(admin::insight::admin_list_workers))
-        .routes(routes!(admin::insight::admin_get_connections))
+        .routes(routes!(admin::diagnostics::admin_get_health))
+        .routes(routes!(admin::diagnostics::admin_list_workers))
+        .routes(routes!(admin::diagnostics::admin_get_connections))
         .routes(routes!(admin::tenants::admin_list_tenants, admin::tenants::admin_create_tenant))
         .routes(routes!(admin::tenants::admin_get_tenant))
         .routes(routes!(admin::tenants::admin_create_key, admin::tenants::admin_list_keys))

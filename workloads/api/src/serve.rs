@@ -33,14 +33,15 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin_key::AdminKey,
-    facts::{self, Facts},
-    gate::{Gate, Watches},
-    http_metrics::HttpMetrics,
-    identities::Strangers,
-    platform_metrics::PlatformMetrics,
-    rate::{Rate, RateLimiter},
-    router, server,
+    auth::admin_key::AdminKey,
+    auth::key_cache::Strangers,
+    auth::rate_limit::{Rate, RateLimiter},
+    http::concurrency::{Gate, Watches},
+    http::metrics::HttpMetrics,
+    http::server,
+    operations::platform_metrics::PlatformMetrics,
+    operations::platform_snapshot::{self, Facts},
+    router,
     state::{App, Parts},
 };
 

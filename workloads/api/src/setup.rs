@@ -7,7 +7,7 @@ use switchyard_contract::{
 
 use switchyard_jobs::setup::{self, Component};
 
-use crate::bucket::{self, Keys};
+use crate::object_store::{self, Keys};
 
 /// Why a command of this program failed, for whoever looks after the container.
 #[derive(Debug)]

@@ -14,13 +14,13 @@ use switchyard_jobs::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin_key::AdminKey,
-    facts::Facts,
-    gate::{Gate, Watches},
-    http_metrics::HttpMetrics,
-    identities::{Identities, Strangers},
-    problem::Problem,
-    rate::RateLimiter,
+    auth::admin_key::AdminKey,
+    auth::key_cache::{Identities, Strangers},
+    auth::rate_limit::RateLimiter,
+    http::concurrency::{Gate, Watches},
+    http::metrics::HttpMetrics,
+    http::problem::Problem,
+    operations::platform_snapshot::Facts,
 };
 
 /// The API's state. Cheap to clone.

@@ -1,0 +1,166 @@
+//! Dead letters: analyses that failed for good.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use switchyard_contract::Kind;
+use switchyard_jobs::{
+    model::JobId,
+    store::{DeadJob, ReplayOutcome},
+};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    auth::caller::Admin,
+    http::input::{Path, Query},
+    http::problem::{Problem, ProblemType},
+    state::App,
+    views::{Accepted, Credits, FailureView, JobView},
+};
+
+/// The most that one answer lists.
+const MOST: u32 = 1000;
+
+/// How many to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeadListing {
+    /// At most this many.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// Dead analyses, the latest death first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadList {
+    pub dead: Vec<DeadView>,
+}
+
+/// A dead analysis with all that went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadJob)]
+pub struct DeadView {
+    pub job: JobView,
+    /// Failed attempts of the analysis itself, oldest first.
+    pub failures: Vec<FailureView>,
+    /// Parts that failed.
+    pub children: Vec<DeadChildView>,
+}
+
+/// A dead part of an analysis.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadChild)]
+pub struct DeadChildView {
+    pub id: Uuid,
+    #[schema(schema_with = crate::views::kind_schema)]
+    pub kind: Kind,
+    /// Failed attempts, oldest first.
+    pub failures: Vec<FailureView>,
+}
+
+impl From<DeadJob> for DeadView {
+    fn from(dead: DeadJob) -> Self {
+        let history = |failures: Vec<_>| failures.into_iter().map(FailureView::from).collect();
+        Self {
+            job: JobView::for_admin(dead.job),
+            failures: history(dead.failures),
+            children: dead
+                .children
+                .into_iter()
+                .map(|child| DeadChildView { id: child.id.0, kind: child.kind, failures: history(child.failures) })
+                .collect(),
+        }
+    }
+}
+
+/// List dead letters with their error history.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/dead",
+    operation_id = "admin_list_dead",
+    tag = "admin",
+    params(DeadListing),
+    responses((status = 200, description = "Dead analyses, the latest death first", body = DeadList)),
+)]
+pub async fn admin_list_dead(
+    State(app): State<App>,
+    _: Admin,
+    Query(listing): Query<DeadListing>,
+) -> Result<Json<DeadList>, Problem> {
+    let limit = listing.limit.unwrap_or(100);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be between 1 and {MOST}")));
+    }
+    let dead = app.store.dead(limit).await.map_err(|error| app.store_problem(error))?;
+    Ok(Json(DeadList { dead: dead.into_iter().map(DeadView::from).collect() }))
+}
+
+/// Run a dead analysis again from the beginning, with a fresh set of attempts. Its credits went back when it died, so they are taken again.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/dead/{job_id}/replay",
+    operation_id = "admin_replay_dead",
+    tag = "admin",
+    params(("job_id" = Uuid, Path, description = "The dead analysis")),
+    responses((status = 200, description = "It is queued again", body = Accepted)),
+)]
+pub async fn admin_replay_dead(
+    State(app): State<App>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Accepted>, Problem> {
+    match app.store.replay(JobId(id)).await.map_err(|error| app.store_problem(error))? {
+        ReplayOutcome::Replayed { job, charged, balance, effects } => {
+            app.announce(effects);
+            Ok(Json(Accepted { job: JobView::for_admin(job), credits: Credits { charged, balance } }))
+        }
+        ReplayOutcome::NotFound => Err(Problem::not_found("job")),
+        ReplayOutcome::NotDead { job } => {
+            let detail = format!("The job is {}; only dead ones are replayed.", job.state.public());
+            Err(Problem::new(ProblemType::NotDead, detail).figure("state", job.state.public()))
+        }
+        ReplayOutcome::ConcurrentLimit { limit, retry_after } => Err(Problem::new(
+            ProblemType::ConcurrentLimit,
+            format!("{limit} analyses of its tenant are unfinished, as many as the tier allows at once; wait for one."),
+        )
+        .figure("limit", limit)
+        .retry_after(Duration::from_secs(retry_after))),
+        ReplayOutcome::InsufficientCredits { balance, price } => Err(Problem::new(
+            ProblemType::InsufficientCredits,
+            format!("A replay costs {price} credits, and its tenant has {balance}."),
+        )
+        .figure("balance", balance)
+        .figure("price", price)),
+    }
+}
+
+/// A dead letter taken off the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Discarded {
+    pub id: Uuid,
+    /// Always true.
+    pub discarded: bool,
+}
+
+/// Take a dead analysis off the list for good.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/dead/{job_id}/discard",
+    operation_id = "admin_discard_dead",
+    tag = "admin",
+    params(("job_id" = Uuid, Path, description = "The dead analysis")),
+    responses((status = 200, description = "It is off the list", body = Discarded)),
+)]
+pub async fn admin_discard_dead(
+    State(app): State<App>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Discarded>, Problem> {
+    match app.store.discard(JobId(id)).await.map_err(|error| app.store_problem(error))? {
+        true => Ok(Json(Discarded { id, discarded: true })),
+        false => Err(Problem::not_found("dead job")),
+    }
+}
