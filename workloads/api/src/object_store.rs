@@ -1,4 +1,4 @@
-//! The setup's care for the bucket: it exists, and the keys may use it.
+//! The setup of the object store: its bucket exists, and the keys may use it.
 
 use std::time::Duration;
 
@@ -11,53 +11,56 @@ use object_store::{
 use secrecy::{ExposeSecret, SecretString};
 use switchyard_contract::ObjectStore;
 
-/// How long one request to the object store may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of one request to the object store.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the object store said to one request.
+/// The response of the object store.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    Fine,
+    Success,
     NoBucket,
-    /// Refused; with S3's error code where there was one.
+    /// Refused, with S3's error code if it sent one.
     Refused(String),
     Other(StatusCode, String),
 }
 
-/// The keys of the object store.
+/// The access keys of the object store.
 pub struct Keys {
     pub access: SecretString,
     pub secret: SecretString,
 }
 
-/// Makes sure that the bucket is there and may be used; makes it where it is missing. The error says what to do.
-pub async fn ensure(store: &ObjectStore, keys: &Keys) -> Result<(), String> {
+/// Creates the bucket if it is missing, and checks that the keys may use it.
+///
+/// # Errors
+/// The cause and its remedy.
+pub async fn ensure_bucket(store: &ObjectStore, keys: &Keys) -> Result<(), String> {
     let s3 = S3::new(store, keys)?;
     let bucket = &store.bucket;
     match s3.call(Method::HEAD, HttpRequestBody::empty()).await? {
-        Answer::Fine => Ok(()),
+        Answer::Success => Ok(()),
         Answer::NoBucket => match s3.call(Method::PUT, location(&store.region)).await? {
-            Answer::Fine => Ok(()),
+            Answer::Success => Ok(()),
             answer => Err(format!(
-                "bucket '{bucket}' does not exist at {} and could not be made: {}",
+                "bucket '{bucket}' does not exist at {} and could not be created: {}",
                 store.endpoint,
-                words(&answer)
+                describe(&answer)
             )),
         },
-        answer => Err(format!("bucket '{bucket}' at {} cannot be used: {}", store.endpoint, words(&answer))),
+        answer => Err(format!("bucket '{bucket}' at {} cannot be used: {}", store.endpoint, describe(&answer))),
     }
 }
 
-fn words(answer: &Answer) -> String {
+fn describe(answer: &Answer) -> String {
     match answer {
-        Answer::Fine => "it answered well".to_owned(),
-        Answer::NoBucket => "there is no such bucket".to_owned(),
+        Answer::Success => "success".to_owned(),
+        Answer::NoBucket => "the bucket does not exist".to_owned(),
         Answer::Refused(code) if code.is_empty() => {
-            "the keys are refused; check 'access-key' and 'secret-key' in its Secret, and their rights".to_owned()
+            "the keys are refused; check 'access-key' and 'secret-key' in its Secret, and their permissions".to_owned()
         }
         Answer::Refused(code) => {
             format!(
-                "the keys are refused ({code}); check 'access-key' and 'secret-key' in its Secret, and their rights"
+                "the keys are refused ({code}); check 'access-key' and 'secret-key' in its Secret, and their permissions"
             )
         }
         Answer::Other(status, code) if code.is_empty() => format!("it answered {status}"),
@@ -65,7 +68,7 @@ fn words(answer: &Answer) -> String {
     }
 }
 
-/// The body of the request that makes a bucket; S3 wants none for its first region.
+/// The body of the request that creates a bucket. S3 requires an empty one for its first region.
 fn location(region: &str) -> HttpRequestBody {
     if region == "us-east-1" {
         return HttpRequestBody::empty();
@@ -85,7 +88,7 @@ struct S3<'a> {
 
 impl<'a> S3<'a> {
     fn new(store: &'a ObjectStore, keys: &Keys) -> Result<Self, String> {
-        let options = ClientOptions::new().with_allow_http(true).with_timeout(PATIENCE).with_connect_timeout(PATIENCE);
+        let options = ClientOptions::new().with_allow_http(true).with_timeout(TIMEOUT).with_connect_timeout(TIMEOUT);
         let client = ReqwestConnector::default().connect(&options).map_err(|error| error.to_string())?;
         let credential = AwsCredential {
             key_id: keys.access.expose_secret().to_owned(),
@@ -95,7 +98,7 @@ impl<'a> S3<'a> {
         Ok(Self { store, credential, client })
     }
 
-    /// One signed request to the bucket itself.
+    /// Sends a signed request to the bucket itself.
     async fn call(&self, method: Method, body: HttpRequestBody) -> Result<Answer, String> {
         let endpoint = self.store.endpoint.trim_end_matches('/');
         let mut request = HttpRequest::new(body);
@@ -108,7 +111,7 @@ impl<'a> S3<'a> {
             let what = match error.kind() {
                 HttpErrorKind::Timeout => "did not answer in time",
                 HttpErrorKind::Connect => "cannot be reached",
-                _ => "could not be asked",
+                _ => "could not be called",
             };
             format!("the object store at {endpoint} {what}; check objectStore.endpoint ({})", root_cause(&error))
         })?;
@@ -129,9 +132,9 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 fn read(status: StatusCode, body: &str) -> Answer {
     let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
     match status {
-        status if status.is_success() => Answer::Fine,
-        // Two setups at once.
-        StatusCode::CONFLICT if code == "BucketAlreadyOwnedByYou" => Answer::Fine,
+        status if status.is_success() => Answer::Success,
+        // A concurrent setup created it.
+        StatusCode::CONFLICT if code == "BucketAlreadyOwnedByYou" => Answer::Success,
         StatusCode::NOT_FOUND => Answer::NoBucket,
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Answer::Refused(code.to_owned()),
         status => Answer::Other(status, code.to_owned()),
@@ -146,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that plays an object store: what it answers to HEAD and to PUT, and what it was asked.
+    /// A stand-in for an object store with its responses to HEAD and PUT; records the requests.
     async fn store(head: StatusCode, put: StatusCode) -> (ObjectStore, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = asked.clone();
@@ -170,35 +173,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bucket_that_is_there_is_left_alone() {
+    async fn existing_bucket_is_not_created() {
         let (store, asked) = store(StatusCode::OK, StatusCode::OK).await;
-        ensure(&store, &keys()).await.unwrap();
+        ensure_bucket(&store, &keys()).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["HEAD /images"]);
     }
 
     #[tokio::test]
-    async fn a_missing_bucket_is_made() {
+    async fn missing_bucket_is_created() {
         let (store, asked) = store(StatusCode::NOT_FOUND, StatusCode::OK).await;
-        ensure(&store, &keys()).await.unwrap();
+        ensure_bucket(&store, &keys()).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["HEAD /images", "PUT /images"]);
     }
 
     #[tokio::test]
-    async fn refused_keys_are_named_and_not_shown() {
+    async fn refused_keys_are_reported_without_their_values() {
         let (store, _) = store(StatusCode::FORBIDDEN, StatusCode::OK).await;
-        let message = ensure(&store, &keys()).await.unwrap_err();
+        let message = ensure_bucket(&store, &keys()).await.unwrap_err();
         assert!(message.contains("keys are refused") && message.contains("images"), "{message}");
         assert!(!message.contains("hidden"), "{message}");
     }
 
     #[tokio::test]
-    async fn an_object_store_that_is_away_is_named() {
-        // Bound and never listened on by HTTP: the port is closed again before the call.
+    async fn unreachable_object_store_is_reported_with_its_endpoint() {
+        // The port is closed again before the call.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let store = ObjectStore { endpoint: endpoint.clone(), bucket: "images".into(), region: "us-east-1".into() };
-        let message = ensure(&store, &keys()).await.unwrap_err();
+        let message = ensure_bucket(&store, &keys()).await.unwrap_err();
         assert!(message.contains(&endpoint) && message.contains("cannot be reached"), "{message}");
     }
 }

@@ -1,34 +1,39 @@
-//! The key of the admin API, as mounted; a changed file counts from then on without a restart.
+//! The admin key, which is read again when its mounted file changes.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use switchyard_contract::{Mount, files};
 use tokio_util::sync::CancellationToken;
 
-/// The admin key; only its hash is kept.
+/// The hash of the admin key. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminKey(Arc<RwLock<[u8; 32]>>);
 
 impl AdminKey {
-    /// Reads the mounted key. A missing or blank one is an error: an empty key must not open anything.
+    /// Reads the mounted key.
+    ///
+    /// # Errors
+    /// If the file is missing or blank: an empty key must not authenticate anyone.
     pub fn load(mount: &Mount) -> Result<Self, files::FileError> {
         Ok(Self(Arc::new(RwLock::new(read(mount)?))))
     }
 
-    /// Whether `given` is the key. Takes the same time for every wrong key.
+    /// Whether `given` is the key, in constant time.
     pub fn matches(&self, given: &str) -> bool {
-        let known = *self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = *self.0.read();
         hash(given).ct_eq(&known).into()
     }
 
-    /// Looks at the file every `interval` and reads it again when it has changed, until `stop`. A file that is gone or blank leaves the last key in force.
+    /// Checks the file every `interval` and reads it again when it has changed, until `stop`. A missing or blank file
+    /// keeps the last key in force.
     pub async fn follow(self, mount: Mount, interval: Duration, stop: CancellationToken) {
         let path = mount.secret_path(files::ADMIN_KEY);
         let mut seen = modified(&path).await;
@@ -39,12 +44,12 @@ impl AdminKey {
             }
             match read(&mount) {
                 Ok(key) => {
-                    *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = key;
+                    *self.0.write() = key;
                     seen = now;
-                    tracing::info!("the admin key has changed");
+                    tracing::info!("reloaded the admin key");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the admin key could not be read again; the last one stays in force")
+                    tracing::warn!(%error, "could not reload the admin key; the last one stays in force")
                 }
             }
         }
@@ -91,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_refused() {
+    fn empty_key_is_an_error() {
         let (_folder, mount) = mounted(" \n");
         assert!(AdminKey::load(&mount).is_err());
     }
 
     #[tokio::test]
-    async fn a_changed_file_counts_without_a_restart() {
+    async fn changed_file_is_read_without_a_restart() {
         let (_folder, mount) = mounted("old");
         let key = AdminKey::load(&mount).unwrap();
         let stop = CancellationToken::new();
@@ -112,7 +117,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new key never counted");
+        tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new key was never read");
         assert!(!key.matches("old"));
         stop.cancel();
         follower.await.unwrap();

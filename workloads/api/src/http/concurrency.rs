@@ -1,107 +1,110 @@
-//! How much this process takes on at once. What is more than it can do is refused early, while there is still time to say so.
+//! Limits on concurrent work: requests in flight, and open event streams.
+//!
+//! Work beyond a limit is refused early, while the caller can still be told when to retry.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use switchyard_jobs::model::TenantId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::http::problem::{Problem, ProblemType};
 
-/// When to come back to a process that has too much to do.
-const LATER: Duration = Duration::from_secs(1);
-/// When a watcher's place may be free: watches are long.
-const MUCH_LATER: Duration = Duration::from_secs(10);
+/// `Retry-After` of a request that found no permit.
+const REQUEST_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// `Retry-After` of a stream that found no permit. Streams are long.
+const STREAM_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Places for requests that are worked on.
-pub struct Gate {
-    places: Semaphore,
-    most: usize,
-    patience: Duration,
+/// Limits the requests in flight.
+///
+/// tower's `ConcurrencyLimit` waits without an end and its `LoadShed` does not wait at all; this one waits for a time.
+pub struct ConcurrencyLimiter {
+    permits: Semaphore,
+    max: usize,
+    wait: Duration,
 }
 
-impl Gate {
-    /// `most` requests at once; others wait for `patience`, in the order in which they came.
-    pub fn new(most: usize, patience: Duration) -> Self {
-        let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        Self { places: Semaphore::new(most), most, patience }
+impl ConcurrencyLimiter {
+    /// Allows `max` requests at once; others wait for up to `wait`, in the order of their arrival.
+    pub fn new(max: usize, wait: Duration) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Self { permits: Semaphore::new(max), max, wait }
     }
 
-    /// A place until the permit is dropped; an error when none came free within `patience` or `limit`.
-    pub async fn enter(&self, limit: Duration) -> Result<SemaphorePermit<'_>, Problem> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
+    /// Acquires a permit, which is released when it is dropped.
+    ///
+    /// # Errors
+    /// `unavailable` if no permit is released within the limiter's wait or within `limit`.
+    pub async fn acquire(&self, limit: Duration) -> Result<SemaphorePermit<'_>, Problem> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
         }
-        match tokio::time::timeout(self.patience.min(limit), self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => {
-                Err(Problem::unavailable("This server has too much to do; nothing was done. Try again.")
-                    .retry_after(LATER))
-            }
+        match tokio::time::timeout(self.wait.min(limit), self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::unavailable("The server is overloaded. The request had no effect; try again.")
+                .retry_after(REQUEST_RETRY_AFTER)),
         }
     }
 
-    /// Requests that are worked on.
+    /// Requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.most - self.places.available_permits()
+        self.max - self.permits.available_permits()
     }
 }
 
-/// Places for watchers, who stay long and cost little.
-pub struct Watches {
-    most: usize,
-    most_of_one: usize,
-    open: Mutex<Open>,
+/// Limits the open event streams, in all and by tenant.
+pub struct StreamLimiter {
+    max: usize,
+    max_by_tenant: usize,
+    open: Mutex<OpenStreams>,
 }
 
 #[derive(Default)]
-struct Open {
-    in_all: usize,
-    of: HashMap<TenantId, usize>,
+struct OpenStreams {
+    total: usize,
+    by_tenant: HashMap<TenantId, usize>,
 }
 
-impl Watches {
-    /// `most` in all and `most_of_one` of one tenant.
-    pub fn new(most: usize, most_of_one: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_of_one, open: Mutex::default() })
+impl StreamLimiter {
+    /// Allows `max` streams in all and `max_by_tenant` of one tenant.
+    pub fn new(max: usize, max_by_tenant: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_by_tenant, open: Mutex::default() })
     }
 
-    /// A place until it is dropped.
-    pub fn enter(self: &Arc<Self>, tenant: TenantId) -> Result<Watch, Problem> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.of.get(&tenant).is_some_and(|own| *own >= self.most_of_one) {
-            let detail = format!("{} jobs are being watched already; close one.", self.most_of_one);
-            return Err(Problem::new(ProblemType::RateLimited, detail).retry_after(MUCH_LATER));
+    /// Acquires a permit for one stream.
+    ///
+    /// # Errors
+    /// `rate-limited` if the tenant has too many streams, `unavailable` if the server has.
+    pub fn acquire(self: &Arc<Self>, tenant: TenantId) -> Result<StreamPermit, Problem> {
+        let mut open = self.open.lock();
+        if open.by_tenant.get(&tenant).is_some_and(|own| *own >= self.max_by_tenant) {
+            let detail = format!("The tenant has {} open event streams, which is the limit.", self.max_by_tenant);
+            return Err(Problem::new(ProblemType::RateLimited, detail).retry_after(STREAM_RETRY_AFTER));
         }
-        if open.in_all >= self.most {
-            return Err(Problem::unavailable(
-                "This server has too many watchers; ask for the job instead, or try again.",
-            )
-            .retry_after(MUCH_LATER));
+        if open.total >= self.max {
+            let detail = "The server has too many open event streams. Read the job instead, or try again.";
+            return Err(Problem::unavailable(detail).retry_after(STREAM_RETRY_AFTER));
         }
-        open.in_all += 1;
-        *open.of.entry(tenant).or_default() += 1;
-        Ok(Watch { watches: self.clone(), tenant })
+        open.total += 1;
+        *open.by_tenant.entry(tenant).or_default() += 1;
+        Ok(StreamPermit { limiter: self.clone(), tenant })
     }
 }
 
-/// A watcher's place.
-pub struct Watch {
-    watches: Arc<Watches>,
+/// The permit of one open event stream; released when it is dropped.
+pub struct StreamPermit {
+    limiter: Arc<StreamLimiter>,
     tenant: TenantId,
 }
 
-impl Drop for Watch {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut open = self.watches.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.in_all -= 1;
-        if let Some(own) = open.of.get_mut(&self.tenant) {
+        let mut open = self.limiter.open.lock();
+        open.total -= 1;
+        if let Some(own) = open.by_tenant.get_mut(&self.tenant) {
             *own -= 1;
             if *own == 0 {
-                open.of.remove(&self.tenant);
+                open.by_tenant.remove(&self.tenant);
             }
         }
     }
@@ -117,29 +120,29 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn one_too_many_waits_for_a_place_and_is_refused_when_none_comes_free() {
-        let gate = Gate::new(1, SHORT);
-        let place = gate.enter(LONG).await.unwrap();
-        assert_eq!(gate.in_flight(), 1);
+    async fn a_request_over_the_limit_waits_and_is_refused_when_no_permit_is_released() {
+        let limiter = ConcurrencyLimiter::new(1, SHORT);
+        let permit = limiter.acquire(LONG).await.unwrap();
+        assert_eq!(limiter.in_flight(), 1);
         let began = tokio::time::Instant::now();
-        let refused = gate.enter(LONG).await.expect_err("there is one place");
+        let refused = limiter.acquire(LONG).await.expect_err("the only permit is taken");
         assert_eq!(refused.kind, ProblemType::Unavailable);
         assert!(began.elapsed() < LONG);
-        let (_, entered) = tokio::join!(async { drop(place) }, gate.enter(LONG));
-        drop(entered.expect("the place came free"));
+        let (_, acquired) = tokio::join!(async { drop(permit) }, limiter.acquire(LONG));
+        drop(acquired.expect("the permit was released"));
     }
 
     #[test]
-    fn watchers_have_places_in_all_and_of_one_tenant() {
-        let watches = Watches::new(3, 2);
+    fn streams_are_limited_in_all_and_by_tenant() {
+        let limiter = StreamLimiter::new(3, 2);
         let tenant = || TenantId(Uuid::new_v4());
         let (one, other) = (tenant(), tenant());
-        let first = watches.enter(one).expect("a place");
-        let _second = watches.enter(one).expect("a place");
-        assert_eq!(watches.enter(one).err().map(|problem| problem.kind), Some(ProblemType::RateLimited));
-        let _third = watches.enter(other).expect("a place");
-        assert_eq!(watches.enter(other).err().map(|problem| problem.kind), Some(ProblemType::Unavailable));
+        let first = limiter.acquire(one).expect("a permit");
+        let _second = limiter.acquire(one).expect("a permit");
+        assert_eq!(limiter.acquire(one).err().map(|problem| problem.kind), Some(ProblemType::RateLimited));
+        let _third = limiter.acquire(other).expect("a permit");
+        assert_eq!(limiter.acquire(other).err().map(|problem| problem.kind), Some(ProblemType::Unavailable));
         drop(first);
-        assert!(watches.enter(other).is_ok());
+        assert!(limiter.acquire(other).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What the API counts about its answers. Labels are bounded: routes by template, methods and status classes by name.
+//! Metrics of HTTP requests. Labels are bounded: routes by template, methods and status classes by name.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use switchyard_jobs::trace::TraceLabel;
 
-/// A route by its template; the router's own copy of it.
+/// A route by its template, shared with the router.
 #[derive(Debug, Clone)]
 struct Route(Option<MatchedPath>);
 
@@ -64,7 +64,7 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// Counters of the HTTP side.
+/// Metrics of HTTP requests. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpMetrics {
     requests: Family<Labels, Counter>,
@@ -73,11 +73,11 @@ pub struct HttpMetrics {
     submissions: Family<OutcomeLabel, Counter>,
 }
 
-/// 1 ms to 10 s; a handoff is promised within 50 ms, and alerts ask for 2 and 5 s.
+/// Upper bounds in seconds. The service level is 50 ms for a submission; alerts read 2 s and 5 s.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0];
 
 impl HttpMetrics {
-    /// Makes and registers the counters.
+    /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
@@ -86,19 +86,23 @@ impl HttpMetrics {
             submissions: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("switchyard_api");
-        registry.register("requests", "Answers, by route template, method and status class", metrics.requests.clone());
+        registry.register(
+            "requests",
+            "Responses, by route template, method and status class",
+            metrics.requests.clone(),
+        );
         registry.register_with_unit(
             "request_duration",
-            "Time to the head of the answer",
+            "Time to the head of the response",
             Unit::Seconds,
             metrics.seconds.clone(),
         );
         registry.register("watchers", "Open event streams", metrics.watchers.clone());
-        registry.register("submissions", "What requests for an analysis came to", metrics.submissions.clone());
+        registry.register("submissions", "Requests for an analysis, by outcome", metrics.submissions.clone());
         metrics
     }
 
-    /// Counts one answer and the time to its head, with the trace that it is an example of.
+    /// Counts one response and the time to its head, with its trace as an exemplar.
     pub fn answered(
         &self,
         route: Option<MatchedPath>,
@@ -112,7 +116,8 @@ impl HttpMetrics {
         self.seconds.get_or_create(&labels).observe(took.as_secs_f64(), exemplar, None);
     }
 
-    /// Counts what a request for an analysis came to: `accepted`, `coalesced`, `cached`, `replayed` or a problem's name.
+    /// Counts a request for an analysis. `outcome` is `accepted`, `coalesced`, `cached`, `replayed` or the slug of a
+    /// problem.
     pub fn submission(&self, outcome: &'static str) {
         self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
@@ -125,7 +130,7 @@ impl HttpMetrics {
     }
 }
 
-/// An open event stream.
+/// Counts one open event stream until it is dropped.
 pub struct WatcherGuard(Gauge);
 
 impl Drop for WatcherGuard {

@@ -1,4 +1,4 @@
-//! The OpenAPI document. Routes and documents come from the same registrations; this file adds what all of them share.
+//! The base of the OpenAPI document. Routes register their own operations; this file adds what operations share.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,23 @@ use utoipa::{
 
 use crate::http::problem::{Problem, ProblemDocument, ProblemType};
 
-/// What does not come from the routes.
+/// The parts of the document that no route registers.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Switchyard",
-        description = "Ask for the analysis of a profile, watch it, and read the result. Requests are accepted in milliseconds \
-                       and worked off in lanes; every refusal is a problem document (RFC 9457) with a stable `type`.",
+        description = "Request the analysis of a profile, follow its job, and read the result. The API accepts a request \
+                       within milliseconds; workers run its job by priority lane. Every error response is a problem \
+                       document (RFC 9457) with a stable `type`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(ProblemDocument)),
     tags(
-        (name = "analyses", description = "Asking for an analysis"),
-        (name = "jobs", description = "Following an analysis"),
-        (name = "profiles", description = "What is known about a profile"),
-        (name = "usage", description = "Limits, credits and the ledger"),
-        (name = "admin", description = "Health, tenants, dead letters, lanes and everyone's jobs; needs the admin key"),
+        (name = "analyses", description = "Request an analysis"),
+        (name = "jobs", description = "Follow the job of an analysis"),
+        (name = "profiles", description = "Read the latest analysis of a profile"),
+        (name = "usage", description = "Read limits, credits and the ledger"),
+        (name = "admin", description = "Health, tenants, dead letters, lanes, and the jobs of every tenant; requires the admin key"),
         (name = "document", description = "This document"),
     )
 )]
@@ -40,7 +41,7 @@ pub struct Base;
 const BEARER: &str = "api_key";
 const ADMIN_BEARER: &str = "admin_key";
 
-/// Which refusals an operation knows besides those that every one of its kind has.
+/// The problem types of an operation beyond those of every operation with the same kind of key.
 fn own_problems(operation: &str) -> &'static [ProblemType] {
     use ProblemType::*;
     match operation {
@@ -77,12 +78,12 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_with(Components::default);
     let scheme =
         |what| SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what)).build());
-    components.add_security_scheme(BEARER, scheme("A key of a tenant"));
+    components.add_security_scheme(BEARER, scheme("An API key of a tenant"));
     components.add_security_scheme(ADMIN_BEARER, scheme("The admin key of the platform"));
     for (path, item) in &mut document.paths.paths {
         if let Some(operation) = &mut item.get {
             complete_operation(path, operation);
-            tell_of_replicas(path, operation);
+            add_stale_header(path, operation);
         }
         for operation in [&mut item.post, &mut item.delete, &mut item.put, &mut item.patch].into_iter().flatten() {
             complete_operation(path, operation);
@@ -90,7 +91,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// The kind of key that a path opens to.
+/// The kind of key that a path requires.
 fn scheme_of(path: &str) -> Option<&'static str> {
     match path {
         path if path.starts_with("/v1/") => Some(BEARER),
@@ -105,7 +106,7 @@ fn request_timeout() -> Parameter {
         .name("Request-Timeout")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("Seconds that the caller will wait, at most 15; past them the answer is `unavailable`"))
+        .description(Some("Seconds within which the caller expects the response, at most 15; after them the response is `unavailable`"))
         .schema(Some(seconds))
         .build()
 }
@@ -124,14 +125,16 @@ fn complete_operation(path: &str, operation: &mut Operation) {
     }
 }
 
-/// Reads of tenants are answered by a replica while the database is away.
-fn tell_of_replicas(path: &str, operation: &mut Operation) {
+/// A replica answers the reads of tenants while the database is unavailable.
+fn add_stale_header(path: &str, operation: &mut Operation) {
     if path.starts_with("/v1/")
-        && let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200")
+        && let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200")
     {
-        let what = "`replica` when the answer may be a little old, because the database is away";
+        let what = "`replica` if a replica answered, which may lag behind, because the database is unavailable";
         let text = ObjectBuilder::new().schema_type(Type::String).build();
-        answer.headers.insert("X-Stale".to_owned(), HeaderBuilder::new().schema(text).description(Some(what)).build());
+        response
+            .headers
+            .insert("X-Stale".to_owned(), HeaderBuilder::new().schema(text).description(Some(what)).build());
     }
 }
 

@@ -1,4 +1,6 @@
-//! Every answer that is not a success: RFC 9457 problem documents with stable names.
+//! Problem details (RFC 9457): the body of every response that is not a success.
+//!
+//! `type`, `code` and the status of a problem type are stable. Titles and details are for people and may change.
 
 use std::time::Duration;
 
@@ -9,9 +11,17 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use switchyard_jobs::store::StoreError;
 use utoipa::ToSchema;
 
-/// What went wrong, as programs see it. The slug is the last segment of `type` and the member `code`; it never changes.
+/// `Retry-After` of a problem type that has one and names no other time.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// `Retry-After` while the database fails and its circuit breaker is closed.
+const DATABASE_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// `Retry-After` when the database has more calls than it can answer in time.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The kind of a problem. Its slug is the last segment of `type` and the member `code`; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemType {
     Unauthenticated,
@@ -53,7 +63,7 @@ impl ProblemType {
         Self::Unavailable,
     ];
 
-    /// The stable name.
+    /// The stable name for programs.
     pub const fn slug(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
@@ -75,29 +85,29 @@ impl ProblemType {
         }
     }
 
-    /// The same words at every occurrence.
+    /// The title: the phrase of the HTTP status, or a noun phrase. The same at every occurrence.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Unauthenticated => "A valid key is needed",
-            Self::InsufficientCredits => "Not enough credits",
-            Self::InvalidRequest => "The request is not valid",
-            Self::NotFound => "There is no such thing",
-            Self::MethodNotAllowed => "This method is not offered here",
-            Self::IdempotencyConflict => "The idempotency key was used for another request",
-            Self::NotFinished => "The job has not finished",
-            Self::NoResult => "The job ended without a result",
-            Self::AlreadyFinished => "The job has already finished",
-            Self::NotDead => "The job is not among the dead",
-            Self::ConcurrentLimit => "Too many analyses at once",
-            Self::DailyLimit => "The day's analyses are used up",
-            Self::LaneFull => "The lane is full",
+            Self::Unauthenticated => "Unauthorized",
+            Self::InsufficientCredits => "Insufficient credits",
+            Self::InvalidRequest => "Invalid request",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::IdempotencyConflict => "Idempotency key conflict",
+            Self::NotFinished => "Job not finished",
+            Self::NoResult => "Job without a result",
+            Self::AlreadyFinished => "Job already finished",
+            Self::NotDead => "Job not dead",
+            Self::ConcurrentLimit => "Concurrency limit reached",
+            Self::DailyLimit => "Daily limit reached",
+            Self::LaneFull => "Lane full",
             Self::RateLimited => "Too many requests",
-            Self::Internal => "Something went wrong here",
-            Self::Unavailable => "Not available right now",
+            Self::Internal => "Internal server error",
+            Self::Unavailable => "Service unavailable",
         }
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -116,7 +126,7 @@ impl ProblemType {
         }
     }
 
-    /// Whether the answer says when to come back.
+    /// Whether the response has the header `Retry-After`.
     pub const fn has_retry_after(self) -> bool {
         matches!(
             self,
@@ -130,64 +140,74 @@ impl ProblemType {
     }
 }
 
-/// One thing that is wrong with a request.
+/// One invalid part of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldProblem {
-    /// The member, query parameter or header that is wrong; empty for the body as a whole.
+    /// The invalid member, query parameter or header; empty for the body as a whole.
     #[schema(example = "username")]
     pub field: String,
-    /// Why, and what would be right.
+    /// Why it is invalid, or what a valid value is.
     #[schema(example = "is missing")]
     pub reason: String,
 }
 
-/// The document of RFC 9457, as sent.
+/// The problem details of RFC 9457, as sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemDocument {
-    /// Stable URI of the kind of problem; its last segment is `code`.
+    /// Stable URI of the problem type; its last segment is `code`.
     #[schema(example = "https://switchyard.dev/problems/lane-full")]
     r#type: String,
-    /// Stable name of the kind of problem.
+    /// Stable name of the problem type.
     #[schema(example = "lane-full")]
     code: &'static str,
-    /// The same words at every occurrence of this kind.
+    /// Summary of the problem type; the same at every occurrence.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What happened this time, and what to do about it.
+    /// What happened in this request, and what to do about it.
     detail: String,
-    /// Seconds after which trying again makes sense; the same as the header `Retry-After`.
+    /// Seconds after which a retry makes sense; the same as the header `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
-    /// For `invalid-request`: what is wrong.
+    /// The invalid fields; only for `invalid-request`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldProblem>,
-    /// Figures that belong to the kind of problem, for instance `balance` and `price`.
+    /// Extension members of the problem type, for instance `balance` and `price`.
     #[serde(flatten)]
     #[schema(ignore)]
-    figures: Map<String, Value>,
+    extensions: Map<String, Value>,
 }
 
 /// A refusal or failure on its way to the caller.
+///
+/// A [`StoreError`] becomes a problem by `?`. The layers set its `Retry-After` to the time at which the circuit breaker
+/// of the database lets calls through again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     pub kind: ProblemType,
     detail: String,
     retry_after: Option<Duration>,
+    /// Whether the database decides when a retry makes sense.
+    until_database: bool,
     errors: Vec<FieldProblem>,
-    figures: Map<String, Value>,
+    extensions: Map<String, Value>,
 }
 
+/// Extension of a response whose problem lasts until the database is back.
+#[derive(Debug, Clone)]
+pub struct DatabaseProblem(pub Problem);
+
 impl Problem {
-    /// A problem; `detail` says what happened and what to do, and never holds a secret.
+    /// Makes a problem. `detail` says what happened and what to do; it never holds a secret.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        let retry_after = kind.has_retry_after().then(|| Duration::from_secs(5));
-        Self { kind, detail: detail.into(), retry_after, errors: Vec::new(), figures: Map::new() }
+        let retry_after = kind.has_retry_after().then_some(DEFAULT_RETRY_AFTER);
+        let (errors, extensions) = (Vec::new(), Map::new());
+        Self { kind, detail: detail.into(), retry_after, until_database: false, errors, extensions }
     }
 
-    /// `field` is wrong for `reason`.
+    /// `invalid-request`: `field` is invalid for `reason`. An empty `field` is the body as a whole.
     pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         let detail = if field.is_empty() { format!("The body {reason}.") } else { format!("'{field}' {reason}.") };
@@ -196,34 +216,43 @@ impl Problem {
         problem
     }
 
-    /// There is no `what` that the caller may see.
+    /// `not-found`: no `what` exists that the caller may see.
     pub fn not_found(what: &str) -> Self {
-        Self::new(ProblemType::NotFound, format!("There is no such {what}, or it is not yours."))
+        Self::new(ProblemType::NotFound, format!("The {what} does not exist, or it belongs to another tenant."))
     }
 
-    /// A bug or an outage that the caller can do nothing about; the log says what it was.
+    /// `internal`: a failure that the caller can do nothing about. The log has its cause.
     pub fn internal() -> Self {
-        Self::new(ProblemType::Internal, "The failure is in the log under this answer's X-Request-Id.")
+        Self::new(
+            ProblemType::Internal,
+            "The request failed. The server log has the cause under the X-Request-Id of this response.",
+        )
     }
 
-    /// Something that the API needs is away.
+    /// `unavailable`: a service that the API needs does not respond, or the API is overloaded.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(ProblemType::Unavailable, detail)
     }
 
-    /// When to come back; rounded up to whole seconds, at least one.
+    /// Sets `Retry-After`, which is rounded up to whole seconds and at least one.
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self.until_database = false;
         self
     }
 
-    /// Adds a figure that programs may use.
-    pub fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.figures.insert(name.to_owned(), value.into());
+    /// Sets `Retry-After` to the time at which the database is tried again.
+    fn retry_after_database(self) -> Self {
+        Self { until_database: true, ..self.retry_after(DATABASE_RETRY_AFTER) }
+    }
+
+    /// Adds an extension member, which programs may read.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extensions.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The document as sent.
+    /// The problem details as sent.
     pub fn document(self) -> ProblemDocument {
         let retry_after_seconds = self.retry_after_seconds();
         ProblemDocument {
@@ -234,7 +263,7 @@ impl Problem {
             detail: self.detail,
             retry_after_seconds,
             errors: self.errors,
-            figures: self.figures,
+            extensions: self.extensions,
         }
     }
 
@@ -243,9 +272,45 @@ impl Problem {
     }
 }
 
+impl From<StoreError> for Problem {
+    /// Logs the error, which the caller does not see.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Undone(_) => {
+                tracing::warn!(%error, "could not use the database");
+                Self::unavailable("The database is unavailable or busy. The request had no effect; try again.")
+                    .retry_after_database()
+            }
+            StoreError::Unwritable(_) => {
+                tracing::error!(%error, "could not write to the database");
+                Self::unavailable("The database is read-only. The request had no effect; try again.")
+                    .retry_after_database()
+            }
+            StoreError::Overloaded => {
+                tracing::warn!(%error, "rejected a call: the database is overloaded");
+                Self::unavailable("The database is overloaded. The request had no effect; try again.")
+                    .retry_after(OVERLOAD_RETRY_AFTER)
+            }
+            StoreError::Interrupted(_) => {
+                tracing::warn!(%error, "lost the database connection during a call");
+                Self::unavailable(
+                    "The connection to the database broke. The request may have taken effect; \
+                     try again, with the same Idempotency-Key if it had one.",
+                )
+                .retry_after_database()
+            }
+            StoreError::Refused { .. } | StoreError::Unexpected(_) => {
+                tracing::error!(%error, "received an unexpected response from the database");
+                Self::internal()
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (kind, retry_after) = (self.kind, self.retry_after_seconds());
+        let until_database = self.until_database.then(|| DatabaseProblem(self.clone()));
         let mut response = (kind.status(), Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -255,6 +320,9 @@ impl IntoResponse for Problem {
         }
         if kind == ProblemType::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"switchyard\""));
+        }
+        if let Some(problem) = until_database {
+            response.extensions_mut().insert(problem);
         }
         response
     }
@@ -267,13 +335,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_listed_once_under_a_name_of_its_own() {
+    fn every_problem_type_has_a_unique_slug() {
         let slugs: HashSet<_> = ProblemType::ALL.iter().map(|kind| kind.slug()).collect();
         assert_eq!(slugs.len(), ProblemType::ALL.len());
     }
 
     #[test]
-    fn a_wait_is_rounded_up_and_never_zero() {
+    fn retry_after_is_rounded_up_to_at_least_one_second() {
         let wait = |ms| {
             let problem = Problem::new(ProblemType::LaneFull, "").retry_after(Duration::from_millis(ms));
             problem.into_response().headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
@@ -283,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_is_named() {
+    fn invalid_request_names_the_field() {
         let document = serde_json::to_value(Problem::invalid("username", "is missing").document()).unwrap();
         assert_eq!(document["type"], "https://switchyard.dev/problems/invalid-request");
         assert_eq!(document["code"], "invalid-request");

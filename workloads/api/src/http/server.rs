@@ -1,4 +1,4 @@
-//! Accepting connections, and ending without dropping a request.
+//! Serves HTTP/1.1 and HTTP/2 connections, with a graceful shutdown.
 
 use std::{convert::Infallible, io, time::Duration};
 
@@ -12,10 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// How long a client may take to send the head of a request; also how long an idle connection is kept.
+/// Time for the head of a request; also the time that an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Serves `router` until `stop`; then takes no more connections, lets open requests finish for at most `grace`, and returns.
+/// Serves `router` until `stop`. Then it accepts no more connections and waits up to `grace` for the open requests.
+///
+/// # Errors
+/// None today; the result is that of a server.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) -> io::Result<()> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -27,35 +30,35 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    // Out of file descriptors, most likely; accepting again at once would only spin.
+                    tracing::warn!(%error, "could not accept a connection");
+                    // Most likely out of file descriptors: accepting again at once would only spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             },
         };
-        let connection = builder.serve_connection_with_upgrades(prepared(stream), service(router.clone()));
+        let connection = builder.serve_connection_with_upgrades(connection_io(stream), service(router.clone()));
         let connection = open.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+                tracing::debug!(%error, "connection ended with an error");
             }
         });
     }
     drop(listener);
     if tokio::time::timeout(grace, open.shutdown()).await.is_err() {
-        tracing::warn!(seconds = grace.as_secs(), "some requests did not finish within the grace time");
+        tracing::warn!(seconds = grace.as_secs(), "some requests did not finish within the grace period");
     }
     Ok(())
 }
 
-fn prepared(stream: TcpStream) -> TokioIo<TcpStream> {
-    // Answers are small: waiting for a full packet would only add latency.
+fn connection_io(stream: TcpStream) -> TokioIo<TcpStream> {
+    // Responses are small: Nagle's algorithm would only add latency.
     let _ = stream.set_nodelay(true);
     TokioIo::new(stream)
 }
 
-/// The router as hyper calls it.
+/// The router as a service of hyper.
 fn service(
     router: Router,
 ) -> TowerToHyperService<

@@ -1,38 +1,45 @@
-//! The health score: one number from 0 to 100 that is the product of a few parts, each 1 in good order. The formula is in docs/monitoring.md.
+//! The health score: a number from 0 to 100, the product of parts between 0 and 1. docs/monitoring.md has the formula.
 //!
-//! A product, because parts that are bad together are worse than each of them alone, and because a part that is 0 leaves nothing.
+//! It is a product because several bad parts are worse than each of them, and because a part of 0 makes the score 0.
 
 use std::time::Duration;
 
 use switchyard_contract::{Health, HealthPart, Kind, Lanes};
-use switchyard_jobs::store::Facts;
+use switchyard_jobs::store::Facts as PlatformSnapshot;
 
-/// What is known from the database is not the state of things any more after this.
+/// Age from which a snapshot no longer shows the current state.
 const STALE: Duration = Duration::from_secs(60);
-/// Jobs that wait for less than this may be waiting for a worker that is on its way.
-const ARRIVING_SECONDS: f64 = 60.0;
-/// Endings that say something.
-const MEANINGFUL: u64 = 10;
-/// Deaths among endings that leave nothing of that part.
-const ALL_BAD: f64 = 0.15;
+/// Jobs that wait for less than this may wait for a worker that is starting.
+const WORKER_START_SECONDS: f64 = 60.0;
+/// Finished analyses below which a failure ratio says nothing.
+const MIN_OUTCOMES: u64 = 10;
+/// Ratio of dead analyses from which the part has its lowest value.
+const MAX_DEAD_RATIO: f64 = 0.15;
 
-/// What a score is made of.
-pub struct Surroundings<'a> {
-    /// What the database said last, and how long ago.
-    pub facts: Option<&'a Facts>,
+/// The input of the score.
+pub struct HealthInput<'a> {
+    /// The last snapshot.
+    pub snapshot: Option<&'a PlatformSnapshot>,
+    /// Its age.
     pub age: Option<Duration>,
+    /// The limits of the lanes.
     pub lanes: &'a Lanes,
-    /// Whether the database has not failed to write lately.
+    /// Whether the database accepts writes.
     pub writable: bool,
     pub broker_connected: bool,
-    pub cache_away: bool,
+    pub cache_available: bool,
 }
 
-/// The score with its parts.
-pub fn of(around: &Surroundings<'_>) -> Health {
-    let mut parts = vec![database(around), broker(around), cache(around)];
-    if let Some(facts) = around.facts {
-        parts.extend([workers(facts), waits(facts, around.lanes), room(facts, around.lanes), outcomes(facts)]);
+/// Computes the score with its parts.
+pub fn score(input: &HealthInput<'_>) -> Health {
+    let mut parts = vec![database(input), broker(input), cache(input)];
+    if let Some(snapshot) = input.snapshot {
+        parts.extend([
+            workers(snapshot),
+            waits(snapshot, input.lanes),
+            room(snapshot, input.lanes),
+            outcomes(snapshot),
+        ]);
     }
     let product: f64 = parts.iter().map(|part| part.value).product();
     // Of a number between 0 and 100.
@@ -43,56 +50,54 @@ fn part(name: &str, value: f64, detail: impl Into<String>) -> HealthPart {
     HealthPart { name: name.to_owned(), value: value.clamp(0.0, 1.0), detail: detail.into() }
 }
 
-/// A database that cannot write answers what it has, and takes nothing.
-fn database(around: &Surroundings<'_>) -> HealthPart {
-    match around.age {
-        Some(age) if age < STALE && !around.writable => {
-            part("database", 0.2, "cannot write: its disk is full, or it is read-only")
-        }
-        Some(age) if age < STALE => part("database", 1.0, "answers"),
-        Some(age) => part("database", 0.0, format!("has not answered for {} s", age.as_secs())),
-        None => part("database", 0.0, "has not answered yet"),
+/// A read-only database answers reads, and the API accepts no job.
+fn database(input: &HealthInput<'_>) -> HealthPart {
+    match input.age {
+        Some(age) if age < STALE && !input.writable => part("database", 0.2, "read-only, or its disk is full"),
+        Some(age) if age < STALE => part("database", 1.0, "available"),
+        Some(age) => part("database", 0.0, format!("no answer for {} s", age.as_secs())),
+        None => part("database", 0.0, "no answer yet"),
     }
 }
 
-/// Without it requests are accepted and answered all the same, and nothing new is worked on.
-fn broker(around: &Surroundings<'_>) -> HealthPart {
-    match around.broker_connected {
+/// Without the broker the API accepts and answers requests, and workers start no new job.
+fn broker(input: &HealthInput<'_>) -> HealthPart {
+    match input.broker_connected {
         true => part("broker", 1.0, "connected"),
         false => part("broker", 0.4, "not connected: accepted jobs wait"),
     }
 }
 
-/// Without it nothing fails; answers cost more.
-fn cache(around: &Surroundings<'_>) -> HealthPart {
-    match around.cache_away {
-        false => part("cache", 1.0, "answers"),
-        true => part("cache", 0.9, "away: results come from the database"),
+/// Without the cache nothing fails, and results come from the database.
+fn cache(input: &HealthInput<'_>) -> HealthPart {
+    match input.cache_available {
+        true => part("cache", 1.0, "available"),
+        false => part("cache", 0.9, "unavailable: results come from the database"),
     }
 }
 
-/// Kinds whose jobs nobody takes.
-fn workers(facts: &Facts) -> HealthPart {
-    let seen = |kind: Kind| facts.workers.iter().find(|w| w.kind == kind).map_or(0, |w| w.seen);
+/// Kinds with waiting jobs and without workers.
+fn workers(snapshot: &PlatformSnapshot) -> HealthPart {
+    let seen = |kind: Kind| snapshot.workers.iter().find(|w| w.kind == kind).map_or(0, |w| w.seen);
     let missing: Vec<&str> = Kind::ALL
         .iter()
         .filter(|kind| {
             let waits = |lane: &&switchyard_contract::QueueStats| {
-                lane.kind == **kind && !lane.paused && lane.oldest_age_seconds > ARRIVING_SECONDS
+                lane.kind == **kind && !lane.paused && lane.oldest_age_seconds > WORKER_START_SECONDS
             };
-            seen(**kind) == 0 && facts.lanes.iter().any(|lane| waits(&lane))
+            seen(**kind) == 0 && snapshot.lanes.iter().any(|lane| waits(&lane))
         })
         .map(|kind| kind.as_str())
         .collect();
     match missing.as_slice() {
-        [] => part("workers", 1.0, format!("{} seen", facts.workers.iter().map(|w| w.seen).sum::<u64>())),
-        kinds => part("workers", 0.2, format!("jobs wait and no worker is seen for: {}", kinds.join(", "))),
+        [] => part("workers", 1.0, format!("{} alive", snapshot.workers.iter().map(|w| w.seen).sum::<u64>())),
+        kinds => part("workers", 0.2, format!("jobs wait and no worker is alive for: {}", kinds.join(", "))),
     }
 }
 
-/// The longest wait beside what its lane gives one attempt: whole up to once that, nothing from four times on.
-fn waits(facts: &Facts, limits: &Lanes) -> HealthPart {
-    let worst = facts.lanes.iter().filter(|lane| !lane.paused && lane.depth > 0).map(|lane| {
+/// The longest wait in relation to the timeout of its lane: 1 up to the timeout, 0.1 from four timeouts on.
+fn waits(snapshot: &PlatformSnapshot, limits: &Lanes) -> HealthPart {
+    let worst = snapshot.lanes.iter().filter(|lane| !lane.paused && lane.depth > 0).map(|lane| {
         let allowed = limits.get(lane.lane).timeout_seconds.max(1) as f64;
         let value = 1.0 - (lane.oldest_age_seconds - allowed) / (3.0 * allowed);
         (value.clamp(0.1, 1.0), lane)
@@ -103,13 +108,13 @@ fn waits(facts: &Facts, limits: &Lanes) -> HealthPart {
                 format!("a job of {}/{} has waited for {:.0} s", lane.kind, lane.lane, lane.oldest_age_seconds);
             part("waits", value, detail)
         }
-        _ => part("waits", 1.0, "within what the lanes allow"),
+        _ => part("waits", 1.0, "within the lanes' timeouts"),
     }
 }
 
-/// The fullest lane: whole up to four fifths, half when it is full and callers are refused.
-fn room(facts: &Facts, limits: &Lanes) -> HealthPart {
-    let fullest = facts.lanes.iter().filter(|lane| lane.kind == Kind::General).map(|lane| {
+/// The fullest lane: 1 up to four fifths of its capacity, 0.5 when it is full and refuses requests.
+fn room(snapshot: &PlatformSnapshot, limits: &Lanes) -> HealthPart {
+    let fullest = snapshot.lanes.iter().filter(|lane| lane.kind == Kind::General).map(|lane| {
         let capacity = f64::from(limits.get(lane.lane).capacity.max(1));
         (lane.depth as f64 / capacity, lane.lane)
     });
@@ -118,19 +123,19 @@ fn room(facts: &Facts, limits: &Lanes) -> HealthPart {
             let detail = format!("the {lane} lane is {:.0} % full", filled * 100.0);
             part("room", 1.0 - (filled.min(1.0) - 0.8) * 2.5, detail)
         }
-        _ => part("room", 1.0, "in every lane"),
+        _ => part("room", 1.0, "every lane below 80 %"),
     }
 }
 
-/// Deaths among what ended lately.
-fn outcomes(facts: &Facts) -> HealthPart {
-    let (dead, ended) = (facts.outcomes.dead, facts.outcomes.dead + facts.outcomes.completed);
-    let detail = format!("{dead} of {ended} analyses died within five minutes");
-    if ended < MEANINGFUL {
+/// Dead analyses among those that finished within five minutes.
+fn outcomes(snapshot: &PlatformSnapshot) -> HealthPart {
+    let (dead, ended) = (snapshot.outcomes.dead, snapshot.outcomes.dead + snapshot.outcomes.completed);
+    let detail = format!("{dead} of {ended} analyses failed for good within five minutes");
+    if ended < MIN_OUTCOMES {
         return part("outcomes", 1.0, detail);
     }
     let ratio = dead as f64 / ended as f64;
-    part("outcomes", (1.0 - ratio / ALL_BAD).max(0.1), detail)
+    part("outcomes", (1.0 - ratio / MAX_DEAD_RATIO).max(0.1), detail)
 }
 
 #[cfg(test)]
@@ -140,8 +145,8 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn snapshot() -> PlatformSnapshot {
+        PlatformSnapshot {
             lanes: Kind::ALL
                 .iter()
                 .flat_map(|kind| Lane::ALL.iter().map(|lane| QueueStats::quiet(*kind, *lane)))
@@ -155,72 +160,72 @@ mod tests {
         }
     }
 
-    fn score(facts: Option<&Facts>, change: impl Fn(&mut Surroundings<'_>)) -> u8 {
+    fn score(snapshot: Option<&PlatformSnapshot>, change: impl Fn(&mut HealthInput<'_>)) -> u8 {
         let lanes = Lanes::default();
-        let age = facts.map(|_| Duration::ZERO);
-        let mut around =
-            Surroundings { facts, age, lanes: &lanes, writable: true, broker_connected: true, cache_away: false };
-        change(&mut around);
-        of(&around).score
+        let age = snapshot.map(|_| Duration::ZERO);
+        let mut input =
+            HealthInput { snapshot, age, lanes: &lanes, writable: true, broker_connected: true, cache_available: true };
+        change(&mut input);
+        super::score(&input).score
     }
 
-    fn changed(change: impl Fn(&mut Facts)) -> u8 {
-        let mut facts = facts();
-        change(&mut facts);
-        score(Some(&facts), |_| ())
+    fn changed(change: impl Fn(&mut PlatformSnapshot)) -> u8 {
+        let mut snapshot = snapshot();
+        change(&mut snapshot);
+        score(Some(&snapshot), |_| ())
     }
 
     #[test]
-    fn what_is_in_order_is_a_hundred_and_each_trouble_costs() {
+    fn score_is_100_in_good_order_and_each_part_lowers_it() {
         assert_eq!(changed(|_| ()), 100);
-        assert_eq!(score(Some(&facts()), |around| around.cache_away = true), 90);
-        assert_eq!(score(Some(&facts()), |around| around.broker_connected = false), 40);
-        assert_eq!(score(Some(&facts()), |around| around.writable = false), 20);
-        assert_eq!(score(Some(&facts()), |around| around.age = Some(STALE)), 0);
+        assert_eq!(score(Some(&snapshot()), |input| input.cache_available = false), 90);
+        assert_eq!(score(Some(&snapshot()), |input| input.broker_connected = false), 40);
+        assert_eq!(score(Some(&snapshot()), |input| input.writable = false), 20);
+        assert_eq!(score(Some(&snapshot()), |input| input.age = Some(STALE)), 0);
         assert_eq!(score(None, |_| ()), 0);
         // The normal lane gives an attempt five minutes.
-        let normal = |facts: &mut Facts, age: f64| {
-            let lane = facts.lanes.iter_mut().find(|l| l.kind == Kind::Ai && l.lane == Lane::Normal).unwrap();
+        let normal = |snapshot: &mut PlatformSnapshot, age: f64| {
+            let lane = snapshot.lanes.iter_mut().find(|l| l.kind == Kind::Ai && l.lane == Lane::Normal).unwrap();
             (lane.depth, lane.oldest_age_seconds) = (1, age);
         };
-        assert_eq!(changed(|facts| normal(facts, 300.0)), 100);
-        assert_eq!(changed(|facts| normal(facts, 750.0)), 50);
-        assert_eq!(changed(|facts| normal(facts, 1e6)), 10);
+        assert_eq!(changed(|snapshot| normal(snapshot, 300.0)), 100);
+        assert_eq!(changed(|snapshot| normal(snapshot, 750.0)), 50);
+        assert_eq!(changed(|snapshot| normal(snapshot, 1e6)), 10);
         assert_eq!(
-            changed(|facts| {
-                normal(facts, 90.0);
-                facts.workers.retain(|w| w.kind != Kind::Ai);
+            changed(|snapshot| {
+                normal(snapshot, 90.0);
+                snapshot.workers.retain(|w| w.kind != Kind::Ai);
             }),
             20
         );
         // 500 analyses fit into the normal lane.
         let full = |depth| {
-            changed(|facts| {
-                facts.lanes.iter_mut().find(|l| l.kind == Kind::General && l.lane == Lane::Normal).unwrap().depth =
+            changed(|snapshot| {
+                snapshot.lanes.iter_mut().find(|l| l.kind == Kind::General && l.lane == Lane::Normal).unwrap().depth =
                     depth;
             })
         };
         assert_eq!((full(400), full(450), full(500), full(900)), (100, 75, 50, 50));
-        let died = |dead, completed| changed(|facts| facts.outcomes = Outcomes { dead, completed });
+        let died = |dead, completed| changed(|snapshot| snapshot.outcomes = Outcomes { dead, completed });
         assert_eq!((died(5, 0), died(0, 100), died(3, 37), died(20, 20)), (100, 100, 50, 10));
     }
 
     #[test]
-    fn what_is_paused_waits_as_it_was_told_to() {
-        let paused = |facts: &mut Facts| {
-            for lane in &mut facts.lanes {
+    fn paused_lanes_do_not_lower_the_score() {
+        let paused = |snapshot: &mut PlatformSnapshot| {
+            for lane in &mut snapshot.lanes {
                 (lane.paused, lane.depth, lane.oldest_age_seconds) = (true, 1, 1e6);
             }
-            facts.workers.clear();
+            snapshot.workers.clear();
         };
         assert_eq!(changed(paused), 100);
     }
 
     #[test]
-    fn parts_that_are_bad_together_are_worse_than_each() {
-        let both = score(Some(&facts()), |around| {
-            around.cache_away = true;
-            around.broker_connected = false;
+    fn bad_parts_multiply() {
+        let both = score(Some(&snapshot()), |input| {
+            input.cache_available = false;
+            input.broker_connected = false;
         });
         assert_eq!(both, 36);
     }

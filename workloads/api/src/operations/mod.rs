@@ -3,3 +3,4 @@
 pub mod health;
 pub mod platform_metrics;
 pub mod platform_snapshot;
+pub mod routes;

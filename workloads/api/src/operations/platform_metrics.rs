@@ -1,4 +1,4 @@
-//! What the database knows of the platform, and what this process works on, read when the metrics are. Every API process tells the same of the platform.
+//! Metrics of the platform as a whole, of its last snapshot. Every API process exports the same ones.
 
 use std::{fmt, sync::Arc};
 
@@ -7,14 +7,15 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use switchyard_contract::{Lane, QueueStats};
+use switchyard_contract::{Health, Kind, Lane, LaneLimits, Lanes, QueueStats};
+use switchyard_jobs::store::Facts as PlatformSnapshot;
 
-use crate::{http::concurrency::Gate, operations::platform_snapshot::Facts};
+use crate::{http::concurrency::ConcurrencyLimiter, operations::platform_snapshot::SnapshotCache};
 
-/// Shows them.
+/// Collects the metrics at each scrape.
 pub struct PlatformMetrics {
-    pub facts: Facts,
-    pub gate: Arc<Gate>,
+    pub snapshots: SnapshotCache,
+    pub limiter: Arc<ConcurrencyLimiter>,
 }
 
 impl fmt::Debug for PlatformMetrics {
@@ -23,88 +24,137 @@ impl fmt::Debug for PlatformMetrics {
     }
 }
 
-/// Writes a gauge with one value a set of labels.
-fn gauges<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (L, f64)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+impl Collector for PlatformMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut gauges = Gauges(encoder);
+        gauges.one("switchyard_api_in_flight", "Requests in flight", self.limiter.in_flight() as f64)?;
+        gauges.health(self.snapshots.health())?;
+        gauges.limits(self.snapshots.lanes())?;
+        let Some((age, snapshot)) = self.snapshots.last() else { return Ok(()) };
+        gauges.one("switchyard_queue_stats_age_seconds", "Age of the platform snapshot", age.as_secs_f64())?;
+        gauges.queues(&snapshot.lanes)?;
+        gauges.fairness(&snapshot)?;
+        gauges.workers(&snapshot)?;
+        gauges.sessions(&snapshot)
     }
-    Ok(())
-}
-
-/// Writes a gauge without labels.
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
-    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
 type Labels = Vec<(&'static str, String)>;
 
-fn queue(facts: &QueueStats) -> Labels {
-    vec![("kind", facts.kind.to_string()), ("lane", facts.lane.to_string())]
+fn lane_label(lane: Lane) -> Labels {
+    vec![("lane", lane.to_string())]
 }
 
-impl Collector for PlatformMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let e = &mut encoder;
-        gauge(e, "switchyard_api_in_flight", "Requests that are worked on", self.gate.in_flight() as f64)?;
-        let health = self.facts.health();
-        gauge(e, "switchyard_health_score", "How well the platform does, 0 to 100", f64::from(health.score))?;
+fn queue_labels(queue: &QueueStats) -> Labels {
+    vec![("kind", queue.kind.to_string()), ("lane", queue.lane.to_string())]
+}
+
+fn role_label(role: &str) -> Labels {
+    vec![("role", role.to_owned())]
+}
+
+/// Encodes gauges.
+struct Gauges<'a>(DescriptorEncoder<'a>);
+
+impl Gauges<'_> {
+    /// A gauge without labels.
+    fn one(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    /// A gauge with one value for each set of labels.
+    fn family<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// A gauge with one value for each lane.
+    fn by_lane(&mut self, name: &str, help: &str, value: impl Fn(Lane) -> f64) -> fmt::Result {
+        self.family(name, help, Lane::ALL.iter().map(|lane| (lane_label(*lane), value(*lane))))
+    }
+
+    /// A gauge with one value for each queue that has one.
+    fn by_queue(
+        &mut self,
+        name: &str,
+        help: &str,
+        queues: &[QueueStats],
+        value: impl Fn(&QueueStats) -> Option<f64>,
+    ) -> fmt::Result {
+        self.family(name, help, queues.iter().filter_map(|queue| Some((queue_labels(queue), value(queue)?))))
+    }
+
+    fn health(&mut self, health: Health) -> fmt::Result {
+        self.one("switchyard_health_score", "Health of the platform, 0 to 100", f64::from(health.score))?;
         let parts = health.parts.into_iter().map(|part| (vec![("part", part.name)], part.value));
-        gauges(e, "switchyard_health_part", "Parts of the health score, 1 in good order", parts)?;
-        let lanes = self.facts.lanes();
-        let limit = |lane: Lane, value: f64| (vec![("lane", lane.to_string())], value);
-        let capacities = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).capacity.into()));
-        gauges(e, "switchyard_lane_capacity", "Analyses that may queue in a lane", capacities)?;
-        let places = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).max_running.into()));
-        gauges(e, "switchyard_lane_max_running", "Analyses of a lane that may run at once", places)?;
-        let timeouts = Lane::ALL.iter().map(|lane| limit(*lane, lanes.get(*lane).timeout_seconds as f64));
-        gauges(e, "switchyard_lane_timeout_seconds", "What a lane gives one attempt", timeouts)?;
-        let Some((age, facts)) = self.facts.last() else { return Ok(()) };
-        let help = "How old the figures of the platform are";
-        gauge(e, "switchyard_queue_stats_age_seconds", help, age.as_secs_f64())?;
-        let states = facts.lanes.iter().flat_map(|lane| {
+        self.family("switchyard_health_part", "Parts of the health score, 0 to 1", parts)
+    }
+
+    fn limits(&mut self, lanes: &Lanes) -> fmt::Result {
+        let mut limit = |name: &str, help: &str, value: fn(&LaneLimits) -> f64| {
+            self.by_lane(name, help, |lane| value(lanes.get(lane)))
+        };
+        limit("switchyard_lane_capacity", "Analyses that may queue in a lane", |lane| lane.capacity.into())?;
+        limit("switchyard_lane_max_running", "Analyses of a lane that may run at once", |lane| {
+            lane.max_running.into()
+        })?;
+        limit("switchyard_lane_timeout_seconds", "Timeout of one attempt", |lane| lane.timeout_seconds as f64)
+    }
+
+    fn queues(&mut self, queues: &[QueueStats]) -> fmt::Result {
+        let states = queues.iter().flat_map(|queue| {
             let state = |state: &str, jobs: i64| {
-                let mut labels = queue(lane);
+                let mut labels = queue_labels(queue);
                 labels.push(("state", state.to_owned()));
                 (labels, jobs as f64)
             };
             [
-                state("ready", lane.depth),
-                state("running", lane.running),
-                state("retrying", lane.retrying),
-                state("waiting", lane.waiting),
+                state("ready", queue.depth),
+                state("running", queue.running),
+                state("retrying", queue.retrying),
+                state("waiting", queue.waiting),
             ]
         });
-        gauges(e, "switchyard_lane_jobs", "Jobs by state; ready ones could be claimed now", states)?;
-        let oldest = facts.lanes.iter().map(|lane| (queue(lane), lane.oldest_age_seconds));
-        gauges(e, "switchyard_lane_oldest_job_age_seconds", "How long the oldest ready job has waited", oldest)?;
-        let paused = facts.lanes.iter().map(|lane| (queue(lane), f64::from(u8::from(lane.paused))));
-        gauges(e, "switchyard_lane_paused", "Whether claims are stopped", paused)?;
-        let service = facts.lanes.iter().filter_map(|lane| Some((queue(lane), lane.service_seconds?)));
-        gauges(e, "switchyard_lane_service_seconds", "How long a job holds a worker's slot", service)?;
-        let shares = |lane: Lane| facts.fairness.iter().find(|share| share.lane == lane);
-        let tenants = Lane::ALL.iter().map(|lane| limit(*lane, shares(*lane).map_or(0.0, |s| s.tenants as f64)));
-        gauges(e, "switchyard_lane_tenants", "Tenants whose analyses wait in a lane", tenants)?;
-        let largest = Lane::ALL.iter().map(|lane| limit(*lane, shares(*lane).map_or(0.0, |s| s.largest_share)));
-        let help = "The part of the analyses that wait in a lane that belongs to one tenant";
-        gauges(e, "switchyard_lane_largest_share", help, largest)?;
-        let help = "Dead analyses that nobody replayed or discarded";
-        gauge(e, "switchyard_dead_jobs", help, facts.dead as f64)?;
-        let kinds = switchyard_contract::Kind::ALL.iter().map(|kind| {
-            let seen = facts.workers.iter().find(|seen| seen.kind == *kind).map_or(0, |seen| seen.seen);
+        self.family("switchyard_lane_jobs", "Jobs by state; workers can claim the ready ones", states)?;
+        let help = "Age of the oldest ready job";
+        self.by_queue("switchyard_lane_oldest_job_age_seconds", help, queues, |queue| Some(queue.oldest_age_seconds))?;
+        let help = "Whether claims are paused";
+        self.by_queue("switchyard_lane_paused", help, queues, |queue| Some(f64::from(u8::from(queue.paused))))?;
+        let help = "How long a job occupies a worker's slot";
+        self.by_queue("switchyard_lane_service_seconds", help, queues, |queue| queue.service_seconds)
+    }
+
+    fn fairness(&mut self, snapshot: &PlatformSnapshot) -> fmt::Result {
+        let share = |lane: Lane| snapshot.fairness.iter().find(|share| share.lane == lane);
+        let help = "Tenants with waiting analyses in a lane";
+        self.by_lane("switchyard_lane_tenants", help, |lane| share(lane).map_or(0.0, |s| s.tenants as f64))?;
+        let help = "Largest share of one tenant in the waiting analyses of a lane";
+        self.by_lane("switchyard_lane_largest_share", help, |lane| share(lane).map_or(0.0, |s| s.largest_share))?;
+        let help = "Dead analyses that were neither replayed nor discarded";
+        self.one("switchyard_dead_jobs", help, snapshot.dead as f64)
+    }
+
+    fn workers(&mut self, snapshot: &PlatformSnapshot) -> fmt::Result {
+        let kinds = Kind::ALL.iter().map(|kind| {
+            let seen = snapshot.workers.iter().find(|seen| seen.kind == *kind).map_or(0, |seen| seen.seen);
             (vec![("kind", kind.to_string())], seen as f64)
         });
-        gauges(e, "switchyard_workers_seen", "Workers that gave a sign of life within a minute", kinds)?;
-        let role = |role: &str, value: u32| (vec![("role", role.to_owned())], f64::from(value));
-        let rows = &facts.sessions.rows;
-        let sessions = rows.iter().map(|row| role(&row.role, row.in_use));
-        gauges(e, "switchyard_database_sessions", "Sessions at PostgreSQL, by role", sessions)?;
-        let limits = rows.iter().filter_map(|row| Some(role(&row.role, row.limit?)));
-        gauges(e, "switchyard_database_sessions_max", "Sessions that PostgreSQL allows a role", limits)
+        self.family("switchyard_workers_seen", "Workers with a heartbeat within a minute", kinds)
+    }
+
+    fn sessions(&mut self, snapshot: &PlatformSnapshot) -> fmt::Result {
+        let roles = &snapshot.sessions.rows;
+        let sessions = roles.iter().map(|role| (role_label(&role.role), f64::from(role.in_use)));
+        self.family("switchyard_database_sessions", "Sessions at PostgreSQL, by role", sessions)?;
+        let limits = roles.iter().filter_map(|role| Some((role_label(&role.role), f64::from(role.limit?))));
+        self.family("switchyard_database_sessions_max", "Sessions that PostgreSQL allows a role", limits)
     }
 }

@@ -1,136 +1,120 @@
-//! What the database knows of the platform as a whole, kept at hand: for `/lanes` on the operations port, from which the operator works out the size of worker
-//! pools, for metrics, and for the health score.
+//! The platform snapshot: what the database knows of all queues and workers, kept for a few seconds.
 //!
-//! It names no tenant, and jobs only where one was quarantined, so whoever may read the metrics may read it.
+//! The operations port, the metrics and the health score read it.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use switchyard_contract::{Health, HealthReport, LanesReport};
+use parking_lot::RwLock;
+use switchyard_contract::{Health, Lanes};
 use switchyard_jobs::{
     broker::Broker,
     cache::Cache,
-    resilience::State as Breaker,
-    store::{self, Store},
+    resilience::State as BreakerState,
+    store::{Facts as PlatformSnapshot, Store},
 };
 use tokio::{
     sync::Mutex,
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use crate::operations::health::{self, Surroundings};
+use crate::operations::health::{self, HealthInput};
 
-/// How long an answer is good: every pool of the platform asks at about the same time.
+/// For how long a snapshot is fresh. Every pool of the platform reads at about the same time.
 const FRESH: Duration = Duration::from_secs(5);
-/// How often the database is asked when nobody else does, for metrics.
-const EVERY: Duration = Duration::from_secs(15);
-/// How long the database may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How often the snapshot is refreshed for the metrics.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
+/// Time for one query of the database.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The facts with their age. Cheap to clone.
+/// The last snapshot with its age. Cheap to clone.
 #[derive(Clone)]
-pub struct Facts(Arc<Inner>);
+pub struct SnapshotCache(Arc<Inner>);
 
 struct Inner {
     store: Store,
     broker: Broker,
     cache: Cache,
-    /// Held while somebody asks, so that others wait for the same answer; when there was none, and why.
-    asking: Mutex<Option<(Instant, String)>>,
-    last: RwLock<Option<(Instant, Arc<store::Facts>)>>,
+    /// Held during a query, so that concurrent callers share it. Holds the last failure.
+    query: Mutex<Option<(Instant, String)>>,
+    last: RwLock<Option<(Instant, Arc<PlatformSnapshot>)>>,
 }
 
-impl Facts {
-    /// Nothing known yet.
+impl SnapshotCache {
+    /// Makes an empty cache.
     pub fn new(store: Store, broker: Broker, cache: Cache) -> Self {
-        Self(Arc::new(Inner { store, broker, cache, asking: Mutex::default(), last: RwLock::default() }))
+        Self(Arc::new(Inner { store, broker, cache, query: Mutex::default(), last: RwLock::default() }))
     }
 
-    /// The last answer with its age.
-    pub fn last(&self) -> Option<(Duration, Arc<store::Facts>)> {
-        let last = self.0.last.read().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map(|(at, facts)| (at.elapsed(), facts.clone()))
+    /// The last snapshot with its age, however old; `None` before the first.
+    pub fn last(&self) -> Option<(Duration, Arc<PlatformSnapshot>)> {
+        self.0.last.read().as_ref().map(|(at, snapshot)| (at.elapsed(), snapshot.clone()))
     }
 
-    fn fresh(&self) -> Option<Arc<store::Facts>> {
-        self.last().filter(|(age, _)| *age < FRESH).map(|(_, facts)| facts)
+    fn last_if_fresh(&self) -> Option<Arc<PlatformSnapshot>> {
+        self.last().filter(|(age, _)| *age < FRESH).map(|(_, snapshot)| snapshot)
     }
 
-    /// An answer that is five seconds old at most, or why there is none: no facts are better than old ones.
-    pub async fn get(&self) -> Result<Arc<store::Facts>, String> {
-        if let Some(facts) = self.fresh() {
-            return Ok(facts);
+    /// A snapshot that is at most five seconds old.
+    ///
+    /// # Errors
+    /// Why the database did not answer. A failure is kept for five seconds too, so that callers do not add to the load.
+    pub async fn fresh(&self) -> Result<Arc<PlatformSnapshot>, String> {
+        if let Some(snapshot) = self.last_if_fresh() {
+            return Ok(snapshot);
         }
-        let mut failed = self.0.asking.lock().await;
-        if let Some(facts) = self.fresh() {
-            return Ok(facts);
+        let mut failed = self.0.query.lock().await;
+        if let Some(snapshot) = self.last_if_fresh() {
+            return Ok(snapshot);
         }
         if let Some((at, error)) = &*failed
             && at.elapsed() < FRESH
         {
             return Err(error.clone());
         }
-        let asked = match timeout(PATIENCE, self.0.store.facts()).await {
-            Ok(Ok(facts)) => {
-                let facts = Arc::new(facts);
-                *self.0.last.write().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), facts.clone()));
-                Ok(facts)
+        let queried = match timeout(QUERY_TIMEOUT, self.0.store.facts()).await {
+            Ok(Ok(snapshot)) => {
+                let snapshot = Arc::new(snapshot);
+                *self.0.last.write() = Some((Instant::now(), snapshot.clone()));
+                Ok(snapshot)
             }
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer from the database within {PATIENCE:?}")),
+            Err(_) => Err(format!("the database did not answer within {QUERY_TIMEOUT:?}")),
         };
-        *failed = asked.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        asked
+        *failed = queried.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        queried
     }
 
-    /// How well the platform does, as this process sees it.
+    /// The health score of the platform, as this process sees it.
     pub fn health(&self) -> Health {
-        let (age, facts) = self.last().unzip();
-        health::of(&Surroundings {
-            facts: facts.as_deref(),
+        let (age, snapshot) = self.last().unzip();
+        health::score(&HealthInput {
+            snapshot: snapshot.as_deref(),
             age,
             lanes: &self.0.store.policy().lanes,
             writable: self.0.store.is_writable(),
             broker_connected: self.0.broker.is_connected(),
-            // Its breaker is open for a second at a time, and then tries.
-            cache_away: self.0.cache.breaker().state() != Breaker::Closed,
+            // Its breaker opens for a second at a time, and is half-open in between.
+            cache_available: self.0.cache.breaker().state() == BreakerState::Closed,
         })
     }
 
-    /// The platform's lanes with their limits.
-    pub fn lanes(&self) -> &switchyard_contract::Lanes {
+    /// The limits of the platform's lanes.
+    pub fn lanes(&self) -> &Lanes {
         &self.0.store.policy().lanes
     }
 
-    /// Sees to it that the last answer is a recent one. Runs for ever.
-    pub async fn keep(&self) {
-        let mut ticks = interval(EVERY);
+    /// Refreshes the snapshot for ever.
+    pub async fn run(&self) {
+        let mut ticks = interval(REFRESH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.get().await {
-                tracing::debug!(error, "the platform's figures were not read; trying again");
+            if let Err(error) = self.fresh().await {
+                tracing::debug!(error, "could not refresh the platform snapshot");
             }
         }
-    }
-}
-
-/// The routes. Of the lanes there is no answer but 503 while the database gives none.
-pub fn router(facts: Facts) -> Router {
-    Router::new().route("/lanes", get(lanes)).route("/outlook", get(outlook)).with_state(facts)
-}
-
-async fn outlook(State(facts): State<Facts>) -> Json<HealthReport> {
-    let recoveries = facts.last().map(|(_, known)| known.recoveries.clone()).unwrap_or_default();
-    Json(HealthReport { health: facts.health(), recoveries })
-}
-
-async fn lanes(State(facts): State<Facts>) -> Result<Json<LanesReport>, impl IntoResponse> {
-    match facts.get().await {
-        Ok(known) => Ok(Json(LanesReport { lanes: known.lanes.clone() })),
-        Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))),
     }
 }

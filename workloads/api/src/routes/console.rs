@@ -1,4 +1,5 @@
-//! The console: a page for people, in the program itself. It asks for a key and calls the same API as everybody else, so it has no rights of its own.
+//! The web console, whose files are part of the program. It asks for a key and calls the public API, so that it has no
+//! privileges of its own.
 
 use axum::{
     Router,
@@ -13,13 +14,13 @@ use crate::{
     state::App,
 };
 
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
+/// No foreign sources, no inline code, no frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 include!(concat!(env!("OUT_DIR"), "/console.rs"));
 
-/// The page and its files, below `/console/`.
+/// The files of the console, below `/console/`.
 pub fn router() -> Router<App> {
     Router::new()
         .route("/console", get(async || Redirect::permanent("/console/")))
@@ -44,7 +45,7 @@ fn file(name: &str) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        // The files are those of this very version: whoever has an older page must not mix it with a newer script.
+        // The files belong together: a page of an older version must not load a newer script.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, *bytes).into_response()

@@ -1,4 +1,4 @@
-//! Watching a job: its events from a sequence number on, live, until the final state, as Server-Sent Events or over a WebSocket.
+//! The events of a job, from a sequence number to the final state, as Server-Sent Events or over a WebSocket.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -15,6 +15,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use futures::{SinkExt, Stream, StreamExt, stream::BoxStream};
+use mediatype::{MediaType, MediaTypeList};
 use serde::{Deserialize, Serialize};
 use switchyard_jobs::model::{Event, JobId};
 use tokio_util::sync::CancellationToken;
@@ -23,25 +24,30 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Caller,
-    http::concurrency::Watch,
-    http::input::{Path, Query},
-    http::metrics::WatcherGuard,
-    http::problem::Problem,
+    http::{
+        concurrency::StreamPermit,
+        input::{Path, Query},
+        metrics::WatcherGuard,
+        problem::Problem,
+    },
     state::App,
 };
 
-/// How often a silent stream says that it is alive, so that nothing in between closes it.
+/// The media type of Server-Sent Events.
+const EVENT_STREAM: MediaType<'static> =
+    MediaType::new(mediatype::names::TEXT, mediatype::Name::new_unchecked("event-stream"));
+/// Interval of keep-alives on an idle stream, so that proxies do not close it.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long a client may take to take one message before it is given up.
-const SEND_PATIENCE: Duration = Duration::from_secs(10);
-/// What a client may send: pings and a close.
+/// Time for a client to receive one message.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest message of a client, in bytes: clients send only pings and a close.
 const INBOUND_LIMIT: usize = 4 * 1024;
 
-/// One change of a job.
+/// A change of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub struct EventView {
-    /// Counts from 1 within the job, without gaps.
+    /// Sequence number within the job, from 1 without gaps.
     #[schema(minimum = 1)]
     pub seq: i64,
     pub job: Uuid,
@@ -50,7 +56,7 @@ pub struct EventView {
     /// Percent.
     #[schema(minimum = 0, maximum = 100)]
     pub progress: i16,
-    /// What is being done.
+    /// The current step of the work.
     #[schema(example = "images")]
     pub stage: String,
     pub at: DateTime<Utc>,
@@ -69,21 +75,23 @@ impl EventView {
     }
 }
 
-/// Where to go on.
+/// Where the stream starts.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Resume {
-    /// The last sequence number that was seen; the stream goes on after it. Without it the stream begins with the job.
+    /// The last sequence number that the client has; the stream starts after it. Without it the stream starts with the
+    /// first event.
     #[param(minimum = 0)]
     after: Option<i64>,
 }
 
 /// Watch a job.
 ///
-/// With `Accept: text/event-stream` the answer is a stream of Server-Sent Events: `data` is an event, `id` its sequence number, so that a
-/// browser resumes by itself with `Last-Event-ID`. With a WebSocket handshake each text message is an event. Either ends after the job's
-/// final state; a WebSocket then closes with 1000, and with 1001 when this server goes away: connect again with `?after=`.
+/// With `Accept: text/event-stream` the response is a stream of Server-Sent Events: `data` is an event, `id` its sequence
+/// number. With a WebSocket handshake each text message is an event. A client resumes with `Last-Event-ID` or `?after=`.
+/// The `EventSource` of browsers cannot send the key: read the stream with `fetch` instead. A stream ends after the final
+/// state of the job; a WebSocket closes with 1000 then, and with 1001 when the server shuts down.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
@@ -92,7 +100,7 @@ pub struct Resume {
     params(
         ("id" = Uuid, Path, description = "The job"),
         Resume,
-        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, for Server-Sent Events; `after` wins"),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, which takes precedence"),
     ),
     responses(
         (status = 101, description = "A WebSocket of events"),
@@ -110,19 +118,24 @@ pub async fn watch_job(
     let after = starting_point(&resume, &headers)?;
     let wants_events = accepts_event_stream(&headers);
     if upgrade.is_err() && !wants_events {
-        return Err(Problem::invalid("Accept", "must be text/event-stream, or the request a WebSocket handshake"));
+        return Err(Problem::invalid(
+            "Accept",
+            "must be text/event-stream, unless the request is a WebSocket handshake",
+        ));
     }
-    let place = app.watches.enter(caller.tenant)?;
-    let events = app.watch(caller.tenant, JobId(id), after).await?;
+    let permit = app.streams.acquire(caller.tenant)?;
+    let job = JobId(id);
+    app.store.job(caller.tenant, job).await?.ok_or_else(|| Problem::not_found("job"))?;
+    let events = app.hub.watch(Some(caller.tenant), job, after).boxed();
     let stop = app.streams_end.clone();
     Ok(match upgrade {
         Ok(upgrade) => {
-            let open = Open(place, app.metrics.watcher("websocket"));
+            let open = OpenStream(permit, app.metrics().watcher("websocket"));
             let upgrade = upgrade.max_message_size(INBOUND_LIMIT).max_frame_size(INBOUND_LIMIT);
             let sockets = app.sockets.clone();
-            upgrade.on_upgrade(move |socket| sockets.track_future(speak(socket, events, stop, open)))
+            upgrade.on_upgrade(move |socket| sockets.track_future(serve_socket(socket, events, stop, open)))
         }
-        Err(_) => stream(events, stop, Open(place, app.metrics.watcher("sse"))),
+        Err(_) => stream(events, stop, OpenStream(permit, app.metrics().watcher("sse"))),
     })
 }
 
@@ -137,57 +150,61 @@ fn starting_point(resume: &Resume, headers: &HeaderMap) -> Result<i64, Problem> 
 }
 
 fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|accept| {
-        accept.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == "text/event-stream")
-    })
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.any(|accept| MediaTypeList::new(accept).flatten().any(|media| media.essence() == EVENT_STREAM))
 }
 
-/// What an open stream holds: its place, and its count.
-#[expect(dead_code, reason = "held, and let go with the stream")]
-struct Open(Watch, WatcherGuard);
+/// Held while a stream is open: its permit, and its count in the metrics.
+#[expect(dead_code, reason = "released when it is dropped")]
+struct OpenStream(StreamPermit, WatcherGuard);
 
-/// Server-Sent Events. Ends after the final event, when the source breaks, or with `stop`: the client comes back with `Last-Event-ID`.
-fn stream(events: BoxStream<'static, Event>, stop: CancellationToken, open: Open) -> Response {
+/// Server-Sent Events. The stream ends after the final event, when its source fails, or with `stop`.
+fn stream(events: BoxStream<'static, Event>, stop: CancellationToken, open: OpenStream) -> Response {
     let items = events.take_until(stop.cancelled_owned()).map(move |event| {
         let _open = &open;
         let seq = event.seq;
         Ok::<_, Infallible>(sse::Event::default().id(seq.to_string()).data(EventView::from(event).json()))
     });
     let mut response = Sse::new(items).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
-    // Proxies that gather answers would turn a live stream into a late one.
+    // Proxies must not buffer a live stream.
     response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }
 
 /// Why a WebSocket ends.
 enum End {
-    /// The job has come to its final state, and everything was sent.
+    /// The job is in its final state, and every event was sent.
     Finished,
-    /// The server goes away.
+    /// The server shuts down.
     GoingAway,
-    /// The client left or does not read.
+    /// The client closed the connection or does not read.
     ClientGone,
 }
 
-async fn speak(socket: WebSocket, events: BoxStream<'static, Event>, stop: CancellationToken, _open: Open) {
+async fn serve_socket(
+    socket: WebSocket,
+    events: BoxStream<'static, Event>,
+    stop: CancellationToken,
+    _open: OpenStream,
+) {
     let (mut sink, mut inbound) = socket.split();
-    let end = converse(&mut sink, &mut inbound, events, &stop).await;
+    let end = send_events(&mut sink, &mut inbound, events, &stop).await;
     let (code, reason) = match end {
-        End::Finished => (close_code::NORMAL, "the job has ended"),
-        End::GoingAway => (close_code::AWAY, "connect again with ?after="),
+        End::Finished => (close_code::NORMAL, "the job has finished"),
+        End::GoingAway => (close_code::AWAY, "the server shuts down; resume with ?after="),
         End::ClientGone => return,
     };
-    let farewell = async {
+    let close = async {
         let frame = CloseFrame { code, reason: reason.into() };
         if sink.send(Message::Close(Some(frame))).await.is_ok() {
-            // The client's own close completes the handshake.
+            // The close frame of the client completes the handshake.
             while inbound.next().await.is_some_and(|message| message.is_ok()) {}
         }
     };
-    let _ = tokio::time::timeout(SEND_PATIENCE, farewell).await;
+    let _ = tokio::time::timeout(SEND_TIMEOUT, close).await;
 }
 
-async fn converse<S, E>(
+async fn send_events<S, E>(
     sink: &mut S,
     inbound: &mut (impl Stream<Item = Result<Message, E>> + Unpin),
     mut events: BoxStream<'static, Event>,
@@ -201,7 +218,7 @@ where
         let message = tokio::select! {
             biased;
             () = stop.cancelled() => return End::GoingAway,
-            said = inbound.next() => match said {
+            received = inbound.next() => match received {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return End::ClientGone,
                 Some(Ok(_)) => continue,
             },
@@ -211,7 +228,7 @@ where
             },
             _ = heartbeat.tick() => Message::Ping(Default::default()),
         };
-        match tokio::time::timeout(SEND_PATIENCE, sink.send(message)).await {
+        match tokio::time::timeout(SEND_TIMEOUT, sink.send(message)).await {
             Ok(Ok(())) => {}
             _ => return End::ClientGone,
         }
@@ -227,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_begins_after_the_number_that_was_seen_last() {
+    fn stream_starts_after_the_last_seen_event() {
         let last = headers("last-event-id", "7");
         assert_eq!(starting_point(&Resume::default(), &HeaderMap::new()).unwrap(), 0);
         assert_eq!(starting_point(&Resume::default(), &last).unwrap(), 7);
@@ -237,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn event_streams_are_asked_for_by_accept() {
+    fn accept_requests_an_event_stream() {
         assert!(accepts_event_stream(&headers("accept", "text/html, text/event-stream;q=0.9")));
         assert!(!accepts_event_stream(&headers("accept", "*/*")));
     }

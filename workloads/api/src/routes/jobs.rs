@@ -1,4 +1,4 @@
-//! Following an analysis: look, list, read the result, cancel.
+//! A tenant's jobs: read, list, read the result, cancel.
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -13,13 +13,15 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Caller,
-    http::input::{Path, Query, page_limit},
-    http::problem::{Problem, ProblemType},
+    http::{
+        input::{Path, Query, page_limit},
+        problem::{Problem, ProblemType},
+    },
     state::App,
     views::{JobPage, JobView},
 };
 
-/// Which jobs to list.
+/// Filters of a list of jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -30,12 +32,12 @@ pub struct Listing {
     /// Only jobs of this lane.
     #[param(schema_with = crate::views::lane_schema, required = false)]
     pub lane: Option<String>,
-    /// A job's id, or how a profile's name begins.
+    /// The id of a job, or the prefix of a username.
     #[param(max_length = 64)]
     pub search: Option<String>,
-    /// Also analyses of profiles that another analysis has found.
+    /// Whether to include the analyses of discovered profiles.
     pub discovered: Option<bool>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<Uuid>,
     /// Jobs on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -43,7 +45,10 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The filter; what it does not know is refused.
+    /// The filter of the store.
+    ///
+    /// # Errors
+    /// `invalid-request` for an unknown state or lane, or an invalid search or limit.
     pub fn filter(self) -> Result<JobFilter, Problem> {
         let limit = page_limit(self.limit)?;
         Ok(JobFilter {
@@ -67,12 +72,12 @@ fn parse_state(name: &str) -> Result<JobState, Problem> {
     })
 }
 
-/// What names and ids are made of; anything else finds nothing, and says so.
+/// Accepts the characters of usernames and ids.
 fn parse_search(text: &str) -> Result<String, Problem> {
     let text = text.trim().trim_start_matches('@');
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match (1..=64).contains(&text.len()) && text.chars().all(known) {
-        // Ids are written in small letters.
+        // The database compares ids in lower case.
         true => Ok(text.parse::<Uuid>().map_or_else(|_| text.to_owned(), |id| id.to_string())),
         false => Err(Problem::invalid("search", "must be 1 to 64 letters, digits, '.', '_' and '-'")),
     }
@@ -82,7 +87,7 @@ fn parse_lane(name: &str) -> Result<Lane, Problem> {
     name.parse::<Lane>().map_err(|error| Problem::invalid("lane", format!("must be one of: {}", error.known)))
 }
 
-/// Look at a job.
+/// Read a job.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
@@ -92,7 +97,7 @@ fn parse_lane(name: &str) -> Result<Lane, Problem> {
     responses((status = 200, description = "The job", body = JobView)),
 )]
 pub async fn get_job(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<JobView>, Problem> {
-    let job = app.store.job(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?;
+    let job = app.store.job(caller.tenant, JobId(id)).await?;
     job.map(|job| Json(job.into())).ok_or_else(|| Problem::not_found("job"))
 }
 
@@ -110,7 +115,7 @@ pub async fn list_jobs(
     caller: Caller,
     Query(listing): Query<Listing>,
 ) -> Result<Json<JobPage>, Problem> {
-    let page = app.store.jobs(caller.tenant, &listing.filter()?).await.map_err(|error| app.store_problem(error))?;
+    let page = app.store.jobs(caller.tenant, &listing.filter()?).await?;
     Ok(Json(page.into()))
 }
 
@@ -128,24 +133,27 @@ pub async fn get_job_result(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Value>, Problem> {
-    result(app.store.result(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?)
+    result(app.store.result(caller.tenant, JobId(id)).await?)
 }
 
-/// What there is to a job's result, as an answer.
+/// The response with the result of a job.
+///
+/// # Errors
+/// `not-found`, `not-finished` or `no-result`.
 pub fn result(outcome: ResultOutcome) -> Result<Json<Value>, Problem> {
     match outcome {
         ResultOutcome::Finished { result, .. } => Ok(Json(result)),
         ResultOutcome::NotFound => Err(Problem::not_found("job")),
         ResultOutcome::NotFinished { job } if job.state.is_terminal() => {
             let why = job.error.map(|error| format!(" ({error})")).unwrap_or_default();
-            let detail = format!("The job is {}{why}; it has no result.", job.state.public());
-            Err(Problem::new(ProblemType::NoResult, detail).figure("state", job.state.public()))
+            let detail = format!("The job is {}{why} and has no result.", job.state.public());
+            Err(Problem::new(ProblemType::NoResult, detail).with("state", job.state.public()))
         }
         ResultOutcome::NotFinished { job } => {
             let detail = format!("The job is {}, at {} %.", job.state.public(), job.progress);
             Err(Problem::new(ProblemType::NotFinished, detail)
-                .figure("state", job.state.public())
-                .figure("progress", job.progress))
+                .with("state", job.state.public())
+                .with("progress", job.progress))
         }
     }
 }
@@ -157,18 +165,18 @@ pub struct Cancelled {
     pub credits: Refund,
 }
 
-/// What cancelling gave back.
+/// The refund of a cancelled job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Refund {
-    /// The price when no worker had begun, else 0.
+    /// The price if no worker had started the job, else 0.
     pub refunded: i64,
-    /// Whole credits now.
+    /// The balance in whole credits.
     pub balance: i64,
 }
 
 /// Cancel a job.
 ///
-/// The price comes back when no worker had begun. Cancelling a cancelled job again is fine and answers the same way.
+/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no effect.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/cancel",
@@ -182,22 +190,25 @@ pub async fn cancel_job(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Cancelled>, Problem> {
-    let outcome = app.store.cancel(caller.tenant, JobId(id)).await.map_err(|error| app.store_problem(error))?;
+    let outcome = app.store.cancel(caller.tenant, JobId(id)).await?;
     cancelled(&app, outcome).await
 }
 
-/// What cancelling came to, as an answer; tells watchers and workers of it.
+/// The response of a cancellation; announces it to watchers and workers.
+///
+/// # Errors
+/// `not-found` or `already-finished`.
 pub async fn cancelled(app: &App, outcome: CancelOutcome) -> Result<Json<Cancelled>, Problem> {
     match outcome {
         CancelOutcome::NotFound => Err(Problem::not_found("job")),
         CancelOutcome::AlreadyEnded { job } if job.state == JobState::Cancelled => {
-            let usage = app.store.usage(job.tenant).await.map_err(|error| app.store_problem(error))?;
+            let usage = app.store.usage(job.tenant).await?;
             let balance = usage.map_or(0, |usage| usage.credits);
             Ok(Json(Cancelled { job: job.into(), credits: Refund { refunded: 0, balance } }))
         }
         CancelOutcome::AlreadyEnded { job } => {
             let detail = format!("The job is {}, which is final.", job.state.public());
-            Err(Problem::new(ProblemType::AlreadyFinished, detail).figure("state", job.state.public()))
+            Err(Problem::new(ProblemType::AlreadyFinished, detail).with("state", job.state.public()))
         }
         CancelOutcome::Cancelled { job, refunded, balance, effects } => {
             app.announce(effects);
@@ -211,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_filters_are_refused_with_what_there_is() {
+    fn unknown_filters_are_invalid() {
         let listing = Listing { state: Some("done".into()), ..Listing::default() };
         assert_eq!(listing.filter().unwrap_err().kind, ProblemType::InvalidRequest);
         let listing = Listing { lane: Some("fast".into()), ..Listing::default() };

@@ -1,4 +1,4 @@
-//! What changed a tenant's balance.
+//! The ledger: the changes of a tenant's balance.
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -9,17 +9,19 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Caller,
-    http::input::{Query, page_limit},
-    http::problem::Problem,
+    http::{
+        input::{Query, page_limit},
+        problem::Problem,
+    },
     state::App,
 };
 
-/// Which entries to list.
+/// The page of the ledger to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LedgerListing {
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<i64>,
     /// Entries on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -27,7 +29,10 @@ pub struct LedgerListing {
 }
 
 impl LedgerListing {
-    /// The cursor and the limit; what cannot be is refused.
+    /// The cursor and the limit.
+    ///
+    /// # Errors
+    /// `invalid-request` for an invalid limit.
     pub fn checked(&self) -> Result<(Option<i64>, u32), Problem> {
         Ok((self.cursor, page_limit(self.limit)?))
     }
@@ -37,7 +42,7 @@ impl LedgerListing {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LedgerView {
     pub entries: Vec<EntryView>,
-    /// What to ask the next page with; absent on the last one.
+    /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<i64>,
 }
@@ -50,10 +55,10 @@ pub struct EntryView {
     /// `grant`, `charge` or `refund`.
     #[schema(example = "charge")]
     pub kind: String,
-    /// Whole credits that it adds to the balance; a charge is negative.
+    /// Change of the balance in whole credits; negative for a charge.
     pub amount: i64,
     pub reason: String,
-    /// The analysis that it belongs to.
+    /// The analysis of the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<Uuid>,
     pub at: DateTime<Utc>,
@@ -72,7 +77,7 @@ impl From<store::LedgerPage> for LedgerView {
     }
 }
 
-/// See what was charged and given back, newest first.
+/// List grants, charges and refunds, newest first.
 #[utoipa::path(
     get,
     path = "/v1/ledger",
@@ -87,6 +92,6 @@ pub async fn get_ledger(
     Query(listing): Query<LedgerListing>,
 ) -> Result<Json<LedgerView>, Problem> {
     let (cursor, limit) = listing.checked()?;
-    let page = app.store.ledger(caller.tenant, cursor, limit).await.map_err(|error| app.store_problem(error))?;
+    let page = app.store.ledger(caller.tenant, cursor, limit).await?;
     Ok(Json(page.into()))
 }

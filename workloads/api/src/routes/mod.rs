@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod analyses;
 pub mod console;
+pub mod document;
 pub mod job_events;
 pub mod jobs;
 pub mod ledger;

@@ -1,4 +1,4 @@
-//! What is known about a profile.
+//! The latest analysis of a profile.
 
 use axum::{
     Json,
@@ -13,12 +13,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    auth::caller::PresentedKey,
-    auth::key_cache::STALE,
-    http::input::Path,
-    http::problem::{Problem, ProblemType},
-    routes::analyses::CACHE,
-    routes::username,
+    auth::{authenticator::PresentedKey, key_cache::STALE},
+    http::{
+        input::Path,
+        problem::{Problem, ProblemType},
+    },
+    routes::{analyses::CACHE, username},
     state::App,
 };
 
@@ -27,19 +27,21 @@ use crate::{
 pub struct Profile {
     #[schema(example = "ada")]
     pub username: String,
-    /// The analysis that it comes from; absent on an answer from the cache.
+    /// The job of the analysis; absent in a response from the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<Uuid>,
     pub analysed_at: DateTime<Utc>,
-    /// Seconds since then.
+    /// Seconds since the analysis.
     pub age_seconds: u64,
     #[schema(value_type = crate::analysis_result::AnalysisResult)]
     pub result: Value,
 }
 
-/// Read the latest analysis of a profile that this tenant may see: its own, and those that its analyses have discovered.
+/// Read the latest analysis of a profile that the tenant may see: its own analyses, and those of profiles that they
+/// discovered.
 ///
-/// While the database is away it is the result of the last hour that anyone would be answered, when there is one; `X-Cache: hit` says so.
+/// While the database is unavailable, the response is the cached result of the last hour, if there is one, with
+/// `X-Cache: hit`.
 #[utoipa::path(
     get,
     path = "/v1/profiles/{username}",
@@ -47,7 +49,7 @@ pub struct Profile {
     tag = "profiles",
     params(("username" = String, Path, description = "The profile; a leading `@` is dropped")),
     responses((status = 200, description = "The latest analysis", body = Profile, headers(
-        ("X-Cache" = Option<String>, description = "`hit` when the answer comes from the cache"),
+        ("X-Cache" = Option<String>, description = "`hit` on a response from the cache"),
     ))),
 )]
 pub async fn get_profile(
@@ -67,9 +69,9 @@ pub async fn get_profile(
 }
 
 async fn stored(app: &App, key: &PresentedKey, username: &str) -> Result<Profile, Problem> {
-    let tenant = key.tenant(app).await?;
-    let found = app.store.latest_result(tenant, username).await.map_err(|error| app.store_problem(error))?;
-    let (job, result) = found.ok_or_else(|| Problem::not_found("profile among your analyses"))?;
+    let tenant = app.auth.tenant(key).await?;
+    let found = app.store.latest_result(tenant, username).await?;
+    let (job, result) = found.ok_or_else(|| Problem::not_found("analysis of the profile"))?;
     let analysed_at = job.finished_at.unwrap_or(job.created_at);
     let age_seconds = (Utc::now() - analysed_at).num_seconds().max(0).unsigned_abs();
     Ok(Profile { username: job.username, job: Some(job.id.0), analysed_at, age_seconds, result })
@@ -77,8 +79,14 @@ async fn stored(app: &App, key: &PresentedKey, username: &str) -> Result<Profile
 
 async fn cached(app: &App, key: &PresentedKey, username: String) -> Option<Profile> {
     let look = app.cache.look(&username).await.ok()?;
-    app.identities.trusted(&key.hash, look.epoch, STALE)?;
-    let kept = look.result?;
-    let result = serde_json::from_slice(kept.json()).ok()?;
-    Some(Profile { username, job: None, analysed_at: Utc::now() - kept.age, age_seconds: kept.age.as_secs(), result })
+    app.auth.keys.trusted(&key.hash, look.epoch, STALE)?;
+    let cached = look.result?;
+    let result = serde_json::from_slice(cached.json()).ok()?;
+    Some(Profile {
+        username,
+        job: None,
+        analysed_at: Utc::now() - cached.age,
+        age_seconds: cached.age.as_secs(),
+        result,
+    })
 }

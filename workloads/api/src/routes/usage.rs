@@ -1,4 +1,4 @@
-//! Where a tenant stands.
+//! The limits and credits of a tenant.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use switchyard_contract::Tier;
 use utoipa::ToSchema;
 
 use crate::{
-    auth::caller::{Caller, unknown_key},
+    auth::{bearer::unknown_key, caller::Caller},
     http::problem::Problem,
     state::App,
 };
@@ -20,26 +20,25 @@ pub struct UsageView {
     pub credits: i64,
     /// Unfinished analyses.
     pub running: u32,
-    /// How many may be unfinished at once.
+    /// Unfinished analyses that the tier allows.
     pub running_limit: u32,
-    /// Analyses accepted in this UTC day.
+    /// Analyses accepted in the current UTC day.
     pub today: u32,
-    /// How many may be accepted in a UTC day; null where there is no limit.
+    /// Analyses that the tier allows in a UTC day; null if there is no limit.
     #[schema(required = true)]
     pub daily_limit: Option<u32>,
 }
 
-/// See limits and credits.
+/// Read limits and credits.
 #[utoipa::path(
     get,
     path = "/v1/usage",
     operation_id = "get_usage",
     tag = "usage",
-    responses((status = 200, description = "Where the tenant stands", body = UsageView)),
+    responses((status = 200, description = "The limits and credits of the tenant", body = UsageView)),
 )]
 pub async fn get_usage(State(app): State<App>, caller: Caller) -> Result<Json<UsageView>, Problem> {
-    let usage =
-        app.store.usage(caller.tenant).await.map_err(|error| app.store_problem(error))?.ok_or_else(unknown_key)?;
+    let usage = app.store.usage(caller.tenant).await?.ok_or_else(unknown_key)?;
     let limits = app.store.policy().tiers.get(usage.tier);
     Ok(Json(UsageView {
         tier: usage.tier,

@@ -1,12 +1,14 @@
+//! The admin API: keys, tenants, credits, dead letters, lanes.
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::fixture::World;
+use crate::fixture::TestApi;
 
 #[tokio::test]
-async fn the_admin_api_opens_to_the_admin_key_alone() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn admin_api_requires_the_admin_key() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let calls = [
         (Method::POST, "/admin/v1/tenants".to_owned()),
         (Method::GET, format!("/admin/v1/tenants/{}", tenant.id)),
@@ -32,16 +34,16 @@ async fn the_admin_api_opens_to_the_admin_key_alone() {
     ];
     for (method, path) in calls {
         tenant.raw(method.clone(), &path, "application/json", "{}").await.refusal(401, "unauthenticated");
-        world.anonymous().raw(method, &path, "application/json", "{}").await.refusal(401, "unauthenticated");
+        api.anonymous().raw(method, &path, "application/json", "{}").await.refusal(401, "unauthenticated");
     }
-    // And the admin key is no tenant's.
-    world.admin().get("/v1/usage").await.refusal(401, "unauthenticated");
+    // The admin key is not a key of a tenant.
+    api.admin().get("/v1/usage").await.refusal(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn a_tenant_is_made_given_keys_and_credits() {
-    let world = World::start().await;
-    let admin = world.admin();
+async fn admin_creates_a_tenant_with_keys_and_credits() {
+    let api = TestApi::start().await;
+    let admin = api.admin();
     let made = admin.post("/admin/v1/tenants", json!({"name": "Acme", "tier": "premium", "credits": 7})).await;
     let tenant = made.expect(201);
     let path = made.header("location");
@@ -51,7 +53,7 @@ async fn a_tenant_is_made_given_keys_and_credits() {
     assert_eq!((&seen["running"], &seen["today"], &seen["tier"]), (&json!(0), &json!(0), &json!("premium")));
 
     let key = admin.post(&format!("{path}/keys"), json!({})).await.expect(201);
-    let caller = world.with_key(key["key"].as_str().unwrap());
+    let caller = api.with_key(key["key"].as_str().unwrap());
     assert_eq!(caller.get("/v1/usage").await.expect(200)["credits"], 7);
 
     let balance = admin.post(&format!("{path}/credits"), json!({"amount": 5, "reason": "gift"})).await.expect(200);
@@ -66,27 +68,27 @@ async fn a_tenant_is_made_given_keys_and_credits() {
     admin.raw(Method::DELETE, &revoke, "application/json", "").await.expect(204);
     caller.get("/v1/usage").await.refusal(401, "unauthenticated");
 
-    let nobody = "/admin/v1/tenants/0198c2b0-0000-7000-8000-000000000000";
-    admin.get(nobody).await.refusal(404, "not-found");
-    admin.post(&format!("{nobody}/keys"), json!({})).await.refusal(404, "not-found");
-    admin.get(&format!("{nobody}/keys")).await.refusal(404, "not-found");
-    admin.post(&format!("{nobody}/credits"), json!({"amount": 1, "reason": "x"})).await.refusal(404, "not-found");
+    let unknown = "/admin/v1/tenants/0198c2b0-0000-7000-8000-000000000000";
+    admin.get(unknown).await.refusal(404, "not-found");
+    admin.post(&format!("{unknown}/keys"), json!({})).await.refusal(404, "not-found");
+    admin.get(&format!("{unknown}/keys")).await.refusal(404, "not-found");
+    admin.post(&format!("{unknown}/credits"), json!({"amount": 1, "reason": "x"})).await.refusal(404, "not-found");
     admin
-        .raw(Method::DELETE, &format!("{nobody}/keys/{}", key["id"].as_str().unwrap()), "", "")
+        .raw(Method::DELETE, &format!("{unknown}/keys/{}", key["id"].as_str().unwrap()), "", "")
         .await
         .refusal(404, "not-found");
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_by_a_second_one_and_no_key_is_ever_shown_again() {
-    let world = World::start().await;
-    let (admin, old) = (world.admin(), world.tenant("standard", 10).await);
+async fn keys_are_rotated_and_listed_without_their_secrets() {
+    let api = TestApi::start().await;
+    let (admin, old) = (api.admin(), api.tenant("standard", 10).await);
     let path = format!("/admin/v1/tenants/{}/keys", old.id);
-    let old_id = world.only_key_of(&old).await;
+    let old_id = api.only_key_of(&old).await;
     let made = admin.post(&path, json!({})).await.expect(201);
-    let new = world.with_key(made["key"].as_str().unwrap());
-    let name = world.name("kept");
-    world.cache(&name).await;
+    let new = api.with_key(made["key"].as_str().unwrap());
+    let name = api.name("kept");
+    api.cache(&name).await;
     for caller in [&old, &new] {
         caller.get("/v1/usage").await.expect(200);
         caller.post("/v1/analyses", json!({"username": name})).await.expect(200);
@@ -108,8 +110,8 @@ async fn a_key_is_rotated_by_a_second_one_and_no_key_is_ever_shown_again() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_cannot_be_is_refused() {
-    let world = World::start().await;
+async fn invalid_tenant_is_refused() {
+    let api = TestApi::start().await;
     for body in [
         json!({"name": "", "tier": "free", "credits": 1}),
         json!({"name": "a", "tier": "gold", "credits": 1}),
@@ -118,16 +120,16 @@ async fn a_tenant_that_cannot_be_is_refused() {
         json!({"name": "a", "tier": "free", "credits": 1, "admin": true}),
         json!({"tier": "free"}),
     ] {
-        world.admin().post("/admin/v1/tenants", body).await.refusal(422, "invalid-request");
+        api.admin().post("/admin/v1/tenants", body).await.refusal(422, "invalid-request");
     }
 }
 
 #[tokio::test]
 async fn dead_letters_are_listed_replayed_and_discarded() {
-    let world = World::start().await;
-    let (admin, tenant) = (world.admin(), world.tenant("standard", 10).await);
-    let id = tenant.submit(&world.name("dead")).await;
-    world.kill(&id, "profile-not-found").await;
+    let api = TestApi::start().await;
+    let (admin, tenant) = (api.admin(), api.tenant("standard", 10).await);
+    let id = tenant.submit(&api.name("dead")).await;
+    api.kill(&id, "profile-not-found").await;
     let listed = async || {
         let list = admin.get("/admin/v1/dead?limit=1000").await.expect(200);
         list["dead"].as_array().unwrap().iter().find(|dead| dead["job"]["id"] == *id).cloned()
@@ -144,7 +146,7 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     admin.post(&format!("/admin/v1/dead/{id}/replay"), json!({})).await.refusal(409, "not-dead");
     admin.post(&format!("/admin/v1/dead/{id}/discard"), json!({})).await.refusal(404, "not-found");
 
-    world.kill(&id, "profile-not-found").await;
+    api.kill(&id, "profile-not-found").await;
     let discarded = admin.post(&format!("/admin/v1/dead/{id}/discard"), json!({})).await.expect(200);
     assert_eq!(discarded, json!({"id": id, "discarded": true}));
     assert!(listed().await.is_none());
@@ -156,12 +158,12 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
 }
 
 #[tokio::test]
-async fn a_replay_keeps_within_what_its_tenant_may_run_at_once() {
-    let world = World::start().await;
-    let (admin, tenant) = (world.admin(), world.tenant("free", 10).await);
-    let dead = tenant.submit(&world.name("dead")).await;
-    world.kill(&dead, "profile-not-found").await;
-    let running = [tenant.submit(&world.name("one")).await, tenant.submit(&world.name("two")).await];
+async fn replay_respects_the_concurrency_limit_of_the_tenant() {
+    let api = TestApi::start().await;
+    let (admin, tenant) = (api.admin(), api.tenant("free", 10).await);
+    let dead = tenant.submit(&api.name("dead")).await;
+    api.kill(&dead, "profile-not-found").await;
+    let running = [tenant.submit(&api.name("one")).await, tenant.submit(&api.name("two")).await];
     let refused = admin.post(&format!("/admin/v1/dead/{dead}/replay"), json!({})).await;
     assert_eq!(refused.refusal(429, "concurrent-limit")["limit"], 2);
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
@@ -170,9 +172,9 @@ async fn a_replay_keeps_within_what_its_tenant_may_run_at_once() {
 }
 
 #[tokio::test]
-async fn lanes_are_shown_paused_and_resumed() {
-    let world = World::start().await;
-    let admin = world.admin();
+async fn lanes_are_listed_paused_and_resumed() {
+    let api = TestApi::start().await;
+    let admin = api.admin();
     let paused = async || {
         let list = admin.get("/admin/v1/lanes").await.expect(200);
         let lanes = list["lanes"].as_array().unwrap().clone();
@@ -190,13 +192,13 @@ async fn lanes_are_shown_paused_and_resumed() {
 }
 
 #[tokio::test]
-async fn the_admin_sees_everyones_jobs() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn admin_lists_the_jobs_of_every_tenant() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let id = tenant.submit("seen").await;
-    let page = world.admin().get("/admin/v1/jobs?limit=200").await.expect(200);
+    let page = api.admin().get("/admin/v1/jobs?limit=200").await.expect(200);
     let job =
         page["jobs"].as_array().unwrap().iter().find(|job| job["id"] == *id).expect("the job is not listed").clone();
     assert_eq!(job["tenant"], *tenant.id);
-    world.admin().get("/admin/v1/jobs?state=done").await.refusal(422, "invalid-request");
+    api.admin().get("/admin/v1/jobs?state=done").await.refusal(422, "invalid-request");
 }

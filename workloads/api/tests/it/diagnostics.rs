@@ -1,16 +1,16 @@
-//! What operators look at, and tenants of their own: jobs in full, ledgers, workers, connections, health.
+//! Diagnostics: job reports, ledgers, searches, workers, connections, health, and the console.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fixture::World;
+use crate::fixture::TestApi;
 
 #[tokio::test]
-async fn an_admin_sees_any_job_in_full_and_its_tenant_what_is_its_own() {
-    let world = World::start().await;
-    let (admin, tenant) = (world.admin(), world.tenant("standard", 10).await);
-    let name = world.name("seen");
+async fn job_report_is_for_the_admin_and_the_ledger_for_the_tenant() {
+    let api = TestApi::start().await;
+    let (admin, tenant) = (api.admin(), api.tenant("standard", 10).await);
+    let name = api.name("seen");
     let id = tenant.submit(&name).await;
     let path = format!("/admin/v1/jobs/{id}");
     let report = admin.get(&path).await.expect(200);
@@ -19,21 +19,21 @@ async fn an_admin_sees_any_job_in_full_and_its_tenant_what_is_its_own() {
     assert_eq!(report["timeline"][0]["stage"], "queued");
     assert_eq!(report["trace"].as_str().unwrap().len(), 32);
     admin.get(&format!("{path}/result")).await.refusal(409, "not-finished");
-    world.complete(&id).await;
+    api.complete(&id).await;
     assert_eq!(admin.get(&format!("{path}/result")).await.expect(200)["profile"]["username"], json!(name));
     assert_eq!(admin.get(&path).await.expect(200)["worker"], "test");
     admin.post(&format!("{path}/cancel"), json!({})).await.refusal(409, "already-finished");
 
-    let other = tenant.submit(&world.name("cancelled")).await;
+    let other = tenant.submit(&api.name("cancelled")).await;
     let cancelled = admin.post(&format!("/admin/v1/jobs/{other}/cancel"), json!({})).await.expect(200);
     assert_eq!(cancelled["job"]["state"], "cancelled");
     assert!(cancelled["credits"]["refunded"].as_i64().unwrap() > 0);
     let again = admin.post(&format!("/admin/v1/jobs/{other}/cancel"), json!({})).await.expect(200);
     assert_eq!(again["credits"]["refunded"], 0);
-    let nobody = "/admin/v1/jobs/0198c2b0-0000-7000-8000-000000000000";
-    admin.get(nobody).await.refusal(404, "not-found");
-    admin.get(&format!("{nobody}/result")).await.refusal(404, "not-found");
-    admin.post(&format!("{nobody}/cancel"), json!({})).await.refusal(404, "not-found");
+    let unknown = "/admin/v1/jobs/0198c2b0-0000-7000-8000-000000000000";
+    admin.get(unknown).await.refusal(404, "not-found");
+    admin.get(&format!("{unknown}/result")).await.refusal(404, "not-found");
+    admin.post(&format!("{unknown}/cancel"), json!({})).await.refusal(404, "not-found");
 
     let entries = tenant.get("/v1/ledger").await.expect(200);
     let kinds: Vec<&str> = entries["entries"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap()).collect();
@@ -48,9 +48,9 @@ async fn an_admin_sees_any_job_in_full_and_its_tenant_what_is_its_own() {
 
 #[tokio::test]
 async fn jobs_and_tenants_are_searched() {
-    let world = World::start().await;
-    let (admin, one, other) = (world.admin(), world.tenant("standard", 10).await, world.tenant("standard", 10).await);
-    let name = world.name("searched");
+    let api = TestApi::start().await;
+    let (admin, one, other) = (api.admin(), api.tenant("standard", 10).await, api.tenant("standard", 10).await);
+    let name = api.name("searched");
     let id = one.submit(&name).await;
     other.submit(&format!("{name}.too")).await;
     let count = |page: &Value| page["jobs"].as_array().unwrap().len();
@@ -76,10 +76,10 @@ async fn jobs_and_tenants_are_searched() {
 }
 
 #[tokio::test]
-async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
-    let world = World::start().await;
-    let admin = world.admin();
-    // Once the process has found its broker.
+async fn diagnostics_and_metrics_agree() {
+    let api = TestApi::start().await;
+    let admin = api.admin();
+    // The score is 100 once the process is connected to its broker.
     let mut health = admin.get("/admin/v1/health").await.expect(200);
     for _ in 0..100 {
         if health["score"] == 100 {
@@ -89,7 +89,7 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
         health = admin.get("/admin/v1/health").await.expect(200);
     }
     assert_eq!(health["score"], 100, "{health}");
-    let sign = switchyard_jobs::store::WorkerSign {
+    let heartbeat = switchyard_jobs::store::WorkerSign {
         name: "pod-1",
         pool: "general",
         kind: switchyard_contract::Kind::General,
@@ -100,20 +100,20 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
         draining: false,
         uptime_seconds: 5.0,
     };
-    world.store.worker_seen(&sign).await.unwrap();
+    api.store.worker_seen(&heartbeat).await.unwrap();
     let workers = admin.get("/admin/v1/workers").await.expect(200);
     assert_eq!((&workers["workers"][0]["name"], &workers["workers"][0]["running"]), (&json!("pod-1"), &json!(3)));
     let connections = admin.get("/admin/v1/connections").await.expect(200);
     assert!(connections["in_use"].as_u64().unwrap() >= 1 && connections["max"].as_u64().unwrap() >= 10);
 
-    let (status, facts) = world.operations("/lanes").await;
+    let (status, report) = api.operations("/lanes").await;
     assert_eq!(status, 200);
-    let facts: Value = serde_json::from_str(&facts).unwrap();
-    assert_eq!(facts["lanes"].as_array().unwrap().len(), 16);
-    let (status, outlook) = world.operations("/outlook").await;
-    let outlook: Value = serde_json::from_str(&outlook).unwrap();
-    assert_eq!((status, &outlook["health"]["score"], &outlook["recoveries"]), (200, &json!(100), &json!([])));
-    let (_, metrics) = world.operations("/metrics").await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["lanes"].as_array().unwrap().len(), 16);
+    let (status, report) = api.operations("/outlook").await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((status, &report["health"]["score"], &report["recoveries"]), (200, &json!(100), &json!([])));
+    let (_, metrics) = api.operations("/metrics").await;
     for line in [
         "switchyard_health_score 100.0",
         r#"switchyard_lane_jobs{kind="general",lane="normal",state="ready"} 0.0"#,
@@ -128,16 +128,16 @@ async fn health_workers_and_connections_are_told_and_metrics_say_the_same() {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
 
-    let world = World::without_database().await;
-    assert_eq!(world.admin().get("/admin/v1/health").await.expect(200)["score"], 0);
-    let (status, outlook) = world.operations("/outlook").await;
-    assert!(status == 200 && outlook.contains("\"score\":0"), "{outlook}");
+    let api = TestApi::without_database().await;
+    assert_eq!(api.admin().get("/admin/v1/health").await.expect(200)["score"], 0);
+    let (status, report) = api.operations("/outlook").await;
+    assert!(status == 200 && report.contains("\"score\":0"), "{report}");
 }
 
 #[tokio::test]
-async fn the_console_is_served_and_may_load_nothing_from_elsewhere() {
-    let world = World::start().await;
-    let page = reqwest::get(format!("{}/console", world.url)).await.unwrap();
+async fn console_is_served_with_a_strict_content_security_policy() {
+    let api = TestApi::start().await;
+    let page = reqwest::get(format!("{}/console", api.url)).await.unwrap();
     assert_eq!((page.status().as_u16(), page.url().path()), (200, "/console/"));
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
@@ -150,10 +150,10 @@ async fn the_console_is_served_and_may_load_nothing_from_elsewhere() {
         .collect();
     assert!(files.len() >= 2, "{html}");
     for file in files {
-        let answer = reqwest::get(format!("{}/console/{file}", world.url)).await.unwrap();
+        let answer = reqwest::get(format!("{}/console/{file}", api.url)).await.unwrap();
         assert_eq!(answer.status(), 200, "{file}");
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     }
-    let missing = reqwest::get(format!("{}/console/none.js", world.url)).await.unwrap();
+    let missing = reqwest::get(format!("{}/console/none.js", api.url)).await.unwrap();
     assert_eq!(missing.status(), 404);
 }

@@ -1,13 +1,15 @@
+//! The OpenAPI document, and the paths that it lists.
+
 use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::Value;
 use switchyard_api::router;
 
-use crate::fixture::World;
+use crate::fixture::TestApi;
 
-/// What is promised to outsiders, each of which the document must list.
-const PROMISED: &[&str] = &[
+/// The public operations, all of which the document must list.
+const PUBLIC: &[&str] = &[
     "POST /v1/analyses",
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",
@@ -54,15 +56,15 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_document_lists_every_promised_call_and_no_other() {
+fn document_lists_exactly_the_public_operations() {
     let document = serde_json::to_value(router::document()).unwrap();
     let listed: BTreeSet<_> = operations(&document).into_iter().map(|(name, _)| name).collect();
-    let promised: BTreeSet<_> = PROMISED.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(listed, promised);
+    let public: BTreeSet<_> = PUBLIC.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(listed, public);
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_call_is_described() {
+fn references_resolve_and_operations_are_described() {
     let document = serde_json::to_value(router::document()).unwrap();
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -85,33 +87,33 @@ fn every_reference_leads_somewhere_and_every_call_is_described() {
     for (name, operation) in operations(&document) {
         assert!(operation["summary"].is_string(), "{name} has no summary");
         if name.contains(" /v1/") || name.contains(" /admin/") {
-            assert!(operation["responses"]["401"].is_object(), "{name} does not tell of 401");
-            assert!(operation["responses"]["503"].is_object(), "{name} does not tell of 503");
+            assert!(operation["responses"]["401"].is_object(), "{name} does not document 401");
+            assert!(operation["responses"]["503"].is_object(), "{name} does not document 503");
             assert!(!operation["security"].as_array().unwrap().is_empty(), "{name} needs no key");
         }
     }
 }
 
 #[tokio::test]
-async fn every_documented_route_answers() {
-    let world = World::start().await;
-    let document = world.anonymous().get("/openapi.json").await.expect(200);
+async fn every_documented_route_exists() {
+    let api = TestApi::start().await;
+    let document = api.anonymous().get("/openapi.json").await.expect(200);
     assert_eq!(document, serde_json::to_value(router::document()).unwrap());
     for (name, _) in operations(&document) {
         let (method, template) = name.split_once(' ').unwrap();
         let path = template.replace("{id}", "0198c2b0-0000-7000-8000-000000000000").replace(['{', '}'], "");
-        let answer = world.anonymous().raw(method.parse().unwrap(), &path, "application/json", "{}").await;
+        let answer = api.anonymous().raw(method.parse().unwrap(), &path, "application/json", "{}").await;
         assert!(![404, 405, 500].contains(&answer.status), "{name}: {answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_a_problem_as_well() {
-    let world = World::start().await;
-    let lost = world.anonymous().stray(Method::GET, "/v2/nothing").await;
-    lost.refusal(404, "not-found");
-    let wrong = world.anonymous().stray(Method::DELETE, "/v1/analyses").await;
-    wrong.refusal(405, "method-not-allowed");
-    assert_eq!(wrong.header("allow"), "POST");
-    assert!(!wrong.header("x-request-id").is_empty());
+async fn unknown_paths_and_methods_answer_problems() {
+    let api = TestApi::start().await;
+    let unknown_path = api.anonymous().stray(Method::GET, "/v2/nothing").await;
+    unknown_path.refusal(404, "not-found");
+    let unknown_method = api.anonymous().stray(Method::DELETE, "/v1/analyses").await;
+    unknown_method.refusal(405, "method-not-allowed");
+    assert_eq!(unknown_method.header("allow"), "POST");
+    assert!(!unknown_method.header("x-request-id").is_empty());
 }

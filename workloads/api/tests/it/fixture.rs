@@ -1,4 +1,4 @@
-//! A running API with real servers behind it, and hands to play its workers.
+//! The fixture of the tests: a running API with real servers, and the calls of a worker.
 
 use std::{
     path::Path,
@@ -31,7 +31,7 @@ use crate::openapi_conformance;
 const ADMIN_KEY: &str = "the-admin-key-of-the-test";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A result as the workers write it.
+/// A result as workers write it.
 pub fn result_of(username: &str) -> Value {
     json!({
         "profile": {"username": username, "followers": 10},
@@ -88,13 +88,13 @@ pub fn put_config(root: &Path, config: &Config) {
     std::fs::write(path, serde_json::to_vec(config).unwrap()).unwrap();
 }
 
-/// One virtual host for all tests of the binary: messages and events name their job, and no two tests share one.
+/// One virtual host for all tests of the binary. Messages and events name their job, and tests share no job.
 async fn virtual_host() -> String {
     static VHOST: OnceCell<String> = OnceCell::const_new();
     VHOST.get_or_init(|| async { testing::rabbitmq().await.vhost() }).await.clone()
 }
 
-/// A folder with what is mounted into every workload, and the addresses in it.
+/// A folder with the files that are mounted into every workload.
 pub async fn mounted(database: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     put_secret(folder.path(), files::DATABASE_URI, database);
@@ -105,21 +105,21 @@ pub async fn mounted(database: &str) -> tempfile::TempDir {
 }
 
 /// A running API.
-pub struct World {
+pub struct TestApi {
     pub url: String,
     operations_url: String,
     stop: CancellationToken,
     served: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     document: Arc<Value>,
-    /// As a worker reaches them.
+    /// The store as workers use it.
     pub store: Store,
     broker: Broker,
     cache: Cache,
-    /// Read again while the process runs.
+    /// The mounted files, which the process reads again while it runs.
     mount: tempfile::TempDir,
 }
 
-impl World {
+impl TestApi {
     pub async fn start() -> Self {
         Self::with(|_| {}).await
     }
@@ -135,8 +135,8 @@ impl World {
         Self::over(mounted(&database.uri).await, change, options).await
     }
 
-    /// As `start`, with a broker that tells nobody else anything.
-    pub async fn alone() -> Self {
+    /// As `start`, with a virtual host of its own.
+    pub async fn with_own_broker() -> Self {
         let database = testing::postgres().await.database().await;
         let mount = mounted(&database.uri).await;
         put_secret(mount.path(), files::BROKER_URI, &testing::rabbitmq().await.vhost());
@@ -145,12 +145,12 @@ impl World {
 
     /// An API whose database does not answer.
     pub async fn without_database() -> Self {
-        // A port that was just free; nobody listens on it.
+        // A free port without a listener.
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         Self::over(mounted(&format!("postgres://api:x@127.0.0.1:{port}/none")).await, |_| {}, &[]).await
     }
 
-    /// An API over what is mounted.
+    /// An API with the mounted files.
     pub async fn over(mount: tempfile::TempDir, change: impl FnOnce(&mut Config), options: &[&str]) -> Self {
         let mut config = config();
         change(&mut config);
@@ -165,12 +165,12 @@ impl World {
         let cache = Cache::connect(&files.secret(files::CACHE_URI).unwrap(), Duration::from_secs(600)).unwrap();
 
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listeners = Listeners { callers: listen().await, operations: listen().await };
-        let url = format!("http://{}", listeners.callers.local_addr().unwrap());
+        let listeners = Listeners { api: listen().await, operations: listen().await };
+        let url = format!("http://{}", listeners.api.local_addr().unwrap());
         let operations_url = format!("http://{}", listeners.operations.local_addr().unwrap());
-        // Nobody waits for endpoints here, unless the test is about that.
-        let at_once = (!options.iter().any(|option| option.starts_with("--drain"))).then_some("--drain-seconds=0");
-        let arguments = ["switchyard-api"].into_iter().chain(at_once).chain(options.iter().copied());
+        // No drain, unless the test is about it.
+        let no_drain = (!options.iter().any(|option| option.starts_with("--drain"))).then_some("--drain-seconds=0");
+        let arguments = ["switchyard-api"].into_iter().chain(no_drain).chain(options.iter().copied());
         let options = Options::parse_from(arguments);
         let stop = CancellationToken::new();
         let asked = stop.clone();
@@ -180,7 +180,7 @@ impl World {
         Self { url, operations_url, stop, served: Mutex::new(Some(served)), document, store, broker, cache, mount }
     }
 
-    /// Another process of the same platform.
+    /// A second process of the same platform.
     pub async fn twin(&self) -> Self {
         let mount = tempfile::tempdir().unwrap();
         let files = Mount::at(self.mount.path());
@@ -195,10 +195,10 @@ impl World {
         self.stop.cancel();
     }
 
-    /// Waits until the process has ended in good order.
+    /// Waits for the end of the graceful shutdown.
     pub async fn ended(&self) {
         let served = self.served.lock().unwrap().take().expect("waited for once");
-        tokio::time::timeout(PATIENCE, served).await.expect("it does not end").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, served).await.expect("it does not shut down").unwrap().unwrap();
     }
 
     /// A name that no other test uses.
@@ -231,7 +231,7 @@ impl World {
         Client { id: id.to_owned(), ..self.with_key(key["key"].as_str().unwrap()) }
     }
 
-    /// Id of the one key that a tenant has.
+    /// The id of the only key of a tenant.
     pub async fn only_key_of(&self, tenant: &Client) -> String {
         let listed = self.admin().get(&format!("/admin/v1/tenants/{}/keys", tenant.id)).await.expect(200);
         let keys = listed["keys"].as_array().unwrap();
@@ -239,13 +239,13 @@ impl World {
         keys[0]["id"].as_str().unwrap().to_owned()
     }
 
-    /// What the operations port says.
+    /// The response of the operations port.
     pub async fn operations(&self, path: &str) -> (u16, String) {
         let response = reqwest::get(format!("{}{path}", self.operations_url)).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// Puts a result of a profile into the cache and answers it.
+    /// Caches a result of a profile and returns it.
     pub async fn cache(&self, username: &str) -> Value {
         let result = result_of(username);
         self.cache.put_result(username, &result).await;
@@ -253,27 +253,27 @@ impl World {
         result
     }
 
-    /// Waits for a message that tells workers to look into a queue. Every world of the binary hears the same ones, but for [`World::alone`].
+    /// Waits for a ticket of a queue. Every API of the binary shares the queues, except [`TestApi::with_own_broker`].
     pub async fn message_in(&self, kind: &str, lane: &str) {
         let queue = Queue { kind: kind.parse().unwrap(), lane: lane.parse::<Lane>().unwrap() };
-        let looking = async {
+        let received = async {
             let mut intake = self.broker.intake(queue).await.unwrap();
             intake.open(1).await.unwrap();
             let message = intake.next().await.unwrap();
             assert!(message.tickets >= 1);
             message.acknowledge().await.unwrap();
         };
-        tokio::time::timeout(PATIENCE, looking).await.expect("no message came");
+        tokio::time::timeout(PATIENCE, received).await.expect("no message came");
     }
 
-    /// A worker's claim of a job, and of what comes before it.
+    /// A worker's claim of a job and of those before it.
     pub async fn claim(&self, job: &str) -> Claim {
         let id = JobId(job.parse().unwrap());
         for lane in Lane::ALL {
             let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::new_v4(), again: false };
             let queue = Queue { kind: Kind::General, lane: *lane };
             for claim in self.store.claim(queue, 32, &lease).await.unwrap() {
-                self.tell(&claim.effects).await;
+                self.publish(&claim.effects).await;
                 if claim.job.id == id {
                     return claim;
                 }
@@ -282,21 +282,21 @@ impl World {
         panic!("{job} cannot be claimed");
     }
 
-    async fn tell(&self, effects: &Effects) {
+    async fn publish(&self, effects: &Effects) {
         self.broker.publish_events(&effects.events).await.unwrap();
     }
 
-    /// Does a worker's work on a job, to its good end.
+    /// Completes a job as a worker does.
     pub async fn complete(&self, job: &str) {
         let claim = self.claim(job).await;
         let held: Held = claim.held();
         let report = switchyard_jobs::store::ProgressReport { held, percent: 40, stage: "images".to_owned() };
-        self.tell(&self.store.progress(&[report]).await.unwrap()).await;
+        self.publish(&self.store.progress(&[report]).await.unwrap()).await;
         let effects = self.store.complete_analysis(held, &result_of(&claim.job.username)).await.unwrap();
-        self.tell(&effects.expect("the claim holds")).await;
+        self.publish(&effects.expect("the claim holds")).await;
     }
 
-    /// Lets a job fail for good at its first attempt.
+    /// Fails a job for good at its first attempt.
     pub async fn kill(&self, job: &str, code: &str) {
         let claim = self.claim(job).await;
         let outcome = self.store.fail(claim.held(), &JobError::permanent(code, "in a test")).await.unwrap();
@@ -304,13 +304,13 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestApi {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// A caller of the API. Every answer is held against the OpenAPI document.
+/// A client of the API. It validates every response against the OpenAPI document.
 pub struct Client {
     http: reqwest::Client,
     url: String,
@@ -320,7 +320,7 @@ pub struct Client {
     document: Arc<Value>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -347,7 +347,7 @@ impl Answer {
         self.body.clone()
     }
 
-    /// A header; empty when it is not there.
+    /// A header; empty if it is missing.
     pub fn header(&self, name: &str) -> String {
         self.headers.get(name).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
     }
@@ -382,7 +382,7 @@ impl Client {
         answer
     }
 
-    /// A call that is not documented.
+    /// A call of an undocumented path or method.
     pub async fn stray(&self, method: Method, path: &str) -> Answer {
         self.send(self.request(method, path)).await
     }
@@ -396,7 +396,7 @@ impl Client {
         self.checked(Method::GET, path, request).await
     }
 
-    /// An answer whose body is read as it comes.
+    /// A response whose body is a stream.
     pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
         let request = headers.iter().fold(self.request(Method::GET, path), |request, (n, v)| request.header(*n, *v));
         request.send().await.unwrap()
@@ -412,13 +412,13 @@ impl Client {
         self.checked(Method::POST, path, request).await
     }
 
-    /// A body that may be no JSON.
+    /// A call with any body.
     pub async fn raw(&self, method: Method, path: &str, content_type: &str, body: &str) -> Answer {
         let request = self.request(method.clone(), path).header("content-type", content_type).body(body.to_owned());
         self.checked(method, path, request).await
     }
 
-    /// Asks for an analysis and answers the job's id.
+    /// Requests an analysis and returns the id of its job.
     pub async fn submit(&self, username: &str) -> String {
         let body = self.post("/v1/analyses", json!({"username": username})).await.expect(202);
         body["job"]["id"].as_str().unwrap().to_owned()

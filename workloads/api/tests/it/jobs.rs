@@ -1,37 +1,39 @@
+//! A tenant's jobs: their visibility, results, refunds and pages.
+
 use serde_json::json;
 
-use crate::fixture::{World, result_of};
+use crate::fixture::{TestApi, result_of};
 
 #[tokio::test]
-async fn a_foreign_job_does_not_exist() {
-    let world = World::start().await;
-    let (owner, stranger) = (world.tenant("standard", 10).await, world.tenant("standard", 10).await);
+async fn job_of_another_tenant_answers_404() {
+    let api = TestApi::start().await;
+    let (owner, other) = (api.tenant("standard", 10).await, api.tenant("standard", 10).await);
     let id = owner.submit("mine").await;
     for path in [format!("/v1/jobs/{id}"), format!("/v1/jobs/{id}/result")] {
         owner.get(&path).await;
-        stranger.get(&path).await.refusal(404, "not-found");
+        other.get(&path).await.refusal(404, "not-found");
     }
-    stranger
+    other
         .get_with(&format!("/v1/jobs/{id}/events"), &[("accept", "text/event-stream")])
         .await
         .refusal(404, "not-found");
-    stranger.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.refusal(404, "not-found");
+    other.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.refusal(404, "not-found");
     assert_eq!(owner.get(&format!("/v1/jobs/{id}")).await.expect(200)["state"], "queued");
-    assert_eq!(stranger.get("/v1/jobs").await.expect(200)["jobs"], json!([]));
+    assert_eq!(other.get("/v1/jobs").await.expect(200)["jobs"], json!([]));
     owner.get("/v1/jobs/not-an-id").await.refusal(404, "not-found");
 }
 
 #[tokio::test]
-async fn a_result_is_there_when_the_job_is_completed_and_not_before() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
-    let name = world.name("finished");
+async fn result_exists_once_the_job_is_completed() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
+    let name = api.name("finished");
     let id = tenant.submit(&name).await;
     let result = format!("/v1/jobs/{id}/result");
     assert_eq!(tenant.get(&result).await.refusal(409, "not-finished")["state"], "queued");
     tenant.get(&format!("/v1/profiles/{name}")).await.refusal(404, "not-found");
 
-    world.complete(&id).await;
+    api.complete(&id).await;
     assert_eq!(tenant.get(&result).await.expect(200), result_of(&name));
     let job = tenant.get(&format!("/v1/jobs/{id}")).await.expect(200);
     assert_eq!((&job["state"], &job["progress"], &job["attempt"]), (&json!("completed"), &json!(100), &json!(1)));
@@ -40,19 +42,19 @@ async fn a_result_is_there_when_the_job_is_completed_and_not_before() {
     let profile = tenant.get(&format!("/v1/profiles/@{name}")).await.expect(200);
     assert_eq!(profile["result"], result_of(&name));
     assert_eq!(profile["job"], *id);
-    let stranger = world.tenant("standard", 10).await;
-    stranger.get(&format!("/v1/profiles/{name}")).await.refusal(404, "not-found");
+    let other = api.tenant("standard", 10).await;
+    other.get(&format!("/v1/profiles/{name}")).await.refusal(404, "not-found");
     tenant.get("/v1/profiles/a%20b").await.refusal(422, "invalid-request");
 
     tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.refusal(409, "already-finished");
 }
 
 #[tokio::test]
-async fn a_job_that_failed_for_good_says_why_and_gives_its_credits_back() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn dead_job_has_an_error_and_refunds_its_credits() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let id = tenant.submit("gone").await;
-    world.kill(&id, "profile-not-found").await;
+    api.kill(&id, "profile-not-found").await;
     let job = tenant.get(&format!("/v1/jobs/{id}")).await.expect(200);
     assert_eq!((&job["state"], &job["error"]["code"]), (&json!("dead"), &json!("profile-not-found")));
     tenant.get(&format!("/v1/jobs/{id}/result")).await.refusal(409, "no-result");
@@ -61,9 +63,9 @@ async fn a_job_that_failed_for_good_says_why_and_gives_its_credits_back() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_that_had_not_run_gives_its_credits_back() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn cancelling_a_queued_job_refunds_its_credits() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let id = tenant.submit("unwanted").await;
     let cancelled = tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.expect(200);
     assert_eq!(cancelled["job"]["state"], "cancelled");
@@ -74,9 +76,9 @@ async fn a_cancelled_job_that_had_not_run_gives_its_credits_back() {
 }
 
 #[tokio::test]
-async fn jobs_are_listed_newest_first_page_by_page() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn jobs_are_listed_newest_first_by_page() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let mut ids = Vec::new();
     for name in ["a", "b", "c"] {
         ids.push(tenant.submit(name).await);

@@ -1,4 +1,4 @@
-//! The API as its callers see it: over a socket, with a real PostgreSQL, RabbitMQ and Redis behind it.
+//! The API as its callers see it: over a socket, with a real PostgreSQL, RabbitMQ and Redis.
 
 mod admin;
 mod diagnostics;

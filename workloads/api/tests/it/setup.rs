@@ -1,3 +1,5 @@
+//! The setup, and the API with the privileges that it grants.
+
 use secrecy::ExposeSecret;
 use serde_json::json;
 use switchyard_api::setup;
@@ -7,15 +9,15 @@ use switchyard_contract::{
 };
 use switchyard_jobs::testing;
 
-use crate::fixture::{World, config, mounted, put_config, put_secret};
+use crate::fixture::{TestApi, config, mounted, put_config, put_secret};
 
-/// The configuration that the operator would write for the setup.
+/// The configuration that the operator writes for the setup.
 fn setup_config() -> Config {
     let grant = |role: &Role| RoleGrant { role: *role, connections: 20, statement_timeout_seconds: 10 };
     Config { workload: Workload::Setup { roles: Role::ALL.iter().map(grant).collect() }, ..config() }
 }
 
-/// A folder as it is mounted into the setup of an empty database.
+/// The mounted files of a setup with an empty database.
 async fn bare() -> tempfile::TempDir {
     let database = testing::postgres().await.bare_database().await;
     let mount = mounted(&database.uri).await;
@@ -28,43 +30,43 @@ async fn bare() -> tempfile::TempDir {
     mount
 }
 
-/// Roles belong to the whole server, and the tests share one: one setup at a time.
+/// Runs one setup at a time: roles belong to the server, which the tests share.
 async fn set_up(mount: &tempfile::TempDir) -> Result<(), setup::Failure> {
-    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _turn = ONE.lock().await;
+    static LOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _guard = LOCK.lock().await;
     setup::run(&Mount::at(mount.path())).await
 }
 
 #[tokio::test]
-async fn after_the_set_up_the_api_works_with_the_rights_of_its_role_alone() {
+async fn api_needs_only_the_privileges_of_its_role() {
     let mount = bare().await;
     for _ in 0..2 {
         set_up(&mount).await.unwrap();
     }
-    let world = World::over(mount, |_| {}, &[]).await;
-    let tenant = world.tenant("standard", 10).await;
-    let id = tenant.submit(&world.name("limited")).await;
-    world.kill(&id, "profile-not-found").await;
+    let api = TestApi::over(mount, |_| {}, &[]).await;
+    let tenant = api.tenant("standard", 10).await;
+    let id = tenant.submit(&api.name("limited")).await;
+    api.kill(&id, "profile-not-found").await;
     assert_eq!(tenant.get(&format!("/v1/jobs/{id}")).await.expect(200)["state"], "dead");
-    let dead = world.admin().get("/admin/v1/dead").await.expect(200);
+    let dead = api.admin().get("/admin/v1/dead").await.expect(200);
     assert_eq!(dead["dead"][0]["job"]["id"], *id);
-    world.admin().post(&format!("/admin/v1/dead/{id}/replay"), json!({})).await.expect(200);
+    api.admin().post(&format!("/admin/v1/dead/{id}/replay"), json!({})).await.expect(200);
     tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.expect(200);
-    let other = tenant.submit(&world.name("limited")).await;
-    world.complete(&other).await;
+    let other = tenant.submit(&api.name("limited")).await;
+    api.complete(&other).await;
     tenant.get(&format!("/v1/jobs/{other}/result")).await.expect(200);
     assert_eq!(tenant.get("/v1/jobs").await.expect(200)["jobs"].as_array().unwrap().len(), 2);
-    world.admin().get("/admin/v1/lanes").await.expect(200);
-    world.admin().post("/admin/v1/lanes/ai/low/pause", json!({})).await.expect(200);
-    world.admin().post("/admin/v1/lanes/ai/low/resume", json!({})).await.expect(200);
+    api.admin().get("/admin/v1/lanes").await.expect(200);
+    api.admin().post("/admin/v1/lanes/ai/low/pause", json!({})).await.expect(200);
+    api.admin().post("/admin/v1/lanes/ai/low/resume", json!({})).await.expect(200);
     let account = format!("/admin/v1/tenants/{}", tenant.id);
-    world.admin().post(&format!("{account}/credits"), json!({"amount": 2, "reason": "gift"})).await.expect(200);
-    assert_eq!(world.admin().get(&account).await.expect(200)["ledger_sum"], 10);
-    assert_eq!(world.operations("/readyz").await.0, 200);
+    api.admin().post(&format!("{account}/credits"), json!({"amount": 2, "reason": "gift"})).await.expect(200);
+    assert_eq!(api.admin().get(&account).await.expect(200)["ledger_sum"], 10);
+    assert_eq!(api.operations("/readyz").await.0, 200);
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_with_its_component_and_without_the_password() {
+async fn setup_reports_a_wrong_password_without_showing_it() {
     let mount = bare().await;
     let uri = Mount::at(mount.path()).secret(DATABASE_URI).unwrap();
     let (_, server) = uri.expose_secret().split_once('@').unwrap();
@@ -77,7 +79,7 @@ async fn a_wrong_password_is_told_with_its_component_and_without_the_password() 
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_told_with_its_component() {
+async fn setup_reports_an_invalid_address_with_its_component() {
     let mount = bare().await;
     put_secret(mount.path(), BROKER_URI, "not an address");
     let failure = set_up(&mount).await.unwrap_err();

@@ -1,12 +1,14 @@
+//! Requests for an analysis: admission, charges, limits, idempotency, the cache.
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::World;
+use crate::fixture::TestApi;
 
 #[tokio::test]
-async fn a_request_is_accepted_charged_and_followed() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn analysis_is_accepted_and_charged() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
 
     let answer = tenant.post("/v1/analyses", json!({"username": "@ada"})).await;
     let body = answer.expect(202);
@@ -30,17 +32,17 @@ async fn a_request_is_accepted_charged_and_followed() {
 }
 
 #[tokio::test]
-async fn a_request_reaches_the_queue_of_its_lane() {
-    let world = World::alone().await;
-    let tenant = world.tenant("premium", 10).await;
+async fn analysis_reaches_the_queue_of_its_lane() {
+    let api = TestApi::with_own_broker().await;
+    let tenant = api.tenant("premium", 10).await;
     tenant.submit("queued-one").await;
-    world.message_in("general", "high").await;
+    api.message_in("general", "high").await;
 }
 
 #[tokio::test]
-async fn the_same_request_under_the_same_key_is_answered_as_the_first_time() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn idempotency_key_repeats_the_first_response() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let body = json!({"username": "twice"});
     let first = tenant.post_with("/v1/analyses", body.clone(), &[("idempotency-key", "k-1")]).await;
     assert_eq!(first.header("idempotency-replayed"), "");
@@ -53,32 +55,32 @@ async fn the_same_request_under_the_same_key_is_answered_as_the_first_time() {
     other.refusal(409, "idempotency-conflict");
     assert_eq!(tenant.get("/v1/usage").await.expect(200)["credits"], 8);
 
-    // Another tenant's key of the same name is another key.
-    let stranger = world.tenant("standard", 10).await;
-    let answer = stranger.post_with("/v1/analyses", body, &[("idempotency-key", "k-1")]).await;
+    // Idempotency keys belong to their tenant.
+    let other = api.tenant("standard", 10).await;
+    let answer = other.post_with("/v1/analyses", body, &[("idempotency-key", "k-1")]).await;
     answer.expect(202);
     assert_eq!(answer.header("idempotency-replayed"), "");
 }
 
 #[tokio::test]
-async fn an_idempotent_request_keeps_its_first_answer_even_when_a_result_is_cached_since() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
-    let name = world.name("cached-since");
+async fn idempotency_key_takes_precedence_over_the_cache() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
+    let name = api.name("cached-since");
     let key = [("idempotency-key", "k-1")];
     let first = tenant.post_with("/v1/analyses", json!({"username": name}), &key).await.expect(202);
-    world.cache(&name).await;
+    api.cache(&name).await;
     let again = tenant.post_with("/v1/analyses", json!({"username": name}), &key).await;
     assert_eq!(again.expect(202), first);
     assert_eq!(again.header("idempotency-replayed"), "true");
 }
 
 #[tokio::test]
-async fn a_recent_result_is_answered_from_the_cache_and_costs_nothing() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
-    let name = world.name("recent");
-    let result = world.cache(&name).await;
+async fn recent_result_is_served_from_the_cache_free_of_charge() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
+    let name = api.name("recent");
+    let result = api.cache(&name).await;
 
     let answer = tenant.post("/v1/analyses", json!({"username": name})).await;
     let body = answer.expect(200);
@@ -91,27 +93,27 @@ async fn a_recent_result_is_answered_from_the_cache_and_costs_nothing() {
     fresh.expect(202);
     assert_eq!(fresh.header("x-cache"), "");
 
-    world.with_key("sk_nobody").post("/v1/analyses", json!({"username": name})).await.refusal(401, "unauthenticated");
+    api.with_key("sk_unknown").post("/v1/analyses", json!({"username": name})).await.refusal(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn requests_without_a_valid_key_are_refused() {
-    let world = World::start().await;
-    let nobody = world.with_key("sk_nobody");
+async fn requests_without_a_valid_key_answer_401() {
+    let api = TestApi::start().await;
+    let unknown = api.with_key("sk_unknown");
     for path in ["/v1/usage", "/v1/jobs", "/v1/profiles/ada", "/v1/jobs/0198c2b0-0000-7000-8000-000000000000"] {
-        let refused = nobody.get(path).await;
+        let refused = unknown.get(path).await;
         refused.refusal(401, "unauthenticated");
         assert!(refused.header("www-authenticate").starts_with("Bearer"));
-        world.anonymous().get(path).await.refusal(401, "unauthenticated");
+        api.anonymous().get(path).await.refusal(401, "unauthenticated");
     }
-    nobody.post("/v1/analyses", json!({"username": "ada"})).await.refusal(401, "unauthenticated");
-    world.anonymous().post("/v1/analyses", json!({"username": "ada"})).await.refusal(401, "unauthenticated");
+    unknown.post("/v1/analyses", json!({"username": "ada"})).await.refusal(401, "unauthenticated");
+    api.anonymous().post("/v1/analyses", json!({"username": "ada"})).await.refusal(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn what_is_not_a_request_is_refused_and_says_why() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn invalid_requests_answer_422_with_the_field() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let refused = async |body: Value| {
         let answer = tenant.post("/v1/analyses", body).await;
         let problem = answer.refusal(422, "invalid-request");
@@ -143,13 +145,13 @@ async fn what_is_not_a_request_is_refused_and_says_why() {
 }
 
 #[tokio::test]
-async fn credits_and_limits_hold() {
-    let world = World::start().await;
-    let poor = world.tenant("standard", 1).await;
+async fn credits_and_concurrency_limit_are_enforced() {
+    let api = TestApi::start().await;
+    let poor = api.tenant("standard", 1).await;
     let problem = poor.post("/v1/analyses", json!({"username": "a"})).await.refusal(402, "insufficient-credits");
     assert_eq!((&problem["balance"], &problem["price"]), (&json!(1), &json!(2)));
 
-    let busy = world.tenant("free", 10).await;
+    let busy = api.tenant("free", 10).await;
     busy.submit("one").await;
     busy.submit("two").await;
     let refused = busy.post("/v1/analyses", json!({"username": "three"})).await;
@@ -159,9 +161,9 @@ async fn credits_and_limits_hold() {
 }
 
 #[tokio::test]
-async fn the_days_limit_holds_and_says_when_it_ends() {
-    let world = World::with(|config| config.tiers.standard.daily = Some(1)).await;
-    let tenant = world.tenant("standard", 10).await;
+async fn daily_limit_is_enforced_until_midnight() {
+    let api = TestApi::with(|config| config.tiers.standard.daily = Some(1)).await;
+    let tenant = api.tenant("standard", 10).await;
     let id = tenant.submit("one").await;
     tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.expect(200);
     let refused = tenant.post("/v1/analyses", json!({"username": "two"})).await;
@@ -171,9 +173,9 @@ async fn the_days_limit_holds_and_says_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_full_lane_takes_nothing_and_no_credits() {
-    let world = World::with(|config| config.lanes.critical.capacity = 0).await;
-    let tenant = world.tenant("enterprise", 10).await;
+async fn full_lane_answers_429_and_charges_nothing() {
+    let api = TestApi::with(|config| config.lanes.critical.capacity = 0).await;
+    let tenant = api.tenant("enterprise", 10).await;
     let refused = tenant.post("/v1/analyses", json!({"username": "one"})).await;
     assert_eq!(refused.refusal(429, "lane-full")["lane"], "critical");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
@@ -181,12 +183,12 @@ async fn a_full_lane_takes_nothing_and_no_credits() {
 }
 
 #[tokio::test]
-async fn a_client_gone_wild_is_slowed_down_and_others_are_not() {
-    let world = World::with_options(|_| {}, &["--rate-per-second=0.01", "--rate-burst=3"]).await;
-    let (wild, calm) = (world.tenant("standard", 10).await, world.tenant("standard", 10).await);
+async fn rate_limit_applies_by_tenant() {
+    let api = TestApi::with_options(|_| {}, &["--rate-per-second=0.01", "--rate-burst=3"]).await;
+    let (busy, idle) = (api.tenant("standard", 10).await, api.tenant("standard", 10).await);
     let mut refused = None;
     for _ in 0..12 {
-        let answer = wild.get("/v1/usage").await;
+        let answer = busy.get("/v1/usage").await;
         if answer.status == 429 {
             refused = Some(answer);
             break;
@@ -196,22 +198,22 @@ async fn a_client_gone_wild_is_slowed_down_and_others_are_not() {
     let refused = refused.expect("twelve calls in a burst of three passed");
     refused.refusal(429, "rate-limited");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
-    calm.get("/v1/usage").await.expect(200);
+    idle.get("/v1/usage").await.expect(200);
 }
 
 #[tokio::test]
-async fn requests_for_a_profile_in_flight_share_its_analysis_and_look_like_any_other() {
-    let world = World::start().await;
-    let (one, other) = (world.tenant("standard", 10).await, world.tenant("standard", 10).await);
-    let name = world.name("wanted");
+async fn requests_for_the_same_profile_share_one_pipeline() {
+    let api = TestApi::start().await;
+    let (one, other) = (api.tenant("standard", 10).await, api.tenant("standard", 10).await);
+    let name = api.name("wanted");
     let first = one.submit(&name).await;
     let second = other.submit(&name).await;
     assert_ne!(first, second);
     assert_eq!(other.get("/v1/usage").await.expect(200)["credits"], 8);
-    let (_, metrics) = world.operations("/metrics").await;
+    let (_, metrics) = api.operations("/metrics").await;
     assert!(metrics.contains(r#"switchyard_api_submissions_total{outcome="coalesced"} 1"#), "{metrics}");
 
-    world.complete(&first).await;
+    api.complete(&first).await;
     for (tenant, id) in [(&one, &first), (&other, &second)] {
         assert_eq!(tenant.get(&format!("/v1/jobs/{id}")).await.expect(200)["state"], "completed");
         let result = tenant.get(&format!("/v1/jobs/{id}/result")).await.expect(200);
@@ -221,9 +223,9 @@ async fn requests_for_a_profile_in_flight_share_its_analysis_and_look_like_any_o
 }
 
 #[tokio::test]
-async fn a_caller_may_give_a_request_less_time() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn request_timeout_header_is_validated() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     tenant.get_with("/v1/usage", &[("request-timeout", "2.5")]).await.expect(200);
     for wrong in ["0", "-1", "soon", "NaN", ""] {
         let refused = tenant.get_with("/v1/usage", &[("request-timeout", wrong)]).await;
@@ -232,19 +234,19 @@ async fn a_caller_may_give_a_request_less_time() {
 }
 
 #[tokio::test]
-async fn a_flood_of_wrong_keys_is_held_back_before_the_database() {
-    let world = World::with_options(|_| {}, &["--unknown-keys-per-second=1"]).await;
-    let tenant = world.tenant("standard", 10).await;
+async fn flood_of_unknown_keys_answers_429() {
+    let api = TestApi::with_options(|_| {}, &["--unknown-keys-per-second=1"]).await;
+    let tenant = api.tenant("standard", 10).await;
     tenant.get("/v1/usage").await.expect(200);
-    let mut held_back = None;
+    let mut limited = None;
     for number in 0..1000 {
-        let answer = world.with_key(&format!("sk_wrong_{number}")).get("/v1/usage").await;
+        let answer = api.with_key(&format!("sk_wrong_{number}")).get("/v1/usage").await;
         if answer.status == 429 {
-            held_back = Some(answer);
+            limited = Some(answer);
             break;
         }
         answer.refusal(401, "unauthenticated");
     }
-    held_back.expect("1000 wrong keys were looked up").refusal(429, "rate-limited");
+    limited.expect("1000 wrong keys were looked up").refusal(429, "rate-limited");
     tenant.get("/v1/usage").await.expect(200);
 }

@@ -1,4 +1,4 @@
-//! Traces, as a collector receives them.
+//! Traces as a collector receives them.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use serde_json::json;
 use switchyard_contract::Telemetry;
 use tokio::{net::TcpListener, sync::mpsc};
 
-use crate::fixture::World;
+use crate::fixture::TestApi;
 
-/// A collector that takes OTLP over HTTP and hands on each span with the service that it is of.
+/// A collector of OTLP over HTTP. The channel has each span with the name of its service.
 async fn collector() -> (String, mpsc::UnboundedReceiver<(String, Span)>) {
-    let (tell, told) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::unbounded_channel();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let take = async |State(tell): State<mpsc::UnboundedSender<(String, Span)>>, body: Bytes| {
+    let take = async |State(sender): State<mpsc::UnboundedSender<(String, Span)>>, body: Bytes| {
         for resource in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
             let attributes = resource.resource.unwrap().attributes;
             let service = attributes.into_iter().find(|a| a.key == "service.name").unwrap().value.unwrap();
             let service = format!("{:?}", service.value.unwrap());
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                tell.send((service.clone(), span)).unwrap();
+                sender.send((service.clone(), span)).unwrap();
             }
         }
     };
-    let router = Router::new().route("/v1/traces", post(take)).with_state(tell);
+    let router = Router::new().route("/v1/traces", post(take)).with_state(sender);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (url, told)
+    (url, receiver)
 }
 
 #[tokio::test]
-async fn a_request_s_trace_reaches_the_collector_and_the_job_and_its_exemplar() {
+async fn trace_reaches_the_collector_the_job_and_the_exemplar() {
     let (url, mut spans) = collector().await;
-    // Nothing by chance: only what the caller wants traced.
+    // Samples only the requests whose caller is traced.
     let telemetry = Telemetry { otlp_endpoint: url, sample_percent: 0 };
-    let world = World::with(|config| config.telemetry = Some(telemetry)).await;
-    let tenant = world.tenant("standard", 10).await;
+    let api = TestApi::with(|config| config.telemetry = Some(telemetry)).await;
+    let tenant = api.tenant("standard", 10).await;
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let traced = format!("00-{trace}-{parent}-01");
-    let name = world.name("traced");
+    let name = api.name("traced");
     let body = json!({"username": name});
     let answer = tenant.post_with("/v1/analyses", body, &[("traceparent", &traced)]).await.expect(202);
     tenant.get("/v1/usage").await.expect(200);
@@ -55,11 +55,11 @@ async fn a_request_s_trace_reaches_the_collector_and_the_job_and_its_exemplar() 
     assert_eq!((hex::encode(&span.trace_id), hex::encode(&span.parent_span_id)), (trace.to_owned(), parent.to_owned()));
     assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
 
-    let claim = world.claim(answer["job"]["id"].as_str().unwrap()).await;
+    let claim = api.claim(answer["job"]["id"].as_str().unwrap()).await;
     let carried = claim.trace.expect("the job carries its trace").to_string();
     assert_eq!(carried, format!("00-{trace}-{}-01", hex::encode(&span.span_id)));
-    let (_, metrics) = world.operations("/metrics").await;
+    let (_, metrics) = api.operations("/metrics").await;
     assert!(metrics.contains(&format!(r#"# {{trace_id="{trace}"}}"#)), "no exemplar in\n{metrics}");
-    // What nobody wanted traced was not.
+    // No other request was traced.
     assert!(spans.try_recv().is_err());
 }

@@ -1,3 +1,5 @@
+//! Event streams: Server-Sent Events and WebSockets.
+
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
@@ -8,11 +10,11 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
 };
 
-use crate::fixture::{Client, World};
+use crate::fixture::{Client, TestApi};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// All events that a stream of Server-Sent Events brings until it ends, with their ids.
+/// All events of a stream of Server-Sent Events with their ids.
 async fn server_sent(tenant: &Client, path: &str, headers: &[(&str, &str)]) -> Vec<(String, Value)> {
     let mut headers = headers.to_vec();
     headers.push(("accept", "text/event-stream"));
@@ -42,12 +44,12 @@ fn without_gaps(events: &[(String, Value)], from: i64) {
 }
 
 #[tokio::test]
-async fn server_sent_events_show_a_job_to_its_end_and_resume() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
-    let id = tenant.submit(&world.name("watched")).await;
+async fn server_sent_events_run_to_the_final_state_and_resume() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
+    let id = tenant.submit(&api.name("watched")).await;
     let path = format!("/v1/jobs/{id}/events");
-    let (events, ()) = tokio::join!(server_sent(&tenant, &path, &[]), world.complete(&id));
+    let (events, ()) = tokio::join!(server_sent(&tenant, &path, &[]), api.complete(&id));
     without_gaps(&events, 1);
     assert_eq!(states(&events).first(), Some(&"queued"));
     assert_eq!(states(&events).last(), Some(&"completed"));
@@ -63,14 +65,14 @@ async fn server_sent_events_show_a_job_to_its_end_and_resume() {
     assert_eq!(after_all, []);
 }
 
-/// Everything that a WebSocket brings until it closes, and how it closed.
-async fn socket_events(world: &World, tenant: &Client, path: &str) -> (Vec<Value>, CloseCode) {
-    let mut request = format!("{}{path}", world.url.replace("http://", "ws://")).into_client_request().unwrap();
+/// All events of a WebSocket, and its close code.
+async fn socket_events(api: &TestApi, tenant: &Client, path: &str) -> (Vec<Value>, CloseCode) {
+    let mut request = format!("{}{path}", api.url.replace("http://", "ws://")).into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {}", tenant.key).parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
     let mut events = Vec::new();
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("the socket fell silent").unwrap().unwrap() {
+        match timeout(PATIENCE, socket.next()).await.expect("the socket is silent").unwrap().unwrap() {
             Message::Text(text) => events.push(serde_json::from_str(&text).unwrap()),
             Message::Close(frame) => return (events, frame.unwrap().code),
             _ => {}
@@ -79,32 +81,32 @@ async fn socket_events(world: &World, tenant: &Client, path: &str) -> (Vec<Value
 }
 
 #[tokio::test]
-async fn a_web_socket_shows_a_job_to_its_end_and_resumes() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
-    let id = tenant.submit(&world.name("socket")).await;
+async fn websocket_runs_to_the_final_state_and_resumes() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
+    let id = tenant.submit(&api.name("socket")).await;
     let path = format!("/v1/jobs/{id}/events");
-    let ((events, code), ()) = tokio::join!(socket_events(&world, &tenant, &path), world.complete(&id));
+    let ((events, code), ()) = tokio::join!(socket_events(&api, &tenant, &path), api.complete(&id));
     assert_eq!(code, CloseCode::Normal);
     let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
     assert_eq!(numbers, (1..=events.len() as i64).collect::<Vec<_>>());
     assert_eq!(events.last().unwrap()["state"], "completed");
 
-    let (rest, code) = socket_events(&world, &tenant, &format!("{path}?after=2")).await;
+    let (rest, code) = socket_events(&api, &tenant, &format!("{path}?after=2")).await;
     assert_eq!((rest.as_slice(), code), (&events[2..], CloseCode::Normal));
-    let (none, code) = socket_events(&world, &tenant, &format!("{path}?after={}", events.len())).await;
+    let (none, code) = socket_events(&api, &tenant, &format!("{path}?after={}", events.len())).await;
     assert_eq!((none.len(), code), (0, CloseCode::Normal));
 }
 
-/// How long a change takes from the worker to a watcher.
-async fn latency(world: &World, tenant: &Client) -> Duration {
-    let id = tenant.submit(&world.name("prompt")).await;
-    let address = format!("{}/v1/jobs/{id}/events?after=1", world.url.replace("http://", "ws://"));
+/// The time from a change by a worker to its event.
+async fn latency(api: &TestApi, tenant: &Client) -> Duration {
+    let id = tenant.submit(&api.name("prompt")).await;
+    let address = format!("{}/v1/jobs/{id}/events?after=1", api.url.replace("http://", "ws://"));
     let mut request = address.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {}", tenant.key).parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
     let begun = Instant::now();
-    world.claim(&id).await;
+    api.claim(&id).await;
     let message = timeout(PATIENCE, socket.next()).await.expect("nothing came").unwrap().unwrap();
     let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
     assert_eq!(event["state"], "running");
@@ -113,38 +115,38 @@ async fn latency(world: &World, tenant: &Client) -> Duration {
 }
 
 #[tokio::test]
-async fn an_update_is_seen_within_a_quarter_of_a_second() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 100).await;
-    // The process may still be on its way to the broker, and finds the first changes by looking into the store.
+async fn event_arrives_within_250_milliseconds() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 100).await;
+    // Until the process is connected to the broker, it polls the store.
     let mut seen = Vec::new();
     while seen.len() < 4 && seen.last().is_none_or(|latest| *latest >= Duration::from_millis(250)) {
-        seen.push(latency(&world, &tenant).await);
+        seen.push(latency(&api, &tenant).await);
     }
     assert!(seen.last().is_some_and(|latest| *latest < Duration::from_millis(250)), "seen after {seen:?}");
 }
 
 #[tokio::test]
-async fn watching_needs_a_way_to_watch_and_a_number_to_go_on_from() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn watching_requires_an_event_stream_and_a_valid_sequence_number() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let path = format!("/v1/jobs/{}/events", tenant.submit("odd").await);
     tenant.get(&path).await.refusal(422, "invalid-request");
     let streaming = [("accept", "text/event-stream")];
     tenant.get_with(&format!("{path}?after=-1"), &streaming).await.refusal(422, "invalid-request");
     tenant.get_with(&format!("{path}?after=x"), &streaming).await.refusal(422, "invalid-request");
     tenant.get_with(&format!("{path}?before=1"), &streaming).await.refusal(422, "invalid-request");
-    world.anonymous().get_with(&path, &streaming).await.refusal(401, "unauthenticated");
+    api.anonymous().get_with(&path, &streaming).await.refusal(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_says_so_to_its_watchers() {
-    let world = World::start().await;
-    let tenant = world.tenant("standard", 10).await;
+async fn shutdown_closes_event_streams() {
+    let api = TestApi::start().await;
+    let tenant = api.tenant("standard", 10).await;
     let path = format!("/v1/jobs/{}/events", tenant.submit("interrupted").await);
     let streaming_began = Notify::new();
     let watching = async {
-        let mut request = format!("{}{path}", world.url.replace("http://", "ws://")).into_client_request().unwrap();
+        let mut request = format!("{}{path}", api.url.replace("http://", "ws://")).into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {}", tenant.key).parse().unwrap());
         let (mut socket, _) = connect_async(request).await.unwrap();
         let first = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
@@ -153,9 +155,9 @@ async fn a_server_that_goes_away_says_so_to_its_watchers() {
         let pong = timeout(PATIENCE, socket.next()).await.expect("no pong came").unwrap().unwrap();
         assert_eq!(pong, Message::Pong("hello".into()));
         streaming_began.notified().await;
-        world.stop();
+        api.stop();
         loop {
-            match timeout(PATIENCE, socket.next()).await.expect("the socket fell silent").unwrap().unwrap() {
+            match timeout(PATIENCE, socket.next()).await.expect("the socket is silent").unwrap().unwrap() {
                 Message::Close(frame) => return frame.unwrap().code,
                 _ => continue,
             }
@@ -172,36 +174,36 @@ async fn a_server_that_goes_away_says_so_to_its_watchers() {
     };
     let (code, ()) = tokio::join!(watching, streaming);
     assert_eq!(code, CloseCode::Away);
-    world.ended().await;
+    api.ended().await;
 }
 
 #[tokio::test]
-async fn watchers_have_places_of_their_own() {
-    let world = World::with_options(|_| {}, &["--watches=2", "--watches-per-tenant=1"]).await;
+async fn event_streams_are_limited_by_tenant_and_in_all() {
+    let api = TestApi::with_options(|_| {}, &["--watches=2", "--watches-per-tenant=1"]).await;
     let watch = async |tenant: &Client, id: &str| {
         tenant.open(&format!("/v1/jobs/{id}/events"), &[("accept", "text/event-stream")]).await
     };
-    let tenants = [(); 3].map(|()| world.tenant("standard", 10));
+    let tenants = [(); 3].map(|()| api.tenant("standard", 10));
     let mut open = Vec::new();
     for (number, tenant) in futures::future::join_all(tenants).await.into_iter().enumerate() {
-        let id = tenant.submit(&world.name("watched")).await;
+        let id = tenant.submit(&api.name("watched")).await;
         let answer = watch(&tenant, &id).await;
         if number == 2 {
             assert_eq!(answer.status(), 503);
             assert!(answer.headers().contains_key("retry-after"));
-            // Everything else goes on, and a place that comes free is given again.
+            // Other requests are served, and a released permit is acquired again.
             tenant.get(&format!("/v1/jobs/{id}")).await.expect(200);
             open.clear();
-            let place = async {
+            let acquired = async {
                 while watch(&tenant, &id).await.status() != 200 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
-            timeout(PATIENCE, place).await.expect("no place came free");
+            timeout(PATIENCE, acquired).await.expect("no permit was released");
         } else {
             assert_eq!(answer.status(), 200);
             let second = watch(&tenant, &id).await;
-            assert_eq!(second.status(), 429, "one tenant has one place");
+            assert_eq!(second.status(), 429, "one tenant has one permit");
             assert!(second.headers().contains_key("retry-after"));
             open.push(answer);
         }

@@ -14,39 +14,41 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Admin,
-    http::input::{Path, Query},
-    http::problem::{Problem, ProblemType},
+    http::{
+        input::{Path, Query},
+        problem::{Problem, ProblemType},
+    },
     state::App,
     views::{Accepted, Credits, FailureView, JobView},
 };
 
-/// The most that one answer lists.
-const MOST: u32 = 1000;
+/// Dead analyses in one response at most.
+const MAX_LISTED: u32 = 1000;
 
-/// How many to list.
+/// The number of dead analyses to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeadListing {
-    /// At most this many.
+    /// Dead analyses at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
-/// Dead analyses, the latest death first.
+/// Dead analyses, the latest failure first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeadList {
     pub dead: Vec<DeadView>,
 }
 
-/// A dead analysis with all that went wrong.
+/// A dead analysis with its failures.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadJob)]
 pub struct DeadView {
     pub job: JobView,
     /// Failed attempts of the analysis itself, oldest first.
     pub failures: Vec<FailureView>,
-    /// Parts that failed.
+    /// Failed parts.
     pub children: Vec<DeadChildView>,
 }
 
@@ -83,7 +85,7 @@ impl From<DeadJob> for DeadView {
     operation_id = "admin_list_dead",
     tag = "admin",
     params(DeadListing),
-    responses((status = 200, description = "Dead analyses, the latest death first", body = DeadList)),
+    responses((status = 200, description = "Dead analyses, the latest failure first", body = DeadList)),
 )]
 pub async fn admin_list_dead(
     State(app): State<App>,
@@ -91,53 +93,54 @@ pub async fn admin_list_dead(
     Query(listing): Query<DeadListing>,
 ) -> Result<Json<DeadList>, Problem> {
     let limit = listing.limit.unwrap_or(100);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("must be between 1 and {MOST}")));
+    if !(1..=MAX_LISTED).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be between 1 and {MAX_LISTED}")));
     }
-    let dead = app.store.dead(limit).await.map_err(|error| app.store_problem(error))?;
+    let dead = app.store.dead(limit).await?;
     Ok(Json(DeadList { dead: dead.into_iter().map(DeadView::from).collect() }))
 }
 
-/// Run a dead analysis again from the beginning, with a fresh set of attempts. Its credits went back when it died, so they are taken again.
+/// Run a dead analysis again from the beginning, with new attempts. Its price was refunded when it died, and is charged
+/// again.
 #[utoipa::path(
     post,
     path = "/admin/v1/dead/{job_id}/replay",
     operation_id = "admin_replay_dead",
     tag = "admin",
     params(("job_id" = Uuid, Path, description = "The dead analysis")),
-    responses((status = 200, description = "It is queued again", body = Accepted)),
+    responses((status = 200, description = "The analysis is queued again", body = Accepted)),
 )]
 pub async fn admin_replay_dead(
     State(app): State<App>,
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Accepted>, Problem> {
-    match app.store.replay(JobId(id)).await.map_err(|error| app.store_problem(error))? {
+    match app.store.replay(JobId(id)).await? {
         ReplayOutcome::Replayed { job, charged, balance, effects } => {
             app.announce(effects);
             Ok(Json(Accepted { job: JobView::for_admin(job), credits: Credits { charged, balance } }))
         }
         ReplayOutcome::NotFound => Err(Problem::not_found("job")),
         ReplayOutcome::NotDead { job } => {
-            let detail = format!("The job is {}; only dead ones are replayed.", job.state.public());
-            Err(Problem::new(ProblemType::NotDead, detail).figure("state", job.state.public()))
+            let detail = format!("The job is {}; only a dead job can be replayed.", job.state.public());
+            Err(Problem::new(ProblemType::NotDead, detail).with("state", job.state.public()))
         }
         ReplayOutcome::ConcurrentLimit { limit, retry_after } => Err(Problem::new(
             ProblemType::ConcurrentLimit,
-            format!("{limit} analyses of its tenant are unfinished, as many as the tier allows at once; wait for one."),
+            format!("The tier allows {limit} unfinished analyses, and the tenant has as many. Wait for one."),
         )
-        .figure("limit", limit)
+        .with("limit", limit)
         .retry_after(Duration::from_secs(retry_after))),
         ReplayOutcome::InsufficientCredits { balance, price } => Err(Problem::new(
             ProblemType::InsufficientCredits,
-            format!("A replay costs {price} credits, and its tenant has {balance}."),
+            format!("A replay costs {price} credits; the balance of the tenant is {balance}."),
         )
-        .figure("balance", balance)
-        .figure("price", price)),
+        .with("balance", balance)
+        .with("price", price)),
     }
 }
 
-/// A dead letter taken off the list.
+/// A discarded dead letter.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Discarded {
     pub id: Uuid,
@@ -145,21 +148,21 @@ pub struct Discarded {
     pub discarded: bool,
 }
 
-/// Take a dead analysis off the list for good.
+/// Remove a dead analysis from the list for good.
 #[utoipa::path(
     post,
     path = "/admin/v1/dead/{job_id}/discard",
     operation_id = "admin_discard_dead",
     tag = "admin",
     params(("job_id" = Uuid, Path, description = "The dead analysis")),
-    responses((status = 200, description = "It is off the list", body = Discarded)),
+    responses((status = 200, description = "The analysis is off the list", body = Discarded)),
 )]
 pub async fn admin_discard_dead(
     State(app): State<App>,
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Discarded>, Problem> {
-    match app.store.discard(JobId(id)).await.map_err(|error| app.store_problem(error))? {
+    match app.store.discard(JobId(id)).await? {
         true => Ok(Json(Discarded { id, discarded: true })),
         false => Err(Problem::not_found("dead job")),
     }

@@ -1,4 +1,4 @@
-//! How the platform does: its health, its workers, its sessions at PostgreSQL.
+//! Diagnostics of the platform: its health score, its workers, and its sessions at PostgreSQL.
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{auth::caller::Admin, http::problem::Problem, state::App};
 
-/// How well the platform does.
+/// The health score of the platform.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
 pub struct HealthView {
@@ -19,19 +19,19 @@ pub struct HealthView {
     pub parts: Vec<HealthPartView>,
 }
 
-/// One side of it.
+/// A part of the health score.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HealthPart)]
 pub struct HealthPartView {
     #[schema(example = "waits")]
     pub name: String,
-    /// 1 is in good order.
+    /// 1 is healthy.
     #[schema(minimum = 0, maximum = 1)]
     pub value: f64,
     pub detail: String,
 }
 
-/// See how well the platform does.
+/// Read the health score of the platform.
 #[utoipa::path(
     get,
     path = "/admin/v1/health",
@@ -40,11 +40,11 @@ pub struct HealthPartView {
     responses((status = 200, description = "The score with its parts", body = HealthView)),
 )]
 pub async fn admin_get_health(State(app): State<App>, _: Admin) -> Json<HealthView> {
-    // Known before anybody asks, but for the first moment; without an answer the score itself says so.
-    if app.facts.last().is_none() {
-        let _ = app.facts.get().await;
+    // Only a process that has just started has no snapshot. Without the database the score is 0.
+    if app.snapshots.last().is_none() {
+        let _ = app.snapshots.fresh().await;
     }
-    let Health { score, parts } = app.facts.health();
+    let Health { score, parts } = app.snapshots.health();
     let parts = parts.into_iter().map(|HealthPart { name, value, detail }| HealthPartView { name, value, detail });
     Json(HealthView { score, parts: parts.collect() })
 }
@@ -55,7 +55,7 @@ pub struct WorkerList {
     pub workers: Vec<WorkerView>,
 }
 
-/// A worker process as it was last heard of.
+/// A worker process as of its last heartbeat.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Worker)]
 pub struct WorkerView {
@@ -70,7 +70,7 @@ pub struct WorkerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<i64>,
     pub version: String,
-    /// Whether it takes no more jobs.
+    /// Whether it accepts no more jobs.
     pub draining: bool,
     pub started_at: DateTime<Utc>,
     pub seen_at: DateTime<Utc>,
@@ -94,7 +94,7 @@ impl From<store::WorkerReport> for WorkerView {
     }
 }
 
-/// List worker processes that were heard of within the last hour.
+/// List worker processes with a heartbeat within the last hour.
 #[utoipa::path(
     get,
     path = "/admin/v1/workers",
@@ -103,7 +103,7 @@ impl From<store::WorkerReport> for WorkerView {
     responses((status = 200, description = "Workers by kind and pool", body = WorkerList)),
 )]
 pub async fn admin_list_workers(State(app): State<App>, _: Admin) -> Result<Json<WorkerList>, Problem> {
-    let workers = app.store.workers().await.map_err(|error| app.store_problem(error))?;
+    let workers = app.store.workers().await?;
     Ok(Json(WorkerList { workers: workers.into_iter().map(WorkerView::from).collect() }))
 }
 
@@ -115,24 +115,24 @@ pub struct ConnectionsView {
     pub max: u32,
     /// Sessions of all its clients.
     pub in_use: u32,
-    pub rows: Vec<ConnectionRow>,
+    pub roles: Vec<RoleConnections>,
 }
 
-/// Those of one workload's role.
+/// Sessions of a role, which is that of one workload.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ConnectionRow {
+pub struct RoleConnections {
     #[schema(example = "analytics_api")]
     pub role: String,
-    /// What PostgreSQL allows the role: its row of the budget.
+    /// Sessions that PostgreSQL allows the role: its allocation of the connection budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     pub in_use: u32,
-    /// Those in the middle of a statement; absent where the platform's owner may not see that.
+    /// Sessions that run a statement; absent if the platform's owner may not see that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<u32>,
 }
 
-/// See the connection budget beside what is used of it.
+/// Read the connection budget and its use.
 #[utoipa::path(
     get,
     path = "/admin/v1/connections",
@@ -141,12 +141,12 @@ pub struct ConnectionRow {
     responses((status = 200, description = "Sessions by role", body = ConnectionsView)),
 )]
 pub async fn admin_get_connections(State(app): State<App>, _: Admin) -> Result<Json<ConnectionsView>, Problem> {
-    let store::Sessions { max, in_use, rows } = app.store.sessions().await.map_err(|error| app.store_problem(error))?;
-    let row = |row: store::RoleSessions| ConnectionRow {
+    let store::Sessions { max, in_use, rows } = app.store.sessions().await?;
+    let role = |row: store::RoleSessions| RoleConnections {
         role: row.role,
         limit: row.limit,
         in_use: row.in_use,
         active: row.active,
     };
-    Ok(Json(ConnectionsView { max, in_use, rows: rows.into_iter().map(row).collect() }))
+    Ok(Json(ConnectionsView { max, in_use, roles: rows.into_iter().map(role).collect() }))
 }

@@ -1,4 +1,4 @@
-//! Everyone's jobs.
+//! The jobs of every tenant.
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -14,15 +14,19 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Admin,
-    http::input::{Path, Query},
-    http::problem::Problem,
-    routes::jobs::{Cancelled, Listing, cancelled, result},
-    routes::ledger::EntryView,
+    http::{
+        input::{Path, Query},
+        problem::Problem,
+    },
+    routes::{
+        jobs::{Cancelled, Listing, cancelled, result},
+        ledger::EntryView,
+    },
     state::App,
     views::{ErrorView, FailureView, JobPage, JobView},
 };
 
-/// Which of everyone's jobs to list.
+/// Filters of a list of every tenant's jobs.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -33,14 +37,14 @@ pub struct AdminListing {
     /// Only jobs of this lane.
     #[param(schema_with = crate::views::lane_schema, required = false)]
     lane: Option<String>,
-    /// Only this tenant's.
+    /// Only jobs of this tenant.
     tenant: Option<Uuid>,
-    /// A job's id, or how a profile's name begins.
+    /// The id of a job, or the prefix of a username.
     #[param(max_length = 64)]
     search: Option<String>,
-    /// Also analyses of profiles that another analysis has found.
+    /// Whether to include the analyses of discovered profiles.
     discovered: Option<bool>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
     /// Jobs on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -51,15 +55,18 @@ impl AdminListing {
     fn filter(self) -> Result<JobFilter, Problem> {
         let Self { state, lane, tenant, search, discovered, cursor, limit } = self;
         let filter = Listing { state, lane, search, discovered, cursor, limit }.filter()?;
-        // Of everyone's, so many begin with fewer letters that all of them would have to be sorted.
+        // A shorter prefix matches so many jobs of all tenants that the query would sort most of them.
         if tenant.is_none() && filter.search.as_ref().is_some_and(|search| search.len() < 3) {
-            return Err(Problem::invalid("search", "must be at least 3 characters, unless a tenant is named"));
+            return Err(Problem::invalid(
+                "search",
+                "must have at least 3 characters, unless the filter names a tenant",
+            ));
         }
         Ok(JobFilter { tenant: tenant.map(TenantId), ..filter })
     }
 }
 
-/// List everyone's jobs, newest first.
+/// List the jobs of every tenant, newest first.
 #[utoipa::path(
     get,
     path = "/admin/v1/jobs",
@@ -73,34 +80,33 @@ pub async fn admin_list_jobs(
     _: Admin,
     Query(listing): Query<AdminListing>,
 ) -> Result<Json<JobPage>, Problem> {
-    let store::JobPage { jobs, next } =
-        app.store.all_jobs(&listing.filter()?).await.map_err(|error| app.store_problem(error))?;
+    let store::JobPage { jobs, next } = app.store.all_jobs(&listing.filter()?).await?;
     Ok(Json(JobPage {
         jobs: jobs.into_iter().map(JobView::for_admin).collect(),
         next_cursor: next.map(|id| id.to_string()),
     }))
 }
 
-/// An analysis in full.
+/// An analysis with its parts, events and ledger entries.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobReport)]
 pub struct ReportView {
     pub job: JobView,
-    /// The worker that holds it, or held it last.
+    /// The worker with the lease, or with the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// The id of its trace.
+    /// The trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The analysis of the same profile whose pipeline it shares, or shared; the parts are that one's.
+    /// The leader: the analysis of the same profile whose pipeline this one shares. The parts are those of the leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<Uuid>,
     /// Failed attempts of the analysis itself, oldest first.
     pub failures: Vec<FailureView>,
     pub parts: Vec<PartView>,
-    /// What its watchers were told.
+    /// The events of the job.
     pub timeline: Vec<EventView>,
-    /// What it cost.
+    /// The ledger entries of the job.
     pub ledger: Vec<EntryView>,
 }
 
@@ -148,7 +154,7 @@ impl From<store::PartReport> for PartView {
     }
 }
 
-/// A change that watchers of a job saw.
+/// A change of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobEvent)]
 pub struct EventView {
@@ -166,7 +172,7 @@ impl From<Event> for EventView {
     }
 }
 
-/// Look at an analysis in full.
+/// Read an analysis with its parts, events and ledger entries.
 #[utoipa::path(
     get,
     path = "/admin/v1/jobs/{id}",
@@ -180,7 +186,7 @@ pub async fn admin_get_job(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReportView>, Problem> {
-    let report = app.store.job_report(JobId(id)).await.map_err(|error| app.store_problem(error))?;
+    let report = app.store.job_report(JobId(id)).await?;
     let report = report.ok_or_else(|| Problem::not_found("job"))?;
     Ok(Json(ReportView {
         job: JobView::for_admin(report.job),
@@ -194,7 +200,7 @@ pub async fn admin_get_job(
     }))
 }
 
-/// Read the result of anyone's finished job.
+/// Read the result of any tenant's finished job.
 #[utoipa::path(
     get,
     path = "/admin/v1/jobs/{id}/result",
@@ -208,12 +214,12 @@ pub async fn admin_get_job_result(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Value>, Problem> {
-    result(app.store.any_result(JobId(id)).await.map_err(|error| app.store_problem(error))?)
+    result(app.store.any_result(JobId(id)).await?)
 }
 
-/// Cancel anyone's job.
+/// Cancel any tenant's job.
 ///
-/// The price comes back when no worker had begun. Cancelling a cancelled job again is fine and answers the same way.
+/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no effect.
 #[utoipa::path(
     post,
     path = "/admin/v1/jobs/{id}/cancel",
@@ -227,6 +233,6 @@ pub async fn admin_cancel_job(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Cancelled>, Problem> {
-    let outcome = app.store.cancel_any(JobId(id)).await.map_err(|error| app.store_problem(error))?;
+    let outcome = app.store.cancel_any(JobId(id)).await?;
     cancelled(&app, outcome).await
 }

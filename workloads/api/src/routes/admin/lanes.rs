@@ -1,4 +1,4 @@
-//! Lanes: what waits in them, and stopping them.
+//! Lanes: their queues, and pausing them.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -6,7 +6,11 @@ use switchyard_contract::{Kind, Lane, QueueStats};
 use switchyard_jobs::model::Effects;
 use utoipa::ToSchema;
 
-use crate::{auth::caller::Admin, http::input::Path, http::problem::Problem, state::App};
+use crate::{
+    auth::caller::Admin,
+    http::{input::Path, problem::Problem},
+    state::App,
+};
 
 /// Every lane of every worker kind.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,24 +26,24 @@ pub struct LaneView {
     pub kind: Kind,
     #[schema(schema_with = crate::views::lane_schema)]
     pub lane: Lane,
-    /// Whether claims are stopped.
+    /// Whether claims are paused.
     pub paused: bool,
-    /// Jobs that a worker could claim now.
+    /// Jobs that a worker can claim now.
     pub depth: i64,
-    /// Seconds for which the oldest of them has been waiting; 0 when there is none.
+    /// Age of the oldest such job in seconds; 0 if there is none.
     pub oldest_age_seconds: f64,
     pub running: i64,
     /// Failed jobs whose next attempt is not due yet.
     pub retrying: i64,
-    /// Those of them that are due within a minute.
+    /// Failed jobs whose next attempt is due within a minute.
     pub due_soon: i64,
     /// Jobs that wait for their parts.
     pub waiting: i64,
-    /// Jobs made per second, over the last five minutes.
+    /// Jobs created per second, over the last five minutes.
     pub arrival_rate: f64,
-    /// Jobs ended per second, over the last five minutes.
+    /// Jobs finished per second, over the last five minutes.
     pub completion_rate: f64,
-    /// Mean seconds for which a job keeps a worker busy, over the jobs that ended last.
+    /// Mean seconds that a job occupies a worker's slot, over the last finished jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_seconds: Option<f64>,
 }
@@ -72,11 +76,11 @@ impl From<QueueStats> for LaneView {
     responses((status = 200, description = "Every lane of every worker kind", body = LaneList)),
 )]
 pub async fn admin_list_lanes(State(app): State<App>, _: Admin) -> Result<Json<LaneList>, Problem> {
-    let lanes = app.store.lanes().await.map_err(|error| app.store_problem(error))?;
+    let lanes = app.store.lanes().await?;
     Ok(Json(LaneList { lanes: lanes.into_iter().map(LaneView::from).collect() }))
 }
 
-/// Whether a lane is stopped.
+/// Whether a lane is paused.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LanePause {
     #[schema(schema_with = crate::views::kind_schema)]
@@ -86,7 +90,7 @@ pub struct LanePause {
     pub paused: bool,
 }
 
-/// Stop claims from a lane. Running jobs are left alone, and requests are still accepted.
+/// Pause claims from a lane. Running jobs continue, and the API still accepts requests.
 #[utoipa::path(
     post,
     path = "/admin/v1/lanes/{kind}/{lane}/pause",
@@ -100,30 +104,30 @@ pub async fn admin_pause_lane(
     _: Admin,
     Path((kind, lane)): Path<(String, String)>,
 ) -> Result<Json<LanePause>, Problem> {
-    set(&app, &kind, &lane, true).await
+    set_paused(&app, &kind, &lane, true).await
 }
 
-/// Let claims from a lane go on.
+/// Resume claims from a lane.
 #[utoipa::path(
     post,
     path = "/admin/v1/lanes/{kind}/{lane}/resume",
     operation_id = "admin_resume_lane",
     tag = "admin",
     params(("kind" = String, Path, description = "The worker kind"), ("lane" = String, Path, description = "The lane")),
-    responses((status = 200, description = "The lane goes on", body = LanePause)),
+    responses((status = 200, description = "The lane is not paused", body = LanePause)),
 )]
 pub async fn admin_resume_lane(
     State(app): State<App>,
     _: Admin,
     Path((kind, lane)): Path<(String, String)>,
 ) -> Result<Json<LanePause>, Problem> {
-    set(&app, &kind, &lane, false).await
+    set_paused(&app, &kind, &lane, false).await
 }
 
-async fn set(app: &App, kind: &str, lane: &str, paused: bool) -> Result<Json<LanePause>, Problem> {
+async fn set_paused(app: &App, kind: &str, lane: &str, paused: bool) -> Result<Json<LanePause>, Problem> {
     let kind: Kind = kind.parse().map_err(|_| Problem::not_found("worker kind"))?;
     let lane: Lane = lane.parse().map_err(|_| Problem::not_found("lane"))?;
-    let ready = app.store.pause(kind, lane, paused).await.map_err(|error| app.store_problem(error))?;
+    let ready = app.store.pause(kind, lane, paused).await?;
     app.announce(Effects { ready, events: Vec::new() });
     Ok(Json(LanePause { kind, lane, paused }))
 }

@@ -1,4 +1,4 @@
-//! What the platform's admin can see and do: health, workers, connections, tenants and their keys and credits, dead letters, lanes, everyone's jobs.
+//! The admin API: diagnostics, tenants with their keys and credits, dead letters, lanes, and the jobs of every tenant.
 
 pub mod dead;
 pub mod diagnostics;

@@ -1,4 +1,4 @@
-//! Tenants, their keys and their credits.
+//! Tenants with their keys, credits and ledgers.
 
 use axum::{
     Json,
@@ -19,27 +19,29 @@ use uuid::Uuid;
 
 use crate::{
     auth::caller::Admin,
-    http::input::{JsonBody, Path, Query, page_limit},
-    http::problem::{Problem, ProblemType},
+    http::{
+        input::{JsonBody, Path, Query, page_limit},
+        problem::{Problem, ProblemType},
+    },
     routes::ledger::{LedgerListing, LedgerView},
     state::App,
 };
 
-/// Characters that a tenant's name and a grant's reason may have.
-const LONGEST_TEXT: usize = 200;
-/// More credits than anyone has; keeps sums far from the end of the number range.
-const MOST_CREDITS: i64 = 1_000_000_000_000;
+/// Characters that the name of a tenant and the reason of a grant may have.
+const MAX_TEXT_LENGTH: usize = 200;
+/// Credits of one grant at most, so that sums stay far below the range of the type.
+const MAX_CREDITS: i64 = 1_000_000_000_000;
 
-/// A tenant to be made.
+/// A request for a new tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantRequest {
-    /// For people; 1 to 200 characters.
+    /// The name for people; 1 to 200 characters.
     #[schema(example = "Acme")]
     name: String,
     #[schema(schema_with = crate::views::tier_schema)]
     tier: Tier,
-    /// Whole credits to begin with.
+    /// The first balance in whole credits.
     #[serde(default)]
     #[schema(minimum = 0, default = 0)]
     credits: i64,
@@ -54,11 +56,11 @@ pub struct Tenant {
     pub tier: Tier,
     /// Whole credits left.
     pub credits: i64,
-    /// Sum of the tenant's ledger; always the same as `credits`.
+    /// The sum of the tenant's ledger, which equals `credits`.
     pub ledger_sum: i64,
     /// Unfinished analyses.
     pub running: u32,
-    /// Analyses accepted in this UTC day.
+    /// Analyses accepted in the current UTC day.
     pub today: u32,
     pub created_at: DateTime<Utc>,
 }
@@ -70,15 +72,15 @@ impl From<TenantReport> for Tenant {
     }
 }
 
-/// Which tenants to list.
+/// Filters of a list of tenants.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TenantListing {
-    /// A tenant's id, or how its name begins, in any case.
+    /// The id of a tenant, or the prefix of its name, whatever its case.
     #[param(max_length = 200)]
     search: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
     /// Tenants on the page.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -88,15 +90,15 @@ pub struct TenantListing {
 /// Tenants, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TenantPage {
-    pub tenants: Vec<TenantRow>,
-    /// What to ask the next page with; absent on the last one.
+    pub tenants: Vec<TenantSummary>,
+    /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<Uuid>,
 }
 
-/// A tenant beside its limits.
+/// A tenant with its limits.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TenantRow {
+pub struct TenantSummary {
     pub id: Uuid,
     pub name: String,
     #[schema(schema_with = crate::views::tier_schema)]
@@ -105,9 +107,9 @@ pub struct TenantRow {
     /// Unfinished analyses.
     pub running: u32,
     pub running_limit: u32,
-    /// Analyses accepted in this UTC day.
+    /// Analyses accepted in the current UTC day.
     pub today: u32,
-    /// Absent where there is no limit.
+    /// Absent if there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daily_limit: Option<u32>,
     pub created_at: DateTime<Utc>,
@@ -129,21 +131,21 @@ pub async fn admin_list_tenants(
 ) -> Result<Json<TenantPage>, Problem> {
     let TenantListing { search, cursor, limit } = listing;
     if let Some(search) = &search {
-        checked_text("search", search)?;
+        validate_text("search", search)?;
     }
     let search = search.as_deref().map(str::trim);
     let page = app.store.tenants(search, cursor.map(TenantId), page_limit(limit)?).await;
-    let store::TenantPage { tenants, next } = page.map_err(|error| app.store_problem(error))?;
-    let row = |tenant: store::TenantRow| {
+    let store::TenantPage { tenants, next } = page?;
+    let summary = |tenant: store::TenantRow| {
         let limits = app.store.policy().tiers.get(tenant.tier);
         let store::TenantRow { id, name, tier, credits, running, today, created_at } = tenant;
         let (running_limit, daily_limit) = (limits.concurrent, limits.daily);
-        TenantRow { id: id.0, name, tier, credits, running, running_limit, today, daily_limit, created_at }
+        TenantSummary { id: id.0, name, tier, credits, running, running_limit, today, daily_limit, created_at }
     };
-    Ok(Json(TenantPage { tenants: tenants.into_iter().map(row).collect(), next_cursor: next.map(|id| id.0) }))
+    Ok(Json(TenantPage { tenants: tenants.into_iter().map(summary).collect(), next_cursor: next.map(|id| id.0) }))
 }
 
-/// See what a tenant was charged and given back, newest first.
+/// List the grants, charges and refunds of a tenant, newest first.
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants/{id}/ledger",
@@ -159,23 +161,23 @@ pub async fn admin_get_ledger(
     Query(listing): Query<LedgerListing>,
 ) -> Result<Json<LedgerView>, Problem> {
     let (cursor, limit) = listing.checked()?;
-    let page = app.store.any_ledger(TenantId(id), cursor, limit).await.map_err(|error| app.store_problem(error))?;
+    let page = app.store.any_ledger(TenantId(id), cursor, limit).await?;
     Ok(Json(page.into()))
 }
 
-fn checked_text(field: &str, text: &str) -> Result<(), Problem> {
+fn validate_text(field: &str, text: &str) -> Result<(), Problem> {
     let length = text.trim().chars().count();
-    if !(1..=LONGEST_TEXT).contains(&length) || text.chars().any(char::is_control) {
-        return Err(Problem::invalid(field, format!("must be 1 to {LONGEST_TEXT} printable characters")));
+    if !(1..=MAX_TEXT_LENGTH).contains(&length) || text.chars().any(char::is_control) {
+        return Err(Problem::invalid(field, format!("must be 1 to {MAX_TEXT_LENGTH} printable characters")));
     }
     Ok(())
 }
 
-fn no_tenant() -> Problem {
+fn unknown_tenant() -> Problem {
     Problem::not_found("tenant")
 }
 
-/// Make a tenant.
+/// Create a tenant.
 #[utoipa::path(
     post,
     path = "/admin/v1/tenants",
@@ -189,17 +191,17 @@ pub async fn admin_create_tenant(
     _: Admin,
     JsonBody(request): JsonBody<TenantRequest>,
 ) -> Result<Response, Problem> {
-    checked_text("name", &request.name)?;
-    if !(0..=MOST_CREDITS).contains(&request.credits) {
-        return Err(Problem::invalid("credits", format!("must be between 0 and {MOST_CREDITS}")));
+    validate_text("name", &request.name)?;
+    if !(0..=MAX_CREDITS).contains(&request.credits) {
+        return Err(Problem::invalid("credits", format!("must be between 0 and {MAX_CREDITS}")));
     }
     let tenant = NewTenant { name: request.name.trim(), tier: request.tier, credits: request.credits };
-    let report = app.store.create_tenant(&tenant).await.map_err(|error| app.store_problem(error))?;
+    let report = app.store.create_tenant(&tenant).await?;
     let location = format!("/admin/v1/tenants/{}", report.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Tenant::from(report))).into_response())
 }
 
-/// Look at a tenant.
+/// Read a tenant.
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants/{id}",
@@ -209,41 +211,39 @@ pub async fn admin_create_tenant(
     responses((status = 200, description = "The tenant", body = Tenant)),
 )]
 pub async fn admin_get_tenant(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<Tenant>, Problem> {
-    let report =
-        app.store.tenant(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
+    let report = app.store.tenant(TenantId(id)).await?.ok_or_else(unknown_tenant)?;
     Ok(Json(report.into()))
 }
 
-/// A key, shown this once.
+/// A new key, which is shown only once.
 #[derive(Serialize, ToSchema)]
 pub struct NewKey {
     pub id: Uuid,
-    /// The bearer key. Only its hash is stored: it cannot be shown again.
+    /// The bearer key. The database has only its hash.
     pub key: String,
 }
 
-/// Make a key for a tenant.
+/// Create a key for a tenant.
 #[utoipa::path(
     post,
     path = "/admin/v1/tenants/{id}/keys",
     operation_id = "admin_create_key",
     tag = "admin",
     params(("id" = Uuid, Path, description = "The tenant")),
-    responses((status = 201, description = "The key, shown this once", body = NewKey)),
+    responses((status = 201, description = "The key, which is shown only once", body = NewKey)),
 )]
 pub async fn admin_create_key(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Response, Problem> {
-    let key =
-        app.store.create_key(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
+    let key = app.store.create_key(TenantId(id)).await?.ok_or_else(unknown_tenant)?;
     let body = NewKey { id: key.id, key: key.secret.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// A key, without what opens anything.
+/// A key without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyView {
     pub id: Uuid,
     pub created_at: DateTime<Utc>,
-    /// Since when it opens nothing; absent while it is valid.
+    /// When it was revoked; absent while it is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<DateTime<Utc>>,
 }
@@ -254,59 +254,61 @@ pub struct Keys {
     pub keys: Vec<KeyView>,
 }
 
-/// List a tenant's keys, revoked ones among them.
+/// List a tenant's keys, with the revoked ones.
 ///
-/// To rotate a key, make another one, hand it out, and revoke the old one: a tenant may have several.
+/// To rotate a key, create another one, distribute it, and revoke the old one.
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants/{id}/keys",
     operation_id = "admin_list_keys",
     tag = "admin",
     params(("id" = Uuid, Path, description = "The tenant")),
-    responses((status = 200, description = "The keys; what opens anything is shown to nobody again", body = Keys)),
+    responses((status = 200, description = "The keys without their secrets", body = Keys)),
 )]
 pub async fn admin_list_keys(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<Keys>, Problem> {
-    let keys = app.store.keys(TenantId(id)).await.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)?;
+    let keys = app.store.keys(TenantId(id)).await?.ok_or_else(unknown_tenant)?;
     let keys = keys.into_iter().map(|KeyReport { id, created_at, revoked_at }| KeyView { id, created_at, revoked_at });
     Ok(Json(Keys { keys: keys.collect() }))
 }
 
 /// Revoke a key at once.
 ///
-/// Safe to repeat: after a 503 the key opens nothing that the database is asked for, but may still be answered from the cache for a while.
+/// Safe to repeat. After a 503 the database refuses the key, but the API may still answer it from the cache for some
+/// minutes.
 #[utoipa::path(
     delete,
     path = "/admin/v1/tenants/{id}/keys/{key_id}",
     operation_id = "admin_revoke_key",
     tag = "admin",
     params(("id" = Uuid, Path, description = "The tenant"), ("key_id" = Uuid, Path, description = "The key")),
-    responses((status = 204, description = "The key opens nothing any more")),
+    responses((status = 204, description = "The key is revoked")),
 )]
 pub async fn admin_revoke_key(
     State(app): State<App>,
     _: Admin,
     Path((id, key)): Path<(Uuid, Uuid)>,
 ) -> Result<StatusCode, Problem> {
-    match app.store.revoke_key(TenantId(id), key).await.map_err(|error| app.store_problem(error))? {
-        // Every process that trusts the key without a look hears of it before the caller does.
+    match app.store.revoke_key(TenantId(id), key).await? {
+        // Ends the trust of every process in the key before the caller has the response.
         true => match app.cache.end_epoch().await {
             Ok(()) => Ok(StatusCode::NO_CONTENT),
             Err(_) => Err(Problem::unavailable(
-                "The key is revoked, but the cache could not be told: results in it may still be answered to the key for some minutes. Ask again.",
+                "The key is revoked, but the cache is unavailable: the key may still read cached results for some \
+                 minutes. Try again.",
             )),
         },
         false => Err(Problem::not_found("key")),
     }
 }
 
-/// Credits to be given, or taken when negative.
+/// A grant of credits, or their removal if negative.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Whole credits; not 0.
     #[schema(example = 100)]
     amount: i64,
-    /// For the ledger; 1 to 200 characters.
+    /// The reason in the ledger; 1 to 200 characters.
     #[schema(example = "invoice 42")]
     reason: String,
 }
@@ -314,11 +316,11 @@ pub struct Grant {
 /// A balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Balance {
-    /// Whole credits now.
+    /// The balance in whole credits.
     pub credits: i64,
 }
 
-/// Give credits, or take some. The balance never falls below 0.
+/// Grant credits, or remove some. The balance never falls below 0.
 #[utoipa::path(
     post,
     path = "/admin/v1/tenants/{id}/credits",
@@ -326,7 +328,7 @@ pub struct Balance {
     tag = "admin",
     params(("id" = Uuid, Path, description = "The tenant")),
     request_body = Grant,
-    responses((status = 200, description = "The balance now", body = Balance)),
+    responses((status = 200, description = "The new balance", body = Balance)),
 )]
 pub async fn admin_grant_credits(
     State(app): State<App>,
@@ -334,17 +336,17 @@ pub async fn admin_grant_credits(
     Path(id): Path<Uuid>,
     JsonBody(grant): JsonBody<Grant>,
 ) -> Result<Json<Balance>, Problem> {
-    checked_text("reason", &grant.reason)?;
-    if grant.amount == 0 || !(-MOST_CREDITS..=MOST_CREDITS).contains(&grant.amount) {
-        return Err(Problem::invalid("amount", format!("must not be 0 and at most {MOST_CREDITS} either way")));
+    validate_text("reason", &grant.reason)?;
+    if grant.amount == 0 || !(-MAX_CREDITS..=MAX_CREDITS).contains(&grant.amount) {
+        return Err(Problem::invalid("amount", format!("must be between -{MAX_CREDITS} and {MAX_CREDITS}, and not 0")));
     }
     let granted = app.store.grant_credits(TenantId(id), grant.amount, grant.reason.trim()).await;
-    match granted.map_err(|error| app.store_problem(error))?.ok_or_else(no_tenant)? {
+    match granted?.ok_or_else(unknown_tenant)? {
         Ok(credits) => Ok(Json(Balance { credits })),
         Err(balance) => Err(Problem::new(
             ProblemType::InsufficientCredits,
-            format!("{balance} credits are left; taking {} would leave less than none.", grant.amount.unsigned_abs()),
+            format!("The balance is {balance}; it cannot fall by {}.", grant.amount.unsigned_abs()),
         )
-        .figure("balance", balance)),
+        .with("balance", balance)),
     }
 }
