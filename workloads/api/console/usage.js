@@ -1,4 +1,4 @@
-// Where the tenant who is signed in stands.
+// The usage of the signed-in tenant.
 
 import { get } from './api.js';
 import { h } from './dom.js';
@@ -30,7 +30,7 @@ export const usage = {
       page.show(
         known.usage && panel(known.usage),
         known.jobs && [
-          jobTable(known.jobs.jobs, { caption: 'Latest jobs', hush: false, empty: 'No jobs yet. Ask for an analysis.' }),
+          jobTable(known.jobs.jobs, { caption: 'Latest jobs', hush: false, empty: 'No jobs yet. Request an analysis.' }),
           h('p', { 'data-key': 'all' }, h('a', { href: '#/jobs' }, 'All jobs')),
         ]);
     });
