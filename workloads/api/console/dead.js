@@ -2,7 +2,7 @@
 
 import { Problem, get, withQuery } from './api.js';
 import { COMMANDS, discard, replay } from './commands.js';
-import { ask, tell } from './dialog.js';
+import { ask, showReport } from './dialog.js';
 import { $, h } from './dom.js';
 import { learn, tenantLink } from './names.js';
 import { say } from './say.js';
@@ -74,7 +74,7 @@ function report(name, { done, failed, left }) {
     say(words);
     return;
   }
-  tell({
+  showReport({
     title: failed.length ? `${plural(failed.length, 'dead letter')} could not be ${DONE[name]}` : 'Stopped',
     content: [
       h('p', {}, `${words}${left ? ` ${plural(left, 'dead letter')} unchanged, because you stopped.` : ''}`),

@@ -69,7 +69,7 @@ export function ask({ title, words, yes, danger = false, fields = [], act }) {
 }
 
 /** Shows a report until it is closed. */
-export function tell({ title, content, close = 'Close' }) {
+export function showReport({ title, content, close = 'Close' }) {
   return new Promise((resolve) => {
     const button = h('button', { id: 'dialog-close', type: 'button', class: 'primary' }, close);
     const dialog = open('report', title, ...content, h('div', { class: 'buttons' }, button));

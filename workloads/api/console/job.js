@@ -16,27 +16,27 @@ import { session } from './session.js';
 import { badge, isFinal } from './state.js';
 import { between, duration, time } from './words.js';
 
-const fact = (words, value, look) => value !== undefined && h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
+const detail = (words, value, look) => value !== undefined && h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
 
 const copyable = (id, value) => [h('code', { id }, value), ' ', h('button', { type: 'button', class: 'quiet small', 'data-action': 'copy', 'data-value': value, 'aria-label': `Copy ${id.replace('-', ' ')}` }, 'Copy')];
 
-function factsPanel({ job, worker, trace }) {
-  return h('section', { class: 'panel', 'data-key': 'facts', 'aria-label': 'State' },
+function detailsPanel({ job, worker, trace }) {
+  return h('section', { class: 'panel', 'data-key': 'details', 'aria-label': 'State' },
     h('div', { class: 'job-state' },
       h('span', { id: 'job-state', 'data-state': job.state }, badge(job.state)),
       progress({ value: job.progress, label: 'Progress', state: job.state }),
       !isFinal(job.state) && job.stage && h('span', { 'data-key': 'stage' }, job.stage)),
     job.error && h('p', { class: 'problem', 'data-key': 'error', id: 'job-error' }, h('span', { class: 'code' }, job.error.code), ' ', job.error.message),
-    h('dl', { class: 'facts' },
-      fact('Lane', job.lane),
-      fact('Attempt', String(job.attempt)),
-      job.tenant && fact('Tenant', tenantLink(job.tenant)),
-      fact('Created', time(job.created_at)),
-      job.finished_at && fact('Finished', time(job.finished_at)),
-      fact(job.finished_at ? 'Duration' : 'Running for', duration(between(job.created_at, job.finished_at))),
-      worker && fact('Worker', h('code', {}, worker), 'line'),
-      fact('Job', copyable('job-id', job.id), 'line'),
-      trace && fact('Trace', copyable('trace-id', trace), 'line')));
+    h('dl', { class: 'details' },
+      detail('Lane', job.lane),
+      detail('Attempt', String(job.attempt)),
+      job.tenant && detail('Tenant', tenantLink(job.tenant)),
+      detail('Created', time(job.created_at)),
+      job.finished_at && detail('Finished', time(job.finished_at)),
+      detail(job.finished_at ? 'Duration' : 'Running for', duration(between(job.created_at, job.finished_at))),
+      worker && detail('Worker', h('code', {}, worker), 'line'),
+      detail('Job', copyable('job-id', job.id), 'line'),
+      trace && detail('Trace', copyable('trace-id', trace), 'line')));
 }
 
 const button = (action, id, words, look) => h('button', { type: 'button', id, class: look, 'data-action': action, 'data-key': action }, words);
@@ -73,7 +73,7 @@ export const job = {
       page.title(`@${one.username}`);
       page.actions(buttons(one));
       page.show(
-        h('div', { class: 'panels', 'data-key': 'panels' }, factsPanel(report), timelinePanel(timeline)),
+        h('div', { class: 'panels', 'data-key': 'panels' }, detailsPanel(report), timelinePanel(timeline)),
         parts && partsTable(one, parts),
         failures && (failures.length > 0 || parts.some((part) => part.failures.length > 0)) && failuresTable({ failures, parts }),
         ledger && jobLedger(ledger),

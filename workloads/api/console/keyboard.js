@@ -1,6 +1,6 @@
 // Keyboard shortcuts.
 
-import { isOpen, tell } from './dialog.js';
+import { isOpen, showReport } from './dialog.js';
 import { h } from './dom.js';
 import { session } from './session.js';
 
@@ -39,7 +39,7 @@ export function showShortcuts() {
   ];
   const box = h('input', { id: 'shortcuts-on', type: 'checkbox', on: { change: () => setOff(!box.checked) } });
   box.checked = !isOff();
-  tell({
+  showReport({
     title: 'Keyboard shortcuts',
     content: [
       h('table', { class: 'keys' },

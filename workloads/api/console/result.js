@@ -24,7 +24,7 @@ function profilePanel(profile) {
   return h('section', { class: 'panel' },
     h('h3', {}, `@${profile.username ?? ''}`),
     profile.cached && h('p', { class: 'notice' }, `The profile source was unavailable: this is a cached profile, ${duration(profile.age_seconds ?? 0)} old.`),
-    h('dl', { class: 'facts' }, given.map(([name, words]) => h('div', {}, h('dt', {}, words), h('dd', {}, fieldWords(profile[name]))))));
+    h('dl', { class: 'details' }, given.map(([name, words]) => h('div', {}, h('dt', {}, words), h('dd', {}, fieldWords(profile[name]))))));
 }
 
 const byShare = (of) => Object.entries(of ?? {}).sort(([, a], [, b]) => b - a).map(([name, value]) => [name, value, percent(value)]);

@@ -2,7 +2,7 @@
 
 import { get, post, remove, withQuery } from './api.js';
 import { copy } from './copy.js';
-import { ask, tell } from './dialog.js';
+import { ask, showReport } from './dialog.js';
 import { h } from './dom.js';
 import { ledgerPage, loadLedger } from './ledger.js';
 import { remember } from './names.js';
@@ -14,7 +14,7 @@ import { number, plural, shortId, time } from './words.js';
 /** Interval for keys and the ledger, which change seldom. */
 const SELDOM = 15000;
 
-const fact = (words, value, look) => h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
+const detail = (words, value, look) => h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
 
 function usagePanel({ tenant, limits }) {
   const even = tenant.ledger_sum === tenant.credits;
@@ -24,13 +24,13 @@ function usagePanel({ tenant, limits }) {
     h('p', { id: 'ledger-sum', class: even ? 'hint' : 'problem' }, even
       ? `The ledger adds up: the sum of its entries is the balance, ${number(tenant.ledger_sum)}.`
       : `The ledger does not add up: its entries sum to ${number(tenant.ledger_sum)}, but the balance is ${number(tenant.credits)}. This is a bug: do not change the database, and investigate.`),
-    h('dl', { class: 'facts' },
-      fact('Running', against(tenant.running, limits?.running_limit, 'Running analyses')),
-      fact('Today', against(tenant.today, limits?.daily_limit, 'Analyses today')),
-      fact('Tier', tenant.tier),
-      fact('Created', time(tenant.created_at)),
-      fact('Jobs', h('a', { href: `#/jobs?tenant=${tenant.id}` }, 'All jobs of this tenant')),
-      fact('Id', h('code', { id: 'tenant-id' }, tenant.id), 'line')));
+    h('dl', { class: 'details' },
+      detail('Running', against(tenant.running, limits?.running_limit, 'Running analyses')),
+      detail('Today', against(tenant.today, limits?.daily_limit, 'Analyses today')),
+      detail('Tier', tenant.tier),
+      detail('Created', time(tenant.created_at)),
+      detail('Jobs', h('a', { href: `#/jobs?tenant=${tenant.id}` }, 'All jobs of this tenant')),
+      detail('Id', h('code', { id: 'tenant-id' }, tenant.id), 'line')));
 }
 
 const revokeButton = ({ id }) =>
@@ -51,7 +51,7 @@ const keysTable = (keys) => table({
   empty: 'No keys: the tenant cannot call the API yet.',
 });
 
-const showKey = ({ key }) => tell({
+const showKey = ({ key }) => showReport({
   title: 'The new key',
   content: [
     h('p', {}, 'The key is shown only once, and the database has only its hash. Copy it now.'),

@@ -12,7 +12,7 @@ function panel(usage) {
   return h('section', { class: 'panel', 'data-key': 'usage', 'aria-labelledby': 'usage-title' },
     h('h2', { id: 'usage-title' }, 'Credits and limits'),
     h('p', { class: 'score' }, h('strong', { id: 'credits' }, number(usage.credits)), ` ${usage.credits === 1 ? 'credit' : 'credits'} left`),
-    h('dl', { class: 'facts' },
+    h('dl', { class: 'details' },
       h('div', {}, h('dt', {}, 'Running'), h('dd', {}, against(usage.running, usage.running_limit, 'Running analyses'))),
       h('div', {}, h('dt', {}, 'Today (UTC)'), h('dd', {}, against(usage.today, usage.daily_limit, 'Analyses today'))),
       h('div', {}, h('dt', {}, 'Tier'), h('dd', {}, usage.tier)),

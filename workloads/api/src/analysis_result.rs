@@ -1,4 +1,5 @@
-//! The schema of a finished analysis, for the OpenAPI document. Workers write results, and the API returns their bytes.
+//! The schema of a finished analysis, for the OpenAPI document. Workers write results, and the API
+//! returns their bytes.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +69,7 @@ pub struct Aggregate {
 pub struct Model {
     pub name: String,
     pub version: String,
-    /// Whether rules classified a post because the model was unavailable. The model's result then replaces this one some
-    /// minutes after it is available again.
+    /// Whether rules classified a post because the model was unavailable. The model's result then
+    /// replaces this one some minutes after it is available again.
     pub fallback: bool,
 }

@@ -69,7 +69,8 @@ pub struct Options {
     /// Address of the probes and the metrics.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], OPERATIONS_PORT)))]
     operations_listen: SocketAddr,
-    /// Seconds from "not ready" to the last accepted connection, so that endpoints drop this process first.
+    /// Seconds from "not ready" to the last accepted connection, so that endpoints drop this
+    /// process first.
     #[arg(long, env = "SWITCHYARD_DRAIN_SECONDS", default_value_t = 5)]
     drain_seconds: u64,
     /// Seconds for open requests to finish after that.
@@ -81,7 +82,8 @@ pub struct Options {
     /// Calls of one tenant at once.
     #[arg(long, env = "SWITCHYARD_RATE_BURST", default_value_t = Rate::default().burst)]
     rate_burst: u32,
-    /// Database queries a second for keys that turn out to be invalid; beyond them, calls with unknown keys answer 429.
+    /// Database queries a second for keys that turn out to be invalid; beyond them, calls with
+    /// unknown keys answer 429.
     #[arg(long, env = "SWITCHYARD_UNKNOWN_KEYS_PER_SECOND", default_value_t = 100)]
     unknown_keys_per_second: u32,
     /// Requests in flight; others wait up to a second and then answer 503.
@@ -119,8 +121,8 @@ impl Listeners {
     }
 }
 
-/// Ready from the first answer of the database on. A later outage concerns every process, and the cache and the replicas
-/// still answer some requests.
+/// Ready from the first answer of the database on. A later outage concerns every process, and the
+/// cache and the replicas still answer some requests.
 fn readiness(store: Store) -> Readiness {
     let reached = Arc::new(AtomicBool::new(false));
     Readiness::new().with_check(move || {

@@ -1,4 +1,5 @@
-//! The setup before the workloads start: it prepares database, queues, cache and bucket, or reports what to fix.
+//! The setup before the workloads start: it prepares database, queues, cache and bucket, or reports
+//! what to fix.
 
 use switchyard_contract::{
     Config, Mount,

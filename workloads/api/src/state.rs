@@ -59,8 +59,8 @@ impl App {
         &self.requests.metrics
     }
 
-    /// Announces jobs to workers and events to watchers, without waiting for the broker. The relay and the watchers find
-    /// in the database what the broker does not deliver.
+    /// Announces jobs to workers and events to watchers, without waiting for the broker. The relay
+    /// and the watchers find in the database what the broker does not deliver.
     pub fn announce(&self, effects: Effects) {
         self.announcer.announce(effects);
     }

@@ -1,4 +1,5 @@
-//! The termination message of the container: one line of JSON, which Kubernetes shows in the status of the pod.
+//! The termination message of the container: one line of JSON, which Kubernetes shows in the status
+//! of the pod.
 
 use std::path::PathBuf;
 

@@ -148,7 +148,8 @@ impl JobView {
 /// The price of a request, and the balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Credits {
-    /// Whole credits charged; refunded if the analysis fails for good or is cancelled before it runs.
+    /// Whole credits charged; refunded if the analysis fails for good or is cancelled before it
+    /// runs.
     pub charged: i64,
     /// The balance in whole credits.
     pub balance: i64,

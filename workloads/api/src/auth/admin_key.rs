@@ -32,8 +32,8 @@ impl AdminKey {
         hash(given).ct_eq(&known).into()
     }
 
-    /// Checks the file every `interval` and reads it again when it has changed, until `stop`. A missing or blank file
-    /// keeps the last key in force.
+    /// Checks the file every `interval` and reads it again when it has changed, until `stop`. A
+    /// missing or blank file keeps the last key in force.
     pub async fn follow(self, mount: Mount, interval: Duration, stop: CancellationToken) {
         let path = mount.secret_path(files::ADMIN_KEY);
         let mut seen = modified(&path).await;

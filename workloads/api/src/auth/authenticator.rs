@@ -72,7 +72,8 @@ impl Authenticator {
     /// Looks up the tenant of the key in the database.
     ///
     /// # Errors
-    /// `unauthenticated` if the key is unknown or revoked, `unavailable` if the database does not answer.
+    /// `unauthenticated` if the key is unknown or revoked, `unavailable` if the database does not
+    /// answer.
     pub async fn tenant(&self, key: &PresentedKey) -> Result<TenantId, Problem> {
         let epoch = self.keys.epoch();
         let (found, by_replica) = noticed(self.store.authenticate(key.hash)).await;
@@ -98,8 +99,9 @@ impl Authenticator {
         }
     }
 
-    /// The tenant of the key for an answer from the cache, of which `epoch` was just read. A key that was valid lately
-    /// needs no query; while the database is unavailable it is trusted for longer.
+    /// The tenant of the key for an answer from the cache, of which `epoch` was just read. A key
+    /// that was valid lately needs no query; while the database is unavailable it is trusted for
+    /// longer.
     ///
     /// # Errors
     /// As [`Authenticator::tenant`].

@@ -12,7 +12,8 @@ use crate::auth::rate_limit::RateKey;
 pub const FRESH: Duration = Duration::from_secs(60);
 /// The same while the database is unavailable.
 pub const STALE: Duration = Duration::from_secs(600);
-/// For how long an unknown key is refused without a query. Keys are random, so that none is used before it exists.
+/// For how long an unknown key is refused without a query. Keys are random, so that none is used
+/// before it exists.
 const INVALID: Duration = Duration::from_secs(10);
 /// Keys in the cache; the cache is cleared when there are more.
 const CAPACITY: usize = 50_000;
@@ -27,7 +28,8 @@ struct CachedKey {
 
 /// The keys that this process has seen.
 ///
-/// An epoch of the shared cache ends with every revocation. A key is trusted only within the epoch in which it was valid.
+/// An epoch of the shared cache ends with every revocation. A key is trusted only within the epoch
+/// in which it was valid.
 #[derive(Default)]
 pub struct KeyCache {
     known: RwLock<HashMap<KeyHash, CachedKey>>,
@@ -38,8 +40,8 @@ pub struct KeyCache {
 /// What the cache knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStatus {
-    /// The key of this tenant at the last query. It may be revoked since: this only lets all keys of a tenant share one
-    /// rate limit.
+    /// The key of this tenant at the last query. It may be revoked since: this only lets all keys
+    /// of a tenant share one rate limit.
     Known(TenantId),
     Unknown,
     /// The database did not know it some seconds ago.
@@ -78,7 +80,8 @@ impl KeyCache {
         *self.epoch.lock() = epoch;
     }
 
-    /// The epoch that was read last. Read it before the query of a key, and pass it to [`KeyCache::confirm`].
+    /// The epoch that was read last. Read it before the query of a key, and pass it to
+    /// [`KeyCache::confirm`].
     pub fn epoch(&self) -> Option<Epoch> {
         *self.epoch.lock()
     }
@@ -112,7 +115,8 @@ impl KeyCache {
         invalid.insert(key, Instant::now());
     }
 
-    /// The tenant of the key, if the key was valid within `epoch`, which was just read, and at most `age` ago.
+    /// The tenant of the key, if the key was valid within `epoch`, which was just read, and at most
+    /// `age` ago.
     pub fn trusted(&self, key: &KeyHash, epoch: Option<Epoch>, age: Duration) -> Option<TenantId> {
         let known = self.known.read();
         let cached = known.get(key)?;

@@ -1,6 +1,7 @@
 //! Authentication and rate limits of callers.
 //!
-//! A tenant's key is looked up in the database, and trusted for a while afterwards for answers from the cache.
+//! A tenant's key is looked up in the database, and trusted for a while afterwards for answers from
+//! the cache.
 
 pub mod admin_key;
 pub mod authenticator;

@@ -1,11 +1,13 @@
-//! The rate limit of one tenant: a token bucket in the shared cache, for all API processes together.
+//! The rate limit of one tenant: a token bucket in the shared cache, for all API processes
+//! together.
 //!
-//! A process leases several tokens at a time, so that a busy tenant costs one call to Redis for many requests. Tokens are
-//! taken before they are used: a tenant passes at most `burst + per_second * (t + LEASE)` requests in any time `t`, over
-//! all processes. Tokens that a process does not use within `LEASE` are lost.
+//! A process leases several tokens at a time, so that a busy tenant costs one call to Redis for
+//! many requests. Tokens are taken before they are used: in any time `t`, a tenant passes at most
+//! `burst + per_second * (t + LEASE)` requests over all processes. Tokens that a process does not
+//! use within `LEASE` are lost.
 //!
-//! The limit protects the platform from runaway clients; tiers limit what a tenant may use. Without the cache there is no
-//! limit.
+//! The limit protects the platform from runaway clients; tiers limit what a tenant may use. Without
+//! the cache there is no limit.
 
 use std::{
     collections::HashMap,
@@ -55,7 +57,8 @@ impl Default for Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RateKey {
     Tenant(TenantId),
-    /// A key without a known tenant: a part of its hash, so that the shared cache holds no usable key.
+    /// A key without a known tenant: a part of its hash, so that the shared cache holds no usable
+    /// key.
     Key([u8; 8]),
 }
 
@@ -188,8 +191,8 @@ impl Lease {
         }
     }
 
-    /// The size of the next lease: enough for the waiting callers, twice the last one if that was used up in time, and at
-    /// most `largest`.
+    /// The size of the next lease: enough for the waiting callers, twice the last one if that was
+    /// used up in time, and at most `largest`.
     fn next_size(&self, waiting: u32, largest: u32) -> u32 {
         let size = match *self {
             Self::Tokens { left: 0, of, until } if Instant::now() < until => of.saturating_mul(2),

@@ -1,11 +1,13 @@
-//! The limiter of unknown keys, which protects the database from a flood of invalid keys. It counts in this process alone.
+//! The limiter of unknown keys, which protects the database from a flood of invalid keys. It counts
+//! in this process alone.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Limits the queries of unknown keys with a token bucket. A query takes a token; a valid key returns it.
+/// Limits the queries of unknown keys with a token bucket. A query takes a token; a valid key
+/// returns it.
 pub struct UnknownKeyLimiter {
     per_second: f64,
     bucket: Mutex<(f64, Instant)>,

@@ -1,6 +1,6 @@
 //! Limits on concurrent work: requests in flight, and open event streams.
 //!
-//! Work beyond a limit is refused early, while the caller can still be told when to retry.
+//! Work beyond a limit is refused early, in time to send the caller a `Retry-After`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,7 +17,8 @@ const STREAM_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Limits the requests in flight.
 ///
-/// tower's `ConcurrencyLimit` waits without an end and its `LoadShed` does not wait at all; this one waits for a time.
+/// tower's `ConcurrencyLimit` waits without an end and its `LoadShed` does not wait at all; this
+/// one waits for a time.
 pub struct ConcurrencyLimiter {
     permits: Semaphore,
     max: usize,

@@ -54,7 +54,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// A JSON body. Another content type, an unknown member or a wrong type is `invalid-request` and names the field.
+/// A JSON body. Another content type, an unknown member or a wrong type is `invalid-request` and
+/// names the field.
 pub struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {

@@ -3,10 +3,12 @@
 //! 1. request id: the caller's, or a random one; the response has the same;
 //! 2. [`record`]: a span, a trace, the metrics, and `Retry-After` while the database is away;
 //! 3. panics become problems;
-//! 4. [`limit`]: a permit among the requests in flight, a deadline, and the mark of answers from a replica.
+//! 4. [`limit`]: a permit among the requests in flight, a deadline, and the mark of answers from a
+//!    replica.
 //!
-//! The request id and the panics are tower-http's. Its `TimeoutLayer` knows one time for all requests and answers with
-//! an empty 408, so the deadline, which the caller may shorten, is set here.
+//! The request id and the panics are tower-http's. Its `TimeoutLayer` knows one time for all
+//! requests and answers with an empty 408, so the deadline, which the caller may shorten, is set
+//! here.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -42,10 +44,11 @@ pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout
 /// On responses that a replica answered, which may be a little old.
 pub const STALE: HeaderName = HeaderName::from_static("x-stale");
 
-/// The longest time from a request to the head of its response, and the default of [`REQUEST_TIMEOUT`].
+/// The longest time from a request to the head of its response, and the default of
+/// [`REQUEST_TIMEOUT`].
 const MAX_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time between the deadline of the calls below and that of the request, for returning connections in order.
-/// At most a tenth of the request's time.
+/// Time between the deadline of the calls below and that of the request, for returning connections
+/// in order. At most a tenth of the request's time.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(250);
 
 /// What the layers need of the process.
@@ -71,7 +74,8 @@ pub fn add<S: Clone + Send + Sync + 'static>(routes: Router<S>, context: Request
     )
 }
 
-/// Traces and counts a request, and sets the `Retry-After` of a response that waits for the database.
+/// Traces and counts a request, and sets the `Retry-After` of a response that waits for the
+/// database.
 async fn record(State(context): State<RequestContext>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let parent = request.headers().get(trace::TRACEPARENT).and_then(|value| value.to_str().ok());

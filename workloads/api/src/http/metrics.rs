@@ -1,4 +1,5 @@
-//! Metrics of HTTP requests. Labels are bounded: routes by template, methods and status classes by name.
+//! Metrics of HTTP requests. Labels are bounded: routes by template, methods and status classes by
+//! name.
 
 use std::{
     fmt,
@@ -116,8 +117,8 @@ impl HttpMetrics {
         self.seconds.get_or_create(&labels).observe(took.as_secs_f64(), exemplar, None);
     }
 
-    /// Counts a request for an analysis. `outcome` is `accepted`, `coalesced`, `cached`, `replayed` or the slug of a
-    /// problem.
+    /// Counts a request for an analysis. `outcome` is `accepted`, `coalesced`, `cached`, `replayed`
+    /// or the slug of a problem.
     pub fn submission(&self, outcome: &'static str) {
         self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }

@@ -1,4 +1,5 @@
-//! HTTP itself, whatever is served: input, problems, layers, connections, metrics, the base of the OpenAPI document.
+//! HTTP itself, whatever is served: input, problems, layers, connections, metrics, the base of the
+//! OpenAPI document.
 
 pub mod concurrency;
 pub mod input;

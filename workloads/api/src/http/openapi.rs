@@ -1,4 +1,5 @@
-//! The base of the OpenAPI document. Routes register their own operations; this file adds what operations share.
+//! The base of the OpenAPI document. Routes register their own operations; this file adds what
+//! operations share.
 
 use std::collections::BTreeMap;
 

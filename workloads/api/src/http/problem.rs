@@ -1,6 +1,7 @@
 //! Problem details (RFC 9457): the body of every response that is not a success.
 //!
-//! `type`, `code` and the status of a problem type are stable. Titles and details are for people and may change.
+//! `type`, `code` and the status of a problem type are stable. Titles and details are for people
+//! and may change.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ const DATABASE_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// `Retry-After` when the database has more calls than it can answer in time.
 const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The kind of a problem. Its slug is the last segment of `type` and the member `code`; it never changes.
+/// The kind of a problem. Its slug is the last segment of `type` and the member `code`; it never
+/// changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemType {
     Unauthenticated,
@@ -182,8 +184,8 @@ pub struct ProblemDocument {
 
 /// A refusal or failure on its way to the caller.
 ///
-/// A [`StoreError`] becomes a problem by `?`. The layers set its `Retry-After` to the time at which the circuit breaker
-/// of the database lets calls through again.
+/// A [`StoreError`] becomes a problem by `?`. The layers set its `Retry-After` to the time at which
+/// the circuit breaker of the database lets calls through again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     pub kind: ProblemType,

@@ -15,7 +15,8 @@ use tower::Service;
 /// Time for the head of a request; also the time that an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Serves `router` until `stop`. Then it accepts no more connections and waits up to `grace` for the open requests.
+/// Serves `router` until `stop`. Then it accepts no more connections and waits up to `grace` for
+/// the open requests.
 ///
 /// # Errors
 /// None today; the result is that of a server.

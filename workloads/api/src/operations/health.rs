@@ -1,6 +1,8 @@
-//! The health score: a number from 0 to 100, the product of parts between 0 and 1. docs/monitoring.md has the formula.
+//! The health score: a number from 0 to 100, the product of parts between 0 and 1.
+//! docs/monitoring.md has the formula.
 //!
-//! It is a product because several bad parts are worse than each of them, and because a part of 0 makes the score 0.
+//! It is a product because several bad parts are worse than each of them, and because a part of 0
+//! makes the score 0.
 
 use std::time::Duration;
 
@@ -95,7 +97,8 @@ fn workers(snapshot: &PlatformSnapshot) -> HealthPart {
     }
 }
 
-/// The longest wait in relation to the timeout of its lane: 1 up to the timeout, 0.1 from four timeouts on.
+/// The longest wait in relation to the timeout of its lane: 1 up to the timeout, 0.1 from four
+/// timeouts on.
 fn waits(snapshot: &PlatformSnapshot, limits: &Lanes) -> HealthPart {
     let worst = snapshot.lanes.iter().filter(|lane| !lane.paused && lane.depth > 0).map(|lane| {
         let allowed = limits.get(lane.lane).timeout_seconds.max(1) as f64;

@@ -1,4 +1,5 @@
-//! The platform as operators see it: a snapshot of its queues and workers, a health score, and metrics.
+//! The platform as operators see it: a snapshot of its queues and workers, a health score, and
+//! metrics.
 
 pub mod health;
 pub mod platform_metrics;

@@ -1,4 +1,5 @@
-//! Metrics of the platform as a whole, of its last snapshot. Every API process exports the same ones.
+//! Metrics of the platform as a whole, of its last snapshot. Every API process exports the same
+//! ones.
 
 use std::{fmt, sync::Arc};
 

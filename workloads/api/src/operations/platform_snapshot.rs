@@ -1,4 +1,5 @@
-//! The platform snapshot: what the database knows of all queues and workers, kept for a few seconds.
+//! The platform snapshot: what the database knows of all queues and workers, kept for a few
+//! seconds.
 //!
 //! The operations port, the metrics and the health score read it.
 
@@ -60,7 +61,8 @@ impl SnapshotCache {
     /// A snapshot that is at most five seconds old.
     ///
     /// # Errors
-    /// Why the database did not answer. A failure is kept for five seconds too, so that callers do not add to the load.
+    /// Why the database did not answer. A failure is kept for five seconds too, so that callers do
+    /// not add to the load.
     pub async fn fresh(&self) -> Result<Arc<PlatformSnapshot>, String> {
         if let Some(snapshot) = self.last_if_fresh() {
             return Ok(snapshot);

@@ -1,12 +1,13 @@
-//! Routes of the operations port, which the operator reads. They name no tenant, and no job that is not quarantined,
-//! so that those who may read the metrics may read them.
+//! Routes of the operations port, which the operator reads. They name no tenant, and no job that is
+//! not quarantined, so that those who may read the metrics may read them.
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use switchyard_contract::{HealthReport, LanesReport};
 
 use crate::operations::platform_snapshot::SnapshotCache;
 
-/// `/lanes`, of which the operator derives the sizes of worker pools, and `/outlook`, the health report.
+/// `/lanes`, of which the operator derives the sizes of worker pools, and `/outlook`, the health
+/// report.
 pub fn router(snapshots: SnapshotCache) -> Router {
     Router::new().route("/lanes", get(lanes)).route("/outlook", get(health_report)).with_state(snapshots)
 }

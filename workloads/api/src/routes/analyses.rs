@@ -1,5 +1,5 @@
-//! Requests for an analysis. A request is validated, priced, admitted and stored in one round trip, and answered before
-//! any work starts.
+//! Requests for an analysis. A request is validated, priced, admitted and stored in one round trip,
+//! and answered before any work starts.
 
 use std::time::Duration;
 
@@ -50,9 +50,9 @@ pub struct AnalysisRequest {
 
 /// Request an analysis.
 ///
-/// A result of the last hour is returned at once and free of charge, unless `force_refresh` is set. Otherwise the API
-/// charges the price and queues a job in the lane of the tenant's tier. A request with an `Idempotency-Key` may be
-/// repeated for 24 h: it has the first response again.
+/// A result of the last hour is returned at once and free of charge, unless `force_refresh` is set.
+/// Otherwise the API charges the price and queues a job in the lane of the tenant's tier. A request
+/// with an `Idempotency-Key` may be repeated for 24 h: it has the first response again.
 #[utoipa::path(
     post,
     path = "/v1/analyses",
@@ -103,7 +103,8 @@ async fn respond(app: &App, key: &PresentedKey, request: &SubmitRequest<'_>) -> 
     submit(app, key, request).await
 }
 
-/// Checks the key first, and an earlier use of the idempotency key, whose response takes precedence.
+/// Checks the key first, and an earlier use of the idempotency key, whose response takes
+/// precedence.
 async fn respond_from_cache(
     app: &App,
     key: &PresentedKey,
@@ -153,7 +154,8 @@ fn cached(result: &CachedResult) -> Response {
 fn admitted(app: &App, admission: Admission) -> Result<Response, Problem> {
     match admission {
         Admission::Accepted { job, charged, balance, coalesced, effects } => {
-            // The relay announces what this does not deliver, so that the response does not wait for it.
+            // The relay announces what this does not deliver, so that the response does not wait
+            // for it.
             app.announce(effects);
             app.metrics().submission(if coalesced { "coalesced" } else { "accepted" });
             Ok(accepted(job, charged, balance))

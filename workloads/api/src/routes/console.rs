@@ -1,5 +1,5 @@
-//! The web console, whose files are part of the program. It asks for a key and calls the public API, so that it has no
-//! privileges of its own.
+//! The web console, whose files are part of the program. It asks for a key and calls the public
+//! API, so that it has no privileges of its own.
 
 use axum::{
     Router,

@@ -1,4 +1,5 @@
-//! The events of a job, from a sequence number to the final state, as Server-Sent Events or over a WebSocket.
+//! The events of a job, from a sequence number to the final state, as Server-Sent Events or over a
+//! WebSocket.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -80,18 +81,19 @@ impl EventView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Resume {
-    /// The last sequence number that the client has; the stream starts after it. Without it the stream starts with the
-    /// first event.
+    /// The last sequence number that the client has; the stream starts after it. Without it the
+    /// stream starts with the first event.
     #[param(minimum = 0)]
     after: Option<i64>,
 }
 
 /// Watch a job.
 ///
-/// With `Accept: text/event-stream` the response is a stream of Server-Sent Events: `data` is an event, `id` its sequence
-/// number. With a WebSocket handshake each text message is an event. A client resumes with `Last-Event-ID` or `?after=`.
-/// The `EventSource` of browsers cannot send the key: read the stream with `fetch` instead. A stream ends after the final
-/// state of the job; a WebSocket closes with 1000 then, and with 1001 when the server shuts down.
+/// With `Accept: text/event-stream` the response is a stream of Server-Sent Events: `data` is an
+/// event, `id` its sequence number. With a WebSocket handshake each text message is an event. A
+/// client resumes with `Last-Event-ID` or `?after=`. The `EventSource` of browsers cannot send the
+/// key: read the stream with `fetch` instead. A stream ends after the final state of the job; a
+/// WebSocket closes with 1000 then, and with 1001 when the server shuts down.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
@@ -158,7 +160,8 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 #[expect(dead_code, reason = "released when it is dropped")]
 struct OpenStream(StreamPermit, WatcherGuard);
 
-/// Server-Sent Events. The stream ends after the final event, when its source fails, or with `stop`.
+/// Server-Sent Events. The stream ends after the final event, when its source fails, or with
+/// `stop`.
 fn stream(events: BoxStream<'static, Event>, stop: CancellationToken, open: OpenStream) -> Response {
     let items = events.take_until(stop.cancelled_owned()).map(move |event| {
         let _open = &open;

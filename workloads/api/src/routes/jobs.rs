@@ -176,7 +176,8 @@ pub struct Refund {
 
 /// Cancel a job.
 ///
-/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no effect.
+/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no
+/// effect.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/cancel",

@@ -37,11 +37,11 @@ pub struct Profile {
     pub result: Value,
 }
 
-/// Read the latest analysis of a profile that the tenant may see: its own analyses, and those of profiles that they
-/// discovered.
+/// Read the latest analysis of a profile.
 ///
-/// While the database is unavailable, the response is the cached result of the last hour, if there is one, with
-/// `X-Cache: hit`.
+/// A tenant may see its own analyses, and those of profiles that they discovered. While the
+/// database is unavailable, the response is the cached result of the last hour, if there is one,
+/// with `X-Cache: hit`.
 #[utoipa::path(
     get,
     path = "/v1/profiles/{username}",

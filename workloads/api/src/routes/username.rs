@@ -8,7 +8,8 @@ pub const MAX_LENGTH: usize = 64;
 /// The username without a leading `@`.
 ///
 /// # Errors
-/// `invalid-request` if it is empty, too long, or has other characters than ASCII letters, digits, `.`, `_` and `-`.
+/// `invalid-request` if it is empty, too long, or has other characters than ASCII letters, digits,
+/// `.`, `_` and `-`.
 pub fn parse(given: &str) -> Result<String, Problem> {
     let name = given.strip_prefix('@').unwrap_or(given);
     let refuse = |reason: &str| Err(Problem::invalid("username", reason));

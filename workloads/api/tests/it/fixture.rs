@@ -88,7 +88,8 @@ pub fn put_config(root: &Path, config: &Config) {
     std::fs::write(path, serde_json::to_vec(config).unwrap()).unwrap();
 }
 
-/// One virtual host for all tests of the binary. Messages and events name their job, and tests share no job.
+/// One virtual host for all tests of the binary. Messages and events name their job, and tests
+/// share no job.
 async fn virtual_host() -> String {
     static VHOST: OnceCell<String> = OnceCell::const_new();
     VHOST.get_or_init(|| async { testing::rabbitmq().await.vhost() }).await.clone()
@@ -253,7 +254,8 @@ impl TestApi {
         result
     }
 
-    /// Waits for a ticket of a queue. Every API of the binary shares the queues, except [`TestApi::with_own_broker`].
+    /// Waits for a ticket of a queue. Every API of the binary shares the queues, except
+    /// [`TestApi::with_own_broker`].
     pub async fn message_in(&self, kind: &str, lane: &str) {
         let queue = Queue { kind: kind.parse().unwrap(), lane: lane.parse::<Lane>().unwrap() };
         let received = async {

@@ -1,5 +1,5 @@
-//! Validates a response against the OpenAPI document: the operation, the status, the content type and the body are
-//! documented.
+//! Validates a response against the OpenAPI document: the operation, the status, the content type
+//! and the body are documented.
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
@@ -61,7 +61,8 @@ fn validator(document: &Value, schema: &Value) -> Validator {
     jsonschema::draft202012::options().should_validate_formats(true).build(&root).expect("the schema is valid")
 }
 
-/// Forbids members that an object's schema does not document. RFC 9457 allows them in a problem, the one with `detail`.
+/// Forbids members that an object's schema does not document. RFC 9457 allows them in a problem,
+/// the one with `detail`.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
@@ -77,4 +78,21 @@ fn close(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(close),
         _ => {}
     }
+}
+
+#[test]
+fn undocumented_members_and_wrong_types_are_differences() {
+    let document = serde_json::to_value(switchyard_api::router::document()).unwrap();
+    let check = |body: &Value| differences(&document, "GET", "/v1/usage", 200, "application/json", body);
+    let usage =
+        json!({"tier": "free", "credits": 1, "running": 0, "running_limit": 2, "today": 0, "daily_limit": null});
+    assert_eq!(check(&usage), Vec::<String>::new());
+    for (name, value) in [("colour", json!("red")), ("credits", json!("1")), ("tier", json!("gold"))] {
+        let mut changed = usage.clone();
+        changed[name] = value;
+        assert!(!check(&changed).is_empty(), "{changed}");
+    }
+    let mut incomplete = usage.clone();
+    incomplete.as_object_mut().unwrap().remove("daily_limit");
+    assert!(!check(&incomplete).is_empty());
 }

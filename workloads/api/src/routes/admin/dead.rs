@@ -100,8 +100,10 @@ pub async fn admin_list_dead(
     Ok(Json(DeadList { dead: dead.into_iter().map(DeadView::from).collect() }))
 }
 
-/// Run a dead analysis again from the beginning, with new attempts. Its price was refunded when it died, and is charged
-/// again.
+/// Replay a dead analysis.
+///
+/// It runs again from the beginning, with new attempts. Its price was refunded when it died, and is
+/// charged again.
 #[utoipa::path(
     post,
     path = "/admin/v1/dead/{job_id}/replay",

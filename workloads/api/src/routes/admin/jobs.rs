@@ -55,7 +55,8 @@ impl AdminListing {
     fn filter(self) -> Result<JobFilter, Problem> {
         let Self { state, lane, tenant, search, discovered, cursor, limit } = self;
         let filter = Listing { state, lane, search, discovered, cursor, limit }.filter()?;
-        // A shorter prefix matches so many jobs of all tenants that the query would sort most of them.
+        // A shorter prefix matches so many jobs of all tenants that the query would sort most of
+        // them.
         if tenant.is_none() && filter.search.as_ref().is_some_and(|search| search.len() < 3) {
             return Err(Problem::invalid(
                 "search",
@@ -98,7 +99,8 @@ pub struct ReportView {
     /// The trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The leader: the analysis of the same profile whose pipeline this one shares. The parts are those of the leader.
+    /// The leader: the analysis of the same profile whose pipeline this one shares. The parts are
+    /// those of the leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<Uuid>,
     /// Failed attempts of the analysis itself, oldest first.
@@ -219,7 +221,8 @@ pub async fn admin_get_job_result(
 
 /// Cancel any tenant's job.
 ///
-/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no effect.
+/// The price is refunded if no worker had started the job. Cancelling a cancelled job again has no
+/// effect.
 #[utoipa::path(
     post,
     path = "/admin/v1/jobs/{id}/cancel",

@@ -1,4 +1,5 @@
-//! The admin API: diagnostics, tenants with their keys and credits, dead letters, lanes, and the jobs of every tenant.
+//! The admin API: diagnostics, tenants with their keys and credits, dead letters, lanes, and the
+//! jobs of every tenant.
 
 pub mod dead;
 pub mod diagnostics;

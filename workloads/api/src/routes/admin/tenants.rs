@@ -273,8 +273,8 @@ pub async fn admin_list_keys(State(app): State<App>, _: Admin, Path(id): Path<Uu
 
 /// Revoke a key at once.
 ///
-/// Safe to repeat. After a 503 the database refuses the key, but the API may still answer it from the cache for some
-/// minutes.
+/// Safe to repeat. After a 503 the database refuses the key, but the API may still answer it from
+/// the cache for some minutes.
 #[utoipa::path(
     delete,
     path = "/admin/v1/tenants/{id}/keys/{key_id}",
