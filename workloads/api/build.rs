@@ -1,9 +1,9 @@
-//! Puts the console's files into the program: each by its name, whatever there is.
+//! Embeds the files of the console in the program, by name.
 
 use std::{env, fmt::Write as _, fs, io, path::Path};
 
 fn main() -> io::Result<()> {
-    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo names it")).join("console");
+    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("console");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut names = fs::read_dir(&folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -12,8 +12,8 @@ fn main() -> io::Result<()> {
     let mut source = "static FILES: &[(&str, &[u8])] = &[\n".to_owned();
     for name in names {
         let path = folder.join(&name);
-        writeln!(source, "    ({name:?}, include_bytes!({path:?})),").expect("a String takes everything");
+        writeln!(source, "    ({name:?}, include_bytes!({path:?})),").expect("writing to a String does not fail");
     }
     source.push_str("];\n");
-    fs::write(Path::new(&env::var("OUT_DIR").expect("cargo names it")).join("console.rs"), source)
+    fs::write(Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("console.rs"), source)
 }

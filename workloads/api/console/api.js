@@ -3,23 +3,23 @@
 import { session } from './session.js';
 import { setServerTime } from './words.js';
 
-/** An answer that is not a success, or none. `message` is for people. */
+/** A response that is not a success, or none. `message` is for people. */
 export class Problem extends Error {
   constructor(message, { status = 0, code = '', retryAfter } = {}) {
     super(message);
     this.status = status;
     this.code = code;
-    /** Seconds after which trying again makes sense. */
+    /** Seconds after which a retry makes sense. */
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the same call may pass later. */
-  get passing() {
+  /** Whether a retry of the call may succeed. */
+  get transient() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 
-  /** With when to come back, where the server said so. */
-  get words() {
+  /** The message, with the time of a retry if the server sent one. */
+  get text() {
     return this.retryAfter ? `${this.message} Try again in ${this.retryAfter} s.` : this.message;
   }
 }
@@ -34,7 +34,7 @@ function retryAfter(response) {
 
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
-  const message = body.detail || body.title || `The API answered ${response.status} without saying why.`;
+  const message = body.detail || body.title || `The API answered ${response.status} without a reason.`;
   return new Problem(message, { status: response.status, code: body.code, retryAfter: retryAfter(response) });
 }
 
@@ -48,12 +48,12 @@ async function send(method, path, { body, signal, key, idempotency, accept = 'ap
     response = await fetch(path, { method, headers, body: payload, signal, cache: 'no-store', credentials: 'omit' });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem('The API cannot be reached.');
+    throw new Problem('The API is unreachable.');
   }
   setServerTime(response.headers.get('Date'));
   if (response.ok) return response;
   const problem = await problemOf(response);
-  // A key that is being tried is nobody's session yet.
+  // A key that the sign-in tests has no session yet.
   if (problem.status === 401 && key === undefined) session.end(problem.message);
   throw problem;
 }
@@ -65,7 +65,7 @@ async function json(method, path, options) {
     return await response.json();
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem('The API broke off in the middle of an answer.');
+    throw new Problem('The connection to the API broke during a response.');
   }
 }
 
@@ -82,7 +82,7 @@ export function withQuery(path, parameters) {
   return query.size ? `${path}?${query}` : path;
 }
 
-/** The data of Server-Sent Events, parsed, as they come. EventSource could not send the key. */
+/** The parsed data of Server-Sent Events. EventSource cannot send the key. */
 export async function* events(path, signal) {
   const response = await send('GET', path, { signal, accept: 'text/event-stream' });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -101,11 +101,11 @@ export async function* events(path, signal) {
     }
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem('The stream of events broke off.');
+    throw new Problem('The connection to the event stream broke.');
   }
 }
 
-/** Whose key this is; throws the refusal when it is nobody's. */
+/** The role of a key; throws the refusal if the key is unknown. */
 export async function roleOf(key) {
   try {
     await get('/admin/v1/health', { key });

@@ -5,14 +5,14 @@ import { number } from './words.js';
 
 const share = (value, max) => `${max > 0 ? Math.min(100, (100 * value) / max) : 0}%`;
 
-/** How much of `max` is used; from `warn` of it on it is marked. */
+/** The used part of `max`, marked from the share `warn` on. */
 export const meter = ({ value, max, label, text = `${number(value)} of ${number(max)}`, look = '', warn = 0.9 }) =>
   h('div', { class: `meter ${look} ${max > 0 && value / max >= warn ? 'high' : ''}` },
     h('div', { class: 'track', role: 'meter', 'aria-label': label, 'aria-valuemin': '0', 'aria-valuemax': max, 'aria-valuenow': Math.min(value, max), 'aria-valuetext': text },
       h('span', { class: 'fill', vars: { '--w': share(value, max) } })),
     h('span', { class: 'meter-text' }, text));
 
-/** Percent done. */
+/** Progress in percent. */
 export const progress = ({ value, label, state }) =>
   h('div', { class: `progress state-${state}` },
     h('div', { class: 'track', role: 'progressbar', 'aria-label': label, 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-valuenow': value },

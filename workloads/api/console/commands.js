@@ -1,4 +1,4 @@
-// What can be done to a job. Each asks first, and answers whether it was done.
+// Commands on a job. Each asks for confirmation, and returns whether it was executed.
 
 import { post } from './api.js';
 import { ask } from './dialog.js';
@@ -14,20 +14,20 @@ export const COMMANDS = {
 export async function cancel({ username }, base) {
   const done = await ask({
     title: `Cancel the analysis of @${username}?`,
-    words: 'What has been done so far is lost. The credits come back when no worker had begun.',
+    words: 'Its progress is lost. The price is refunded if no worker has started the job.',
     yes: 'Cancel the job',
     danger: true,
     act: () => post(`${base}/cancel`),
   });
   const refunded = done?.refunded ?? done?.credits?.refunded ?? 0;
-  if (done) say(`The analysis of @${username} is cancelled; ${refunded ? `${plural(refunded, 'credit')} came back` : 'no credits came back'}.`);
+  if (done) say(`The analysis of @${username} is cancelled; ${refunded ? `${plural(refunded, 'credit')} refunded` : 'no credits refunded'}.`);
   return Boolean(done);
 }
 
 export async function replay({ id, username }) {
   const done = await ask({
     title: `Replay the analysis of @${username}?`,
-    words: 'It runs again from the beginning, with a fresh set of attempts. Its credits went back to the tenant when it died, so they are charged again.',
+    words: 'It runs again from the beginning, with new attempts. Its price was refunded when it died, and is charged again.',
     yes: 'Replay',
     act: () => COMMANDS.replay(id),
   });
@@ -38,7 +38,7 @@ export async function replay({ id, username }) {
 export async function discard({ id, username }) {
   const done = await ask({
     title: `Discard the dead letter of @${username}?`,
-    words: 'It leaves the list for good and cannot be replayed any more. The job and its history stay.',
+    words: 'It leaves the list for good and can no longer be replayed. The job and its history stay.',
     yes: 'Discard',
     danger: true,
     act: () => COMMANDS.discard(id),

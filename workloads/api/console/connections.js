@@ -1,4 +1,4 @@
-// Database connections: who may have how many, and has.
+// Database connections by role, with their limits.
 
 import { get } from './api.js';
 import { meter } from './bar.js';
@@ -10,7 +10,7 @@ const inUse = ({ role, limit, in_use: used }) => (limit ? meter({ value: used, m
 
 const total = ({ max, in_use: used }) => h('div', { class: 'total', 'data-key': 'total' }, h('span', {}, 'All roles'), meter({ value: used, max, label: 'Connections of all roles' }));
 
-// The API leaves it out where the platform's owner may not see what sessions do.
+// The API omits it if the platform's owner may not see the activity of sessions.
 const activity = (row, figure) => (row.active === undefined ? '–' : number(figure));
 
 /** For the overview. */
@@ -18,7 +18,7 @@ export const connectionRows = (connections) => [
   h('table', { 'data-key': 'roles' },
     h('caption', { class: 'hush' }, 'Connections by role'),
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Role'), h('th', { scope: 'col' }, 'In use'))),
-    h('tbody', {}, connections.rows.map((row) => h('tr', { 'data-key': row.role }, h('th', { scope: 'row' }, row.role), h('td', {}, inUse(row)))))),
+    h('tbody', {}, connections.roles.map((row) => h('tr', { 'data-key': row.role }, h('th', { scope: 'row' }, row.role), h('td', {}, inUse(row)))))),
   total(connections),
 ];
 
@@ -40,9 +40,9 @@ export const connections = {
           { head: 'Active', look: 'figure', show: (row) => activity(row, row.active) },
           { head: 'Idle', look: 'figure low', show: (row) => activity(row, row.in_use - row.active) },
         ],
-        rows: answer.rows,
+        rows: answer.roles,
         key: (row) => row.role,
       }),
-      h('p', { class: 'hint', 'data-key': 'hint' }, 'Active connections run a statement right now; the others are held open for the next one.')));
+      h('p', { class: 'hint', 'data-key': 'hint' }, 'Active connections run a statement now; idle ones wait for the next.')));
   },
 };

@@ -1,4 +1,4 @@
-// The frame around the views: who is signed in, where in the console one is, and what a click means.
+// The frame around the views: session, navigation and clicks.
 
 import { Problem } from './api.js';
 import { ask } from './ask.js';
@@ -20,12 +20,12 @@ import { tenants } from './tenants.js';
 import { usage } from './usage.js';
 import { workers } from './workers.js';
 
-/** By role: what the navigation shows, in its order. The first is where one begins. */
+/** The views of each role, in the order of the navigation. The first is the start page. */
 const VIEWS = {
   admin: [overview, lanes, jobs, dead, tenants, workers, connections],
   tenant: [usage, ask, jobs, ledger],
 };
-/** What is opened with an id behind the name of a listing. */
+/** The views of a single item of a list. */
 const SINGLE = { jobs: job, tenants: tenant };
 
 let page;
@@ -45,7 +45,7 @@ function paintFrame(current) {
   document.querySelector('#views [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
 }
 
-/** What a view has in its hands until another one is opened. */
+/** What an open view uses. */
 function newPage(view, { id, query }) {
   const end = new AbortController();
   const self = {
@@ -58,9 +58,9 @@ function newPage(view, { id, query }) {
       $('title').textContent = words;
       document.title = `${words} · Switchyard`;
     },
-    /** What stands beside the title; kept up to date like the body. */
+    /** Buttons beside the title; patched like the body. */
     actions: (...nodes) => patch($('actions'), nodes),
-    /** Filters and forms: made once, since somebody types into them. */
+    /** Filters and forms: not patched, because users type into them. */
     tools: (...nodes) => $('tools').replaceChildren(...nodes),
     show(...nodes) {
       if (end.signal.aborted) return;
@@ -68,10 +68,10 @@ function newPage(view, { id, query }) {
       $('main').dataset.ready = 'true';
     },
     refuse(problem) {
-      self.show(h('p', { class: 'problem', role: 'alert', 'data-key': 'problem' }, problem.words));
+      self.show(h('p', { class: 'problem', role: 'alert', 'data-key': 'problem' }, problem.text));
     },
     live: (load, show, more = {}) => live({ signal: end.signal, load, show, refuse: self.refuse, ...more }),
-    /** What a click on `data-action` does. */
+    /** Handlers of clicks on `data-action`. */
     acts: {},
   };
   return self;
@@ -102,7 +102,7 @@ function open() {
   page.title(view.title);
   patch($('actions'));
   page.tools();
-  $('view').replaceChildren(h('p', { class: 'hint' }, views ? 'Waiting for the first answer…' : ''));
+  $('view').replaceChildren(h('p', { class: 'hint' }, views ? 'Loading…' : ''));
   view.open(page);
   if (views) $('title').focus({ preventScroll: true });
   window.scrollTo(0, 0);
@@ -116,12 +116,12 @@ $('main').addEventListener('click', async (event) => {
     await act(button.dataset, button);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    say(problem.words, { bad: true });
+    say(problem.text, { bad: true });
   }
 });
 
 $('skip').addEventListener('click', (event) => {
-  // The address after # is the view's.
+  // The fragment of the address is the view.
   event.preventDefault();
   $('main').focus();
 });

@@ -1,4 +1,4 @@
-// To the clipboard.
+// Copies text to the clipboard.
 
 import { say } from './say.js';
 
@@ -7,7 +7,7 @@ export async function copy(value) {
     await navigator.clipboard.writeText(value);
     say('Copied.');
   } catch {
-    // Browsers have no clipboard on pages that came over plain HTTP.
-    say('The browser does not let this page copy. Select the text and copy it yourself.', { bad: true });
+    // Browsers have no clipboard on pages from plain HTTP.
+    say('The browser does not allow this page to copy. Select the text and copy it.', { bad: true });
   }
 }

@@ -1,24 +1,24 @@
-// Dead letters: why they died, and what becomes of them.
+// Dead letters, with their failures, replay and discard.
 
 import { Problem, get, withQuery } from './api.js';
 import { COMMANDS, discard, replay } from './commands.js';
-import { ask, tell } from './dialog.js';
+import { ask, showReport } from './dialog.js';
 import { $, h } from './dom.js';
 import { learn, tenantLink } from './names.js';
 import { say } from './say.js';
 import { table } from './table.js';
 import { plural, time } from './words.js';
 
-const SOME = 100;
-const MOST = 1000;
-/** The most that one call is waited for when the server asks for patience. */
-const PATIENCE = 30;
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1000;
+/** Longest `Retry-After` that a bulk command waits for, in seconds. */
+const MAX_WAIT = 30;
 
 const DONE = { replay: 'replayed', discard: 'discarded' };
 
 function history({ job, failures, children }) {
   const line = (of, failure) => h('li', { 'data-key': `${of}-${failure.attempt}-${failure.at}` },
-    `${of}, attempt ${failure.attempt}, `, time(failure.at), ': ', h('span', { class: 'code bad' }, failure.code), ` ${failure.message}${failure.permanent ? ' (for good)' : ''}`);
+    `${of}, attempt ${failure.attempt}, `, time(failure.at), ': ', h('span', { class: 'code bad' }, failure.code), ` ${failure.message}${failure.permanent ? ' (permanent)' : ''}`);
   const lines = [
     ...failures.map((failure) => line('analysis', failure)),
     ...children.flatMap((child) => child.failures.map((failure) => line(child.kind, failure))),
@@ -34,7 +34,7 @@ const why = (letter) => [
 const columns = (chosen) => [
   { head: 'Select', hushed: true, look: 'tick', show: ({ job }) => h('input', { type: 'checkbox', 'data-action': 'choose', 'data-id': job.id, 'aria-label': `Select ${job.username}`, checked: chosen.has(job.id) }) },
   { head: 'Profile', names: true, look: 'name', show: ({ job }) => h('a', { href: `#/jobs/${job.id}`, title: job.username }, job.username) },
-  { head: 'Why it died', look: 'wide wrap', show: why },
+  { head: 'Error', look: 'wide wrap', show: why },
   { head: 'Tenant', look: 'low name', show: ({ job }) => tenantLink(job.tenant) },
   { head: 'Lane', look: 'mid', show: ({ job }) => job.lane },
   { head: 'Died', look: 'figure', show: ({ job }) => (job.finished_at ? time(job.finished_at) : '–') },
@@ -43,7 +43,7 @@ const columns = (chosen) => [
     h('button', { type: 'button', 'data-action': 'discard', 'data-id': job.id, 'aria-label': `Discard ${job.username}` }, 'Discard')] },
 ];
 
-/** One after the other; waits and tries once more when the server asks for patience. Answers what failed. */
+/** Executes a command for each job in turn, with one retry after `Retry-After`. Returns the failures. */
 async function doAll(name, letters, { signal, say: tellProgress }) {
   const failed = [];
   let done = 0;
@@ -52,9 +52,9 @@ async function doAll(name, letters, { signal, say: tellProgress }) {
     tellProgress(`${done + failed.length + 1} of ${letters.length}: @${job.username}`);
     try {
       await COMMANDS[name](job.id).catch(async (problem) => {
-        const patient = problem.code === 'rate-limited' || problem.status === 503;
-        if (!patient || !(problem.retryAfter <= PATIENCE)) throw problem;
-        tellProgress(`${problem.message} Going on in ${problem.retryAfter} s.`);
+        const retryable = problem.code === 'rate-limited' || problem.status === 503;
+        if (!retryable || !(problem.retryAfter <= MAX_WAIT)) throw problem;
+        tellProgress(`${problem.message} Continuing in ${problem.retryAfter} s.`);
         await new Promise((resolve) => setTimeout(resolve, problem.retryAfter * 1000));
         if (signal.aborted) throw problem;
         await COMMANDS[name](job.id);
@@ -74,10 +74,10 @@ function report(name, { done, failed, left }) {
     say(words);
     return;
   }
-  tell({
+  showReport({
     title: failed.length ? `${plural(failed.length, 'dead letter')} could not be ${DONE[name]}` : 'Stopped',
     content: [
-      h('p', {}, `${words}${left ? ` ${plural(left, 'dead letter')} left as ${left === 1 ? 'it was' : 'they were'}, since you stopped.` : ''}`),
+      h('p', {}, `${words}${left ? ` ${plural(left, 'dead letter')} unchanged, because you stopped.` : ''}`),
       h('ul', { class: 'history', id: 'failed' }, failed.map(({ job, problem }) => h('li', {}, h('strong', {}, `@${job.username}`), `: ${problem.message}`))),
     ],
   });
@@ -89,7 +89,7 @@ export const dead = {
   open(page) {
     const chosen = new Set();
     let letters = [];
-    let limit = SOME;
+    let limit = DEFAULT_LIMIT;
     let shown;
 
     const paintTools = () => {
@@ -106,8 +106,8 @@ export const dead = {
     const paint = () => {
       page.show(
         letters.length >= limit && h('p', { class: 'hint', 'data-key': 'more' }, `These are the latest ${limit}; there may be more. `,
-          limit < MOST && h('button', { type: 'button', id: 'more-dead', 'data-action': 'more' }, `Show up to ${MOST}`)),
-        table({ id: 'dead', caption: 'Dead letters, the latest death first', hush: true, columns: columns(chosen), rows: letters, key: ({ job }) => job.id, empty: 'No dead letters. Nothing has failed for good.' }));
+          limit < MAX_LIMIT && h('button', { type: 'button', id: 'more-dead', 'data-action': 'more' }, `Show up to ${MAX_LIMIT}`)),
+        table({ id: 'dead', caption: 'Dead letters, the latest failure first', hush: true, columns: columns(chosen), rows: letters, key: ({ job }) => job.id, empty: 'No dead letters: no analysis has failed for good.' }));
       paintTools();
     };
 
@@ -118,13 +118,13 @@ export const dead = {
       h('button', { id: 'discard', type: 'button', 'data-action': 'discard-chosen', class: 'danger' }, 'Discard selected')));
 
     const list = page.live((signal) => get(withQuery('/admin/v1/dead', { limit }), { signal }), async ({ dead: rows }) => {
-      // A thousand rows are work, and mostly the same as before; their ages are kept by the clock.
+      // Painting a thousand rows is slow, and they rarely change; the clock updates their ages.
       const answer = JSON.stringify([limit, rows]);
       if (answer === shown) return;
       shown = answer;
       letters = rows;
-      const there = new Set(rows.map(({ job }) => job.id));
-      for (const id of chosen) if (!there.has(id)) chosen.delete(id);
+      const present = new Set(rows.map(({ job }) => job.id));
+      for (const id of chosen) if (!present.has(id)) chosen.delete(id);
       paint();
       if (await learn(rows.map(({ job }) => job.tenant), page.signal)) paint();
     });
@@ -148,8 +148,8 @@ export const dead = {
     Object.assign(page.acts, {
       replay: one(replay),
       discard: one(discard),
-      'replay-chosen': many('replay', 'They run again from the beginning, one after the other, and their credits are charged again.'),
-      'discard-chosen': many('discard', 'They leave the list for good and cannot be replayed any more.'),
+      'replay-chosen': many('replay', 'They run again from the beginning, and their prices are charged again.'),
+      'discard-chosen': many('discard', 'They leave the list for good and can no longer be replayed.'),
       choose({ id }, box) {
         if (box.checked) chosen.add(id);
         else chosen.delete(id);
@@ -161,7 +161,7 @@ export const dead = {
         paintTools();
       },
       more() {
-        limit = MOST;
+        limit = MAX_LIMIT;
         list.again();
       },
     });

@@ -1,4 +1,4 @@
-// Questions, forms and reports in native dialogs, which keep the focus inside and give it back.
+// Confirmations, forms and reports in native dialogs, which trap the focus and restore it.
 
 import { Problem } from './api.js';
 import { $, h } from './dom.js';
@@ -24,8 +24,8 @@ function open(id, title, ...content) {
 }
 
 /**
- * Asks, and does it when the answer is yes: `act(values, stop)`, where `values` holds the fields and `stop` is a signal that ends with "Cancel".
- * Stays open with the reason when that fails. Answers what `act` answered; undefined when nothing was done.
+ * Asks for confirmation and then calls `act(values, { signal, say })`: `values` holds the fields, and "Cancel" aborts `signal`.
+ * A failure keeps the dialog open with its reason. Returns the value of `act`; undefined if nothing was done.
  */
 export function ask({ title, words, yes, danger = false, fields = [], act }) {
   return new Promise((resolve) => {
@@ -58,7 +58,7 @@ export function ask({ title, words, yes, danger = false, fields = [], act }) {
         dialog.close();
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        problem.textContent = error.words;
+        problem.textContent = error.text;
         problem.hidden = false;
       } finally {
         go.disabled = false;
@@ -68,8 +68,8 @@ export function ask({ title, words, yes, danger = false, fields = [], act }) {
   });
 }
 
-/** Shows something until it is closed. */
-export function tell({ title, content, close = 'Close' }) {
+/** Shows a report until it is closed. */
+export function showReport({ title, content, close = 'Close' }) {
   return new Promise((resolve) => {
     const button = h('button', { id: 'dialog-close', type: 'button', class: 'primary' }, close);
     const dialog = open('report', title, ...content, h('div', { class: 'buttons' }, button));

@@ -1,4 +1,4 @@
-// Elements, and bringing a tree up to date in place.
+// Creates elements, and patches a tree in place.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -8,7 +8,7 @@ function fill(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (name === 'on') for (const [event, act] of Object.entries(value)) node.addEventListener(event, act);
-    // The policy forbids style attributes in markup; single properties set here pass.
+    // The content security policy forbids style attributes in markup, but allows properties.
     else if (name === 'vars') for (const [property, to] of Object.entries(value)) node.style.setProperty(property, to);
     else node.setAttribute(name, value === true ? '' : value);
   }
@@ -16,10 +16,10 @@ function fill(node, props, children) {
   return node;
 }
 
-/** An element. `on` holds listeners, `vars` custom properties, all else are attributes. */
+/** Creates an element. `on` holds listeners, `vars` custom properties; the rest are attributes. */
 export const h = (tag, props = {}, ...children) => fill(document.createElement(tag), props, children);
 
-/** The same in SVG. */
+/** Creates an SVG element. */
 export const svg = (tag, props = {}, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 
 const keyOf = (node) => node.dataset?.key;
@@ -30,7 +30,7 @@ function patchNode(have, want) {
     return;
   }
   for (const { name } of [...have.attributes]) {
-    // Whether details are open is the reader's doing.
+    // The user opens and closes details.
     if (name !== 'style' && name !== 'open' && !want.hasAttribute(name)) have.removeAttribute(name);
   }
   for (const { name, value } of want.attributes) {
@@ -40,7 +40,7 @@ function patchNode(have, want) {
     const value = want.style.getPropertyValue(name);
     if (have.style.getPropertyValue(name) !== value) have.style.setProperty(name, value);
   }
-  // What is inside belongs to somebody who fills it himself.
+  // A view fills these children itself.
   if (!('kept' in have.dataset)) patchChildren(have, [...want.childNodes]);
 }
 
@@ -73,8 +73,8 @@ function patchChildren(parent, fresh) {
 }
 
 /**
- * Makes the children of `parent` like `fresh`, touching only what differs, so that focus, selection and scroll positions stay.
- * Children with a `data-key` are found again by it, others by their place. Patched nodes keep their first listeners: use `data-action`.
+ * Makes the children of `parent` equal to `fresh` and changes only what differs, so that focus, selection and scroll positions stay.
+ * Children with a `data-key` are matched by it, others by position. Patched nodes keep their first listeners: use `data-action`.
  */
 export function patch(parent, ...fresh) {
   const focused = parent.contains(document.activeElement) ? document.activeElement : undefined;

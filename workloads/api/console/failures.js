@@ -1,15 +1,15 @@
-// What went wrong, attempt by attempt.
+// The failed attempts of an analysis.
 
 import { h } from './dom.js';
 import { table } from './table.js';
 import { time } from './words.js';
 
 const COLUMNS = [
-  { head: 'Of', show: ({ of }) => of },
+  { head: 'Job', show: ({ of }) => of },
   { head: 'Attempt', look: 'figure', show: ({ failure }) => String(failure.attempt) },
   { head: 'When', show: ({ failure }) => time(failure.at) },
   { head: 'Error', look: 'wrap', show: ({ failure }) => [h('span', { class: 'code bad' }, failure.code), ' ', failure.message] },
-  { head: 'Trying again', show: ({ failure }) => (failure.permanent ? 'could not help' : 'might help') },
+  { head: 'Kind', show: ({ failure }) => (failure.permanent ? 'permanent' : 'transient') },
 ];
 
 /** Failed attempts of an analysis and of its parts, oldest first. */

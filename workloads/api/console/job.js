@@ -1,4 +1,4 @@
-// One job: where it is, how it came there, and what came of it.
+// One job: its state, timeline, parts and result.
 
 import { Problem, events, get } from './api.js';
 import { progress } from './bar.js';
@@ -7,7 +7,7 @@ import { copy } from './copy.js';
 import { h } from './dom.js';
 import { failuresTable } from './failures.js';
 import { jobLedger } from './ledger.js';
-import { asker, looked } from './live.js';
+import { poller, visible } from './live.js';
 import { learn, tenantLink } from './names.js';
 import { partsTable } from './parts.js';
 import { resultView } from './result.js';
@@ -16,27 +16,27 @@ import { session } from './session.js';
 import { badge, isFinal } from './state.js';
 import { between, duration, time } from './words.js';
 
-const fact = (words, value, look) => value !== undefined && h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
+const detail = (words, value, look) => value !== undefined && h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
 
 const copyable = (id, value) => [h('code', { id }, value), ' ', h('button', { type: 'button', class: 'quiet small', 'data-action': 'copy', 'data-value': value, 'aria-label': `Copy ${id.replace('-', ' ')}` }, 'Copy')];
 
-function factsPanel({ job, worker, trace }) {
-  return h('section', { class: 'panel', 'data-key': 'facts', 'aria-label': 'Where it is' },
+function detailsPanel({ job, worker, trace }) {
+  return h('section', { class: 'panel', 'data-key': 'details', 'aria-label': 'State' },
     h('div', { class: 'job-state' },
       h('span', { id: 'job-state', 'data-state': job.state }, badge(job.state)),
       progress({ value: job.progress, label: 'Progress', state: job.state }),
       !isFinal(job.state) && job.stage && h('span', { 'data-key': 'stage' }, job.stage)),
     job.error && h('p', { class: 'problem', 'data-key': 'error', id: 'job-error' }, h('span', { class: 'code' }, job.error.code), ' ', job.error.message),
-    h('dl', { class: 'facts' },
-      fact('Lane', job.lane),
-      fact('Attempt', String(job.attempt)),
-      job.tenant && fact('Tenant', tenantLink(job.tenant)),
-      fact('Made', time(job.created_at)),
-      job.finished_at && fact('Ended', time(job.finished_at)),
-      fact(job.finished_at ? 'Took' : 'So far', duration(between(job.created_at, job.finished_at))),
-      worker && fact('Worker', h('code', {}, worker), 'line'),
-      fact('Job', copyable('job-id', job.id), 'line'),
-      trace && fact('Trace', copyable('trace-id', trace), 'line')));
+    h('dl', { class: 'details' },
+      detail('Lane', job.lane),
+      detail('Attempt', String(job.attempt)),
+      job.tenant && detail('Tenant', tenantLink(job.tenant)),
+      detail('Created', time(job.created_at)),
+      job.finished_at && detail('Finished', time(job.finished_at)),
+      detail(job.finished_at ? 'Duration' : 'Running for', duration(between(job.created_at, job.finished_at))),
+      worker && detail('Worker', h('code', {}, worker), 'line'),
+      detail('Job', copyable('job-id', job.id), 'line'),
+      trace && detail('Trace', copyable('trace-id', trace), 'line')));
 }
 
 const button = (action, id, words, look) => h('button', { type: 'button', id, class: look, 'data-action': action, 'data-key': action }, words);
@@ -55,7 +55,7 @@ function timelinePanel(steps) {
     time(step.at)));
   return h('section', { class: 'panel', 'data-key': 'timeline', 'aria-labelledby': 'timeline-title' },
     h('h2', { id: 'timeline-title' }, 'Timeline'),
-    lines.length ? h('ol', { id: 'timeline', class: 'timeline' }, lines) : h('p', { class: 'hint' }, 'Nothing has happened yet.'));
+    lines.length ? h('ol', { id: 'timeline', class: 'timeline' }, lines) : h('p', { class: 'hint' }, 'No events yet.'));
 }
 
 export const job = {
@@ -63,7 +63,7 @@ export const job = {
   title: 'Job',
   open(page) {
     const base = `${session.admin ? '/admin/v1' : '/v1'}/jobs/${encodeURIComponent(page.id)}`;
-    // A result is looked up and drawn once, and put in from then on as it is.
+    // A result is loaded and rendered once.
     let result;
     let report;
     let before;
@@ -73,7 +73,7 @@ export const job = {
       page.title(`@${one.username}`);
       page.actions(buttons(one));
       page.show(
-        h('div', { class: 'panels', 'data-key': 'panels' }, factsPanel(report), timelinePanel(timeline)),
+        h('div', { class: 'panels', 'data-key': 'panels' }, detailsPanel(report), timelinePanel(timeline)),
         parts && partsTable(one, parts),
         failures && (failures.length > 0 || parts.some((part) => part.failures.length > 0)) && failuresTable({ failures, parts }),
         ledger && jobLedger(ledger),
@@ -91,7 +91,7 @@ export const job = {
       } catch (problem) {
         if (page.signal.aborted) return;
         if (!(problem instanceof Problem)) throw problem;
-        result = h('p', { class: 'problem' }, `The result cannot be shown: ${problem.words}`);
+        result = h('p', { class: 'problem' }, `The result cannot be shown: ${problem.text}`);
       }
       paint();
     };
@@ -106,11 +106,11 @@ export const job = {
       return polled.again;
     };
 
-    /** Events tell of each change; what they do not hold is looked up in the job, before the first and after the last. */
+    /** Follows the event stream. The job, which has more fields, is loaded before the first event and after the last. */
     const followAsTenant = () => {
       let last = 0;
       let wake = () => {};
-      const self = asker(page.signal, () => wake());
+      const self = poller(page.signal, () => wake());
       const refresh = async () => {
         const answer = await get(base, { signal: page.signal });
         report = { job: answer, timeline: report?.timeline ?? [] };
@@ -119,7 +119,7 @@ export const job = {
       };
       const listen = async () => {
         const away = new AbortController();
-        // A tab that nobody looks at gives its connection back: browsers have few for one host.
+        // A hidden tab closes its connection: browsers limit the connections to one host.
         const leave = () => document.hidden && away.abort();
         document.addEventListener('visibilitychange', leave);
         try {
@@ -139,21 +139,21 @@ export const job = {
         for (let ended = false; !ended;) {
           let wait = 1000;
           try {
-            await looked(page.signal);
+            await visible(page.signal);
             await refresh();
-            self.well();
+            self.succeeded();
             ended = isFinal(report.job.state);
             await listen();
           } catch (problem) {
             if (page.signal.aborted) return;
             if (!(problem instanceof Problem)) throw problem;
-            if (!problem.passing) {
-              self.rest();
+            if (!problem.transient) {
+              self.stopped();
               page.refuse(problem);
               return;
             }
             ended = false;
-            wait = self.ill(problem);
+            wait = self.failed(problem);
           }
           if (!ended) {
             await new Promise((resolve) => {
@@ -162,7 +162,7 @@ export const job = {
             });
           }
         }
-        self.rest();
+        self.stopped();
       };
       run();
       return refresh;

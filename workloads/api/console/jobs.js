@@ -1,4 +1,4 @@
-// Jobs: finding them, newest first, a page at a time.
+// Jobs: filters and pages, newest first.
 
 import { Problem, get, withQuery } from './api.js';
 import { progress } from './bar.js';
@@ -13,7 +13,7 @@ import { between, duration, shortId, time } from './words.js';
 const PAUSE = 300;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** Where it is; or why it is dead, which says more. */
+/** The progress, or the error of a dead job. */
 const standing = (job) => (job.state === 'dead' && job.error
   ? h('span', { class: 'code bad', title: job.error.message }, job.error.code)
   : progress({ value: job.progress, label: `Progress of ${job.username}`, state: job.state }));
@@ -26,12 +26,12 @@ const columns = () => [
   { head: 'Lane', look: 'low', show: (job) => job.lane },
   ...(session.admin ? [{ head: 'Tenant', look: 'low name', show: (job) => tenantLink(job.tenant) }] : []),
   { head: 'Attempt', look: 'figure mid', show: (job) => String(job.attempt) },
-  { head: 'Made', look: 'figure', show: (job) => time(job.created_at) },
-  { head: 'Took', look: 'figure low', show: (job) => duration(between(job.created_at, job.finished_at)) },
+  { head: 'Created', look: 'figure', show: (job) => time(job.created_at) },
+  { head: 'Duration', look: 'figure low', show: (job) => duration(between(job.created_at, job.finished_at)) },
   { head: 'Job', look: 'code mid', show: (job) => h('span', { title: job.id }, shortId(job.id)) },
 ];
 
-/** A table of jobs, here and in the tenant's own view. */
+/** A table of jobs, for this view and that of usage. */
 export const jobTable = (rows, { id = 'jobs', caption = 'Jobs', hush = true, empty } = {}) =>
   table({ id, caption, hush, columns: columns(), rows, key: (job) => job.id, row: (job) => ({ 'data-state': job.state }), empty });
 
@@ -40,13 +40,13 @@ const select = (id, label, values, words) =>
     h('label', { for: id }, label),
     h('select', { id }, h('option', { value: '' }, words), values.map((value) => h('option', { value }, value))));
 
-/** What a filter on the tenant means: an id, or the beginning of one tenant's name. */
+/** The id of the tenant in a filter, which is an id or the prefix of a name. */
 async function tenantOf(words, signal) {
   if (!words || UUID.test(words)) return words;
   const { tenants } = await get(withQuery('/admin/v1/tenants', { search: words, limit: 2 }), { signal });
   if (tenants.length === 0) throw new Problem(`No tenant’s name begins with “${words}”.`, { status: 404 });
   const exact = tenants.filter(({ name }) => name.toLowerCase() === words.toLowerCase());
-  if (tenants.length > 1 && exact.length !== 1) throw new Problem(`More than one tenant’s name begins with “${words}”; write more of it, or the id.`, { status: 404 });
+  if (tenants.length > 1 && exact.length !== 1) throw new Problem(`Several tenants’ names begin with “${words}”. Enter more of the name, or the id.`, { status: 404 });
   return (exact[0] ?? tenants[0]).id;
 }
 
@@ -59,7 +59,7 @@ function filters(page, go) {
     select('filter-state', 'State', STATES, 'any state'),
     select('filter-lane', 'Lane', LANES, 'any lane'),
     session.admin && h('div', { class: 'field' }, h('label', { for: 'filter-tenant' }, 'Tenant'), tenant),
-    h('label', { class: 'check', title: 'Also analyses of profiles that another analysis has found' }, discovered, 'Discovered too'),
+    h('label', { class: 'check', title: 'Include the analyses of discovered profiles' }, discovered, 'Discovered too'),
     h('button', { id: 'clear-filters', type: 'reset', class: 'quiet' }, 'Clear'));
   const state = form.querySelector('#filter-state');
   const lane = form.querySelector('#filter-lane');
@@ -70,7 +70,7 @@ function filters(page, go) {
     timer = setTimeout(apply, PAUSE);
   };
   page.signal.addEventListener('abort', () => clearTimeout(timer));
-  // Of everybody's jobs the API wants three letters; who is on the way there is not told off.
+  // The API requires three characters without a tenant; fewer are not an error while the user types.
   const tooShort = () => session.admin && !tenant.value.trim() && [1, 2].includes(search.value.trim().length);
   search.addEventListener('input', () => (tooShort() ? clearTimeout(timer) : soon()));
   tenant.addEventListener('input', soon);
@@ -83,7 +83,7 @@ function filters(page, go) {
   form.addEventListener('reset', () => setTimeout(apply));
   return {
     form,
-    /** Shows what the address says, but for what is being typed. */
+    /** Shows the filters of the address, except in the focused field. */
     set(query) {
       for (const [control, name] of [[search, 'search'], [state, 'state'], [lane, 'lane'], [tenant, 'tenant']]) {
         if (control !== document.activeElement) control.value = query.get(name) ?? '';
@@ -98,11 +98,11 @@ export const jobs = {
   title: 'Jobs',
   open(page) {
     const address = (parameters) => withQuery('#/jobs', parameters);
-    const wanted = () => Object.fromEntries(page.query);
+    const filter = () => Object.fromEntries(page.query);
     let current;
 
     const form = filters(page, (parameters) => {
-      if (address(parameters) === address({ ...wanted(), cursor: '' })) return;
+      if (address(parameters) === address({ ...filter(), cursor: '' })) return;
       location.replace(address(parameters));
     });
     page.tools(form.form);
@@ -112,16 +112,16 @@ export const jobs = {
       current?.abort();
       current = new AbortController();
       const signal = AbortSignal.any([page.signal, current.signal]);
-      const { cursor = '', ...asked } = wanted();
-      let told = false;
+      const { cursor = '', ...asked } = filter();
+      let announced = false;
       const show = (answer) => {
         if (signal.aborted) return;
         const filtered = Object.keys(asked).length > 0;
         page.show(
-          jobTable(answer.jobs, { empty: filtered ? 'No job fits these filters.' : 'No jobs yet.' }),
+          jobTable(answer.jobs, { empty: filtered ? 'No job matches the filters.' : 'No jobs yet.' }),
           pager({ label: 'jobs', cursor, next: answer.next_cursor, link: (to) => address({ ...asked, cursor: to }) }));
-        if (filtered && !told) announce(`${answer.jobs.length}${answer.next_cursor ? ' or more' : ''} jobs found.`);
-        told = true;
+        if (filtered && !announced) announce(`${answer.jobs.length}${answer.next_cursor ? ' or more' : ''} jobs found.`);
+        announced = true;
       };
       const load = async () => {
         const tenant = await tenantOf(asked.tenant, signal);

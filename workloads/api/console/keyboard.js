@@ -1,11 +1,11 @@
-// Going about without a mouse.
+// Keyboard shortcuts.
 
-import { isOpen, tell } from './dialog.js';
+import { isOpen, showReport } from './dialog.js';
 import { h } from './dom.js';
 import { session } from './session.js';
 
 const OFF = 'switchyard.shortcuts-off';
-const PATIENCE = 1200;
+const SEQUENCE_TIMEOUT = 1200;
 
 const ADMIN = { o: ['overview', 'Overview'], l: ['lanes', 'Lanes'], j: ['jobs', 'Jobs'], d: ['dead', 'Dead letters'], t: ['tenants', 'Tenants'], w: ['workers', 'Workers'], c: ['connections', 'Connections'] };
 const TENANT = { o: ['usage', 'Usage'], n: ['ask', 'New analysis'], j: ['jobs', 'Jobs'], l: ['ledger', 'Ledger'] };
@@ -24,33 +24,33 @@ function setOff(off) {
   try {
     localStorage.setItem(OFF, off ? 'yes' : 'no');
   } catch {
-    // Where storage is forbidden they stay on.
+    // Without storage the shortcuts stay on.
   }
 }
 
 export function showShortcuts() {
   const rows = [
-    ['/', 'To the search'],
-    ['j or ↓', 'In a table: to the next row'],
-    ['k or ↑', 'In a table: to the row before'],
+    ['/', 'Focus the search'],
+    ['j or ↓', 'In a table: next row'],
+    ['k or ↑', 'In a table: previous row'],
     ['Esc', 'Close a dialog'],
     ...Object.entries(targets()).map(([key, [, words]]) => [`g then ${key}`, words]),
-    ['?', 'This list'],
+    ['?', 'Show the shortcuts'],
   ];
   const box = h('input', { id: 'shortcuts-on', type: 'checkbox', on: { change: () => setOff(!box.checked) } });
   box.checked = !isOff();
-  tell({
+  showReport({
     title: 'Keyboard shortcuts',
     content: [
       h('table', { class: 'keys' },
         h('caption', { class: 'hush' }, 'Keyboard shortcuts'),
         h('tbody', {}, rows.map(([key, words]) => h('tr', {}, h('th', { scope: 'row' }, h('kbd', {}, key)), h('td', {}, words))))),
-      h('p', {}, h('label', { class: 'check' }, box, 'Shortcuts of a single key are on')),
+      h('p', {}, h('label', { class: 'check' }, box, 'Enable single-key shortcuts')),
     ],
   });
 }
 
-/** To the same place in the row before or after; answers whether there was one. */
+/** Focuses the same position in the previous or next row; returns whether there is one. */
 function moveInTable(step) {
   const row = document.activeElement.closest('tbody tr');
   const places = (of) => [...of.querySelectorAll('a[href], button, input, summary')].filter((node) => !node.disabled && node.offsetParent);
@@ -69,18 +69,18 @@ function moveInTable(step) {
   return true;
 }
 
-let going = 0;
+let sequenceStart = 0;
 
 function act(event) {
   const { key } = event;
-  if (going && Date.now() - going < PATIENCE) {
-    going = 0;
+  if (sequenceStart && Date.now() - sequenceStart < SEQUENCE_TIMEOUT) {
+    sequenceStart = 0;
     const target = targets()[key];
     if (target) location.hash = `#/${target[0]}`;
     return Boolean(target);
   }
   if (key === 'g') {
-    going = Date.now();
+    sequenceStart = Date.now();
     return true;
   }
   if (key === '?') {

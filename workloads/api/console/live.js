@@ -1,34 +1,34 @@
-// Asking again and again, as long as somebody looks.
+// Polls the API while the page is visible.
 
 import { Problem } from './api.js';
 import { $ } from './dom.js';
 import { announce } from './say.js';
 
-const EVERY = 3000;
-const LONGEST = 30000;
+const INTERVAL = 3000;
+const MAX_INTERVAL = 30000;
 
-/** What asks now, and what is wrong with it. */
-const askers = new Set();
-let ticking;
+/** The active pollers with their problems. */
+const pollers = new Set();
+let countdown;
 
 function paint() {
-  const all = [...askers];
-  const ill = all.filter((asker) => asker.problem).sort((a, b) => a.due - b.due);
+  const all = [...pollers];
+  const failing = all.filter((one) => one.problem).sort((a, b) => a.due - b.due);
   $('live').hidden = all.length === 0;
-  $('live').classList.toggle('bad', ill.length > 0);
-  $('live-words').textContent = ill.length ? 'Not live' : 'Live';
-  const worsened = ill.length > 0 && $('live-notice').hidden;
-  $('live-notice').hidden = ill.length === 0;
-  clearTimeout(ticking);
-  if (!ill.length) return;
-  const wait = Math.max(0, Math.ceil((ill[0].due - Date.now()) / 1000));
-  $('live-reason').textContent = `Not live: ${ill[0].problem.message} ${wait ? `Next try in ${wait} s.` : 'Trying now.'}`;
-  if (worsened) announce(`Not live: ${ill[0].problem.message}`);
-  ticking = setTimeout(paint, 1000);
+  $('live').classList.toggle('bad', failing.length > 0);
+  $('live-words').textContent = failing.length ? 'Not live' : 'Live';
+  const worsened = failing.length > 0 && $('live-notice').hidden;
+  $('live-notice').hidden = failing.length === 0;
+  clearTimeout(countdown);
+  if (!failing.length) return;
+  const wait = Math.max(0, Math.ceil((failing[0].due - Date.now()) / 1000));
+  $('live-reason').textContent = `Not live: ${failing[0].problem.message} ${wait ? `Next attempt in ${wait} s.` : 'Retrying now.'}`;
+  if (worsened) announce(`Not live: ${failing[0].problem.message}`);
+  countdown = setTimeout(paint, 1000);
 }
 
-/** Waits until the page is looked at. */
-export function looked(signal) {
+/** Waits until the page is visible. */
+export function visible(signal) {
   if (!document.hidden) return Promise.resolve();
   return new Promise((resolve) => {
     const done = () => {
@@ -43,38 +43,38 @@ export function looked(signal) {
 }
 
 /**
- * One thing that is kept up to date until `signal`. It says how it goes by `well`, `ill` and `rest`; a failure is answered with the time to wait.
+ * A poller until `signal`. Its owner reports `succeeded`, `failed`, which returns the time to wait, and `stopped`.
  */
-export function asker(signal, again) {
+export function poller(signal, again) {
   const self = { again, problem: undefined, due: 0 };
   let failures = 0;
-  signal.addEventListener('abort', () => self.rest());
-  self.well = () => {
+  signal.addEventListener('abort', () => self.stopped());
+  self.succeeded = () => {
     failures = 0;
     self.problem = undefined;
-    askers.add(self);
+    pollers.add(self);
     paint();
   };
-  self.ill = (problem) => {
-    const wait = Math.max(Math.min(LONGEST, EVERY * 2 ** failures), (problem.retryAfter ?? 0) * 1000);
+  self.failed = (problem) => {
+    const wait = Math.max(Math.min(MAX_INTERVAL, INTERVAL * 2 ** failures), (problem.retryAfter ?? 0) * 1000);
     failures += 1;
     self.problem = problem;
     self.due = Date.now() + wait;
-    askers.add(self);
+    pollers.add(self);
     paint();
     return wait;
   };
-  self.rest = () => {
-    if (askers.delete(self)) paint();
+  self.stopped = () => {
+    if (pollers.delete(self)) paint();
   };
   return self;
 }
 
 /**
- * Loads and shows, and again every few seconds, until `signal`, or until `until` holds of what was loaded. What can never pass goes to `refuse`.
+ * Loads and shows every few seconds, until `signal`, or until `until` holds of the loaded data. A permanent failure goes to `refuse`.
  * `again()` loads at once.
  */
-export function live({ signal, load, show, refuse, every = EVERY, until = () => false }) {
+export function live({ signal, load, show, refuse, every = INTERVAL, until = () => false }) {
   let timer;
   let round = 0;
   const turn = async () => {
@@ -82,33 +82,33 @@ export function live({ signal, load, show, refuse, every = EVERY, until = () => 
     round += 1;
     const mine = round;
     const current = () => mine === round && !signal.aborted;
-    await looked(signal);
+    await visible(signal);
     if (!current()) return;
     try {
       const data = await load(signal);
       if (!current()) return;
-      if (until(data)) self.rest();
+      if (until(data)) self.stopped();
       else {
-        self.well();
+        self.succeeded();
         timer = setTimeout(turn, every);
       }
       show(data);
     } catch (problem) {
       if (!current()) return;
       if (!(problem instanceof Problem)) throw problem;
-      if (problem.passing) timer = setTimeout(turn, self.ill(problem));
+      if (problem.transient) timer = setTimeout(turn, self.failed(problem));
       else {
-        self.rest();
+        self.stopped();
         refuse(problem);
       }
     }
   };
-  const self = asker(signal, turn);
+  const self = poller(signal, turn);
   signal.addEventListener('abort', () => clearTimeout(timer));
   turn();
   return { again: turn };
 }
 
 $('live-again').addEventListener('click', () => {
-  for (const one of [...askers]) if (one.problem) one.again();
+  for (const one of [...pollers]) if (one.problem) one.again();
 });

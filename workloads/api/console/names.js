@@ -1,4 +1,4 @@
-// Names of tenants, by id: listings of jobs have only the ids.
+// The names of tenants by id, because lists of jobs have only ids.
 
 import { Problem, get } from './api.js';
 import { h } from './dom.js';
@@ -10,10 +10,10 @@ session.changes.addEventListener('change', () => names.clear());
 
 export const remember = (tenant) => names.set(tenant.id, tenant.name);
 
-/** A link to the tenant, by name once that is known. */
+/** A link to a tenant, with its name if it is known. */
 export const tenantLink = (id) => h('a', { href: `#/tenants/${id}`, title: id }, names.get(id) ?? shortId(id));
 
-/** Looks up the names that are not known yet; answers whether there were any. */
+/** Loads the names that are not known yet; returns whether there were any. */
 export async function learn(ids, signal) {
   const unknown = [...new Set(ids)].filter((id) => !names.has(id));
   for (const id of unknown) {

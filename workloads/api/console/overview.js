@@ -1,4 +1,4 @@
-// How the platform is, on one page.
+// The state of the platform on one page.
 
 import { get } from './api.js';
 import { meter, stack } from './bar.js';
@@ -8,7 +8,7 @@ import { KINDS, LANES, badge } from './state.js';
 import { duration, number, percent, plural } from './words.js';
 import { isSilent } from './workers.js';
 
-/** Listing the dead is more work than the rest, and they are few. */
+/** Dead letters change seldom, and listing them costs more than the rest. */
 const DEAD_EVERY = 15000;
 const DEAD_MOST = 100;
 
@@ -42,7 +42,7 @@ function laneBars(rows, workers) {
         h('span', { class: 'lane-name' }, row.lane),
         row.paused && h('span', { class: 'lane-mark', 'data-key': 'paused' }, badge('paused')),
         stack({ label: `${kind}, ${row.lane}`, max, limit: slots, parts: SEGMENTS.map(([name, field]) => [name, row[field], `part-${field}`]) }),
-        h('span', { class: 'lane-text' }, row.depth ? `${number(row.depth)} ready, oldest ${duration(row.oldest_age_seconds)}` : total(row) ? `${number(total(row))} in hand` : 'empty'))));
+        h('span', { class: 'lane-text' }, row.depth ? `${number(row.depth)} ready, oldest ${duration(row.oldest_age_seconds)}` : total(row) ? `${number(total(row))} unfinished` : 'empty'))));
   });
   return h('section', { class: 'panel', 'data-key': 'lanes', 'aria-labelledby': 'lanes-title' },
     h('h2', { id: 'lanes-title' }, h('a', { href: '#/lanes' }, 'Lanes')),
@@ -55,8 +55,8 @@ function laneBars(rows, workers) {
 function workersPanel(workers) {
   const rows = KINDS.map((kind) => {
     const of = workers.filter((worker) => worker.kind === kind);
-    const ill = [[of.filter((worker) => isSilent(worker)).length, 'silent'], [of.filter((worker) => worker.draining).length, 'draining']];
-    const marks = ill.filter(([count]) => count).map(([count, state]) => badge(state, `${number(count)} ${state}`));
+    const unhealthy = [[of.filter((worker) => isSilent(worker)).length, 'silent'], [of.filter((worker) => worker.draining).length, 'draining']];
+    const marks = unhealthy.filter(([count]) => count).map(([count, state]) => badge(state, `${number(count)} ${state}`));
     return h('tr', { 'data-key': kind },
       h('th', { scope: 'row' }, kind, h('div', { class: 'marks' }, marks)),
       h('td', { class: 'figure' }, number(of.length)),

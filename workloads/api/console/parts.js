@@ -1,11 +1,11 @@
-// The parts of an analysis, and when each of them waited and ran.
+// The parts of an analysis, with the times when each waited and ran.
 
 import { h } from './dom.js';
 import { badge } from './state.js';
 import { table } from './table.js';
 import { between, duration, now, shortId } from './words.js';
 
-/** A bar from the analysis's beginning to its end: pale while the part waited, full while it ran. */
+/** A bar over the time of the analysis: pale while the part waited, full while it ran. */
 function span(part, from, to) {
   const whole = Math.max(to - from, 1);
   const at = (moment) => Math.min(1, Math.max(0, (moment - from) / whole));
@@ -27,7 +27,7 @@ function span(part, from, to) {
 const columns = (from, to, failed) => [
   { head: 'Part', show: (part) => part.kind },
   { head: 'State', show: (part) => badge(part.state) },
-  { head: 'From the analysis’s beginning to its end', look: 'wide', show: (part) => span(part, from, to) },
+  { head: 'Time within the analysis', look: 'wide', show: (part) => span(part, from, to) },
   { head: 'Attempt', look: 'figure mid', show: (part) => String(part.attempt) },
   { head: 'Worker', look: 'code low', show: (part) => part.worker ?? '–' },
   ...(failed ? [{ head: 'Error', show: (part) => (part.error ? h('span', { class: 'code bad', title: part.error.message }, part.error.code) : '') }] : []),
@@ -43,6 +43,6 @@ export function partsTable(job, parts) {
     columns: columns(from, to, parts.some((part) => part.error)),
     rows: parts,
     key: (part) => part.id,
-    empty: 'No parts: they are made once the profile has been fetched.',
+    empty: 'No parts yet: they are created when the profile has been fetched.',
   });
 }

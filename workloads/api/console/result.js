@@ -5,7 +5,7 @@ import { $, h } from './dom.js';
 import { table } from './table.js';
 import { duration, number, percent, time } from './words.js';
 
-/** Posts shown at first; a large profile has 500. */
+/** Posts that are shown at first. */
 const POSTS = 20;
 
 const FIELDS = [
@@ -23,15 +23,15 @@ function profilePanel(profile) {
   const given = FIELDS.filter(([name]) => ![undefined, null, ''].includes(profile[name]) && profile[name].length !== 0);
   return h('section', { class: 'panel' },
     h('h3', {}, `@${profile.username ?? ''}`),
-    profile.cached && h('p', { class: 'notice' }, `The source was away: this is the profile as it was ${duration(profile.age_seconds ?? 0)} before.`),
-    h('dl', { class: 'facts' }, given.map(([name, words]) => h('div', {}, h('dt', {}, words), h('dd', {}, fieldWords(profile[name]))))));
+    profile.cached && h('p', { class: 'notice' }, `The profile source was unavailable: this is a cached profile, ${duration(profile.age_seconds ?? 0)} old.`),
+    h('dl', { class: 'details' }, given.map(([name, words]) => h('div', {}, h('dt', {}, words), h('dd', {}, fieldWords(profile[name]))))));
 }
 
 const byShare = (of) => Object.entries(of ?? {}).sort(([, a], [, b]) => b - a).map(([name, value]) => [name, value, percent(value)]);
 
 function aggregatePanel({ languages, sentiment, categories, engagement_rate: engagement }) {
   return h('section', { class: 'panel aggregate' },
-    h('p', { class: 'score' }, h('strong', {}, percent(engagement ?? 0)), ' engagement: likes and comments of a post by follower'),
+    h('p', { class: 'score' }, h('strong', {}, percent(engagement ?? 0)), ' engagement: likes and comments of a post, divided by the followers'),
     h('div', { class: 'shares-row' },
       shares('Languages', byShare(languages)),
       shares('Sentiment', byShare(sentiment)),
@@ -47,7 +47,7 @@ function imagesWords(images = []) {
 }
 
 const COLUMNS = [
-  { head: 'Post', look: 'post', show: ({ text, id }) => (text ? h('span', { title: text }, text) : h('span', { class: 'hint' }, `${id}, without words`)) },
+  { head: 'Post', look: 'post', show: ({ text, id }) => (text ? h('span', { title: text }, text) : h('span', { class: 'hint' }, `${id}, without text`)) },
   { head: 'At', look: 'low', show: ({ at }) => (at ? time(at) : '–') },
   { head: 'Language', show: ({ language }) => language },
   { head: 'Sentiment', show: ({ sentiment }) => judgement(sentiment) },
@@ -72,7 +72,7 @@ function postsTable(posts) {
 
 function rawJson(result) {
   const text = h('pre', { tabindex: '0', 'aria-label': 'The result as JSON' });
-  // Large results are only written out when somebody wants to see them.
+  // Large results are rendered only on demand.
   const toggle = () => {
     if (details.open && !text.firstChild) text.textContent = JSON.stringify(result, null, 2);
   };
@@ -85,8 +85,8 @@ export function resultView(result) {
   return h('section', { id: 'result', class: 'result', 'aria-labelledby': 'result-title' },
     h('h2', { id: 'result-title' }, 'Result'),
     fallback
-      ? h('p', { class: 'notice', id: 'fallback' }, h('strong', {}, 'Fallback: '), 'rules stood in for the model in some posts. Once the model is back, its own answer replaces this one.')
-      : name && h('p', { class: 'hint' }, `Judged by ${name}, version ${version}.`),
+      ? h('p', { class: 'notice', id: 'fallback' }, h('strong', {}, 'Fallback: '), 'rules classified some posts, because the model was unavailable. The model’s result replaces this one when it is available again.')
+      : name && h('p', { class: 'hint' }, `Model ${name}, version ${version}.`),
     h('div', { class: 'panels' },
       profilePanel(result.profile ?? {}),
       aggregatePanel(result.aggregate ?? {})),

@@ -1,11 +1,11 @@
-// What the reader's doing has changed, seen and read aloud.
+// Notifications, on screen and for screen readers.
 
 import { $ } from './dom.js';
 
 const STAYS = 8000;
 let timer;
 
-/** For screen readers only. */
+/** Announces a message to screen readers only. */
 export const announce = (words) => {
   $('announcer').textContent = words;
 };
@@ -15,7 +15,7 @@ const hide = () => {
   $('said').hidden = true;
 };
 
-/** A line at the foot of the page; a failure stays until it is dismissed. */
+/** Shows a message at the foot of the page; a failure stays until it is dismissed. */
 export function say(words, { bad = false } = {}) {
   clearTimeout(timer);
   $('said-words').textContent = words;

@@ -1,17 +1,17 @@
-// The key that was given, and whose it is. Nothing outlives the browser's tab.
+// The session: the key and its role. It ends with the browser's tab.
 
 const KEY = 'switchyard.key';
 const ROLE = 'switchyard.role';
 
 export const session = {
-  /** Dispatches `change`; its detail says why a session ended. */
+  /** Dispatches `change`, whose detail is the reason of the end of a session. */
   changes: new EventTarget(),
 
   get key() {
     return sessionStorage.getItem(KEY);
   },
 
-  /** `admin` or `tenant`; null when nobody is signed in. */
+  /** `admin` or `tenant`; null without a session. */
   get role() {
     return sessionStorage.getItem(ROLE);
   },

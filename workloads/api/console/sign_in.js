@@ -1,4 +1,4 @@
-// Asking for the key.
+// The sign-in form.
 
 import { Problem, roleOf } from './api.js';
 import { h } from './dom.js';
@@ -16,8 +16,8 @@ export const signIn = {
       page.show();
       try {
         const given = key.value.trim();
-        // Other characters cannot even be sent.
-        if (!/^[!-~]+$/.test(given)) throw new Problem('This is not a key: keys have no spaces or special characters.');
+        // A header cannot hold other characters.
+        if (!/^[!-~]+$/.test(given)) throw new Problem('Invalid key: keys have no spaces or special characters.');
         session.begin(given, await roleOf(given));
       } catch (problem) {
         if (!(problem instanceof Problem)) throw problem;
@@ -31,7 +31,7 @@ export const signIn = {
       h('div', { class: 'field' },
         h('label', { for: 'key' }, 'API key or admin key'),
         key,
-        h('p', { id: 'key-hint', class: 'hint' }, 'It stays in this tab and goes away with it.')),
+        h('p', { id: 'key-hint', class: 'hint' }, 'The key stays in this tab and is removed when you close it.')),
       button));
     page.show();
     key.focus();

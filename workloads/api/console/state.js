@@ -1,4 +1,4 @@
-// States, each with a shape of its own, so that none is told by its colour alone.
+// States, each with an icon, so that colour is not the only difference.
 
 import { h, svg } from './dom.js';
 
@@ -15,7 +15,7 @@ const SHAPES = {
   working: 'M3 8.5l3.3 3.3L13 4.5',
 };
 
-/** States that a job never leaves, except by a replay. */
+/** Final states, which a job leaves only by a replay. */
 const FINAL = new Set(['completed', 'dead', 'cancelled']);
 
 export const STATES = ['queued', 'running', 'retrying', 'completed', 'dead', 'cancelled'];

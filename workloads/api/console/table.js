@@ -1,15 +1,16 @@
-// Tables of rows, and going from page to page of them.
+// Tables and their pagination.
 
 import { h } from './dom.js';
 
-/** What a page of a listing holds. */
+/** Items on a page of a list. */
 export const PAGE = 50;
 
 /**
- * A table. A column is `{ head, show(row), look?, hushed?, names? }`: `look` are classes of its cells (`figure`: to the right; `mid`, `low`: not on narrow
- * screens), `hushed` hides its head from the eye. One column names the row: the first, unless another one says so. `hush` hides the caption where a heading says the same.
+ * A table. A column is `{ head, show(row), look?, hushed?, names? }`: `look` are classes of its cells (`figure`: aligned right; `mid`, `low`: not on
+ * narrow screens), `hushed` shows its head to screen readers only. `names` marks the row header, which is the first column by default. `hush` shows the
+ * caption to screen readers only.
  */
-export function table({ id, caption, hush = false, columns, rows, key, row = () => ({}), empty = 'Nothing here.' }) {
+export function table({ id, caption, hush = false, columns, rows, key, row = () => ({}), empty = 'No items.' }) {
   const head = columns.map(({ head: words, look, hushed }) =>
     h('th', { scope: 'col', class: look }, hushed ? h('span', { class: 'hush' }, words) : words));
   const naming = Math.max(0, columns.findIndex(({ names }) => names));
@@ -27,9 +28,9 @@ export function table({ id, caption, hush = false, columns, rows, key, row = () 
 
 const step = (id, words, href) => h('a', { id, class: 'button', href, role: href ? undefined : 'link', 'aria-disabled': href ? undefined : 'true' }, words);
 
-/** Links to the newest and to the next older page; `link(cursor)` makes an address. */
+/** Links to the newest and to the next older page; `link(cursor)` returns an address. */
 export const pager = ({ label, cursor, next, link }) =>
   h('nav', { class: 'pager', 'aria-label': `Pages of ${label}`, 'data-key': `pager-${label}` },
     step('newest', 'Newest', cursor ? link('') : undefined),
     step('older', 'Older', next ? link(next) : undefined),
-    h('span', { class: 'hint' }, cursor ? 'An older page; it does not change by itself.' : next ? `The newest ${PAGE}, kept up to date.` : 'All of them, kept up to date.'));
+    h('span', { class: 'hint' }, cursor ? 'An older page, which is not updated.' : next ? `The newest ${PAGE}, updated live.` : 'All items, updated live.'));

@@ -1,8 +1,8 @@
-// One tenant: what it uses and has, and its keys.
+// One tenant: its usage, credits, keys and ledger.
 
 import { get, post, remove, withQuery } from './api.js';
 import { copy } from './copy.js';
-import { ask, tell } from './dialog.js';
+import { ask, showReport } from './dialog.js';
 import { h } from './dom.js';
 import { ledgerPage, loadLedger } from './ledger.js';
 import { remember } from './names.js';
@@ -11,10 +11,10 @@ import { table } from './table.js';
 import { against } from './tenants.js';
 import { number, plural, shortId, time } from './words.js';
 
-/** Keys and the ledger change seldom, and mostly by what is done here. */
+/** Interval for keys and the ledger, which change seldom. */
 const SELDOM = 15000;
 
-const fact = (words, value, look) => h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
+const detail = (words, value, look) => h('div', { 'data-key': words, class: look }, h('dt', {}, words), h('dd', {}, value));
 
 function usagePanel({ tenant, limits }) {
   const even = tenant.ledger_sum === tenant.credits;
@@ -22,15 +22,15 @@ function usagePanel({ tenant, limits }) {
     h('h2', { id: 'usage-title' }, 'Usage'),
     h('p', { class: 'score' }, h('strong', { id: 'credits' }, number(tenant.credits)), ` ${tenant.credits === 1 ? 'credit' : 'credits'} left`),
     h('p', { id: 'ledger-sum', class: even ? 'hint' : 'problem' }, even
-      ? `The ledger adds up: its entries sum to ${number(tenant.ledger_sum)}, which is the balance.`
-      : `The ledger does not add up: its entries sum to ${number(tenant.ledger_sum)}, but the balance is ${number(tenant.credits)}. This must not happen; keep the database as it is and look into it.`),
-    h('dl', { class: 'facts' },
-      fact('Running', against(tenant.running, limits?.running_limit, 'Running analyses')),
-      fact('Today', against(tenant.today, limits?.daily_limit, 'Analyses today')),
-      fact('Tier', tenant.tier),
-      fact('Made', time(tenant.created_at)),
-      fact('Jobs', h('a', { href: `#/jobs?tenant=${tenant.id}` }, 'All jobs of this tenant')),
-      fact('Id', h('code', { id: 'tenant-id' }, tenant.id), 'line')));
+      ? `The ledger adds up: the sum of its entries is the balance, ${number(tenant.ledger_sum)}.`
+      : `The ledger does not add up: its entries sum to ${number(tenant.ledger_sum)}, but the balance is ${number(tenant.credits)}. This is a bug: do not change the database, and investigate.`),
+    h('dl', { class: 'details' },
+      detail('Running', against(tenant.running, limits?.running_limit, 'Running analyses')),
+      detail('Today', against(tenant.today, limits?.daily_limit, 'Analyses today')),
+      detail('Tier', tenant.tier),
+      detail('Created', time(tenant.created_at)),
+      detail('Jobs', h('a', { href: `#/jobs?tenant=${tenant.id}` }, 'All jobs of this tenant')),
+      detail('Id', h('code', { id: 'tenant-id' }, tenant.id), 'line')));
 }
 
 const revokeButton = ({ id }) =>
@@ -41,24 +41,24 @@ const keysTable = (keys) => table({
   caption: 'Keys',
   columns: [
     { head: 'Key', look: 'code', show: (key) => h('span', { title: key.id }, shortId(key.id)) },
-    { head: 'Made', show: (key) => time(key.created_at) },
+    { head: 'Created', show: (key) => time(key.created_at) },
     { head: 'State', show: (key) => (key.revoked_at ? ['revoked ', time(key.revoked_at)] : 'valid') },
     { head: 'Action', hushed: true, look: 'pair', show: (key) => (key.revoked_at ? '' : revokeButton(key)) },
   ],
   rows: keys,
   key: (key) => key.id,
   row: (key) => ({ class: key.revoked_at ? 'row-revoked' : undefined }),
-  empty: 'No keys: this tenant cannot call anything yet.',
+  empty: 'No keys: the tenant cannot call the API yet.',
 });
 
-const showKey = ({ key }) => tell({
+const showKey = ({ key }) => showReport({
   title: 'The new key',
   content: [
-    h('p', {}, 'This is the only time that it is shown. Hand it out now; only its hash is stored.'),
+    h('p', {}, 'The key is shown only once, and the database has only its hash. Copy it now.'),
     h('p', {}, h('code', { id: 'new-key', class: 'secret', tabindex: '0' }, key)),
     h('button', { id: 'copy-key', type: 'button', on: { click: () => copy(key) } }, 'Copy'),
   ],
-  close: 'I have it',
+  close: 'Done',
 });
 
 export const tenant = {
@@ -84,7 +84,7 @@ export const tenant = {
     }, more);
 
     const usage = follow('usage', async (signal) => {
-      // The limits are in the listing alone.
+      // Only the list has the limits.
       const [one, listed] = await Promise.all([get(base, { signal }), get(withQuery('/admin/v1/tenants', { search: page.id, limit: 1 }), { signal })]);
       remember(one);
       return { tenant: one, limits: listed.tenants[0] };
@@ -107,28 +107,28 @@ export const tenant = {
 
     page.actions(
       h('button', { id: 'grant', type: 'button', 'data-action': 'grant' }, 'Grant credits'),
-      h('button', { id: 'make-key', type: 'button', class: 'primary', 'data-action': 'make-key' }, 'Make a key'));
+      h('button', { id: 'make-key', type: 'button', class: 'primary', 'data-action': 'make-key' }, 'Create a key'));
     Object.assign(page.acts, {
       async grant() {
         const done = await ask({
           title: `Grant credits to ${known.usage.tenant.name}`,
           yes: 'Grant',
           fields: [
-            { name: 'amount', label: 'Credits', type: 'number', step: 1, required: true, autofocus: true, hint: 'A negative number takes credits away; the balance never falls below 0.' },
-            { name: 'reason', label: 'Reason', required: true, maxlength: 200, hint: 'It stands in the ledger, which the tenant sees.' },
+            { name: 'amount', label: 'Credits', type: 'number', step: 1, required: true, autofocus: true, hint: 'A negative number removes credits; the balance never falls below 0.' },
+            { name: 'reason', label: 'Reason', required: true, maxlength: 200, hint: 'Shown in the ledger, which the tenant can read.' },
           ],
           act: async ({ amount, reason }) => ({ amount: Number(amount), ...await post(`${base}/credits`, { amount: Number(amount), reason }) }),
         });
         if (!done) return;
-        say(`${plural(Math.abs(done.amount), 'credit')} ${done.amount < 0 ? 'taken' : 'granted'}; the balance is ${number(done.credits)}.`);
+        say(`${plural(Math.abs(done.amount), 'credit')} ${done.amount < 0 ? 'removed' : 'granted'}; the balance is ${number(done.credits)}.`);
         usage.again();
         entries.again();
       },
       async 'make-key'() {
         const made = await ask({
-          title: `Make a key for ${known.usage.tenant.name}?`,
-          words: 'It is shown once. Keys that there are go on working.',
-          yes: 'Make the key',
+          title: `Create a key for ${known.usage.tenant.name}?`,
+          words: 'The key is shown only once. The existing keys stay valid.',
+          yes: 'Create',
           act: () => post(`${base}/keys`),
         });
         if (!made) return;
@@ -138,7 +138,7 @@ export const tenant = {
       async revoke({ id }) {
         const done = await ask({
           title: `Revoke the key ${shortId(id)}?`,
-          words: 'It opens nothing from then on, and cannot be brought back.',
+          words: 'The API refuses the key from then on. This cannot be undone.',
           yes: 'Revoke',
           danger: true,
           act: async () => {

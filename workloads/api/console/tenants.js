@@ -1,4 +1,4 @@
-// Tenants: finding and making them.
+// Tenants: search and creation.
 
 import { get, post, withQuery } from './api.js';
 import { meter } from './bar.js';
@@ -12,7 +12,7 @@ import { number, time } from './words.js';
 
 const PAUSE = 300;
 
-/** How much of a limit is used, or that there is none. */
+/** The use of a limit. */
 export const against = (value, limit, label) => (limit === undefined || limit === null ? `${number(value)}, no limit` : meter({ value, max: limit, label }));
 
 const COLUMNS = [
@@ -21,24 +21,24 @@ const COLUMNS = [
   { head: 'Credits', look: 'figure', show: (tenant) => number(tenant.credits) },
   { head: 'Running', show: (tenant) => against(tenant.running, tenant.running_limit, `Running analyses of ${tenant.name}`) },
   { head: 'Today', show: (tenant) => against(tenant.today, tenant.daily_limit, `Analyses of ${tenant.name} today`) },
-  { head: 'Made', look: 'figure low', show: (tenant) => time(tenant.created_at) },
+  { head: 'Created', look: 'figure low', show: (tenant) => time(tenant.created_at) },
   { head: 'Id', look: 'code low', show: (tenant) => tenant.id },
 ];
 
-async function make() {
+async function create() {
   const tenant = await ask({
-    title: 'Make a tenant',
-    yes: 'Make the tenant',
+    title: 'Create a tenant',
+    yes: 'Create',
     fields: [
       { name: 'name', label: 'Name', required: true, maxlength: 200, autofocus: true },
       { name: 'tier', label: 'Tier', options: TIERS.map((tier) => [tier, tier]) },
-      { name: 'credits', label: 'Credits to begin with', type: 'number', min: 0, max: 1e12, step: 1, value: 0, required: true },
+      { name: 'credits', label: 'Initial credits', type: 'number', min: 0, max: 1e12, step: 1, value: 0, required: true },
     ],
     act: ({ name, tier, credits }) => post('/admin/v1/tenants', { name, tier, credits: Number(credits) }),
   });
   if (!tenant) return;
   remember(tenant);
-  say(`${tenant.name} is made. It needs a key before it can call anything.`);
+  say(`Tenant ${tenant.name} created. Create a key so that it can call the API.`);
   location.hash = `#/tenants/${tenant.id}`;
 }
 
@@ -64,19 +64,19 @@ export const tenants = {
     };
     page.tools(h('form', { class: 'filters', role: 'search', 'aria-label': 'Find tenants', on: { submit } },
       h('div', { class: 'field grow' }, h('label', { for: 'search' }, 'Search'), search)));
-    page.actions(h('button', { id: 'make-tenant', type: 'button', class: 'primary', 'data-action': 'make' }, 'Make a tenant'));
-    page.acts.make = make;
+    page.actions(h('button', { id: 'make-tenant', type: 'button', class: 'primary', 'data-action': 'make' }, 'Create a tenant'));
+    page.acts.make = create;
 
     let current;
     page.requery = () => {
-      const wanted = page.query.get('search') ?? '';
+      const prefix = page.query.get('search') ?? '';
       const cursor = page.query.get('cursor') ?? '';
-      if (search !== document.activeElement) search.value = wanted;
+      if (search !== document.activeElement) search.value = prefix;
       current?.abort();
       current = new AbortController();
       const signal = AbortSignal.any([page.signal, current.signal]);
-      let told = !wanted;
-      page.live(() => get(withQuery('/admin/v1/tenants', { search: wanted, cursor, limit: PAGE }), { signal }), (answer) => {
+      let announced = !prefix;
+      page.live(() => get(withQuery('/admin/v1/tenants', { search: prefix, cursor, limit: PAGE }), { signal }), (answer) => {
         answer.tenants.forEach(remember);
         page.show(
           table({
@@ -86,11 +86,11 @@ export const tenants = {
             columns: COLUMNS,
             rows: answer.tenants,
             key: (tenant) => tenant.id,
-            empty: wanted ? `No tenant’s name begins with “${wanted}”.` : 'No tenants yet. Make the first one.',
+            empty: prefix ? `No tenant’s name begins with “${prefix}”.` : 'No tenants yet.',
           }),
-          pager({ label: 'tenants', cursor, next: answer.next_cursor, link: (to) => address({ search: wanted, cursor: to }) }));
-        if (!told) announce(`${answer.tenants.length}${answer.next_cursor ? ' or more' : ''} tenants found.`);
-        told = true;
+          pager({ label: 'tenants', cursor, next: answer.next_cursor, link: (to) => address({ search: prefix, cursor: to }) }));
+        if (!announced) announce(`${answer.tenants.length}${answer.next_cursor ? ' or more' : ''} tenants found.`);
+        announced = true;
       }, { signal, until: () => cursor !== '' });
     };
     page.requery();

@@ -1,4 +1,4 @@
-// A classic script, not a module: it runs before the first paint, so that no page flashes in the wrong colours.
+// A classic script, not a module: it sets the theme before the first paint.
 {
   const NAME = 'switchyard.theme';
   const NEXT = { system: 'light', light: 'dark', dark: 'system' };
@@ -29,7 +29,7 @@
       try {
         localStorage.setItem(NAME, theme);
       } catch {
-        // Where storage is forbidden the choice lasts as long as the page.
+        // Without storage the choice lasts as long as the page.
       }
     });
   });

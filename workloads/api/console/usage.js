@@ -1,4 +1,4 @@
-// Where the tenant who is signed in stands.
+// The usage of the signed-in tenant.
 
 import { get } from './api.js';
 import { h } from './dom.js';
@@ -12,7 +12,7 @@ function panel(usage) {
   return h('section', { class: 'panel', 'data-key': 'usage', 'aria-labelledby': 'usage-title' },
     h('h2', { id: 'usage-title' }, 'Credits and limits'),
     h('p', { class: 'score' }, h('strong', { id: 'credits' }, number(usage.credits)), ` ${usage.credits === 1 ? 'credit' : 'credits'} left`),
-    h('dl', { class: 'facts' },
+    h('dl', { class: 'details' },
       h('div', {}, h('dt', {}, 'Running'), h('dd', {}, against(usage.running, usage.running_limit, 'Running analyses'))),
       h('div', {}, h('dt', {}, 'Today (UTC)'), h('dd', {}, against(usage.today, usage.daily_limit, 'Analyses today'))),
       h('div', {}, h('dt', {}, 'Tier'), h('dd', {}, usage.tier)),
@@ -30,7 +30,7 @@ export const usage = {
       page.show(
         known.usage && panel(known.usage),
         known.jobs && [
-          jobTable(known.jobs.jobs, { caption: 'Latest jobs', hush: false, empty: 'No jobs yet. Ask for an analysis.' }),
+          jobTable(known.jobs.jobs, { caption: 'Latest jobs', hush: false, empty: 'No jobs yet. Request an analysis.' }),
           h('p', { 'data-key': 'all' }, h('a', { href: '#/jobs' }, 'All jobs')),
         ]);
     });

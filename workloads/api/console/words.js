@@ -1,4 +1,4 @@
-// Figures and times in words.
+// Formats numbers and times.
 
 import { h } from './dom.js';
 
@@ -8,10 +8,10 @@ const DATE = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 
 let ahead = 0;
 
-/** Takes the server's clock for the ages of what it reports. */
+/** Sets the clock of the server, by which ages are computed. */
 export function setServerTime(date) {
   const off = Date.parse(date) - Date.now();
-  // The header has whole seconds, so that small differences mean nothing.
+  // The header has whole seconds: small differences are ignored.
   if (Number.isFinite(off)) ahead = Math.abs(off) > 2000 ? off : 0;
 }
 
@@ -25,7 +25,7 @@ export const perMinute = (perSecond) => NUMBER.format(perSecond * 60);
 export const mebibytes = (bytes) => NUMBER.format(Math.round(bytes / 1048576));
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
-/** The end of an id: ids begin with the time, so that neighbours differ only there. */
+/** The end of an id. Ids begin with the time, so that recent ones differ only there. */
 export const shortId = (id) => `…${id.slice(-8)}`;
 
 export function duration(seconds) {
@@ -42,7 +42,7 @@ export function duration(seconds) {
   return pair(86400, 3600, 'd', 'h');
 }
 
-/** Seconds between two moments; until now without an end. */
+/** Seconds between two times; until now without an end. */
 export const between = (from, to) => ((to ? Date.parse(to) : now()) - Date.parse(from)) / 1000;
 
 function relative(at) {
@@ -56,7 +56,7 @@ function relative(at) {
   return DATE.format(at);
 }
 
-/** A moment: how long ago, with the exact time behind it. */
+/** A relative time, with the exact time in its tooltip. */
 export function time(at) {
   const moment = Date.parse(at);
   return h('time', { datetime: at, title: ABSOLUTE.format(moment), class: 'ago' }, relative(moment));

@@ -1,4 +1,4 @@
-// Workers that have been heard of.
+// Workers by their last heartbeat.
 
 import { get } from './api.js';
 import { meter } from './bar.js';
@@ -7,7 +7,7 @@ import { badge } from './state.js';
 import { table } from './table.js';
 import { between, mebibytes, plural, time } from './words.js';
 
-/** Seconds without a sign of life after which something is wrong. */
+/** Seconds without a heartbeat after which a worker is silent. */
 const SILENT = 30;
 
 export const isSilent = (worker) => between(worker.seen_at) > SILENT;
@@ -24,13 +24,13 @@ export const workers = {
   title: 'Workers',
   open(page) {
     page.live((signal) => get('/admin/v1/workers', { signal }), ({ workers: rows }) => {
-      const ill = rows.filter(isSilent).length;
+      const silent = rows.filter(isSilent).length;
       const versions = new Set(rows.map((worker) => worker.version)).size;
       page.show(
         h('p', { class: 'hint', 'data-key': 'sum' },
-          `${plural(rows.length, 'worker')}, ${plural(rows.reduce((sum, worker) => sum + worker.running, 0), 'job')} in hand.`,
-          ill > 0 && ` ${plural(ill, 'worker has', 'workers have')} been silent for more than ${SILENT} s.`,
-          versions > 1 && ` ${versions} versions run side by side.`),
+          `${plural(rows.length, 'worker')}, ${plural(rows.reduce((sum, worker) => sum + worker.running, 0), 'job')} running.`,
+          silent > 0 && ` ${plural(silent, 'worker has', 'workers have')} been silent for more than ${SILENT} s.`,
+          versions > 1 && ` ${versions} versions are running.`),
         table({
           id: 'workers',
           caption: 'Workers',
@@ -38,7 +38,7 @@ export const workers = {
           columns: [
             { head: 'Worker', look: 'code', show: (worker) => worker.name },
             { head: 'State', show: (worker) => badge(stateOf(worker)) },
-            { head: 'Last sign', show: (worker) => time(worker.seen_at) },
+            { head: 'Last heartbeat', show: (worker) => time(worker.seen_at) },
             { head: 'Kind and pool', show: (worker) => [worker.kind, ' ', h('span', { class: 'hint' }, worker.pool)] },
             { head: 'Slots in use', show: (worker) => meter({ value: worker.running, max: worker.concurrency, label: `Slots of ${worker.name}`, warn: 2 }) },
             { head: 'Memory', show: memory },
@@ -48,7 +48,7 @@ export const workers = {
           rows,
           key: (worker) => worker.name,
           row: (worker) => ({ 'data-state': stateOf(worker) }),
-          empty: 'No worker has been heard of.',
+          empty: 'No workers.',
         }));
     });
   },

@@ -1,4 +1,5 @@
-//! The shape of a finished analysis, for the document alone: workers write it, and the API hands it on as it is.
+//! The schema of a finished analysis, for the OpenAPI document. Workers write results, and the API
+//! returns their bytes.
 
 use std::collections::BTreeMap;
 
@@ -7,50 +8,50 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// The result of a profile analysis.
-#[derive(ToSchema)]
+#[derive(ToSchema, Serialize)]
 pub struct AnalysisResult {
     /// The profile as its source describes it.
     pub profile: Map<String, Value>,
-    /// Its latest posts.
+    /// The latest posts of the profile.
     pub posts: Vec<AnalysedPost>,
     pub aggregate: Aggregate,
     pub model: Model,
 }
 
-/// A post with what the models say about it.
+/// A post with its classifications.
 #[derive(ToSchema, Serialize)]
 pub struct AnalysedPost {
     pub id: String,
-    /// ISO 639, or `und` where it cannot be told.
+    /// ISO 639 code, or `und` if the language is undetermined.
     #[schema(example = "de")]
     pub language: String,
     pub sentiment: Judgement,
-    /// The likeliest topic.
+    /// The most likely topic.
     pub category: Judgement,
-    /// All topics that the post is more likely about than not, the category first.
+    /// All topics with a probability above one half, the category first.
     pub topics: Vec<Judgement>,
-    /// Each with its `url` and either what was stored of it or an `error`.
+    /// Each with its `url` and either its stored copies or an `error`.
     pub images: Vec<Map<String, Value>>,
-    /// What the profile's source says about the post, such as `url`, `at`, `text`, `likes` and `comments`.
+    /// The fields of the profile source, such as `url`, `at`, `text`, `likes` and `comments`.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,
 }
 
-/// What a model says.
+/// A label with its confidence.
 #[derive(ToSchema, Serialize)]
 pub struct Judgement {
     #[schema(example = "positive")]
     pub label: String,
-    /// How sure the model is: of answers with 0.8, about four in five are right.
+    /// The confidence of the model in the label.
     #[schema(minimum = 0, maximum = 1)]
     pub score: f64,
-    /// True where the model does not know and the label is only its best guess; left out otherwise.
+    /// True if the confidence is too low for the label to be reliable; absent otherwise.
     #[schema(required = false)]
     pub unsure: bool,
 }
 
-/// All posts together. Shares are between 0 and 1.
-#[derive(ToSchema)]
+/// Figures over all posts. Shares are between 0 and 1.
+#[derive(ToSchema, Serialize)]
 pub struct Aggregate {
     /// Share of posts by language.
     pub languages: BTreeMap<String, f64>,
@@ -58,16 +59,17 @@ pub struct Aggregate {
     pub sentiment: BTreeMap<String, f64>,
     /// Share of posts by category.
     pub categories: BTreeMap<String, f64>,
-    /// Mean of likes and comments of a post by follower.
+    /// Mean of the likes and comments of a post, divided by the followers.
     #[schema(minimum = 0)]
     pub engagement_rate: f64,
 }
 
-/// What judged.
-#[derive(ToSchema)]
+/// The model that classified the posts.
+#[derive(ToSchema, Serialize)]
 pub struct Model {
     pub name: String,
     pub version: String,
-    /// Whether rules stood in for the model in any post. Then the result is replaced by the model's own once that is back, some minutes later.
+    /// Whether rules classified a post because the model was unavailable. The model's result then
+    /// replaces this one some minutes after it is available again.
     pub fallback: bool,
 }

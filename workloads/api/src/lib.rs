@@ -1,33 +1,28 @@
 //! Switchyard's HTTP API.
+//!
+//! Layers, from top to bottom; a module imports only from layers below its own:
+//!
+//! 1. `serve` (and `main.rs`): the process from start to end. `setup` and `termination` belong to
+//!    its commands.
+//! 2. `router`: every route, the layers around them, and the OpenAPI document.
+//! 3. `routes`: handlers, one file a resource.
+//! 4. `state`: what handlers share.
+//! 5. `operations`: the platform snapshot, its health score and its metrics, on a port of their
+//!    own.
+//! 6. `auth`: who calls, and how fast.
+//! 7. `http`: problems, input, layers, connections, HTTP metrics; and `views`, the shapes that
+//!    callers see.
+//! 8. `switchyard_jobs`: the store, the broker and the cache.
 
-pub mod admin;
-pub mod admin_key;
-mod analyses;
-pub mod analysis_result;
+mod analysis_result;
 mod auth;
-pub mod bucket;
-mod console;
-mod events;
-mod facts;
-mod gate;
-mod health;
-pub mod http_metrics;
-mod identities;
-mod input;
-mod jobs;
-mod layers;
-mod ledger;
-mod openapi;
-mod platform_metrics;
-mod problem;
-mod profiles;
-pub mod rate;
+mod http;
+mod object_store;
+mod operations;
 pub mod router;
+mod routes;
 pub mod serve;
-pub mod server;
 pub mod setup;
-pub mod state;
+mod state;
 pub mod termination;
-mod usage;
-mod username;
 mod views;

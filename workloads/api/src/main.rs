@@ -1,4 +1,4 @@
-//! `switchyard-api`: the HTTP API, the setup that precedes it, and its document.
+//! `switchyard-api`: the HTTP API, the setup before it, and its OpenAPI document.
 
 use std::process::ExitCode;
 
@@ -17,9 +17,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer callers; what happens without a command.
+    /// Serve the API; the default.
     Serve(serve::Options),
-    /// Bring database, queues and bucket to the state that the workloads expect, and end.
+    /// Set up database, queues and bucket, and exit.
     Setup,
     /// Print the OpenAPI document.
     Openapi,
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Setup => on_threads(1, setup::run(&mount)),
-        Command::Serve(options) => on_threads(options.threads, served(options, &mount)),
+        Command::Serve(options) => on_threads(options.threads, run_server(options, &mount)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,13 +48,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs `work` on a tokio runtime of so many threads.
+/// Runs `work` on a tokio runtime with `threads` threads.
 fn on_threads(threads: u16, work: impl Future<Output = Result<(), setup::Failure>>) -> Result<(), setup::Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.into()).enable_all().build();
-    let failed = |error| setup::Failure { component: "api", message: format!("threads cannot be started: {error}") };
+    let failed = |error| setup::Failure { component: "api", message: format!("could not start threads: {error}") };
     runtime.map_err(failed)?.block_on(work)
 }
 
-async fn served(options: serve::Options, mount: &Mount) -> Result<(), setup::Failure> {
+async fn run_server(options: serve::Options, mount: &Mount) -> Result<(), setup::Failure> {
     serve::run(options, mount).await.map_err(|error| setup::Failure { component: "api", message: format!("{error:#}") })
 }

@@ -1,43 +1,35 @@
-//! Every route, with its documentation.
+//! Every route, the layers around them, and the OpenAPI document.
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::{Uri, header},
-    middleware,
-    response::{IntoResponse, Response},
-};
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use axum::{Router, http::Uri};
+use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, analyses, console, events, jobs,
-    layers::{self, Passage},
-    ledger, openapi,
-    problem::{Problem, ProblemType},
-    profiles,
+    http::{
+        layers, openapi,
+        problem::{Problem, ProblemType},
+    },
+    routes::{admin, analyses, console, document, job_events, jobs, ledger, profiles, usage},
     state::App,
-    usage,
 };
 
-/// The routes and the document that describes them.
+/// The documented routes, and their document.
 pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
     let router = OpenApiRouter::with_openapi(openapi::Base::openapi())
-        .routes(routes!(root))
-        .routes(routes!(get_document))
+        .routes(routes!(document::root))
+        .routes(routes!(document::get_document))
         .routes(routes!(analyses::submit_analysis))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
         .routes(routes!(jobs::get_job_result))
         .routes(routes!(jobs::cancel_job))
-        .routes(routes!(events::watch_job))
+        .routes(routes!(job_events::watch_job))
         .routes(routes!(profiles::get_profile))
         .routes(routes!(usage::get_usage))
         .routes(routes!(ledger::get_ledger))
-        .routes(routes!(admin::insight::admin_get_health))
-        .routes(routes!(admin::insight::admin_list_workers))
-        .routes(routes!(admin::insight::admin_get_connections))
+        .routes(routes!(admin::diagnostics::admin_get_health))
+        .routes(routes!(admin::diagnostics::admin_list_workers))
+        .routes(routes!(admin::diagnostics::admin_get_connections))
         .routes(routes!(admin::tenants::admin_list_tenants, admin::tenants::admin_create_tenant))
         .routes(routes!(admin::tenants::admin_get_tenant))
         .routes(routes!(admin::tenants::admin_create_key, admin::tenants::admin_list_keys))
@@ -59,70 +51,29 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// The document alone.
+/// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     routes().1
 }
 
-/// The whole service.
+/// The service of the public port.
 pub fn service(app: App) -> Router {
     with_layers(routes().0.merge(console::router()), app)
 }
 
-/// `routes` with what every request passes.
+/// `routes` with the layers that every request passes.
 fn with_layers(routes: Router<App>, app: App) -> Router {
-    let passage = Passage { gate: app.gate.clone(), metrics: app.metrics.clone() };
-    routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(passage, layers::pass))
-        .with_state(app)
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    layers::add(routes, app.requests.clone()).with_state(app)
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(ProblemType::NotFound, format!("There is nothing at {}; see /openapi.json.", uri.path()))
+    Problem::new(ProblemType::NotFound, format!("{} does not exist. /openapi.json lists all paths.", uri.path()))
 }
 
 async fn method_not_allowed(uri: Uri) -> Problem {
     Problem::new(
         ProblemType::MethodNotAllowed,
-        format!("{} does not offer this method; the header 'Allow' and /openapi.json say which it offers.", uri.path()),
+        format!("{} does not support this method. The header 'Allow' lists the methods that it supports.", uri.path()),
     )
-}
-
-/// Where to go on from here.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Welcome {
-    pub service: &'static str,
-    pub version: &'static str,
-    /// Path of the OpenAPI document.
-    pub document: &'static str,
-    /// Where to ask for an analysis.
-    pub analyses: &'static str,
-    /// Where people look.
-    pub console: &'static str,
-}
-
-/// See where to go on.
-#[utoipa::path(get, path = "/", operation_id = "root", tag = "document", responses((status = 200, description = "Links", body = Welcome)))]
-async fn root() -> Json<Welcome> {
-    Json(Welcome {
-        service: "switchyard",
-        version: env!("CARGO_PKG_VERSION"),
-        document: "/openapi.json",
-        analyses: "/v1/analyses",
-        console: "/console/",
-    })
-}
-
-/// Read this document.
-#[utoipa::path(
-    get,
-    path = "/openapi.json",
-    operation_id = "get_document",
-    tag = "document",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")),
-)]
-async fn get_document(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], app.document.clone()).into_response()
 }

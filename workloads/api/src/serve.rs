@@ -1,4 +1,4 @@
-//! The API process from start to end.
+//! The API process from its start to its graceful shutdown.
 
 use std::{
     net::SocketAddr,
@@ -35,86 +35,96 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin_key::AdminKey,
-    facts::{self, Facts},
-    gate::{Gate, Watches},
-    http_metrics::HttpMetrics,
-    identities::Strangers,
-    platform_metrics::PlatformMetrics,
-    rate::{Rate, RateLimiter},
-    router, server,
-    state::{App, Parts},
+    auth::{
+        admin_key::AdminKey,
+        authenticator::Authenticator,
+        key_cache::KeyCache,
+        rate_limit::{Rate, RateLimiter},
+        unknown_keys::UnknownKeyLimiter,
+    },
+    http::{
+        concurrency::{ConcurrencyLimiter, StreamLimiter},
+        layers::RequestContext,
+        metrics::HttpMetrics,
+        server,
+    },
+    operations::{self, platform_metrics::PlatformMetrics, platform_snapshot::SnapshotCache},
+    router,
+    state::{App, AppState},
 };
 
-/// How often the admin key's file is looked at.
-const LOOK_AT_ADMIN_KEY: Duration = Duration::from_secs(5);
+/// How often the file of the admin key is checked.
+const ADMIN_KEY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a request waits for a place among those that are worked on.
-const PLACE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request waits for a permit among the requests in flight.
+const PERMIT_WAIT: Duration = Duration::from_secs(1);
 
-/// How long WebSockets have to close after the last request was answered.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time for WebSockets to close after the last response.
+const SOCKET_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How to serve.
+/// Options of the server.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// Where callers are answered.
+    /// Address of the API.
     #[arg(long, env = "SWITCHYARD_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], API_PORT)))]
     listen: SocketAddr,
-    /// Where probes and metrics are answered.
+    /// Address of the probes and the metrics.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], OPERATIONS_PORT)))]
     operations_listen: SocketAddr,
-    /// Seconds between "not ready any more" and taking no more connections, for endpoints to drop this process.
+    /// Seconds from "not ready" to the last accepted connection, so that endpoints drop this
+    /// process first.
     #[arg(long, env = "SWITCHYARD_DRAIN_SECONDS", default_value_t = 5)]
     drain_seconds: u64,
-    /// Seconds that open requests have to finish after that.
+    /// Seconds for open requests to finish after that.
     #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = 15)]
     grace_seconds: u64,
-    /// Calls a second that one tenant may make in the long run.
+    /// Calls a second of one tenant on average.
     #[arg(long, env = "SWITCHYARD_RATE_PER_SECOND", default_value_t = Rate::default().per_second)]
     rate_per_second: f64,
-    /// Calls that one tenant may make at once.
+    /// Calls of one tenant at once.
     #[arg(long, env = "SWITCHYARD_RATE_BURST", default_value_t = Rate::default().burst)]
     rate_burst: u32,
-    /// Calls a second with keys that turn out to be wrong, for which the database is asked; past them unknown keys are asked to come back.
+    /// Database queries a second for keys that turn out to be invalid; beyond them, calls with
+    /// unknown keys answer 429.
     #[arg(long, env = "SWITCHYARD_UNKNOWN_KEYS_PER_SECOND", default_value_t = 100)]
     unknown_keys_per_second: u32,
-    /// Requests that are worked on at once; others wait a second for a place and are then asked to come back.
+    /// Requests in flight; others wait up to a second and then answer 503.
     #[arg(long, env = "SWITCHYARD_IN_FLIGHT", default_value_t = 512)]
     in_flight: usize,
-    /// Jobs that are watched at once.
+    /// Open event streams.
     #[arg(long, env = "SWITCHYARD_WATCHES", default_value_t = 10_000)]
     watches: usize,
-    /// Jobs that one tenant watches at once.
+    /// Open event streams of one tenant.
     #[arg(long, env = "SWITCHYARD_WATCHES_PER_TENANT", default_value_t = 1_000)]
     watches_per_tenant: usize,
-    /// Threads that answer.
+    /// Threads of the server.
     #[arg(long, env = "SWITCHYARD_THREADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 }
 
-/// The sockets that the process answers on.
+/// The sockets of the process.
 pub struct Listeners {
-    pub callers: TcpListener,
+    /// The API.
+    pub api: TcpListener,
     /// Probes and metrics.
     pub operations: TcpListener,
 }
 
 impl Listeners {
     async fn bind(options: &Options) -> anyhow::Result<Self> {
-        let bind = async |address: SocketAddr, whom: &str| {
+        let bind = async |address: SocketAddr, purpose: &str| {
             let bound = TcpListener::bind(address).await;
-            bound.map_err(|error| anyhow::anyhow!("cannot listen on {address} for {whom}: {error}"))
+            bound.map_err(|error| anyhow::anyhow!("cannot listen on {address} for {purpose}: {error}"))
         };
         Ok(Self {
-            callers: bind(options.listen, "callers").await?,
+            api: bind(options.listen, "the API").await?,
             operations: bind(options.operations_listen, "probes and metrics").await?,
         })
     }
 }
 
-/// Ready once the database has answered, and from then on: a database that is away is away for every process, and somebody has to answer what the
-/// cache and the replicas can, and the rest with when to come back.
+/// Ready from the first answer of the database on. A later outage concerns every process, and the
+/// cache and the replicas still answer some requests.
 fn readiness(store: Store) -> Probes {
     let reached = Arc::new(AtomicBool::new(false));
     Probes::new().with_readiness_check(move || {
@@ -129,14 +139,20 @@ fn readiness(store: Store) -> Probes {
     })
 }
 
-/// Serves until SIGTERM or SIGINT, and then until the open requests are answered.
+/// Serves until SIGTERM or SIGINT, and shuts down gracefully.
+///
+/// # Errors
+/// If a socket cannot be bound, or as [`until`].
 pub async fn run(options: Options, mount: &Mount) -> anyhow::Result<()> {
     let stop = shutdown::signal();
     let listeners = Listeners::bind(&options).await?;
     until(stop, &options, mount, listeners).await
 }
 
-/// Serves until `asked_to_stop`, and then until the open requests are answered.
+/// Serves until `asked_to_stop`, and shuts down gracefully.
+///
+/// # Errors
+/// If the mounted configuration or a Secret is invalid.
 pub async fn until(
     asked_to_stop: CancellationToken,
     options: &Options,
@@ -150,17 +166,17 @@ pub async fn until(
     let cache = Cache::mounted(mount, ttl)?;
     let admin_key = AdminKey::load(mount)?;
 
-    let gate = Arc::new(Gate::new(options.in_flight, PLACE_PATIENCE));
+    let limiter = Arc::new(ConcurrencyLimiter::new(options.in_flight, PERMIT_WAIT));
     let mut registry = Registry::default();
     cpu::register(&mut registry);
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
     stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));
-    let facts = Facts::new(store.clone(), broker.clone(), cache.clone());
+    let snapshots = SnapshotCache::new(store.clone(), broker.clone(), cache.clone());
     let connections = Connections { store: store.clone(), broker: broker.clone(), cache: cache.clone() };
     registry.register_collector(Box::new(connections));
-    registry.register_collector(Box::new(PlatformMetrics { facts: facts.clone(), gate: gate.clone() }));
+    registry.register_collector(Box::new(PlatformMetrics { snapshots: snapshots.clone(), limiter: limiter.clone() }));
     let recoveries = Recoveries::register(&mut registry);
     let memory = MemoryMonitor::register(&mut registry, cgroup::memory_limit());
     if let Some(telemetry) = &config.telemetry {
@@ -171,19 +187,22 @@ pub async fn until(
     let hub = Hub::start(store.clone(), broker.clone());
     let (streams_end, sockets) = (CancellationToken::new(), TaskTracker::new());
     let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
-    let app = App::new(Parts {
+    let authenticator = Authenticator {
+        store: store.clone(),
+        admin_key: admin_key.clone(),
+        rate_limiter: RateLimiter::new(cache.clone(), rate),
+        keys: KeyCache::default(),
+        unknown_keys: UnknownKeyLimiter::new(options.unknown_keys_per_second),
+    };
+    let app = App::new(AppState {
         store: store.clone(),
         announcer: announcer.clone(),
-        cache: cache.clone(),
+        cache,
         hub,
-        facts: facts.clone(),
-        admin_key: admin_key.clone(),
-        limiter: RateLimiter::new(cache, rate),
-        identities: Default::default(),
-        strangers: Strangers::new(options.unknown_keys_per_second),
-        gate,
-        watches: Watches::new(options.watches, options.watches_per_tenant),
-        metrics,
+        snapshots: snapshots.clone(),
+        auth: Arc::new(authenticator),
+        streams: StreamLimiter::new(options.watches, options.watches_per_tenant),
+        requests: RequestContext { limiter, database: store.breaker().clone(), metrics },
         streams_end: streams_end.clone(),
         sockets: sockets.clone(),
         document: router::document().to_json()?.into(),
@@ -193,11 +212,11 @@ pub async fn until(
     let readiness = readiness(store.clone());
     let operations = tokio::spawn(server::serve(
         listeners.operations,
-        probes::router(Arc::new(registry), readiness.clone()).merge(facts::router(facts.clone())),
+        probes::router(Arc::new(registry), readiness.clone()).merge(operations::routes::router(snapshots.clone())),
         background.clone(),
         Duration::from_secs(1),
     ));
-    let follower = tokio::spawn(admin_key.follow(mount.clone(), LOOK_AT_ADMIN_KEY, background.clone()));
+    let follower = tokio::spawn(admin_key.follow(mount.clone(), ADMIN_KEY_INTERVAL, background.clone()));
     let upkeep = tokio::spawn(maintenance::run(
         store,
         broker.clone(),
@@ -206,16 +225,16 @@ pub async fn until(
         recoveries,
         background.clone(),
     ));
-    let looking = background.clone();
-    let looks = tokio::spawn(async move {
-        tokio::join!(looking.run_until_cancelled(facts.keep()), looking.run_until_cancelled(memory.report()))
+    let stop = background.clone();
+    let observers = tokio::spawn(async move {
+        tokio::join!(stop.run_until_cancelled(snapshots.run()), stop.run_until_cancelled(memory.report()))
     });
 
-    tracing::info!(address = %listeners.callers.local_addr()?, "answering");
+    tracing::info!(address = %listeners.api.local_addr()?, "serving");
     readiness.set_ready(true);
     let stop_accepting = CancellationToken::new();
     let serving = server::serve(
-        listeners.callers,
+        listeners.api,
         router::service(app),
         stop_accepting.clone(),
         Duration::from_secs(options.grace_seconds),
@@ -231,7 +250,7 @@ pub async fn until(
     let (served, ()) = tokio::join!(serving, drain);
     served?;
     sockets.close();
-    if tokio::time::timeout(FAREWELL, sockets.wait()).await.is_err() {
+    if tokio::time::timeout(SOCKET_CLOSE_TIMEOUT, sockets.wait()).await.is_err() {
         tracing::warn!(open = sockets.len(), "some WebSockets did not close in time");
     }
 
@@ -239,10 +258,10 @@ pub async fn until(
     background.cancel();
     follower.await?;
     upkeep.await?;
-    looks.await?;
+    observers.await?;
     operations.await??;
     broker.close().await;
     trace::export::flush().await;
-    tracing::info!("shut down gracefully");
+    tracing::info!("shut down");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The setup that precedes the workloads: database, queues, cache and bucket are as they expect, or it says what to mend.
+//! The setup before the workloads start: it prepares database, queues, cache and bucket, or reports
+//! what to fix.
 
 use switchyard_contract::{
     Config, Mount,
@@ -7,14 +8,14 @@ use switchyard_contract::{
 
 use switchyard_jobs::setup::{self, Component};
 
-use crate::bucket::{self, Keys};
+use crate::object_store::{self, Keys};
 
-/// Why a command of this program failed, for whoever looks after the container.
+/// The failure of a command of this program, for the termination message of the container.
 #[derive(Debug)]
 pub struct Failure {
     /// Stable: `configuration`, `database`, `broker`, `cache`, `object-store` or `api`.
     pub component: &'static str,
-    /// What is wrong and what to do; holds no secret.
+    /// The cause and its remedy; it holds no secret.
     pub message: String,
 }
 
@@ -24,14 +25,17 @@ impl Failure {
     }
 }
 
-/// Sets everything up. Safe to repeat.
+/// Sets up every component. Safe to repeat.
+///
+/// # Errors
+/// The first component that cannot be set up.
 pub async fn run(mount: &Mount) -> Result<(), Failure> {
     let config = Config::load(mount).map_err(|error| Failure::new("configuration", error))?;
     setup::run(&config, mount).await.map_err(|error| Failure::new(name(error.component), error.message))?;
     if let Some(store) = &config.object_store {
         let secret = |file| mount.secret(file).map_err(|error| Failure::new("object-store", error));
         let keys = Keys { access: secret(OBJECT_STORE_ACCESS_KEY)?, secret: secret(OBJECT_STORE_SECRET_KEY)? };
-        bucket::ensure(store, &keys).await.map_err(|message| Failure::new("object-store", message))?;
+        object_store::ensure_bucket(store, &keys).await.map_err(|message| Failure::new("object-store", message))?;
     }
     tracing::info!("database, queues, cache and bucket are ready");
     Ok(())

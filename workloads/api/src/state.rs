@@ -1,108 +1,67 @@
-//! What every handler can reach.
+//! The state that handlers share.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
-use axum::body::Bytes;
-use futures::{StreamExt, stream::BoxStream};
-use switchyard_jobs::{
-    announce::Announcer,
-    cache::Cache,
-    events::Hub,
-    model::{Effects, Event, JobId, TenantId},
-    store::{Store, StoreError},
-};
+use axum::{body::Bytes, extract::FromRef};
+use switchyard_jobs::{announce::Announcer, cache::Cache, events::Hub, model::Effects, store::Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin_key::AdminKey,
-    facts::Facts,
-    gate::{Gate, Watches},
-    http_metrics::HttpMetrics,
-    identities::{Identities, Strangers},
-    problem::Problem,
-    rate::RateLimiter,
+    auth::authenticator::Authenticator,
+    http::{concurrency::StreamLimiter, layers::RequestContext, metrics::HttpMetrics},
+    operations::platform_snapshot::SnapshotCache,
 };
 
-/// The API's state. Cheap to clone.
+/// The shared state. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<AppState>);
 
 /// The parts of the state.
-pub struct Parts {
+pub struct AppState {
     pub store: Store,
     pub announcer: Announcer,
     pub cache: Cache,
     pub hub: Hub,
-    pub facts: Facts,
-    pub admin_key: AdminKey,
-    pub limiter: RateLimiter,
-    pub identities: Identities,
-    pub strangers: Strangers,
-    pub gate: Arc<Gate>,
-    pub watches: Arc<Watches>,
-    pub metrics: HttpMetrics,
-    /// Ends all event streams: the process goes away.
+    pub snapshots: SnapshotCache,
+    pub auth: Arc<Authenticator>,
+    pub streams: Arc<StreamLimiter>,
+    pub requests: RequestContext,
+    /// Ends all event streams at shutdown.
     pub streams_end: CancellationToken,
-    /// WebSockets that have not said their farewell yet; the process waits for them.
+    /// Open WebSockets, for whose close handshake the shutdown waits.
     pub sockets: TaskTracker,
-    /// The OpenAPI document as sent.
+    /// The OpenAPI document as JSON.
     pub document: Bytes,
 }
 
 impl Deref for App {
-    type Target = Parts;
+    type Target = AppState;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &AppState {
         &self.0
     }
 }
 
+impl FromRef<App> for Arc<Authenticator> {
+    fn from_ref(app: &App) -> Self {
+        app.auth.clone()
+    }
+}
+
 impl App {
-    /// The state made of `parts`.
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    /// Wraps the state.
+    pub fn new(state: AppState) -> Self {
+        Self(Arc::new(state))
     }
 
-    /// Tells workers and watchers, without waiting for the broker. What does not get out is found by the relay and by the watchers' own look.
+    /// The metrics of HTTP requests.
+    pub fn metrics(&self) -> &HttpMetrics {
+        &self.requests.metrics
+    }
+
+    /// Announces jobs to workers and events to watchers, without waiting for the broker. The relay
+    /// and the watchers find in the database what the broker does not deliver.
     pub fn announce(&self, effects: Effects) {
         self.announcer.announce(effects);
-    }
-
-    /// The events of a tenant's job after `after`, in order, until its final one.
-    pub async fn watch(&self, tenant: TenantId, id: JobId, after: i64) -> Result<BoxStream<'static, Event>, Problem> {
-        let job = self.store.job(tenant, id).await.map_err(|error| self.store_problem(error))?;
-        job.ok_or_else(|| Problem::not_found("job"))?;
-        Ok(self.hub.watch(Some(tenant), id, after).boxed())
-    }
-
-    /// What a caller is told when the store did not answer.
-    pub fn store_problem(&self, error: StoreError) -> Problem {
-        let wait = self.store.breaker().retry_after().unwrap_or(Duration::from_secs(2));
-        match error {
-            StoreError::Unavailable(_) | StoreError::RolledBack(_) => {
-                tracing::warn!(%error, "the database did nothing");
-                Problem::unavailable("The database is away or busy; nothing was done. Try again.").retry_after(wait)
-            }
-            StoreError::Unwritable(_) => {
-                tracing::error!(%error, "the database did nothing");
-                Problem::unavailable("The database cannot write now; nothing was done. Try again.").retry_after(wait)
-            }
-            StoreError::Overloaded => {
-                tracing::warn!(%error, "the database is too slow for what is asked");
-                Problem::unavailable("More is asked than the database can take; nothing was done. Try again.")
-                    .retry_after(Duration::from_secs(1))
-            }
-            StoreError::Interrupted(_) => {
-                tracing::warn!(%error, "the database broke off");
-                Problem::unavailable(
-                    "The database broke off; the request may have taken effect. Try again, with the same Idempotency-Key if it had one.",
-                )
-                .retry_after(wait)
-            }
-            StoreError::Refused { .. } | StoreError::Unexpected(_) => {
-                tracing::error!(%error, "the database's answer is not what this version expects");
-                Problem::internal()
-            }
-        }
     }
 }

@@ -1,12 +1,13 @@
-//! A process' last words, for whoever looks after it: one line of JSON that becomes part of the container's status.
+//! The termination message of the container: one line of JSON, which Kubernetes shows in the status
+//! of the pod.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-/// Where Kubernetes reads a container's last words.
+/// Where Kubernetes reads the termination message.
 const DEFAULT_LOG: &str = "/dev/termination-log";
-/// Names another file.
+/// The environment variable of another path.
 const LOG_ENV: &str = "SWITCHYARD_TERMINATION_LOG";
 
 /// Writes `{"component","message"}` to the termination log and to standard error.
@@ -15,6 +16,6 @@ pub fn report(component: &str, message: &str) {
     eprintln!("{line}");
     let path = std::env::var_os(LOG_ENV).map_or_else(|| DEFAULT_LOG.into(), PathBuf::from);
     if let Err(error) = std::fs::write(&path, &line) {
-        eprintln!("{} could not be written: {error}", path.display());
+        eprintln!("could not write {}: {error}", path.display());
     }
 }

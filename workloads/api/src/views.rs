@@ -1,4 +1,4 @@
-//! The shapes that callers see.
+//! The JSON objects that several routes return.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -26,33 +26,33 @@ fn one_of(names: impl Iterator<Item = &'static str>, what: &str) -> Object {
 
 /// Schema of a lane's name.
 pub fn lane_schema() -> Object {
-    one_of(Lane::ALL.iter().map(|lane| lane.as_str()), "A priority lane; the tenant's tier decides.")
+    one_of(Lane::ALL.iter().map(|lane| lane.as_str()), "A priority lane, which the tenant's tier decides.")
 }
 
 /// Schema of a worker kind's name.
 pub fn kind_schema() -> Object {
-    one_of(Kind::ALL.iter().map(|kind| kind.as_str()), "What a worker pool does.")
+    one_of(Kind::ALL.iter().map(|kind| kind.as_str()), "The kind of work of a worker pool.")
 }
 
 /// Schema of a tier's name.
 pub fn tier_schema() -> Object {
-    one_of(Tier::ALL.iter().map(|tier| tier.as_str()), "What a tenant has bought.")
+    one_of(Tier::ALL.iter().map(|tier| tier.as_str()), "The tier of a tenant.")
 }
 
 /// Schema of a job's state.
 pub fn state_schema() -> Object {
     let names = ["queued", "running", "retrying", "completed", "dead", "cancelled"];
-    one_of(names.into_iter(), "Where a job is in its life. The last three are final.")
+    one_of(names.into_iter(), "The state of a job. The last three are final.")
 }
 
-/// Why a job failed.
+/// The error of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobError)]
 pub struct ErrorView {
-    /// Stable, for programs.
+    /// Stable code for programs.
     #[schema(example = "profile-not-found")]
     pub code: String,
-    /// For people.
+    /// Message for people.
     pub message: String,
 }
 
@@ -62,19 +62,19 @@ impl From<JobError> for ErrorView {
     }
 }
 
-/// One failed attempt.
+/// A failed attempt.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FailedAttempt)]
 pub struct FailureView {
-    /// Counts from 1.
+    /// Number of the attempt, from 1.
     pub attempt: i32,
     pub at: DateTime<Utc>,
-    /// Stable, for programs.
+    /// Stable code for programs.
     #[schema(example = "profile-source-unavailable")]
     pub code: String,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// Whether trying again could not have helped.
+    /// Whether a retry could not succeed.
     pub permanent: bool,
 }
 
@@ -94,27 +94,27 @@ pub struct JobView {
     pub state: &'static str,
     #[schema(schema_with = lane_schema)]
     pub lane: Lane,
-    /// The profile that is analysed.
+    /// The username of the profile.
     #[schema(example = "ada")]
     pub username: String,
-    /// The attempt that runs or ran last; 0 before the first.
+    /// The current or last attempt; 0 before the first.
     #[schema(minimum = 0)]
     pub attempt: i32,
     /// Percent.
     #[schema(minimum = 0, maximum = 100)]
     pub progress: i16,
-    /// What is being done.
+    /// The current step of the work.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "images")]
     pub stage: Option<String>,
     pub created_at: DateTime<Utc>,
-    /// When it came to a final state.
+    /// When it reached a final state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// Why the last failed attempt failed; absent when none has.
+    /// The error of the last failed attempt; absent if none failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
-    /// Whose job it is; only in answers to the admin key.
+    /// The tenant of the job; only in the admin API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Uuid>,
 }
@@ -138,19 +138,20 @@ impl From<Job> for JobView {
 }
 
 impl JobView {
-    /// The job with its tenant's id.
+    /// The job with the id of its tenant.
     pub fn for_admin(job: Job) -> Self {
         let tenant = job.tenant.0;
         Self { tenant: Some(tenant), ..job.into() }
     }
 }
 
-/// What a request cost.
+/// The price of a request, and the balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Credits {
-    /// Whole credits taken; given back when the analysis fails for good or is cancelled before it ran.
+    /// Whole credits charged; refunded if the analysis fails for good or is cancelled before it
+    /// runs.
     pub charged: i64,
-    /// Whole credits left.
+    /// The balance in whole credits.
     pub balance: i64,
 }
 
@@ -161,7 +162,7 @@ pub struct Accepted {
     pub credits: Credits,
 }
 
-/// A recent result, without a new analysis and without a charge.
+/// A recent result, free of charge.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Cached {
     #[schema(value_type = crate::analysis_result::AnalysisResult)]
@@ -174,7 +175,7 @@ pub struct Cached {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobPage {
     pub jobs: Vec<JobView>,
-    /// What to pass as `cursor` for the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
