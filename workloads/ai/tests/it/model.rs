@@ -40,7 +40,7 @@ fn analyzer() -> MutexGuard<'static, Analyzer> {
 
 /// Clearly positive and clearly negative sentences, with their language.
 const CLEAR: [(&str, &str, &str); 32] = [
-    ("en", "positive", "I love this place, the food was amazing and everybody was so kind!"),
+    ("en", "positive", "I love this place, the food was amazing and everyone was so kind!"),
     ("en", "positive", "Best concert of my life, thank you so much!"),
     ("en", "negative", "This is the worst service I have ever had, I am so angry."),
     ("en", "negative", "My flight was cancelled again and nobody helps, I hate this airline."),

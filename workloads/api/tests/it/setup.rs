@@ -70,7 +70,7 @@ async fn setup_reports_a_wrong_password_without_showing_it() {
     let mount = bare().await;
     let uri = Mount::at(mount.path()).secret(DATABASE_URI).unwrap();
     let (_, server) = uri.expose_secret().split_once('@').unwrap();
-    let wrong = format!("postgres://stranger:mistyped-word@{server}");
+    let wrong = format!("postgres://unknown:mistyped-word@{server}");
     put_secret(mount.path(), DATABASE_ADMIN_URI, &wrong);
     let failure = set_up(&mount).await.unwrap_err();
     assert_eq!(failure.component, "database");

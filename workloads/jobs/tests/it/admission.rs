@@ -160,8 +160,8 @@ async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() 
     assert_eq!(g.store.submit(conflict.clone()).await.unwrap(), Admission::IdempotencyConflict);
     assert_eq!(g.store.answered(g.tenant, &other).await.unwrap(), Some(Admission::IdempotencyConflict));
 
-    let (stranger, key) = tenant(&g.store, Tier::Standard, 10).await;
-    assert_eq!(g.store.answered(stranger, &idempotency).await.unwrap(), None);
+    let (other_tenant, key) = tenant(&g.store, Tier::Standard, 10).await;
+    assert_eq!(g.store.answered(other_tenant, &idempotency).await.unwrap(), None);
     let theirs = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(key, "ada") };
     assert!(
         matches!(g.store.submit(theirs.clone()).await.unwrap(), Admission::Accepted { .. }),
@@ -206,7 +206,7 @@ async fn analyses_of_a_profile_in_flight_share_one_pipeline_and_each_is_charged(
     };
     assert!(effects.ready.is_empty(), "there is nothing more to claim");
     let claim = g.take(leader.id).await;
-    assert_eq!(claim.effects.events.len(), 2, "both are told");
+    assert_eq!(claim.effects.events.len(), 2, "both have an event");
     // A free tenant, whose own lane is worse, may share it.
     let Admission::Accepted { job: theirs, charged: 1, coalesced: true, .. } =
         g.store.submit(request(friends_key, "ada")).await.unwrap()
@@ -275,7 +275,7 @@ async fn followers_share_a_permanent_error_and_outlive_any_other_end() {
         g.fail(&claim, &trouble()).await;
     }
     assert_eq!((g.job(second).await.state, g.job(third).await.state), (JobState::Dead, JobState::Queued));
-    // One that nobody could mend: all of them.
+    // One that cannot be repaired: all of them.
     let (fourth, fifth) = (shared("ada").await, shared("ada").await);
     let CancelOutcome::Cancelled { refunded: 5, .. } = g.store.cancel(g.tenant, fifth).await.unwrap() else {
         panic!("not cancelled")

@@ -35,7 +35,7 @@ async fn taken_by(g: &Fixture, job: JobId, worker: &str) -> Claim {
     claim
 }
 
-/// The lease has run out, and its worker has begun anew since.
+/// The lease has expired, and its worker has restarted since.
 async fn its_worker_ended(g: &Fixture, claim: &Claim, worker: &str) -> Reaped {
     let client = g.database.client().await;
     client
@@ -143,20 +143,20 @@ async fn workers_are_listed_until_they_leave_and_recoveries_are_recorded() {
     g.store.worker_gone("a").await.unwrap();
     assert_eq!(g.store.workers().await.unwrap().len(), 1);
     g.store.recovered(Action::MemoryDrain, "a", "it held too much").await.unwrap();
-    let facts = g.store.platform_snapshot().await.unwrap();
-    assert_eq!((facts.workers.len(), facts.workers[0].kind, facts.workers[0].seen), (1, Kind::General, 1));
-    assert_eq!((facts.recoveries.len(), facts.recoveries[0].action.as_str()), (1, "memory-drain"));
+    let snapshot = g.store.platform_snapshot().await.unwrap();
+    assert_eq!((snapshot.workers.len(), snapshot.workers[0].kind, snapshot.workers[0].seen), (1, Kind::General, 1));
+    assert_eq!((snapshot.recoveries.len(), snapshot.recoveries[0].action.as_str()), (1, "memory-drain"));
 }
 
 #[tokio::test]
 async fn jobs_are_found_by_id_or_name_prefix_within_the_tenant() {
     let g = fixture(Tier::Enterprise, 1000).await;
-    let (_, stranger) = tenant(&g.store, Tier::Enterprise, 1000).await;
+    let (_, other_tenant) = tenant(&g.store, Tier::Enterprise, 1000).await;
     let mut ids = Vec::new();
     for name in ["ada", "ada.lovelace", "Ada", "adele", "a"] {
         ids.push(g.submit(name).await.id);
     }
-    g.store.submit(crate::fixture::request(stranger, "ada.stranger")).await.unwrap();
+    g.store.submit(crate::fixture::request(other_tenant, "ada.other")).await.unwrap();
     // One has ended, one runs.
     let claim = g.take(ids[0]).await;
     g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
@@ -235,7 +235,7 @@ async fn job_report_has_children_failures_events_and_ledger() {
     assert!(report.ledger[0].amount < 0);
     let stages: Vec<_> = report.timeline.iter().map(|event| event.stage.as_str()).collect();
     assert_eq!(stages, ["queued", "running", "analysing"]);
-    assert!(g.store.job_report(part.job.id).await.unwrap().is_none(), "a part is told with its analysis");
+    assert!(g.store.job_report(part.job.id).await.unwrap().is_none(), "a child is reported with its analysis");
     assert!(g.store.job_report(JobId::fresh()).await.unwrap().is_none());
 }
 

@@ -45,8 +45,8 @@ async fn watcher_sees_every_event_once_and_in_order() {
         Ok(0),
         "and nothing when it has seen all"
     );
-    let (stranger, _) = crate::fixture::tenant(&g.store, Tier::Free, 0).await;
-    assert_eq!(timeout(SOON, hub.watch(Some(stranger), job.id, 0).count()).await, Ok(0));
+    let (other_tenant, _) = crate::fixture::tenant(&g.store, Tier::Free, 0).await;
+    assert_eq!(timeout(SOON, hub.watch(Some(other_tenant), job.id, 0).count()).await, Ok(0));
 }
 
 #[tokio::test]

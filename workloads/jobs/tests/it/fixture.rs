@@ -139,7 +139,7 @@ impl Fixture {
 }
 
 /// The effects of a failed attempt.
-pub fn told(outcome: &FailOutcome) -> &Effects {
+pub fn effects_of(outcome: &FailOutcome) -> &Effects {
     match outcome {
         FailOutcome::Stale => panic!("stale"),
         FailOutcome::Retrying { effects, .. } | FailOutcome::Dead { effects } => effects,

@@ -8,7 +8,7 @@ use switchyard_jobs::{
     store::{CancelOutcome, FailOutcome, ProgressReport, ReplayOutcome, ResultOutcome, RunKey},
 };
 
-use crate::fixture::{fixture, fixture_with, lease, quick, told, trouble};
+use crate::fixture::{effects_of, fixture, fixture_with, lease, quick, trouble};
 
 /// Where a standard tenant's analyses wait.
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
@@ -61,7 +61,7 @@ async fn failed_attempt_waits_for_its_delay_and_the_last_one_refunds_once() {
     let third = g.take(job.id).await;
     let dead = g.fail(&third, &trouble()).await;
     assert!(matches!(dead, FailOutcome::Dead { .. }));
-    assert_eq!(told(&dead).events[0].state, "dead");
+    assert_eq!(effects_of(&dead).events[0].state, "dead");
     assert_eq!(g.balance().await, 10, "the credits are back");
     assert_eq!(g.fail(&third, &trouble()).await, FailOutcome::Stale);
     assert_eq!(g.balance().await, 10, "once");
@@ -156,7 +156,7 @@ async fn progress_only_increases_and_emits_events() {
     let report = |percent, stage: &str| ProgressReport { run_key: claim.run_key(), percent, stage: stage.to_owned() };
     let effects = g.store.progress(&[report(30, "fetching")]).await.unwrap();
     assert_eq!((effects.events[0].progress, effects.events[0].stage.as_str()), (30, "fetching"));
-    assert!(g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(), "nothing new, nothing told");
+    assert!(g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(), "nothing new, no event");
     assert_eq!(g.store.progress(&[report(100, "more")]).await.unwrap().events[0].progress, 99, "100 is completion");
     let seqs: Vec<i64> = g.store.events_after(None, job.id, 0).await.unwrap().iter().map(|e| e.seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4]);
@@ -211,15 +211,15 @@ async fn cancelling_after_a_claim_fences_the_worker_without_a_refund() {
 #[tokio::test]
 async fn another_tenant_sees_and_cancels_nothing() {
     let g = fixture(Tier::Standard, 10).await;
-    let (stranger, _) = crate::fixture::tenant(&g.store, Tier::Standard, 10).await;
+    let (other_tenant, _) = crate::fixture::tenant(&g.store, Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    assert_eq!(g.store.job(stranger, job.id).await.unwrap(), None);
-    assert_eq!(g.store.cancel(stranger, job.id).await.unwrap(), CancelOutcome::NotFound);
-    assert_eq!(g.store.result(stranger, job.id).await.unwrap(), ResultOutcome::NotFound);
-    assert!(g.store.events_after(Some(stranger), job.id, 0).await.unwrap().is_empty());
+    assert_eq!(g.store.job(other_tenant, job.id).await.unwrap(), None);
+    assert_eq!(g.store.cancel(other_tenant, job.id).await.unwrap(), CancelOutcome::NotFound);
+    assert_eq!(g.store.result(other_tenant, job.id).await.unwrap(), ResultOutcome::NotFound);
+    assert!(g.store.events_after(Some(other_tenant), job.id, 0).await.unwrap().is_empty());
     let claim = g.take(job.id).await;
     g.store.complete(claim.run_key(), &json!({})).await.unwrap();
-    assert_eq!(g.store.latest_result(stranger, "ada").await.unwrap(), None);
+    assert_eq!(g.store.latest_result(other_tenant, "ada").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Conf
     }
 }
 
-/// With upkeep, which publishes what nobody has told of.
+/// With maintenance, which publishes missing tickets.
 async fn yard(g: Fixture, timing: Timing) -> Yard {
     let yard = untended(g, timing).await;
     let policy = maintenance::Policy {
@@ -536,7 +536,7 @@ async fn draining_releases_jobs_that_do_not_finish() {
     y.drain([worker]).await;
     let job = y.g.job(job).await;
     assert_eq!((job.state, job.attempt), (JobState::Queued, 0), "for another worker, and the attempt does not count");
-    assert_eq!(y.broker.depth(NORMAL).await.unwrap(), 1, "and another worker is told");
+    assert_eq!(y.broker.depth(NORMAL).await.unwrap(), 1, "and another worker has a ticket");
 }
 
 #[tokio::test]

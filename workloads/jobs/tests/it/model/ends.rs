@@ -136,7 +136,7 @@ impl Reference {
         }
     }
 
-    /// The best of those who shared a pipeline that is no more begins anew, and the others share its own.
+    /// The best of those who shared a pipeline that has ended starts again, and the others share its pipeline.
     fn promote(&mut self, leader: Number) {
         let followers = self.followers(leader);
         let Some(first) = followers.iter().copied().min_by_key(|n| (lane_rank(self.jobs[n].lane), *n)) else { return };

@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             );
         }
         trouble += &difference(&self.reference.lines(), &tables.lines(&self.names)).unwrap_or_default();
-        // What is counted by the day begins anew at midnight; a run across it proves nothing.
+        // Daily counters restart at midnight, so a run across it proves nothing.
         if trouble.is_empty() || self.day != Utc::now().date_naive() {
             self.trace += &format!("\n{operation:?} -> {found:?}");
             return Ok(());

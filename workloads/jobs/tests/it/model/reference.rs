@@ -116,7 +116,7 @@ pub struct Reference {
     pub paused: BTreeSet<(&'static str, &'static str)>,
     /// Counts operations; what is made later has a higher one.
     pub step: u64,
-    /// What watchers are told of in this step.
+    /// Events of this step.
     pub emitted: BTreeSet<EmittedEvent>,
     /// Pipelines that the analysis admitted in this step may share.
     pub leaders: BTreeSet<Number>,
@@ -169,7 +169,7 @@ impl Reference {
         self.jobs.iter().find(|(_, job)| job.held == Some(claim)).map(|(number, _)| *number)
     }
 
-    /// What has just become of an analysis is told, to those as well that share its pipeline while it goes on.
+    /// Records the new state of an analysis, also for those that share its running pipeline.
     pub fn record(&mut self, number: Number) {
         let job = self.job(number);
         if job.parent.is_some() {
@@ -241,7 +241,7 @@ impl Reference {
         places.saturating_sub(self.jobs.values().filter(busy).count())
     }
 
-    /// Queues that workers should be told of, with how many jobs they could claim.
+    /// Queues that need tickets, with the number of claimable jobs.
     pub fn claimable_queues(&self) -> BTreeSet<(String, u32)> {
         let mut queues = BTreeSet::new();
         for (kind, lane) in Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(move |lane| (*kind, *lane))) {
