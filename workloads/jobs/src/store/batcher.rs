@@ -1,9 +1,9 @@
 //! Merges concurrent calls into batches, so that many calls share one round trip.
 //!
 //! An actor owns the queue. A call is sent at once when no batch is in flight; otherwise it waits
-//! for the next batch. A further batch is sent beside one in flight only when it holds at least
-//! half as many calls as the last one, and at least two. So the database works on one batch while
-//! this process encodes or decodes the other.
+//! for the next batch. A second batch is sent only when it holds at least two calls and at least
+//! half as many as the last one. So the database works on one batch while this process encodes or
+//! decodes the other.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -10,7 +10,7 @@ use crate::model::TenantId;
 
 /// An API key. The secret itself is not stored.
 ///
-/// To rotate a key, create another one, hand it out and revoke the old one: a tenant may have any
+/// To rotate a key, create another one, distribute it and revoke the old one: a tenant may have any
 /// number of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {

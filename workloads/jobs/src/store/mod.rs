@@ -1,7 +1,7 @@
 //! PostgreSQL, the source of truth about jobs, tenants and credits.
 //!
-//! Every change is one call of one function of the schema `switchyard` (see
-//! `migrations/functions`): one round trip and one transaction. A workload's database role needs no
+//! Every change is one call of one function of the schema `switchyard`, in one round trip and one
+//! transaction. The functions are in `migrations/functions`. A workload's database role needs no
 //! right on the tables that the functions write. Statements are unnamed and rely on no session
 //! state, so they work behind a pooler in transaction mode.
 //!

@@ -232,7 +232,7 @@ impl Server {
 
     async fn connection(&self, until: Option<Instant>) -> Result<Object, Failure> {
         let wait = cut(self.wait_timeout, until);
-        // Slightly less than the time left, to tell a slow connect from a long queue.
+        // Slightly less than the time left, to distinguish a slow connect from a long queue.
         let create = cut(CONNECT_TIMEOUT, until).mul_f64(0.9);
         let deadline_passed = || Failure {
             error: StoreError::Unavailable("no connection was free before the request's deadline".to_owned()),

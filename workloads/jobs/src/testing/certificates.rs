@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use super::server::{folder, give, other_user};
+use super::server::{change_owner, folder, unprivileged_user};
 
 /// A certificate authority, and a server certificate for `localhost` that it has signed.
 pub struct Certificates {
@@ -29,10 +29,11 @@ impl Certificates {
             &folder,
             "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out server.crt",
         );
-        fs::set_permissions(folder.join("server.key"), fs::Permissions::from_mode(0o600)).expect("the key is ours");
-        if let Some((_, uid, gid)) = other_user(users) {
+        fs::set_permissions(folder.join("server.key"), fs::Permissions::from_mode(0o600))
+            .expect("this process owns the key");
+        if let Some((_, uid, gid)) = unprivileged_user(users) {
             for path in [folder.join("server.key"), folder.join("server.crt"), folder.clone()] {
-                give(&path, uid, gid);
+                change_owner(&path, uid, gid);
             }
         }
         Self { folder }
@@ -40,7 +41,7 @@ impl Certificates {
 
     /// The authority's certificate, in PEM.
     pub fn authority(&self) -> String {
-        fs::read_to_string(self.authority_file()).expect("the certificate was made")
+        fs::read_to_string(self.authority_file()).expect("the certificate exists")
     }
 
     /// Path of the authority's certificate.
@@ -60,10 +61,10 @@ impl Certificates {
 }
 
 fn openssl(folder: &Path, arguments: &str) {
-    let made = Command::new("openssl")
+    let output = Command::new("openssl")
         .current_dir(folder)
         .args(arguments.split(' '))
         .output()
         .expect("openssl is installed (package openssl)");
-    assert!(made.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }

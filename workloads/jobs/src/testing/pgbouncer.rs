@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     postgres::{PASSWORD, Postgres},
-    server::{folder, free_port, give, listening, other_user, start, tied},
+    server::{change_owner, child_command, folder, free_port, start, unprivileged_user, wait_until_listening},
 };
 
 const SERVER: &str = "/usr/sbin/pgbouncer";
@@ -26,7 +26,7 @@ impl PgBouncer {
         assert!(Path::new(SERVER).exists(), "PgBouncer is not installed (package pgbouncer)");
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("pgbouncer{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
-        let user = other_user(&["postgres", "nobody"]);
+        let user = unprivileged_user(&["postgres", "nobody"]);
         let port = free_port();
         let mut users = format!("\"postgres\" \"{PASSWORD}\"\n");
         for (name, password) in logins {
@@ -44,17 +44,17 @@ impl PgBouncer {
         for (name, text) in [("users", users), ("pgbouncer.ini", settings)] {
             fs::write(folder.join(name), text).expect("the server's folder can be written");
             if let Some((_, uid, gid)) = &user {
-                give(&folder.join(name), *uid, *gid);
+                change_owner(&folder.join(name), *uid, *gid);
             }
         }
         if let Some((_, uid, gid)) = &user {
-            give(&folder, *uid, *gid);
+            change_owner(&folder, *uid, *gid);
         }
-        let mut server = tied(SERVER, "KILL", user.as_ref());
+        let mut server = child_command(SERVER, "KILL", user.as_ref());
         server.current_dir(&folder).arg(folder.join("pgbouncer.ini"));
         let log = folder.join("log");
         start(server, &log);
-        listening(port, &log).await;
+        wait_until_listening(port, &log).await;
         Self { port }
     }
 

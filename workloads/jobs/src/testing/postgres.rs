@@ -12,7 +12,7 @@ use switchyard_contract::ConnectionPool;
 use tokio::{sync::OnceCell, time::sleep};
 use tokio_postgres::{Client, NoTls};
 
-use super::server::{folder, free_port, give, other_user, start, tied};
+use super::server::{change_owner, child_command, folder, free_port, start, unprivileged_user};
 use crate::store::{Address, Policy, Store, migrate};
 
 /// Not a secret: the server listens on loopback while a test runs.
@@ -59,31 +59,31 @@ impl Postgres {
         // Tests need no durability across power failures.
         let postgres = Self::make_cluster("postgres", &["fsync=off", "full_page_writes=off"]);
         postgres.up().await;
-        let client = connect(&postgres.uri("postgres")).await.expect("PostgreSQL takes connections");
+        let client = connect(&postgres.uri("postgres")).await.expect("PostgreSQL accepts connections");
         client.batch_execute(&format!("create database {TEMPLATE}")).await.expect("a database can be created");
-        let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template takes connections");
+        let mut template = connect(&postgres.uri(TEMPLATE)).await.expect("the template accepts connections");
         migrate(&mut template).await.expect("the schema can be created");
         postgres
     }
 
     fn make_cluster(name: &str, settings: &[&str]) -> Self {
         let folder = folder(name);
-        let user = other_user(&["postgres", "nobody"]);
+        let user = unprivileged_user(&["postgres", "nobody"]);
         let password = folder.join("password");
         fs::write(&password, PASSWORD).expect("the folder can be written");
         if let Some((_, uid, gid)) = &user {
-            give(&folder, *uid, *gid);
-            give(&password, *uid, *gid);
+            change_owner(&folder, *uid, *gid);
+            change_owner(&password, *uid, *gid);
         }
         let data = folder.join("data");
-        let made = tied(&program("initdb"), "KILL", user.as_ref())
+        let output = child_command(&program("initdb"), "KILL", user.as_ref())
             .current_dir(&folder)
             .arg(format!("--pgdata={}", data.display()))
             .arg(format!("--pwfile={}", password.display()))
             .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
             .output()
-            .expect("setpriv is there (package util-linux)");
-        assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+            .expect("setpriv is installed (package util-linux)");
+        assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
 
         // The superuser needs no password: SCRAM costs 0.1 s per login in an unoptimized test.
         fs::write(
@@ -97,7 +97,7 @@ impl Postgres {
 
     /// Starts the server and waits for it; after [`Postgres::kill`].
     pub async fn up(&self) {
-        let mut server = tied(&program("postgres"), "QUIT", self.user.as_ref());
+        let mut server = child_command(&program("postgres"), "QUIT", self.user.as_ref());
         server.current_dir(&self.folder).arg("-D").arg(self.folder.join("data")).arg("-p").arg(self.port.to_string());
         for setting in
             ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=400", "shared_buffers=64MB"]
@@ -131,7 +131,7 @@ impl Postgres {
         let _ = Command::new("kill").arg("-KILL").args(&pids).stderr(Stdio::null()).status();
         let began = Instant::now();
         while pids.iter().any(|pid| Path::new("/proc").join(pid).exists()) {
-            assert!(began.elapsed() < Duration::from_secs(20), "PostgreSQL does not die");
+            assert!(began.elapsed() < Duration::from_secs(20), "PostgreSQL did not exit");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -164,11 +164,11 @@ impl Postgres {
 
     async fn make(&self, template: &str) -> TestDatabase {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let client = connect(&self.uri("postgres")).await.expect("PostgreSQL takes connections");
+        let client = connect(&self.uri("postgres")).await.expect("PostgreSQL accepts connections");
         // The template's connection may take a moment to close.
         let began = Instant::now();
         while let Err(error) = client.batch_execute(&format!("create database {name} template {template}")).await {
-            assert!(began.elapsed() < Duration::from_secs(20), "cannot make a database: {error}");
+            assert!(began.elapsed() < Duration::from_secs(20), "could not create a database: {error}");
             sleep(Duration::from_millis(50)).await;
         }
         TestDatabase { uri: self.uri(&name) }
@@ -190,7 +190,7 @@ impl TestDatabase {
 
     /// A plain connection, to inspect and change the database.
     pub async fn client(&self) -> Client {
-        connect(&self.uri).await.expect("PostgreSQL takes connections")
+        connect(&self.uri).await.expect("PostgreSQL accepts connections")
     }
 }
 

@@ -59,7 +59,7 @@ impl Proxy {
     /// Waits until exactly `count` connections are open.
     pub async fn holding(&self, count: usize) {
         let mut open = self.open.subscribe();
-        open.wait_for(|open| *open == count).await.expect("the sender is ours");
+        open.wait_for(|open| *open == count).await.expect("the sender lives as long as the proxy");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     certificates::Certificates,
-    server::{folder, free_port, give, listening, other_user, start, tied},
+    server::{change_owner, child_command, folder, free_port, start, unprivileged_user, wait_until_listening},
 };
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -36,25 +36,25 @@ pub struct Rabbit {
 /// This test binary's RabbitMQ, started at the first call.
 pub async fn rabbitmq() -> &'static Rabbit {
     static SERVER: OnceCell<Rabbit> = OnceCell::const_new();
-    SERVER.get_or_init(|| Rabbit::begin(None)).await
+    SERVER.get_or_init(|| Rabbit::launch(None)).await
 }
 
 impl Rabbit {
     /// A server for the caller alone, which may restart it.
     pub async fn own() -> Self {
-        Self::begin(None).await
+        Self::launch(None).await
     }
 
     /// A server for the caller alone that accepts TLS connections only.
     pub async fn encrypted(certificates: &Certificates) -> Self {
-        Self::begin(Some(certificates)).await
+        Self::launch(Some(certificates)).await
     }
 
-    async fn begin(certificates: Option<&Certificates>) -> Self {
+    async fn launch(certificates: Option<&Certificates>) -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         assert!(std::path::Path::new(SERVER).exists(), "RabbitMQ is not installed (package rabbitmq-server)");
         let folder = folder(&format!("rabbitmq{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
-        let user = other_user(&["rabbitmq", "nobody"]);
+        let user = unprivileged_user(&["rabbitmq", "nobody"]);
         let port = free_port();
         let vhosts: Vec<String> = (0..VHOSTS).map(|n| format!("test{n}")).collect();
         let definitions = json!({
@@ -87,9 +87,9 @@ impl Rabbit {
             ),
         );
         if let Some((_, uid, gid)) = &user {
-            give(&folder, *uid, *gid);
+            change_owner(&folder, *uid, *gid);
             for name in ["definitions.json", "enabled_plugins", "rabbitmq.conf"] {
-                give(&folder.join(name), *uid, *gid);
+                change_owner(&folder.join(name), *uid, *gid);
             }
         }
         let rabbit = Self {
@@ -103,11 +103,11 @@ impl Rabbit {
             starts: AtomicU32::new(0),
         };
         // Its own epmd: one that Erlang starts by itself would outlive the tests.
-        let mut epmd = tied("/usr/bin/epmd", "KILL", rabbit.user.as_ref());
+        let mut epmd = child_command("/usr/bin/epmd", "KILL", rabbit.user.as_ref());
         epmd.args(["-port", &rabbit.epmd_port.to_string(), "-address", "127.0.0.1"]);
         let log = rabbit.folder.join("epmd.log");
         start(epmd, &log);
-        listening(rabbit.epmd_port, &log).await;
+        wait_until_listening(rabbit.epmd_port, &log).await;
         rabbit.up().await;
         rabbit
     }
@@ -115,7 +115,7 @@ impl Rabbit {
     /// Starts the server and waits for it; after [`Rabbit::kill`].
     pub async fn up(&self) {
         let count = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut server = tied(SERVER, "KILL", self.user.as_ref());
+        let mut server = child_command(SERVER, "KILL", self.user.as_ref());
         let at = |name: &str| self.folder.join(name);
         server
             .current_dir(&self.folder)
@@ -140,13 +140,14 @@ impl Rabbit {
             );
         let log = at(&format!("server{count}.log"));
         start(server, &log);
-        listening(self.port, &log).await;
+        wait_until_listening(self.port, &log).await;
     }
 
     /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
-        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");
+        let killed =
+            Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is installed (package procps)");
         assert!(killed.success());
         let _ = fs::remove_file(self.folder.join("pid"));
     }

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     certificates::Certificates,
-    server::{folder, free_port, listening, start, tied},
+    server::{child_command, folder, free_port, start, wait_until_listening},
 };
 
 const DATABASES: u32 = 256;
@@ -35,20 +35,20 @@ impl Redis {
     /// A server for the caller alone, which may kill and start it. It does not persist.
     pub async fn own() -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
-        Self::begin(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed)), None).await
+        Self::launch(&format!("redis-own{}", SERVERS.fetch_add(1, Ordering::Relaxed)), None).await
     }
 
     /// A server for the caller alone that accepts TLS connections only.
     pub async fn encrypted(certificates: Certificates) -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
-        Self::begin(&format!("redis-tls{}", SERVERS.fetch_add(1, Ordering::Relaxed)), Some(certificates)).await
+        Self::launch(&format!("redis-tls{}", SERVERS.fetch_add(1, Ordering::Relaxed)), Some(certificates)).await
     }
 
     async fn start() -> Self {
-        Self::begin("redis", None).await
+        Self::launch("redis", None).await
     }
 
-    async fn begin(name: &str, certificates: Option<Certificates>) -> Self {
+    async fn launch(name: &str, certificates: Option<Certificates>) -> Self {
         assert!(
             std::path::Path::new("/usr/bin/redis-server").exists(),
             "Redis is not installed (package redis-server)"
@@ -60,7 +60,7 @@ impl Redis {
 
     /// Starts the server and waits for it; after [`Redis::kill`].
     pub async fn up(&self) {
-        let mut server = tied("/usr/bin/redis-server", "KILL", None);
+        let mut server = child_command("/usr/bin/redis-server", "KILL", None);
         server.current_dir(&self.folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         server.args(["--databases", &DATABASES.to_string()]);
         match &self.certificates {
@@ -77,13 +77,14 @@ impl Redis {
         server.arg("--pidfile").arg(self.folder.join("pid"));
         let log = self.folder.join("log");
         start(server, &log);
-        listening(self.port, &log).await;
+        wait_until_listening(self.port, &log).await;
     }
 
     /// Kills the server with SIGKILL; its data is lost.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
-        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is there");
+        let killed =
+            Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill is installed (package procps)");
         assert!(killed.success());
         let _ = fs::remove_file(self.folder.join("pid"));
     }

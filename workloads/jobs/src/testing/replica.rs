@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     postgres::{Postgres, connect, program},
-    server::{folder, free_port, give, tied},
+    server::{change_owner, child_command, folder, free_port},
 };
 
 impl Postgres {
@@ -18,9 +18,9 @@ impl Postgres {
         static REPLICAS: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("postgres-replica{}", REPLICAS.fetch_add(1, Ordering::Relaxed)));
         if let Some((_, uid, gid)) = &self.user {
-            give(&folder, *uid, *gid);
+            change_owner(&folder, *uid, *gid);
         }
-        let mut copy = tied(&program("pg_basebackup"), "KILL", self.user.as_ref());
+        let mut copy = child_command(&program("pg_basebackup"), "KILL", self.user.as_ref());
         copy.current_dir(&folder)
             .args(["--host=127.0.0.1", "--username=postgres", "--no-password", "--write-recovery-conf"])
             .args(["--wal-method=stream", "--checkpoint=fast", "--no-sync"])
@@ -28,8 +28,8 @@ impl Postgres {
             .arg(format!("--pgdata={}", folder.join("data").display()));
         let copied = tokio::task::spawn_blocking(move || copy.output())
             .await
-            .expect("the copying ends")
-            .expect("setpriv is there (package util-linux)");
+            .expect("the copy task ends")
+            .expect("setpriv is installed (package util-linux)");
         assert!(copied.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&copied.stderr));
         let replica = Self {
             port: free_port(),
@@ -47,8 +47,8 @@ impl Postgres {
     /// # Panics
     /// After 20 s.
     pub async fn shown_by(&self, replica: &Self) {
-        let here = connect(&self.uri("postgres")).await.expect("PostgreSQL takes connections");
-        let there = connect(&replica.uri("postgres")).await.expect("the replica takes connections");
+        let here = connect(&self.uri("postgres")).await.expect("PostgreSQL accepts connections");
+        let there = connect(&replica.uri("postgres")).await.expect("the replica accepts connections");
         let end: String =
             here.query_one("select pg_current_wal_lsn()::text", &[]).await.expect("the server answers").get(0);
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Starting, awaiting and tying server processes to this one.
+//! Starts server processes that end with this one, and waits for them.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ pub(super) fn folder(what: &str) -> PathBuf {
     }
     let folder = base.join(format!("switchyard-test-{}-{what}", std::process::id()));
     fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("this process owns the folder");
     folder
 }
 
@@ -39,8 +39,10 @@ pub(super) fn free_port() -> u16 {
         .port()
 }
 
-/// If this process is root, which servers refuse to run as: the first of `names` that exists.
-pub(super) fn other_user(names: &[&str]) -> Option<(String, u32, u32)> {
+/// The first user of `names` that exists, with uid and gid; `None` unless this process is root.
+///
+/// Servers refuse to run as root.
+pub(super) fn unprivileged_user(names: &[&str]) -> Option<(String, u32, u32)> {
     let root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root {
         return None;
@@ -57,16 +59,16 @@ pub(super) fn other_user(names: &[&str]) -> Option<(String, u32, u32)> {
             }
         })
     };
-    Some(names.iter().find_map(find).expect("the machine has one of the users that the server may run as"))
+    Some(names.iter().find_map(find).expect("one of the server's users exists"))
 }
 
 /// Changes the owner of a path.
-pub(super) fn give(folder: &Path, uid: u32, gid: u32) {
-    chown(folder, Some(uid), Some(gid)).expect("root may give folders away");
+pub(super) fn change_owner(folder: &Path, uid: u32, gid: u32) {
+    chown(folder, Some(uid), Some(gid)).expect("root may change owners");
 }
 
 /// A command that receives `signal` when this process ends, as another user if one is given.
-pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)>) -> Command {
+pub(super) fn child_command(program: &str, signal: &str, user: Option<&(String, u32, u32)>) -> Command {
     let mut command = Command::new("setpriv");
     command.arg(format!("--pdeathsig={signal}"));
     if let Some((_, uid, gid)) = user {
@@ -78,12 +80,12 @@ pub(super) fn tied(program: &str, signal: &str, user: Option<&(String, u32, u32)
 
 /// Starts a server with its output in `log`.
 ///
-/// Each server is the child of a thread that never ends: `PR_SET_PDEATHSIG` fires when the *thread*
-/// that started it exits, and threads of tests are short-lived.
+/// Each server is the child of a thread that never ends. `PR_SET_PDEATHSIG` fires when the thread
+/// that started the server exits, and threads of tests are short-lived.
 pub(super) fn start(mut command: Command, log: &Path) {
     let (done, started) = mpsc::channel();
     let log = fs::File::create(log).expect("the server's folder can be written");
-    command.stdout(log.try_clone().expect("a file handle can be doubled")).stderr(log);
+    command.stdout(log.try_clone().expect("a file handle can be cloned")).stderr(log);
     std::thread::Builder::new()
         .name("test-server".to_owned())
         .spawn(move || {
@@ -97,14 +99,14 @@ pub(super) fn start(mut command: Command, log: &Path) {
             }
         })
         .expect("a thread can be started");
-    started.recv().expect("the thread answers").expect("setpriv is there (package util-linux)");
+    started.recv().expect("the thread answers").expect("setpriv is installed (package util-linux)");
 }
 
 /// Waits until a server accepts connections at `port`.
 ///
 /// # Panics
 /// After a minute, with the server's log.
-pub(super) async fn listening(port: u16, log: &Path) {
+pub(super) async fn wait_until_listening(port: u16, log: &Path) {
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         assert!(

@@ -1,3 +1,5 @@
+//! Admission of analyses: limits, charges, idempotency, shared pipelines and turns.
+
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -13,7 +15,7 @@ use switchyard_jobs::{
     testing::postgres,
 };
 
-use crate::fixture::{fixture, fixture_with, lease, quick, request, tenant, trouble};
+use crate::fixture::{fixture, fixture_with, immediate_retries, lease, request, tenant, transient_error};
 
 const CRITICAL: Queue = Queue { kind: Kind::General, lane: Lane::Critical };
 
@@ -29,7 +31,7 @@ async fn accepted_analysis_is_stored_charged_and_announced() {
     assert_eq!((job.state, job.lane, job.attempt, job.username.as_str()), (JobState::Queued, Lane::Normal, 0, "ada"));
     assert_eq!(g.store.job(g.tenant, job.id).await.unwrap(), Some(job.clone()));
     assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
-    assert!(effects.events.is_empty(), "nobody can be watching yet");
+    assert!(effects.events.is_empty(), "a new job has no watchers");
     let events = g.store.events_after(Some(g.tenant), job.id, 0).await.unwrap();
     assert_eq!(events.iter().map(|e| (e.seq, e.state.as_str())).collect::<Vec<_>>(), [(1, "queued")]);
     let usage = g.store.usage(g.tenant).await.unwrap().unwrap();
@@ -47,7 +49,7 @@ async fn unknown_or_revoked_key_is_unauthenticated() {
     let second = g.store.create_key(g.tenant).await.unwrap().unwrap();
     let hash = KeyHash::of(secrecy::ExposeSecret::expose_secret(&second.secret));
     assert!(g.store.revoke_key(g.tenant, second.id).await.unwrap());
-    assert!(g.store.revoke_key(g.tenant, second.id).await.unwrap(), "revoking twice is no mistake");
+    assert!(g.store.revoke_key(g.tenant, second.id).await.unwrap(), "revoking is idempotent");
     assert_eq!(g.store.submit(request(hash, "ada")).await.unwrap(), Admission::Unauthenticated);
     assert_eq!(g.store.authenticate(hash).await.unwrap(), None);
 }
@@ -68,7 +70,7 @@ async fn insufficient_credits_are_refused_without_a_charge() {
 #[tokio::test]
 async fn concurrent_submits_get_exactly_the_concurrent_limit() {
     let g = fixture(Tier::Enterprise, 1000).await;
-    let store = g.database.store_of(12, quick());
+    let store = g.database.store_of(12, immediate_retries());
     let names: Vec<String> = (0..64).map(|n| format!("user{n}")).collect();
     let answers = join_all(names.iter().map(|name| async { store.submit(request(g.key, name)).await.unwrap() })).await;
     let accepted = answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count();
@@ -84,7 +86,7 @@ async fn concurrent_submits_get_exactly_the_concurrent_limit() {
 
 #[tokio::test]
 async fn daily_limit_counts_accepted_analyses_of_the_utc_day() {
-    let mut policy = quick();
+    let mut policy = immediate_retries();
     policy.tiers.standard.daily = Some(3);
     let g = fixture_with(Tier::Standard, 100, policy).await;
     for name in ["a", "b", "c"] {
@@ -98,7 +100,7 @@ async fn daily_limit_counts_accepted_analyses_of_the_utc_day() {
     let wait = resets_at - g.store.now().await.unwrap();
     assert!(wait.num_seconds() >= 0 && wait.num_hours() < 24);
     assert_eq!(resets_at.format("%H:%M:%S").to_string(), "00:00:00");
-    // A new day.
+    // The next day.
     g.database.client().await.batch_execute("update switchyard.tenants set day = day - 1").await.unwrap();
     assert_eq!(g.store.usage(g.tenant).await.unwrap().unwrap().today, 0);
     g.submit("d").await;
@@ -107,7 +109,7 @@ async fn daily_limit_counts_accepted_analyses_of_the_utc_day() {
 
 #[tokio::test]
 async fn full_lane_refuses_without_a_charge_and_is_never_exceeded() {
-    let mut policy = quick();
+    let mut policy = immediate_retries();
     policy.lanes.low.capacity = 10;
     policy.tiers.free.concurrent = 1;
     let database = postgres().await.database().await;
@@ -137,8 +139,8 @@ async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() 
     let g = fixture(Tier::Standard, 10).await;
     let idempotency = Idempotency::of("order-1", b"ada");
     let again = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(g.key, "ada") };
-    // All at once: one is accepted, the others hear of it.
-    let store = g.database.store_of(8, quick());
+    // Concurrent requests: one is accepted, the others get its answer.
+    let store = g.database.store_of(8, immediate_retries());
     let answers = join_all((0..8).map(|_| async { store.submit(again.clone()).await.unwrap() })).await;
     let first = answers
         .iter()
@@ -148,7 +150,7 @@ async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() 
         })
         .expect("one is accepted");
     assert_eq!(answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count(), 1);
-    // What happens to the job later does not change the answer.
+    // Later changes of the job do not change the answer.
     g.store.cancel(g.tenant, first.0.id).await.unwrap();
     let replayed = Admission::Replayed { job: first.0, charged: first.1, balance: first.2 };
     assert_eq!(g.store.submit(again.clone()).await.unwrap(), replayed);
@@ -165,7 +167,7 @@ async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() 
     let theirs = SubmitRequest { idempotency: Some(idempotency.clone()), ..request(key, "ada") };
     assert!(
         matches!(g.store.submit(theirs.clone()).await.unwrap(), Admission::Accepted { .. }),
-        "keys of two tenants do not meet"
+        "a key belongs to its tenant"
     );
 
     g.database
@@ -176,7 +178,7 @@ async fn idempotency_key_replays_its_first_answer_and_refuses_another_request() 
         .unwrap();
     assert!(
         matches!(g.store.submit(conflict.clone()).await.unwrap(), Admission::Accepted { .. }),
-        "keys are forgotten after a day"
+        "a key expires after a day"
     );
 }
 
@@ -204,10 +206,10 @@ async fn analyses_of_a_profile_in_flight_share_one_pipeline_and_each_is_charged(
     else {
         panic!("not shared")
     };
-    assert!(effects.ready.is_empty(), "there is nothing more to claim");
-    let claim = g.take(leader.id).await;
-    assert_eq!(claim.effects.events.len(), 2, "both have an event");
-    // A free tenant, whose own lane is worse, may share it.
+    assert!(effects.ready.is_empty(), "a follower has no ticket");
+    let claim = g.claim_analysis(leader.id).await;
+    assert_eq!(claim.effects.events.len(), 2, "leader and follower have an event");
+    // A free tenant, whose lane has a lower priority, may share the pipeline.
     let Admission::Accepted { job: theirs, charged: 1, coalesced: true, .. } =
         g.store.submit(request(friends_key, "ada")).await.unwrap()
     else {
@@ -235,19 +237,19 @@ async fn analyses_of_a_profile_in_flight_share_one_pipeline_and_each_is_charged(
 #[tokio::test]
 async fn analysis_never_shares_a_pipeline_in_a_lower_lane() {
     let g = fixture(Tier::Free, 10).await;
-    let (payer, better) = tenant(&g.store, Tier::Enterprise, 10).await;
+    let (payer, enterprise) = tenant(&g.store, Tier::Enterprise, 10).await;
     let low = g.submit("ada").await;
-    let claim = g.take(low.id).await;
-    let Admission::Accepted { job, coalesced: false, .. } = g.store.submit(request(better, "ada")).await.unwrap()
+    let claim = g.claim_analysis(low.id).await;
+    let Admission::Accepted { job, coalesced: false, .. } = g.store.submit(request(enterprise, "ada")).await.unwrap()
     else {
-        panic!("its parts would wait in the low lane")
+        panic!("it shares a pipeline whose children run in the low lane")
     };
     assert_eq!(job.lane, Lane::Critical);
-    // Nor once it waits in the low lane again.
+    // The same holds once the low analysis is queued again.
     g.store.release(claim.run_key()).await.unwrap().expect("held");
     g.store.cancel(payer, job.id).await.unwrap();
     assert!(matches!(
-        g.store.submit(request(better, "ada")).await.unwrap(),
+        g.store.submit(request(enterprise, "ada")).await.unwrap(),
         Admission::Accepted { coalesced: false, .. }
     ));
 }
@@ -261,29 +263,29 @@ async fn followers_share_a_permanent_error_and_outlive_any_other_end() {
             other => panic!("not shared: {other:?}"),
         }
     };
-    // Cancelled: the next one takes over, and the one after it follows that.
+    // Cancellation: the next follower leads, and the last one follows it.
     let leader = g.submit("ada").await.id;
     let (second, third) = (shared("ada").await, shared("ada").await);
-    assert!(g.claim(second, Kind::General).await.is_none(), "it has nothing of its own to run");
+    assert!(g.claim(second, Kind::General).await.is_none(), "a follower is not claimable");
     let CancelOutcome::Cancelled { refunded: 5, effects, .. } = g.store.cancel(g.tenant, leader).await.unwrap() else {
         panic!("not cancelled")
     };
     assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Critical }]);
-    // A passing error until death: the same again.
+    // Death by transient errors: the next follower leads.
     for _ in 0..3 {
-        let claim = g.take(second).await;
-        g.fail(&claim, &trouble()).await;
+        let claim = g.claim_analysis(second).await;
+        g.fail(&claim, &transient_error()).await;
     }
     assert_eq!((g.job(second).await.state, g.job(third).await.state), (JobState::Dead, JobState::Queued));
-    // One that cannot be repaired: all of them.
+    // A permanent error ends all followers.
     let (fourth, fifth) = (shared("ada").await, shared("ada").await);
     let CancelOutcome::Cancelled { refunded: 5, .. } = g.store.cancel(g.tenant, fifth).await.unwrap() else {
         panic!("not cancelled")
     };
-    let claim = g.take(third).await;
+    let claim = g.claim_analysis(third).await;
     g.fail(&claim, &JobError::permanent("profile-not-found", "no such profile")).await;
     assert_eq!((g.job(third).await.state, g.job(fourth).await.state), (JobState::Dead, JobState::Dead));
-    assert_eq!(g.balance().await, 100, "all is given back");
+    assert_eq!(g.balance().await, 100, "all charges are refunded");
 }
 
 #[tokio::test]
@@ -294,7 +296,7 @@ async fn forced_or_higher_lane_analysis_gets_its_own_pipeline() {
     let own = |answer| matches!(answer, Admission::Accepted { coalesced: false, .. });
     let fresh = SubmitRequest { force_refresh: true, ..request(g.key, "ada") };
     assert!(own(g.store.submit(fresh.clone()).await.unwrap()));
-    assert!(own(g.store.submit(request(premium, "ada")).await.unwrap()), "the other waits in a worse lane");
+    assert!(own(g.store.submit(request(premium, "ada")).await.unwrap()), "the other analysis waits in a lower lane");
 }
 
 #[tokio::test]
@@ -311,7 +313,7 @@ async fn tenants_take_turns_in_a_lane_that_one_of_them_floods() {
     }
     let mut turns = Vec::new();
     for _ in 0..7 {
-        let claim = g.store.claim(CRITICAL, 1, &lease()).await.unwrap().pop().expect("there is more");
+        let claim = g.store.claim(CRITICAL, 1, &lease()).await.unwrap().pop().expect("a job is claimable");
         g.store.complete_analysis(claim.run_key(), &json!({})).await.unwrap().expect("held");
         turns.push(if claim.job.tenant == other { 'd' } else { 'f' });
     }
@@ -324,18 +326,18 @@ async fn lane_never_exceeds_its_maximum_on_the_platform() {
     for n in 0..8 {
         g.submit(&format!("user{n}")).await;
     }
-    let store = g.database.store_of(8, quick());
+    let store = g.database.store_of(8, immediate_retries());
     let claims = join_all((0..8).map(|_| async { store.claim(CRITICAL, 2, &lease()).await.unwrap() })).await;
     let mut held: Vec<_> = claims.into_iter().flatten().collect();
-    assert_eq!(held.len(), 3, "as the critical lane allows");
-    // Waiting for its parts it keeps its place; ending, it gives the place up and says so.
+    assert_eq!(held.len(), 3, "the maximum of the critical lane");
+    // A waiting analysis counts against the maximum until it ends. Its end makes the queue ready.
     let claim = held.pop().unwrap();
-    let parts = [Child { kind: Kind::Ai, input: json!({}), required: true }];
-    g.store.spawn(claim.run_key(), &json!({}), &parts, "analysing").await.unwrap().expect("held");
+    let children = [Child { kind: Kind::Ai, input: json!({}), required: true }];
+    g.store.spawn(claim.run_key(), &json!({}), &children, "analysing").await.unwrap().expect("held");
     assert!(store.claim(CRITICAL, 2, &lease()).await.unwrap().is_empty());
     assert!(
         store.claimable_queues(Duration::ZERO).await.unwrap().iter().all(|(queue, _)| *queue != CRITICAL),
-        "no place, no ticket"
+        "a lane at its maximum needs no tickets"
     );
     let ended = g.store.complete_analysis(held.pop().unwrap().run_key(), &json!({})).await.unwrap().expect("held");
     assert_eq!(ended.ready, [CRITICAL]);
@@ -378,10 +380,10 @@ async fn locked_tenant_does_not_delay_other_tenants() {
         }
     };
     tokio::select! {
-        _ = &mut held => panic!("answered although the row is held"),
+        _ = &mut held => panic!("answered although the row is locked"),
         () = others => {}
     }
     holder.rollback().await.unwrap();
     assert!(held.await.into_iter().all(|answer| matches!(answer, Ok(Admission::Accepted { .. }))));
-    g.balanced().await;
+    g.assert_consistent().await;
 }

@@ -14,7 +14,7 @@ use switchyard_jobs::{
 };
 use tokio::time::Instant;
 
-use crate::fixture::quick;
+use crate::fixture::immediate_retries;
 
 const POLICY: Policy = Policy { failures: 3, open_for: Duration::from_secs(30) };
 
@@ -74,7 +74,7 @@ proptest! {
                 opened_at = Some(now);
             } else {
                 let passed = opened_at.is_some_and(|at| now - at >= POLICY.open_for);
-                prop_assert!(after != State::Open || !passed, "open for longer than it may be");
+                prop_assert!(after != State::Open || !passed, "open for longer than `open_for`");
                 prop_assert!(before == State::Open || after != State::Open, "opened without being counted");
             }
         }
@@ -84,7 +84,7 @@ proptest! {
             machine.finish(epoch, None, now);
         }
         for _ in 0..31 {
-            let epoch = machine.admit(now).expect("with nothing running there is room for one");
+            let epoch = machine.admit(now).expect("a half-open breaker without running calls admits one");
             machine.finish(epoch, Some(true), now);
         }
         prop_assert_eq!(machine.state(now), State::Closed);
@@ -96,7 +96,7 @@ proptest! {
         let mut machine = Machine::new(POLICY);
         let mut in_a_row = 0;
         for success in calls {
-            let epoch = machine.admit(now).expect("it is closed");
+            let epoch = machine.admit(now).expect("the breaker is closed");
             machine.finish(epoch, Some(success), now);
             in_a_row = if success { 0 } else { in_a_row + 1 };
             if in_a_row == POLICY.failures {
@@ -115,7 +115,7 @@ async fn half_open_breaker_ramps_up_until_a_failure() {
         let failed = breaker.call(async { Err::<(), _>("broken") }, |_| true).await;
         assert!(matches!(failed, Err(CallError::Failed("broken"))));
     }
-    let open = breaker.admit().expect_err("three failures in a row let a fourth call through");
+    let open = breaker.admit().expect_err("three consecutive failures open the breaker");
     assert!(open.retry_after <= POLICY.open_for && open.retry_after > POLICY.open_for / 2, "{open:?}");
 
     breaker.record_success();
@@ -167,14 +167,14 @@ fn outcome_of_a_call_from_an_earlier_epoch_is_ignored() {
 #[tokio::test]
 async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
     let server = Postgres::own(&["fsync=off"]).await;
-    let store = server.bare_database().await.store(quick());
+    let store = server.bare_database().await.store(immediate_retries());
     store.now().await.unwrap();
     server.kill();
     let failure = loop {
         match store.now().await {
             Err(error) if store.breaker().state() == State::Closed => assert!(error.is_transient(), "{error}"),
             Err(error) => break error,
-            Ok(at) => panic!("a dead database says that it is {at}"),
+            Ok(at) => panic!("a killed database answers {at}"),
         }
     };
     assert!(failure.is_transient());
@@ -183,13 +183,13 @@ async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
     let began = Instant::now();
     let refused = store.now().await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(why) if why.contains("circuit breaker")), "{refused}");
-    assert!(began.elapsed() < Duration::from_millis(50), "the call was made");
+    assert!(began.elapsed() < Duration::from_millis(50), "the call is rejected without a connection attempt");
 
     server.up().await;
     store.now().await.expect_err("the breaker is still open");
-    store.ping().await.expect("an unguarded call gets through");
+    store.ping().await.expect("an unguarded call is made");
     for _ in 0..31 {
-        store.now().await.expect("one probe at a time is let through");
+        store.now().await.expect("a half-open breaker admits one probe at a time");
     }
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Closed, 1));
     server.end();
@@ -197,7 +197,7 @@ async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
 
 #[tokio::test]
 async fn refused_statement_does_not_open_the_breaker() {
-    let store = postgres().await.bare_database().await.store(quick());
+    let store = postgres().await.bare_database().await.store(immediate_retries());
     for _ in 0..5 {
         let refused = store.tenant(TenantId(uuid::Uuid::nil())).await.unwrap_err();
         assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
@@ -208,7 +208,7 @@ async fn refused_statement_does_not_open_the_breaker() {
 #[tokio::test]
 async fn timeout_waiting_for_a_connection_does_not_open_the_breaker() {
     let database = postgres().await.bare_database().await;
-    let store = database.store_of(1, quick());
+    let store = database.store_of(1, immediate_retries());
     let blocker = database.client().await;
     store.now().await.unwrap();
     // The store's only connection waits for a lock: other calls queue.

@@ -1,4 +1,4 @@
-//! The broker on a real RabbitMQ: publishing, consuming and failures.
+//! The broker with a real RabbitMQ: publishing, consuming and failures.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn broker(uri: &str) -> Broker {
     let broker = Broker::connect(&SecretString::from(uri), "test").unwrap();
-    timeout(TIMEOUT, broker.connected()).await.expect("the broker is there");
+    timeout(TIMEOUT, broker.connected()).await.expect("the broker accepts the connection");
     broker
 }
 
 async fn next(consumer: &mut Consumer) -> Message {
-    timeout(TIMEOUT, consumer.next()).await.expect("a message comes").unwrap()
+    timeout(TIMEOUT, consumer.next()).await.expect("a message arrives").unwrap()
 }
 
 /// Publishes a message with this exact body.
@@ -85,7 +85,7 @@ async fn prefetched_messages_are_merged_and_settled_together() {
         consumer.extend(&mut message, 3);
         tokio::task::yield_now().await;
     }
-    assert_eq!(message.tickets, 3, "no more than enough");
+    assert_eq!(message.tickets, 3, "extending stops at the requested number");
     // Paused before the message is settled: the fourth goes back to the queue.
     consumer.pause().await.unwrap();
     wait_for_depth(&broker, 1).await;
@@ -194,7 +194,7 @@ async fn client_reconnects_to_a_killed_broker_and_finds_its_messages() {
     let failed = broker.publish(&[QUEUE]).await;
     assert_eq!((failed.confirmed, failed.failed), (0, vec![QUEUE]));
     rabbit.up().await;
-    timeout(Duration::from_secs(60), broker.connected()).await.expect("it connects again");
+    timeout(Duration::from_secs(60), broker.connected()).await.expect("the client reconnects");
     let mut consumer = broker.consumer(QUEUE).await.unwrap();
     consumer.resume(1).await.unwrap();
     assert_eq!(next(&mut consumer).await.tickets, 1, "the confirmed message survived");

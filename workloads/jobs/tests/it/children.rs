@@ -1,3 +1,5 @@
+//! Children of an analysis: joins, failures, cancellation, discovery and corrections.
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,7 +10,7 @@ use switchyard_jobs::{
     store::{Admission, Claim, JobFilter, Policy, ResultOutcome},
 };
 
-use crate::fixture::{Fixture, fixture, fixture_with, quick, request, tenant, trouble};
+use crate::fixture::{Fixture, fixture, fixture_with, immediate_retries, request, tenant, transient_error};
 
 fn child(kind: Kind, required: bool) -> Child {
     Child { kind, input: json!({"of": kind.as_str()}), required }
@@ -17,14 +19,14 @@ fn child(kind: Kind, required: bool) -> Child {
 /// An analysis that waits for an ai child (required) and a cdn child (optional).
 async fn waiting(g: &Fixture) -> (JobId, JobId, JobId) {
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let children = [child(Kind::Ai, true), child(Kind::Cdn, false)];
     let effects =
         g.store.spawn(claim.run_key(), &json!({"kept": 1}), &children, "analysing").await.unwrap().expect("held");
     assert_eq!(effects.ready.iter().map(|queue| queue.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
     assert!(effects.ready.iter().all(|queue| queue.lane == Lane::Normal), "children run in their parent's lane");
     assert_eq!((effects.events[0].state.as_str(), effects.events[0].stage.as_str()), ("running", "analysing"));
-    assert!(g.claim(job.id, Kind::General).await.is_none(), "it waits");
+    assert!(g.claim(job.id, Kind::General).await.is_none(), "a waiting parent is not claimable");
     let children = g.children(job.id).await;
     (job.id, children[0], children[1])
 }
@@ -51,9 +53,9 @@ async fn last_child_wakes_its_parent_with_all_results_in_order() {
     let halfway = effects.events[0].progress;
     let effects = complete(&g, ai, Kind::Ai).await;
     assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
-    assert!(effects.events[0].progress > halfway, "the analysis moves on as its parts end");
+    assert!(effects.events[0].progress > halfway, "progress increases as children end");
 
-    let claim = g.take(root).await;
+    let claim = g.claim_analysis(root).await;
     let (kept, children) = join(&claim);
     assert_eq!(kept, &json!({"kept": 1}));
     assert_eq!(children.iter().map(|c| c.kind).collect::<Vec<_>>(), [Kind::Ai, Kind::Cdn]);
@@ -72,9 +74,9 @@ async fn parent_survives_the_death_of_an_optional_child() {
     let claim = g.claim(cdn, Kind::Cdn).await.expect("claimable");
     let error = JobError::permanent("gone", "the image is gone");
     g.fail(&claim, &error).await;
-    let claim = g.take(root).await;
+    let claim = g.claim_analysis(root).await;
     assert_eq!(join(&claim).1[1].result, Err(error));
-    g.balanced().await;
+    g.assert_consistent().await;
 }
 
 #[tokio::test]
@@ -84,10 +86,10 @@ async fn death_of_a_required_child_ends_the_analysis_and_refunds_it() {
     let running = g.claim(cdn, Kind::Cdn).await.expect("claimable");
     for _ in 0..3 {
         let claim = g.claim(ai, Kind::Ai).await.expect("claimable");
-        g.fail(&claim, &trouble()).await;
+        g.fail(&claim, &transient_error()).await;
     }
     let dead = g.job(root).await;
-    assert_eq!((dead.state, dead.error), (JobState::Dead, Some(trouble())));
+    assert_eq!((dead.state, dead.error), (JobState::Dead, Some(transient_error())));
     assert_eq!(g.job(cdn).await.state, JobState::Cancelled, "its siblings are cancelled");
     assert!(g.store.complete(running.run_key(), &json!({})).await.unwrap().is_none());
     assert_eq!(g.balance().await, 10);
@@ -105,7 +107,7 @@ async fn cancelling_an_analysis_cancels_its_children() {
         assert_eq!(g.job(child).await.state, JobState::Cancelled);
     }
     assert!(g.store.complete(running.run_key(), &json!({})).await.unwrap().is_none());
-    g.balanced().await;
+    g.assert_consistent().await;
 }
 
 #[tokio::test]
@@ -114,61 +116,61 @@ async fn failed_join_is_retried_as_a_join() {
     let (root, ai, cdn) = waiting(&g).await;
     complete(&g, ai, Kind::Ai).await;
     complete(&g, cdn, Kind::Cdn).await;
-    let claim = g.take(root).await;
-    g.fail(&claim, &trouble()).await;
-    let claim = g.take(root).await;
+    let claim = g.claim_analysis(root).await;
+    g.fail(&claim, &transient_error()).await;
+    let claim = g.claim_analysis(root).await;
     assert_eq!((claim.job.attempt, join(&claim).1.len()), (2, 2));
     g.store.release(claim.run_key()).await.unwrap().expect("held");
-    assert_eq!(join(&g.take(root).await).1.len(), 2);
+    assert_eq!(join(&g.claim_analysis(root).await).1.len(), 2);
 }
 
 #[tokio::test]
 async fn spawning_no_children_joins_at_once() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let effects = g.store.spawn(claim.run_key(), &json!(7), &[], "joining").await.unwrap().expect("held");
     assert_eq!(effects.ready, [Queue { kind: Kind::General, lane: Lane::Normal }]);
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let (kept, children) = join(&claim);
     assert_eq!((kept, children.len()), (&json!(7), 0));
 }
 
 #[tokio::test]
 async fn discovered_profiles_are_free_and_within_the_limits_of_the_tenant() {
-    let mut policy = quick();
+    let mut policy = immediate_retries();
     policy.tiers.standard.daily = Some(4);
     let g = fixture_with(Tier::Standard, 10, policy).await;
     g.submit("known").await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let found: Vec<String> = ["known", "bob", "eve", "mallory"].map(str::to_owned).to_vec();
     let effects = g.store.complete_and_discover(claim.run_key(), &json!({}), &found).await.unwrap().expect("held");
     let low = Queue { kind: Kind::General, lane: Lane::Low };
     assert_eq!(
         effects.ready.iter().filter(|queue| **queue == low).count(),
         2,
-        "'known' is in hand, and the day has room for two"
+        "'known' is in progress, and the daily limit allows two more"
     );
     let discovered = JobFilter { lane: Some(Lane::Low), limit: 50, discovered: true, ..JobFilter::default() };
-    let found = g.store.jobs(g.tenant, &discovered).await.unwrap().jobs.pop().expect("two were found");
+    let found = g.store.jobs(g.tenant, &discovered).await.unwrap().jobs.pop().expect("two profiles are queued");
     assert_eq!((found.origin, found.username.as_str()), (Origin::Discovery, "bob"));
     let usage = g.store.usage(g.tenant).await.unwrap().unwrap();
     assert_eq!((usage.running, usage.today, g.balance().await), (1, 2, 6));
 
     let mine = g.store.jobs(g.tenant, &JobFilter { limit: 50, ..JobFilter::default() }).await.unwrap();
-    assert_eq!(mine.jobs.len(), 2, "discovered ones are not listed unless asked for");
+    assert_eq!(mine.jobs.len(), 2, "discovered analyses are listed on request only");
     let all = g.store.jobs(g.tenant, &JobFilter { limit: 50, discovered: true, ..JobFilter::default() }).await.unwrap();
     assert_eq!(all.jobs.len(), 4);
 
-    let claim = g.take(found.id).await;
+    let claim = g.claim_analysis(found.id).await;
     assert_eq!(claim.job.input["depth"], 1);
     g.fail(&claim, &JobError::permanent("no", "no")).await;
-    assert_eq!(g.balance().await, 6, "what cost nothing gives nothing back");
+    assert_eq!(g.balance().await, 6, "a free analysis is not refunded");
 }
 
-/// An analysis that completed for now, its follower, and the correction that can be claimed.
-async fn for_now(g: &Fixture) -> (JobId, JobId, JobId) {
+/// Completes an analysis for now. Returns it, its follower and the claimable correction.
+async fn complete_for_now(g: &Fixture) -> (JobId, JobId, JobId) {
     let job = g.submit("ada").await;
     let (other, key) = tenant(&g.store, Tier::Standard, 10).await;
     let follower = match g.store.submit(request(key, "ada")).await.unwrap() {
@@ -176,7 +178,7 @@ async fn for_now(g: &Fixture) -> (JobId, JobId, JobId) {
         other => panic!("not coalesced: {other:?}"),
     };
     assert_ne!(other, g.tenant);
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let done =
         g.store.complete_for_now(claim.run_key(), &json!("rules"), &json!({"kept": 1}), Duration::ZERO).await.unwrap();
     assert!(done.expect("held").events.iter().any(|event| event.job == follower.id && event.state == "completed"));
@@ -195,7 +197,7 @@ async fn result(g: &Fixture, tenant: TenantId, id: JobId) -> serde_json::Value {
 #[tokio::test]
 async fn correction_replaces_the_result_for_all_followers_free_of_charge() {
     let g = fixture(Tier::Standard, 10).await;
-    let (root, follower, correction) = for_now(&g).await;
+    let (root, follower, correction) = complete_for_now(&g).await;
     let theirs = g.job(follower).await.tenant;
     for (tenant, id) in [(g.tenant, root), (theirs, follower)] {
         assert_eq!(result(&g, tenant, id).await, json!("rules"));
@@ -203,15 +205,15 @@ async fn correction_replaces_the_result_for_all_followers_free_of_charge() {
     let seen = g.job(correction).await;
     assert_eq!((seen.parent, seen.lane, seen.kind), (Some(root), Lane::Low, Kind::General));
 
-    // It has parts as any analysis has, and events of it are nobody's.
-    let claim = g.take(correction).await;
+    // A correction may have children, like any analysis. It emits no events.
+    let claim = g.claim_analysis(correction).await;
     assert!(claim.job.corrects && claim.effects.events.is_empty());
     assert_eq!(claim.job.input, json!({"kept": 1}));
     g.store.spawn(claim.run_key(), &json!(2), &[child(Kind::Ai, true)], "correcting").await.unwrap().expect("held");
-    let part = g.children(correction).await[0];
-    assert_eq!(g.job(part).await.lane, Lane::Low);
-    complete(&g, part, Kind::Ai).await;
-    let claim = g.take(correction).await;
+    let child_job = g.children(correction).await[0];
+    assert_eq!(g.job(child_job).await.lane, Lane::Low);
+    complete(&g, child_job, Kind::Ai).await;
+    let claim = g.claim_analysis(correction).await;
     assert_eq!(join(&claim).1.len(), 1);
     let effects = g.store.complete(claim.run_key(), &json!("model")).await.unwrap().expect("held");
     assert!(effects.is_empty());
@@ -223,24 +225,30 @@ async fn correction_replaces_the_result_for_all_followers_free_of_charge() {
     assert_eq!(g.balance().await, 8);
     let listed =
         g.store.jobs(g.tenant, &JobFilter { limit: 50, discovered: true, ..JobFilter::default() }).await.unwrap();
-    assert_eq!(listed.jobs.len(), 1, "it is no analysis of its own");
+    assert_eq!(listed.jobs.len(), 1, "a correction is not listed as an analysis");
 }
 
 #[tokio::test]
 async fn correction_waits_for_its_time_and_its_death_keeps_the_result() {
     let g = fixture(Tier::Standard, 10).await;
     let later = g.submit("bob").await;
-    let claim = g.take(later.id).await;
+    let claim = g.claim_analysis(later.id).await;
     let hour = Duration::from_secs(3600);
     g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().expect("held");
-    assert!(g.claim(g.children(later.id).await[0], Kind::General).await.is_none(), "not before its time");
-    assert!(g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().is_none(), "once");
+    assert!(
+        g.claim(g.children(later.id).await[0], Kind::General).await.is_none(),
+        "a correction is not claimable before it is due"
+    );
+    assert!(
+        g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().is_none(),
+        "an analysis completes once"
+    );
     assert_eq!(g.children(later.id).await.len(), 1);
 
-    let (root, _, correction) = for_now(&g).await;
+    let (root, _, correction) = complete_for_now(&g).await;
     for _ in 0..3 {
-        let claim = g.take(correction).await;
-        g.fail(&claim, &trouble()).await;
+        let claim = g.claim_analysis(correction).await;
+        g.fail(&claim, &transient_error()).await;
     }
     assert_eq!((g.job(correction).await.state, g.job(root).await.state), (JobState::Dead, JobState::Completed));
     assert_eq!(result(&g, g.tenant, root).await, json!("rules"));
@@ -249,13 +257,13 @@ async fn correction_waits_for_its_time_and_its_death_keeps_the_result() {
 
 #[tokio::test]
 async fn corrections_do_not_count_against_the_capacity_of_their_lane() {
-    let mut policy = quick();
+    let mut policy = immediate_retries();
     policy.lanes.low.capacity = 1;
     policy.tiers.standard.lane = Lane::Low;
     let g = fixture_with(Tier::Standard, 100, policy).await;
     for username in ["ada", "bob", "eve"] {
         let job = g.submit(username).await;
-        let claim = g.take(job.id).await;
+        let claim = g.claim_analysis(job.id).await;
         g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), Duration::ZERO).await.unwrap().expect("held");
     }
     g.submit("mallory").await;
@@ -270,18 +278,18 @@ async fn service_time_of_a_lane_excludes_the_time_of_children() {
         let lanes = g.store.lanes().await.unwrap();
         lanes.iter().find(|l| (l.kind, l.lane) == (kind, Lane::Normal)).unwrap().service_seconds
     };
-    assert_eq!(service(Kind::General).await, None, "nothing has ended yet");
+    assert_eq!(service(Kind::General).await, None, "no job has ended yet");
     let (root, ai, cdn) = waiting(&g).await;
     complete(&g, ai, Kind::Ai).await;
     complete(&g, cdn, Kind::Cdn).await;
-    let claim = g.take(root).await;
+    let claim = g.claim_analysis(root).await;
     g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
-    // Ten seconds in all, of which the parts were there for five.
+    // The analysis takes ten seconds; its children run during five of them.
     let client = g.database.client().await;
     let moved = "update switchyard.jobs set started_at = day - make_interval(secs => $2), finished_at = day - make_interval(secs => $3),
         created_at = day - make_interval(secs => $2) from (values (timestamptz '2026-01-02Z')) as d (day) where id = $1";
-    for (job, begun, ended) in [(root, 10.0_f64, 0.0_f64), (ai, 8.0, 4.0), (cdn, 7.0, 3.0)] {
-        client.execute(moved, &[&job.0, &begun, &ended]).await.unwrap();
+    for (job, started, ended) in [(root, 10.0_f64, 0.0_f64), (ai, 8.0, 4.0), (cdn, 7.0, 3.0)] {
+        client.execute(moved, &[&job.0, &started, &ended]).await.unwrap();
     }
     assert_eq!(service(Kind::General).await, Some(5.0));
     assert_eq!((service(Kind::Ai).await, service(Kind::Cdn).await), (Some(4.0), Some(4.0)));
@@ -290,7 +298,7 @@ async fn service_time_of_a_lane_excludes_the_time_of_children() {
 
 #[tokio::test]
 async fn lane_statistics_count_retries_that_are_due_soon() {
-    let policy = Policy { retry: Retry { delays_seconds: vec![30, 300, 300] }, ..quick() };
+    let policy = Policy { retry: Retry { delays_seconds: vec![30, 300, 300] }, ..immediate_retries() };
     let g = fixture_with(Tier::Standard, 10, policy).await;
     let due = async || {
         let lanes = g.store.lanes().await.unwrap();
@@ -298,8 +306,8 @@ async fn lane_statistics_count_retries_that_are_due_soon() {
         (lane.depth, lane.retrying, lane.due_soon)
     };
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
-    g.fail(&claim, &trouble()).await;
+    let claim = g.claim_analysis(job.id).await;
+    g.fail(&claim, &transient_error()).await;
     assert_eq!(due().await, (0, 1, 1));
     let client = g.database.client().await;
     client.execute("update switchyard.jobs set run_at = now() + interval '2 minutes'", &[]).await.unwrap();

@@ -14,17 +14,17 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::fixture::quick;
+use crate::fixture::immediate_retries;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn store_at(uri: &str, size: u32, overflow: u32) -> Store {
     let connections = ConnectionPool { size, overflow, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
-    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, quick())
+    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, immediate_retries())
 }
 
 /// A database on which reading a tenant blocks until the client releases its lock.
-async fn slow(server: &Postgres) -> (TestDatabase, Client) {
+async fn blocked_database(server: &Postgres) -> (TestDatabase, Client) {
     let database = server.bare_database().await;
     let blocker = database.client().await;
     blocker
@@ -40,7 +40,7 @@ async fn slow(server: &Postgres) -> (TestDatabase, Client) {
 }
 
 /// Waits until `count` statements wait for the lock.
-async fn waiting(blocker: &Client, count: i64) {
+async fn wait_for_blocked(blocker: &Client, count: i64) {
     let wait = async {
         loop {
             let found = blocker
@@ -53,7 +53,7 @@ async fn waiting(blocker: &Client, count: i64) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("there are never {count} statements that wait"));
+    timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("the number of waiting statements never becomes {count}"));
 }
 
 async fn read_tenant(store: Store) -> Result<(), StoreError> {
@@ -62,10 +62,10 @@ async fn read_tenant(store: Store) -> Result<(), StoreError> {
 
 #[tokio::test]
 async fn overflow_connections_open_when_busy_and_close_when_idle() {
-    let (database, blocker) = slow(postgres().await).await;
+    let (database, blocker) = blocked_database(postgres().await).await;
     let store = store_at(&database.uri, 1, 2);
     let calls: Vec<_> = (0..5).map(|_| tokio::spawn(read_tenant(store.clone()))).collect();
-    waiting(&blocker, 3).await;
+    wait_for_blocked(&blocker, 3).await;
     assert_eq!(store.pool_status().size, 3, "one permanent and two overflow connections");
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
     for call in join_all(calls).await {
@@ -76,37 +76,42 @@ async fn overflow_connections_open_when_busy_and_close_when_idle() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(TIMEOUT, trimmed).await.expect("the overflow is never closed");
+    timeout(TIMEOUT, trimmed).await.expect("the overflow connections are not closed");
     store.ping().await.unwrap();
     assert_eq!(store.pool_status().size, 1, "the permanent connection stays");
 }
 
 #[tokio::test]
 async fn wait_for_a_connection_ends_with_an_unsent_error() {
-    let (database, blocker) = slow(postgres().await).await;
+    let (database, blocker) = blocked_database(postgres().await).await;
     let connections = ConnectionPool { size: 1, overflow: 0, wait_timeout_seconds: 1, statement_timeout_seconds: 20 };
-    let store = Store::open(&Address::parse(&database.uri, "uri").unwrap(), "switchyard-test", connections, quick());
+    let store = Store::open(
+        &Address::parse(&database.uri, "uri").unwrap(),
+        "switchyard-test",
+        connections,
+        immediate_retries(),
+    );
     let busy = tokio::spawn(read_tenant(store.clone()));
-    waiting(&blocker, 1).await;
+    wait_for_blocked(&blocker, 1).await;
     let began = Instant::now();
     let refused = store.ping().await.unwrap_err();
     assert!(refused.is_unsent(), "{refused}");
     let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "it waited {waited:?}");
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "the call waited {waited:?}");
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
     busy.await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn statement_is_cancelled_at_the_deadline() {
-    let (database, blocker) = slow(postgres().await).await;
+    let (database, blocker) = blocked_database(postgres().await).await;
     let store = store_at(&database.uri, 1, 0);
     let began = Instant::now();
     let late = deadline::scope(began + Duration::from_millis(200), read_tenant(store.clone())).await;
     assert!(matches!(late, Err(StoreError::Interrupted(_))), "{late:?}");
-    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "the call took {:?}", began.elapsed());
     // The server's statement timeout is 20 s.
-    timeout(Duration::from_secs(5), waiting(&blocker, 0)).await.expect("the statement still runs");
+    timeout(Duration::from_secs(5), wait_for_blocked(&blocker, 0)).await.expect("the statement still runs");
     store.ping().await.unwrap();
 }
 
@@ -131,7 +136,7 @@ async fn waiting_and_connecting_share_one_deadline() {
     let within = |time| deadline::scope(began + time, store.now());
     let (first, second) = tokio::join!(within(Duration::from_millis(400)), within(Duration::from_millis(700)));
     assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
-    assert!(began.elapsed() < Duration::from_millis(1000), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(1000), "the call took {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -146,10 +151,10 @@ async fn silent_pooler_costs_the_deadline_and_one_connection() {
     let began = Instant::now();
     let silent = deadline::scope(began + Duration::from_millis(200), store.now()).await;
     assert!(matches!(silent, Err(StoreError::Interrupted(_))), "{silent:?}");
-    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "the call took {:?}", began.elapsed());
     timeout(TIMEOUT, proxy.holding(0)).await.expect("the silent connection is kept");
     proxy.speak();
-    store.now().await.expect("a new connection is made");
+    store.now().await.expect("the store opens a new connection");
 }
 
 #[tokio::test]

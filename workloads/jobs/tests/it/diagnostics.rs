@@ -1,4 +1,4 @@
-//! What operators look at, and what is healed without them.
+//! Quarantine of crashing jobs, worker heartbeats, and what operators read.
 
 use serde_json::json;
 use switchyard_contract::{Kind, Tier};
@@ -12,7 +12,7 @@ use switchyard_jobs::{
 
 use crate::fixture::{Fixture, fixture, tenant};
 
-fn sign(name: &str) -> WorkerHeartbeat<'_> {
+fn heartbeat(name: &str) -> WorkerHeartbeat<'_> {
     WorkerHeartbeat {
         name,
         pool: "general",
@@ -26,17 +26,17 @@ fn sign(name: &str) -> WorkerHeartbeat<'_> {
     }
 }
 
-/// Claims a job as the worker of that name, which is there.
-async fn taken_by(g: &Fixture, job: JobId, worker: &str) -> Claim {
-    g.store.worker_seen(&WorkerHeartbeat { uptime_seconds: 3600.0, ..sign(worker) }).await.unwrap();
-    let claim = g.take(job).await;
+/// Records a heartbeat of `worker` and claims the job in its name.
+async fn claim_as(g: &Fixture, job: JobId, worker: &str) -> Claim {
+    g.store.worker_seen(&WorkerHeartbeat { uptime_seconds: 3600.0, ..heartbeat(worker) }).await.unwrap();
+    let claim = g.claim_analysis(job).await;
     let client = g.database.client().await;
     client.execute("update switchyard.jobs set worker = $2 where id = $1", &[&job.0, &worker]).await.unwrap();
     claim
 }
 
-/// The lease has expired, and its worker has restarted since.
-async fn its_worker_ended(g: &Fixture, claim: &Claim, worker: &str) -> Reaped {
+/// Reaps the claim after its lease has expired and its worker has restarted.
+async fn reap_after_restart(g: &Fixture, claim: &Claim, worker: &str) -> Reaped {
     let client = g.database.client().await;
     client
         .execute(
@@ -45,7 +45,7 @@ async fn its_worker_ended(g: &Fixture, claim: &Claim, worker: &str) -> Reaped {
         )
         .await
         .unwrap();
-    g.store.worker_seen(&sign(worker)).await.unwrap();
+    g.store.worker_seen(&heartbeat(worker)).await.unwrap();
     g.store.reap(claim.run_key(), true).await.unwrap()
 }
 
@@ -58,21 +58,21 @@ async fn job_that_crashes_two_workers_is_quarantined_and_refunded() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("poison").await.id;
     let before = g.balance().await;
-    let claim = taken_by(&g, job, "first").await;
-    let reaped = its_worker_ended(&g, &claim, "first").await;
+    let claim = claim_as(&g, job, "first").await;
+    let reaped = reap_after_restart(&g, &claim, "first").await;
     assert!(matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, quarantined: false }), "{reaped:?}");
     assert_eq!(code_of(&g, job).await, "worker-died");
 
-    let claim = taken_by(&g, job, "second").await;
-    let reaped = its_worker_ended(&g, &claim, "second").await;
+    let claim = claim_as(&g, job, "second").await;
+    let reaped = reap_after_restart(&g, &claim, "second").await;
     assert!(matches!(reaped, Reaped { outcome: FailOutcome::Dead { .. }, quarantined: true }), "{reaped:?}");
     assert_eq!((g.job(job).await.state, code_of(&g, job).await.as_str()), (JobState::Dead, "poisonous-job"));
-    assert!(g.balance().await > before, "the credits are back");
+    assert!(g.balance().await > before, "the credits are refunded");
     let recovered = g.store.platform_snapshot().await.unwrap().recoveries;
     assert_eq!(recovered.len(), 1);
     assert_eq!((recovered[0].action.as_str(), recovered[0].subject.as_str()), ("job-quarantined", &*job.to_string()));
     assert!(recovered[0].evidence.contains("first") && recovered[0].evidence.contains("second"), "{recovered:?}");
-    // Somebody has found out why.
+    // An admin replays the job once the cause is fixed.
     g.store.replay(job).await.unwrap();
     assert_eq!(g.job(job).await.state, JobState::Queued);
 }
@@ -82,9 +82,9 @@ async fn job_is_not_quarantined_when_another_one_ran_both_times() {
     let g = fixture(Tier::Premium, 100).await;
     let (one, other) = (g.submit("one").await.id, g.submit("other").await.id);
     for worker in ["first", "second"] {
-        let claims = [taken_by(&g, one, worker).await, taken_by(&g, other, worker).await];
+        let claims = [claim_as(&g, one, worker).await, claim_as(&g, other, worker).await];
         for claim in &claims {
-            let reaped = its_worker_ended(&g, claim, worker).await;
+            let reaped = reap_after_restart(&g, claim, worker).await;
             assert!(
                 matches!(reaped, Reaped { outcome: FailOutcome::Retrying { .. }, quarantined: false }),
                 "{reaped:?}"
@@ -99,9 +99,9 @@ async fn silent_worker_does_not_count_as_crashed() {
     let g = fixture(Tier::Standard, 100).await;
     let job = g.submit("slow").await.id;
     for attempt in 0..2 {
-        let claim = taken_by(&g, job, "only").await;
+        let claim = claim_as(&g, job, "only").await;
         let client = g.database.client().await;
-        // The second time it has not been heard of for an hour, as nobody has.
+        // In the second round the worker has sent no heartbeat for an hour.
         let silence = if attempt == 0 { "0" } else { "3600" };
         let update = format!(
             "update switchyard.jobs set lease_until = now() - interval '1 second' where id = '{}';
@@ -119,13 +119,13 @@ async fn without_quarantine_a_job_has_all_its_attempts() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("poison").await.id;
     for worker in ["first", "second"] {
-        let claim = taken_by(&g, job, worker).await;
+        let claim = claim_as(&g, job, worker).await;
         let client = g.database.client().await;
         client
             .execute("update switchyard.jobs set lease_until = now() - interval '1 second' where id = $1", &[&job.0])
             .await
             .unwrap();
-        g.store.worker_seen(&sign(worker)).await.unwrap();
+        g.store.worker_seen(&heartbeat(worker)).await.unwrap();
         let reaped = g.store.reap(claim.run_key(), false).await.unwrap();
         assert!(matches!(reaped.outcome, FailOutcome::Retrying { .. }), "{reaped:?}");
     }
@@ -134,15 +134,15 @@ async fn without_quarantine_a_job_has_all_its_attempts() {
 #[tokio::test]
 async fn workers_are_listed_until_they_leave_and_recoveries_are_recorded() {
     let g = fixture(Tier::Free, 1).await;
-    g.store.worker_seen(&sign("a")).await.unwrap();
-    g.store.worker_seen(&WorkerHeartbeat { running: 5, draining: true, ..sign("a") }).await.unwrap();
-    g.store.worker_seen(&sign("b")).await.unwrap();
+    g.store.worker_seen(&heartbeat("a")).await.unwrap();
+    g.store.worker_seen(&WorkerHeartbeat { running: 5, draining: true, ..heartbeat("a") }).await.unwrap();
+    g.store.worker_seen(&heartbeat("b")).await.unwrap();
     let workers = g.store.workers().await.unwrap();
     let seen: Vec<_> = workers.iter().map(|w| (w.name.as_str(), w.running, w.draining)).collect();
     assert_eq!(seen, [("a", 5, true), ("b", 1, false)]);
     g.store.worker_gone("a").await.unwrap();
     assert_eq!(g.store.workers().await.unwrap().len(), 1);
-    g.store.recovered(Action::MemoryDrain, "a", "it held too much").await.unwrap();
+    g.store.recovered(Action::MemoryDrain, "a", "memory limit reached").await.unwrap();
     let snapshot = g.store.platform_snapshot().await.unwrap();
     assert_eq!((snapshot.workers.len(), snapshot.workers[0].kind, snapshot.workers[0].seen), (1, Kind::General, 1));
     assert_eq!((snapshot.recoveries.len(), snapshot.recoveries[0].action.as_str()), (1, "memory-drain"));
@@ -157,10 +157,10 @@ async fn jobs_are_found_by_id_or_name_prefix_within_the_tenant() {
         ids.push(g.submit(name).await.id);
     }
     g.store.submit(crate::fixture::request(other_tenant, "ada.other")).await.unwrap();
-    // One has ended, one runs.
-    let claim = g.take(ids[0]).await;
+    // The first has completed, the second runs.
+    let claim = g.claim_analysis(ids[0]).await;
     g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
-    g.take(ids[1]).await;
+    g.claim_analysis(ids[1]).await;
     let find = async |search: &str| {
         let filter = JobFilter { search: Some(search.to_owned()), limit: 50, ..JobFilter::default() };
         let page = g.store.jobs(g.tenant, &filter).await.unwrap();
@@ -201,7 +201,7 @@ async fn rare_job_is_found_without_reading_a_hundred_thousand_others() {
     assert_eq!(g.store.all_jobs(&named).await.unwrap().jobs.len(), 11);
     let running = JobFilter { state: Some(JobState::Running), limit: 50, ..JobFilter::default() };
     assert_eq!(g.store.all_jobs(&running).await.unwrap().jobs.len(), 0);
-    eprintln!("three looks: {:?}", began.elapsed());
+    eprintln!("three reads took {:?}", began.elapsed());
     let mut client = g.database.client().await;
     let transaction = client.transaction().await.unwrap();
     for (state, search) in
@@ -224,18 +224,18 @@ async fn rare_job_is_found_without_reading_a_hundred_thousand_others() {
 async fn job_report_has_children_failures_events_and_ledger() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await.id;
-    let claim = g.take(job).await;
+    let claim = g.claim_analysis(job).await;
     let child = Child { kind: Kind::Ai, input: json!(1), required: false };
     g.store.spawn(claim.run_key(), &json!({}), &[child], "analysing").await.unwrap().expect("held");
-    let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
-    g.fail(&part, &crate::fixture::trouble()).await;
+    let child = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
+    g.fail(&child, &crate::fixture::transient_error()).await;
     let report = g.store.job_report(job).await.unwrap().unwrap();
     assert_eq!((report.job.id, report.children.len(), report.ledger.len()), (job, 1, 1));
-    assert_eq!(report.children[0].failures[0].error.code, "trouble");
+    assert_eq!(report.children[0].failures[0].error.code, "test-error");
     assert!(report.ledger[0].amount < 0);
     let stages: Vec<_> = report.timeline.iter().map(|event| event.stage.as_str()).collect();
     assert_eq!(stages, ["queued", "running", "analysing"]);
-    assert!(g.store.job_report(part.job.id).await.unwrap().is_none(), "a child is reported with its analysis");
+    assert!(g.store.job_report(child.job.id).await.unwrap().is_none(), "a child is reported with its analysis");
     assert!(g.store.job_report(JobId::fresh()).await.unwrap().is_none());
 }
 
@@ -275,18 +275,18 @@ async fn trace_is_passed_to_the_job_and_its_children() {
     let g = fixture(Tier::Standard, 10).await;
     let request = trace::Context::root(true);
     let job = trace::scope(request, g.submit("traced")).await.id;
-    let claim = g.take(job).await;
+    let claim = g.claim_analysis(job).await;
     assert_eq!(claim.trace, Some(request));
     assert!(claim.age.is_some());
     let attempt = request.child();
     let (kept, children) = (json!({}), [Child { kind: Kind::Ai, input: json!(1), required: true }]);
     let spawned = g.store.spawn(claim.run_key(), &kept, &children, "analysing");
     trace::scope(attempt, spawned).await.unwrap().expect("held");
-    let part = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
-    assert_eq!(part.trace, Some(attempt));
+    let child = g.claim(g.children(job).await[0], Kind::Ai).await.unwrap();
+    assert_eq!(child.trace, Some(attempt));
     assert_eq!(g.store.job_report(job).await.unwrap().unwrap().trace, Some(request.trace_id()));
 
     let plain = g.submit("plain").await.id;
-    assert_eq!(g.take(plain).await.trace, None);
+    assert_eq!(g.claim_analysis(plain).await.trace, None);
     assert_eq!(g.store.job_report(plain).await.unwrap().unwrap().trace, None);
 }

@@ -1,3 +1,5 @@
+//! Event streams of analyses, with and without a broker.
+
 use std::{pin::pin, time::Duration};
 
 use futures::StreamExt as _;
@@ -9,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::fixture::fixture;
 
-const SOON: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn watcher_sees_every_event_once_and_in_order() {
@@ -19,14 +21,14 @@ async fn watcher_sees_every_event_once_and_in_order() {
     let hub = Hub::start(g.store.clone(), broker.clone());
     let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;
-    let watch = tokio::spawn(timeout(SOON, hub.watch(Some(g.tenant), job.id, 0).collect::<Vec<_>>()));
+    let watch = tokio::spawn(timeout(TIMEOUT, hub.watch(Some(g.tenant), job.id, 0).collect::<Vec<_>>()));
 
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     announcer.announce(claim.effects.clone());
     for percent in [10, 20, 30] {
         let report = ProgressReport { run_key: claim.run_key(), percent, stage: "working".to_owned() };
         let effects = g.store.progress(&[report]).await.unwrap();
-        // One is lost on its way, one comes twice.
+        // One event is lost, the others are delivered twice.
         if percent != 20 {
             announcer.announce(effects.clone());
             announcer.announce(effects);
@@ -34,31 +36,31 @@ async fn watcher_sees_every_event_once_and_in_order() {
     }
     announcer.announce(g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held"));
 
-    let events = watch.await.unwrap().expect("the watch ends by itself");
+    let events = watch.await.unwrap().expect("the watch ends after the last event");
     assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(events.last().unwrap().state, "completed");
 
-    let rest: Vec<i64> = timeout(SOON, hub.watch(Some(g.tenant), job.id, 4).map(|e| e.seq).collect()).await.unwrap();
-    assert_eq!(rest, [5, 6], "a watcher that comes back gets what it has not seen");
+    let rest: Vec<i64> = timeout(TIMEOUT, hub.watch(Some(g.tenant), job.id, 4).map(|e| e.seq).collect()).await.unwrap();
+    assert_eq!(rest, [5, 6], "a watcher that resumes gets the events after its position");
     assert_eq!(
-        timeout(SOON, hub.watch(Some(g.tenant), job.id, 6).count()).await,
+        timeout(TIMEOUT, hub.watch(Some(g.tenant), job.id, 6).count()).await,
         Ok(0),
-        "and nothing when it has seen all"
+        "a watcher that has seen all events gets none"
     );
     let (other_tenant, _) = crate::fixture::tenant(&g.store, Tier::Free, 0).await;
-    assert_eq!(timeout(SOON, hub.watch(Some(other_tenant), job.id, 0).count()).await, Ok(0));
+    assert_eq!(timeout(TIMEOUT, hub.watch(Some(other_tenant), job.id, 0).count()).await, Ok(0));
 }
 
 #[tokio::test]
 async fn watcher_sees_every_event_without_a_broker() {
     let g = fixture(Tier::Standard, 10).await;
-    let nowhere = Broker::connect(&SecretString::from("amqp://127.0.0.1:1"), "test").unwrap();
-    let hub = Hub::start(g.store.clone(), nowhere);
+    let unavailable = Broker::connect(&SecretString::from("amqp://127.0.0.1:1"), "test").unwrap();
+    let hub = Hub::start(g.store.clone(), unavailable);
     let job = g.submit("ada").await;
     let mut watch = pin!(hub.watch(None, job.id, 0));
-    assert_eq!(timeout(SOON, watch.next()).await.unwrap().unwrap().seq, 1);
+    assert_eq!(timeout(TIMEOUT, watch.next()).await.unwrap().unwrap().seq, 1);
     g.store.cancel(g.tenant, job.id).await.unwrap();
-    let last = timeout(SOON, watch.next()).await.unwrap().unwrap();
+    let last = timeout(TIMEOUT, watch.next()).await.unwrap().unwrap();
     assert_eq!((last.seq, last.state.as_str()), (2, "cancelled"));
-    assert!(timeout(SOON, watch.next()).await.unwrap().is_none());
+    assert!(timeout(TIMEOUT, watch.next()).await.unwrap().is_none());
 }

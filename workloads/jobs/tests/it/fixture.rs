@@ -1,4 +1,4 @@
-//! What all tests stand on.
+//! A tenant on a fresh database, and helpers that all tests share.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ pub struct Fixture {
     pub key: KeyHash,
 }
 
-/// Retries that need no waiting: three attempts.
-pub fn quick() -> Policy {
+/// A policy of three attempts without a delay between them.
+pub fn immediate_retries() -> Policy {
     Policy { retry: Retry { delays_seconds: vec![0, 0, 0] }, ..Policy::default() }
 }
 
 pub async fn fixture(tier: Tier, credits: i64) -> Fixture {
-    fixture_with(tier, credits, quick()).await
+    fixture_with(tier, credits, immediate_retries()).await
 }
 
 pub async fn fixture_with(tier: Tier, credits: i64, policy: Policy) -> Fixture {
@@ -41,7 +41,7 @@ pub async fn tenant(store: &Store, tier: Tier, credits: i64) -> (TenantId, KeyHa
     (tenant, KeyHash::of(key.secret.expose_secret()))
 }
 
-/// For a claim that lasts as long as a test.
+/// A lease that outlasts a test.
 pub fn lease() -> Lease<'static> {
     Lease { worker: "test", duration: Duration::from_secs(30), call: Uuid::now_v7(), again: false }
 }
@@ -58,7 +58,9 @@ impl Fixture {
         }
     }
 
-    /// Claims this very job, if it can be claimed: all others are held for the moment, and claims pass over what is held.
+    /// Claims the job, or returns `None` if it is not claimable.
+    ///
+    /// Meanwhile a transaction locks all other jobs, because claims skip locked rows.
     pub async fn claim(&self, job: JobId, kind: Kind) -> Option<Claim> {
         let mut client = self.database.client().await;
         let others = client.transaction().await.unwrap();
@@ -73,7 +75,7 @@ impl Fixture {
         claims.pop()
     }
 
-    /// The parts of a job, in the order in which they were made.
+    /// Children of a job, in the order of creation.
     pub async fn children(&self, job: JobId) -> Vec<JobId> {
         let client = self.database.client().await;
         let rows =
@@ -81,8 +83,11 @@ impl Fixture {
         rows.unwrap().iter().map(|row| JobId(row.get(0))).collect()
     }
 
-    /// Claims an analysis that must be claimable.
-    pub async fn take(&self, job: JobId) -> Claim {
+    /// Claims an analysis.
+    ///
+    /// # Panics
+    /// If the analysis is not claimable.
+    pub async fn claim_analysis(&self, job: JobId) -> Claim {
         self.claim(job, Kind::General).await.expect("the job can be claimed")
     }
 
@@ -91,16 +96,16 @@ impl Fixture {
     }
 
     pub async fn job(&self, id: JobId) -> Job {
-        self.store.any_job(id).await.unwrap().expect("the job is there")
+        self.store.any_job(id).await.unwrap().expect("the job exists")
     }
 
     pub async fn balance(&self) -> i64 {
-        self.balanced().await;
+        self.assert_consistent().await;
         self.store.tenant(self.tenant).await.unwrap().unwrap().credits
     }
 
-    /// What must hold at every moment, straight from the tables.
-    pub async fn balanced(&self) {
+    /// Checks the invariants of the tables, which hold after every transaction.
+    pub async fn assert_consistent(&self) {
         let client = self.database.client().await;
         let wrong = client
             .query_one(
@@ -115,7 +120,7 @@ impl Fixture {
         assert_eq!(
             wrong.get::<_, i64>(0),
             0,
-            "balance is the ledger's sum, and running the number of unfinished analyses"
+            "credits equal the ledger's sum, and `running` equals the number of unfinished analyses"
         );
         let orphans = client
             .query_one(
@@ -125,7 +130,7 @@ impl Fixture {
             )
             .await
             .unwrap();
-        assert_eq!(orphans.get::<_, i64>(0), 0, "nothing but a correction outlives its parent");
+        assert_eq!(orphans.get::<_, i64>(0), 0, "only a correction outlives its parent");
         let miscounted = client
             .query_one(
                 "select count(*) from switchyard.jobs p where p.finished_at is null and p.open_children <>
@@ -134,11 +139,11 @@ impl Fixture {
             )
             .await
             .unwrap();
-        assert_eq!(miscounted.get::<_, i64>(0), 0, "open children are counted right");
+        assert_eq!(miscounted.get::<_, i64>(0), 0, "`open_children` equals the number of unfinished children");
     }
 }
 
-/// The effects of a failed attempt.
+/// Effects of a failed attempt.
 pub fn effects_of(outcome: &FailOutcome) -> &Effects {
     match outcome {
         FailOutcome::Stale => panic!("stale"),
@@ -146,6 +151,7 @@ pub fn effects_of(outcome: &FailOutcome) -> &Effects {
     }
 }
 
-pub fn trouble() -> JobError {
-    JobError::transient("trouble", "it did not work")
+/// An error after which a job is retried.
+pub fn transient_error() -> JobError {
+    JobError::transient("test-error", "the attempt failed")
 }

@@ -1,4 +1,5 @@
-//! Many hands at random on few jobs: whatever the order, the books balance, and nobody waits for ever.
+//! Concurrent random operations on a few jobs. In every order the ledger balances and no call
+//! blocks for ever.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +13,10 @@ use switchyard_jobs::{
 };
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, fixture, lease, request, trouble};
+use crate::fixture::{Fixture, fixture, lease, request, transient_error};
 
-/// One of those who work on the jobs.
-async fn meddle(g: Arc<Fixture>, seed: u64, steps: u32) -> Result<(), StoreError> {
+/// Runs `steps` random operations as one client.
+async fn run_random_operations(g: Arc<Fixture>, seed: u64, steps: u32) -> Result<(), StoreError> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut held: Vec<Claim> = Vec::new();
     let (store, client) = (&g.store, g.database.client().await);
@@ -70,7 +71,7 @@ async fn meddle(g: Arc<Fixture>, seed: u64, steps: u32) -> Result<(), StoreError
 async fn finish(g: &Fixture, claim: &Claim, rng: &mut StdRng) -> Result<(), StoreError> {
     let (store, run_key) = (&g.store, claim.run_key());
     match rng.random_range(0..6) {
-        0 => drop(store.fail(run_key, &trouble()).await?),
+        0 => drop(store.fail(run_key, &transient_error()).await?),
         1 => drop(store.fail(run_key, &JobError::permanent("no", "no")).await?),
         2 => drop(store.release(run_key).await?),
         3 if matches!(claim.job.step, Step::Start) => {
@@ -97,12 +98,13 @@ async fn open_jobs(client: &tokio_postgres::Client) -> Vec<JobId> {
 async fn random_interleavings_keep_the_ledger_balanced() {
     for seed in [1, 2, 3] {
         let g = Arc::new(fixture(Tier::Enterprise, 60).await);
-        let hands: Vec<_> = (0..4).map(|hand| tokio::spawn(meddle(g.clone(), seed * 10 + hand, 40))).collect();
-        for hand in hands {
-            // A deadlock would be an error of the store, an endless wait a timeout.
-            timeout(Duration::from_secs(120), hand).await.expect("nobody waits for ever").unwrap().unwrap();
+        let clients: Vec<_> =
+            (0..4).map(|client| tokio::spawn(run_random_operations(g.clone(), seed * 10 + client, 40))).collect();
+        for client in clients {
+            // A deadlock is an error of the store. The timeout detects an endless wait.
+            timeout(Duration::from_secs(120), client).await.expect("a client is blocked").unwrap().unwrap();
         }
-        g.balanced().await;
+        g.assert_consistent().await;
         let client = g.database.client().await;
         let twice = client
             .query_one(
@@ -113,10 +115,10 @@ async fn random_interleavings_keep_the_ledger_balanced() {
             )
             .await
             .unwrap();
-        assert_eq!(twice.get::<_, i64>(0), 0, "seed {seed}: one charge, and one refund where there is one to give");
+        assert_eq!(twice.get::<_, i64>(0), 0, "seed {seed}: each analysis has one charge and at most one refund");
         let gaps = client
             .query_one(
-                // The first event is the job itself.
+                // The first event is derived from the job and has no row.
                 "select count(*) from (select job_id from switchyard.events group by job_id having max(seq) <> count(*) + 1) gaps",
                 &[],
             )

@@ -1,4 +1,5 @@
-//! Tenants, and the workloads' database roles, against each other: on a PostgreSQL of its own, set up as an installation is.
+//! Isolation of tenants and of the workloads' database roles, on a private PostgreSQL that is set
+//! up like an installation.
 
 use std::{env, fs, process, time::Duration};
 
@@ -23,26 +24,26 @@ use uuid::Uuid;
 
 use crate::fixture::request;
 
-/// Tables with rows of tenants that the API reads.
-const READ: [&str; 6] = ["tenants", "jobs", "outputs", "events", "idempotency", "ledger"];
+/// Tables with rows of tenants, which the API may read.
+const TENANT_TABLES: [&str; 6] = ["tenants", "jobs", "outputs", "events", "idempotency", "ledger"];
 
 const CONNECTIONS: ConnectionPool =
     ConnectionPool { size: 3, overflow: 0, wait_timeout_seconds: 10, statement_timeout_seconds: 10 };
 
-/// Roles belong to a whole server, so these tests have one to themselves.
+/// The server of these tests. Roles belong to a whole server, so other tests must not share it.
 async fn server() -> &'static Postgres {
     static SERVER: OnceCell<Postgres> = OnceCell::const_new();
     SERVER.get_or_init(|| Postgres::own(&["fsync=off"])).await
 }
 
-/// An installation with two tenants that have a bit of everything.
-struct Estate {
+/// An installation with two tenants, each with a completed and a queued analysis.
+struct Installation {
     database: TestDatabase,
-    ours: Party,
-    theirs: Party,
+    ours: TenantData,
+    theirs: TenantData,
 }
 
-struct Party {
+struct TenantData {
     tenant: TenantId,
     key: KeyHash,
     completed: JobId,
@@ -50,18 +51,19 @@ struct Party {
     remembered: Idempotency,
 }
 
-/// The one for tests that spoil nothing.
-async fn estate() -> &'static Estate {
-    static ESTATE: OnceCell<Estate> = OnceCell::const_new();
-    ESTATE.get_or_init(Estate::new).await
+/// The installation of tests that do not change it.
+async fn installation() -> &'static Installation {
+    static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
+    INSTALLATION.get_or_init(Installation::new).await
 }
 
-impl Estate {
+impl Installation {
     async fn new() -> Self {
         let database = server().await.bare_database().await;
         set_up(&database).await;
         let (api, workers) = (open(&database, Role::Api), open(&database, Role::Workers));
-        let (mut ours, mut theirs) = (party(&api, &workers).await, party(&api, &workers).await);
+        let (mut ours, mut theirs) =
+            (create_tenant_data(&api, &workers).await, create_tenant_data(&api, &workers).await);
         ours.queued = submit(&api, request(ours.key, "grace")).await;
         theirs.queued = submit(&api, request(theirs.key, "barbara")).await;
         Self { database, ours, theirs }
@@ -71,7 +73,7 @@ impl Estate {
         open(&self.database, Role::Api)
     }
 
-    /// A connection as one of the roles.
+    /// Connects as `role`.
     async fn login(&self, role: Role) -> Client {
         let (client, connection) = tokio_postgres::connect(&login_uri(&self.database, role), NoTls).await.unwrap();
         tokio::spawn(async move {
@@ -81,7 +83,7 @@ impl Estate {
     }
 }
 
-/// What the setup Job does, with passwords for all roles.
+/// Runs the setup Job's code, with passwords for all roles.
 async fn set_up(database: &TestDatabase) {
     let folder = env::temp_dir().join(format!("switchyard-test-{}-isolation-{}", process::id(), Uuid::now_v7()));
     let secret = |group: &str, key: &str, value: &str| {
@@ -120,28 +122,28 @@ fn open(database: &TestDatabase, role: Role) -> Store {
 }
 
 fn login_uri(database: &TestDatabase, role: Role) -> String {
-    let (_, place) = database.uri.split_once('@').unwrap();
-    format!("postgres://{role}:{}@{place}", password(role))
+    let (_, host) = database.uri.split_once('@').unwrap();
+    format!("postgres://{role}:{}@{host}", password(role))
 }
 
 fn password(role: Role) -> String {
     format!("password-of-{role}")
 }
 
-/// Makes a tenant and has one analysis completed, in parts; through the roles that do so in an installation.
-async fn party(api: &Store, workers: &Store) -> Party {
+/// Creates a tenant and completes one analysis that has a child. Uses the roles of an installation.
+async fn create_tenant_data(api: &Store, workers: &Store) -> TenantData {
     let new = NewTenant { name: "tester", tier: Tier::Enterprise, credits: 100 };
     let tenant = api.create_tenant(&new).await.unwrap().id;
     let key = KeyHash::of(api.create_key(tenant).await.unwrap().unwrap().secret.expose_secret());
     let remembered = Idempotency::of("once", b"x");
     let completed = submit(api, SubmitRequest { idempotency: Some(remembered.clone()), ..request(key, "ada") }).await;
-    let part = Child { kind: Kind::Ai, input: json!({}), required: true };
+    let child = Child { kind: Kind::Ai, input: json!({}), required: true };
     let first = claim(workers, Kind::General).await.run_key();
-    workers.spawn(first, &json!({}), &[part], "parts").await.unwrap().unwrap();
+    workers.spawn(first, &json!({}), &[child], "children").await.unwrap().unwrap();
     workers.complete(claim(workers, Kind::Ai).await.run_key(), &json!({})).await.unwrap().unwrap();
     let join = claim(workers, Kind::General).await.run_key();
     workers.complete_analysis(join, &json!({ "of": tenant })).await.unwrap().unwrap();
-    Party { tenant, key, completed, queued: completed, remembered }
+    TenantData { tenant, key, completed, queued: completed, remembered }
 }
 
 async fn submit(api: &Store, request: SubmitRequest) -> JobId {
@@ -151,23 +153,24 @@ async fn submit(api: &Store, request: SubmitRequest) -> JobId {
     }
 }
 
-/// Claims the one job that there is.
+/// Claims the only claimable job of `kind`.
 async fn claim(workers: &Store, kind: Kind) -> Claim {
     let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::now_v7(), again: false };
     let mut claims = workers.claim(Queue { kind, lane: Lane::Critical }, 1, &lease).await.unwrap();
-    claims.pop().expect("there is something to claim")
+    claims.pop().expect("a job is claimable")
 }
 
-/// What a query without a condition shows to a role that may read: for each table, what is wrong about it.
-async fn leaks(estate: &Estate) -> Vec<String> {
-    let all = estate.database.client().await;
-    let mut client = estate.login(Role::Api).await;
+/// Queries each table as the API, without a condition, and returns a line for each leak that it
+/// finds.
+async fn leaks(installation: &Installation) -> Vec<String> {
+    let all = installation.database.client().await;
+    let mut client = installation.login(Role::Api).await;
     let mut wrong = Vec::new();
-    for table in READ {
+    for table in TENANT_TABLES {
         let count = format!("select count(*) from switchyard.{table}");
         let seen: i64 = client.query_one(&count, &[]).await.unwrap().get(0);
         if seen != 0 {
-            wrong.push(format!("{table}: {seen} rows for nobody"));
+            wrong.push(format!("{table}: {seen} rows without a tenant"));
         }
         let of_tenant = match table {
             "tenants" => "id = $1",
@@ -175,9 +178,9 @@ async fn leaks(estate: &Estate) -> Vec<String> {
             _ => "tenant_id = $1",
         };
         let own = format!("{count} where {of_tenant}");
-        for tenant in [estate.ours.tenant, estate.theirs.tenant] {
+        for tenant in [installation.ours.tenant, installation.theirs.tenant] {
             let own: i64 = all.query_one(&own, &[&tenant.0]).await.unwrap().get(0);
-            assert!(own > 0, "there is something to see in {table}");
+            assert!(own > 0, "{table} has rows of the tenant");
             let transaction = client.transaction().await.unwrap();
             let setting = "select set_config('switchyard.tenant', $1, true)";
             transaction.execute(setting, &[&tenant.to_string()]).await.unwrap();
@@ -197,26 +200,26 @@ async fn leaks(estate: &Estate) -> Vec<String> {
 
 #[tokio::test]
 async fn query_without_a_condition_shows_rows_of_one_tenant_or_none() {
-    let estate = Estate::new().await;
-    assert_eq!(leaks(&estate).await, [""; 0]);
+    let installation = Installation::new().await;
+    assert_eq!(leaks(&installation).await, [""; 0]);
 
-    // The check sees what it is there for.
-    let owner = estate.database.client().await;
+    // The check detects each kind of leak.
+    let owner = installation.database.client().await;
     owner.batch_execute("alter table switchyard.jobs disable row level security").await.unwrap();
-    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("jobs:")));
+    assert!(leaks(&installation).await.iter().any(|leak| leak.starts_with("jobs:")));
     owner.batch_execute("alter table switchyard.jobs enable row level security").await.unwrap();
     owner.batch_execute("create policy everyone on switchyard.outputs using (true)").await.unwrap();
-    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("outputs:")));
+    assert!(leaks(&installation).await.iter().any(|leak| leak.starts_with("outputs:")));
     owner.batch_execute("drop policy everyone on switchyard.outputs").await.unwrap();
     owner.batch_execute("drop policy of_tenant on switchyard.idempotency").await.unwrap();
-    assert!(leaks(&estate).await.iter().any(|leak| leak.starts_with("idempotency: 0 rows for a tenant")));
+    assert!(leaks(&installation).await.iter().any(|leak| leak.starts_with("idempotency: 0 rows for a tenant")));
 }
 
 #[tokio::test]
 async fn read_leaves_no_tenant_for_the_next_user_of_its_connection() {
-    let estate = estate().await;
-    let client = estate.login(Role::Api).await;
-    let (ours, job) = (estate.ours.tenant.0, estate.ours.completed.0);
+    let installation = installation().await;
+    let client = installation.login(Role::Api).await;
+    let (ours, job) = (installation.ours.tenant.0, installation.ours.completed.0);
     let reads: [(&str, &[&(dyn tokio_postgres::types::ToSql + Sync)]); 7] = [
         ("select switchyard.tenant_job($1, $2)", &[&ours, &job]),
         ("select switchyard.tenant_jobs($1, null, null, false, null, 10)", &[&ours]),
@@ -228,17 +231,17 @@ async fn read_leaves_no_tenant_for_the_next_user_of_its_connection() {
     ];
     for (read, params) in reads {
         let rows = client.query(read, params).await.unwrap();
-        assert!(rows.iter().all(|row| row.get::<_, Option<serde_json::Value>>(0).is_some()), "{read} finds something");
-        assert!(!rows.is_empty(), "{read} finds something");
+        assert!(rows.iter().all(|row| row.get::<_, Option<serde_json::Value>>(0).is_some()), "{read} returns rows");
+        assert!(!rows.is_empty(), "{read} returns rows");
         let left: i64 = client.query_one("select count(*) from switchyard.jobs", &[]).await.unwrap().get(0);
-        assert_eq!(left, 0, "{read} leaves its tenant behind");
+        assert_eq!(left, 0, "{read} does not reset the tenant");
     }
 }
 
 #[tokio::test]
 async fn no_read_shows_rows_of_another_tenant() {
-    let estate = estate().await;
-    let (api, Estate { ours, theirs, .. }) = (estate.api(), estate);
+    let installation = installation().await;
+    let (api, Installation { ours, theirs, .. }) = (installation.api(), installation);
     for job in [theirs.completed, theirs.queued] {
         assert_eq!(api.job(ours.tenant, job).await.unwrap(), None);
         assert_eq!(api.result(ours.tenant, job).await.unwrap(), ResultOutcome::NotFound);
@@ -247,25 +250,25 @@ async fn no_read_shows_rows_of_another_tenant() {
     }
     assert_eq!(api.job(theirs.tenant, theirs.queued).await.unwrap().unwrap().state, JobState::Queued);
     let everything = JobFilter { discovered: true, limit: 200, ..JobFilter::default() };
-    for party in [ours, theirs] {
+    for data in [ours, theirs] {
         let mut listed: Vec<JobId> =
-            api.jobs(party.tenant, &everything).await.unwrap().jobs.iter().map(|j| j.id).collect();
+            api.jobs(data.tenant, &everything).await.unwrap().jobs.iter().map(|j| j.id).collect();
         listed.sort_unstable();
-        assert_eq!(listed, [party.completed, party.queued]);
-        let ResultOutcome::Finished { result, .. } = api.result(party.tenant, party.completed).await.unwrap() else {
-            panic!("its own result is there")
+        assert_eq!(listed, [data.completed, data.queued]);
+        let ResultOutcome::Finished { result, .. } = api.result(data.tenant, data.completed).await.unwrap() else {
+            panic!("a tenant reads its own result")
         };
-        assert_eq!(result, json!({ "of": party.tenant }));
-        let (job, result) = api.latest_result(party.tenant, "ada").await.unwrap().unwrap();
-        assert_eq!((job.id, result), (party.completed, json!({ "of": party.tenant })));
-        assert_eq!(api.usage(party.tenant).await.unwrap().unwrap().running, 1);
-        let Some(Admission::Replayed { job, .. }) = api.answered(party.tenant, &party.remembered).await.unwrap() else {
-            panic!("the key is remembered")
+        assert_eq!(result, json!({ "of": data.tenant }));
+        let (job, result) = api.latest_result(data.tenant, "ada").await.unwrap().unwrap();
+        assert_eq!((job.id, result), (data.completed, json!({ "of": data.tenant })));
+        assert_eq!(api.usage(data.tenant).await.unwrap().unwrap().running, 1);
+        let Some(Admission::Replayed { job, .. }) = api.answered(data.tenant, &data.remembered).await.unwrap() else {
+            panic!("the idempotency key is stored")
         };
-        assert_eq!(job.id, party.completed);
-        assert_eq!(api.authenticate(party.key).await.unwrap().unwrap().id, party.tenant);
+        assert_eq!(job.id, data.completed);
+        assert_eq!(api.authenticate(data.key).await.unwrap().unwrap().id, data.tenant);
     }
-    // Admins see all.
+    // Admins see all tenants.
     let all: Vec<TenantId> = api.all_jobs(&everything).await.unwrap().jobs.iter().map(|job| job.tenant).collect();
     assert!(all.contains(&ours.tenant) && all.contains(&theirs.tenant));
     assert_eq!(api.any_job(theirs.queued).await.unwrap().unwrap().tenant, theirs.tenant);
@@ -309,13 +312,13 @@ async fn every_function_with_the_rights_of_the_owner_has_the_settings() {
     found.sort_unstable();
     assert_eq!(found, ["forgotten", "pause"]);
     migrate(&mut client).await.unwrap();
-    assert_eq!(names(&client).await, [""; 0], "a migration sets them again");
+    assert_eq!(names(&client).await, [""; 0], "a migration restores the settings");
 }
 
 #[tokio::test]
 async fn workers_read_no_table_and_the_api_writes_none() {
-    let estate = estate().await;
-    let owner = estate.database.client().await;
+    let installation = installation().await;
+    let owner = installation.database.client().await;
     let sql = "select c.relname::text || ' ' || g.granted from pg_class c
         cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as g (granted)
         where c.relnamespace = 'switchyard'::regnamespace and c.relkind in ('r', 'p') and has_table_privilege($1, c.oid, g.granted)
@@ -337,7 +340,7 @@ async fn workers_read_no_table_and_the_api_writes_none() {
         assert_eq!(rights, expected, "{role}");
     }
     for role in [Role::Workers, Role::AiWorkers, Role::Discovery] {
-        let client = estate.login(role).await;
+        let client = installation.login(role).await;
         for refused in [
             "select from switchyard.jobs",
             "select switchyard.any_job(gen_random_uuid())",
@@ -349,7 +352,7 @@ async fn workers_read_no_table_and_the_api_writes_none() {
             assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{role}: {refused}");
         }
     }
-    let api = estate.login(Role::Api).await;
+    let api = installation.login(Role::Api).await;
     for refused in [
         "select hash from switchyard.api_keys",
         "select switchyard.release(gen_random_uuid(), 1)",
@@ -358,15 +361,15 @@ async fn workers_read_no_table_and_the_api_writes_none() {
         let error = api.query(refused, &[]).await.unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
     }
-    // It may read the ledger as a tenant, and while it is none it sees nothing.
+    // The API reads the ledger as a tenant. Without one it sees no rows.
     let ledger = api.query_one("select count(*) from switchyard.ledger", &[]).await.unwrap();
     assert_eq!(ledger.get::<_, i64>(0), 0);
 }
 
 #[tokio::test]
 async fn tenant_reads_use_indexes_under_row_level_security() {
-    let estate = Estate::new().await;
-    let owner = estate.database.client().await;
+    let installation = Installation::new().await;
+    let owner = installation.database.client().await;
     owner
         .batch_execute(
             "insert into switchyard.jobs (id, tenant_id, root_id, origin, kind, lane, state, username, input, turn, finished_at)
@@ -376,10 +379,10 @@ async fn tenant_reads_use_indexes_under_row_level_security() {
         )
         .await
         .unwrap();
-    let mut api = estate.login(Role::Api).await;
+    let mut api = installation.login(Role::Api).await;
     let transaction = api.transaction().await.unwrap();
     let setting = "select set_config('switchyard.tenant', $1, true)";
-    transaction.execute(setting, &[&estate.ours.tenant.to_string()]).await.unwrap();
+    transaction.execute(setting, &[&installation.ours.tenant.to_string()]).await.unwrap();
     let explain = "explain select * from switchyard.jobs where parent_id is null order by id desc limit 50";
     let plan: Vec<String> = transaction.query(explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
@@ -388,8 +391,8 @@ async fn tenant_reads_use_indexes_under_row_level_security() {
 
 #[tokio::test]
 async fn key_is_rotated_without_a_gap_and_revoked_at_once() {
-    let estate = Estate::new().await;
-    let (api, Estate { ours, theirs, .. }) = (estate.api(), &estate);
+    let installation = Installation::new().await;
+    let (api, Installation { ours, theirs, .. }) = (installation.api(), &installation);
     let fresh = api.create_key(ours.tenant).await.unwrap().unwrap();
     let hash = KeyHash::of(fresh.secret.expose_secret());
     let keys = api.keys(ours.tenant).await.unwrap().unwrap();
@@ -398,7 +401,7 @@ async fn key_is_rotated_without_a_gap_and_revoked_at_once() {
     for key in [ours.key, hash] {
         assert_eq!(api.authenticate(key).await.unwrap().unwrap().id, ours.tenant);
     }
-    assert!(!api.revoke_key(theirs.tenant, keys[0].id).await.unwrap(), "another tenant's key is none of theirs");
+    assert!(!api.revoke_key(theirs.tenant, keys[0].id).await.unwrap(), "a tenant cannot revoke another tenant's key");
     assert!(api.revoke_key(ours.tenant, keys[0].id).await.unwrap());
     assert_eq!(api.authenticate(ours.key).await.unwrap(), None);
     assert_eq!(api.submit(request(ours.key, "x")).await.unwrap(), Admission::Unauthenticated);
@@ -410,8 +413,8 @@ async fn key_is_rotated_without_a_gap_and_revoked_at_once() {
 
 #[tokio::test]
 async fn first_event_is_derived_and_removed_with_the_others() {
-    let estate = Estate::new().await;
-    let (api, ours) = (estate.api(), &estate.ours);
+    let installation = Installation::new().await;
+    let (api, ours) = (installation.api(), &installation.ours);
     for tenant in [Some(ours.tenant), None] {
         let events = api.events_after(tenant, ours.queued, 0).await.unwrap();
         assert_eq!(events.len(), 1);

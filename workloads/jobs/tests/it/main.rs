@@ -1,4 +1,4 @@
-//! The job core on a real PostgreSQL, RabbitMQ and Redis.
+//! Tests of the job core with a real PostgreSQL, RabbitMQ and Redis.
 
 mod admission;
 mod breaker;
@@ -11,7 +11,7 @@ mod events;
 mod fixture;
 mod interleavings;
 mod isolation;
-mod life;
+mod lifecycle;
 mod maintenance;
 mod model;
 mod operations;

@@ -1,3 +1,5 @@
+//! The relay, which publishes missing tickets, and the reaper of expired leases.
+
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,7 +13,7 @@ use switchyard_jobs::{
     testing::rabbitmq,
 };
 
-use crate::fixture::{fixture, trouble};
+use crate::fixture::{fixture, transient_error};
 
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
@@ -22,16 +24,20 @@ async fn claimable_jobs_are_reported_after_the_minimum_age_until_claimed() {
     g.submit("bob").await;
     assert!(
         g.store.claimable_queues(Duration::from_secs(60)).await.unwrap().is_empty(),
-        "the submitter is about to tell"
+        "the submitter is about to publish a ticket"
     );
     assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 2)]);
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 1)]);
-    let later = JobError { retry_after_seconds: Some(600), ..trouble() };
+    let later = JobError { retry_after_seconds: Some(600), ..transient_error() };
     g.fail(&claim, &later).await;
-    assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 1)], "its next attempt is not due");
+    assert_eq!(
+        g.store.claimable_queues(Duration::ZERO).await.unwrap(),
+        [(NORMAL, 1)],
+        "a retry that is not due is not reported"
+    );
     g.store.pause(Kind::General, Lane::Normal, true).await.unwrap();
-    assert!(g.store.claimable_queues(Duration::ZERO).await.unwrap().is_empty(), "nobody may claim from a paused lane");
+    assert!(g.store.claimable_queues(Duration::ZERO).await.unwrap().is_empty(), "a paused lane has no claimable jobs");
 }
 
 #[tokio::test]
@@ -45,7 +51,7 @@ async fn ticket_lost_in_a_crash_is_published_once() {
     assert_eq!(
         maintenance::publish_claimable(&g.store, &broker, Duration::ZERO).await.unwrap(),
         0,
-        "a ticket lies there"
+        "the queue already holds a ticket"
     );
 }
 
@@ -55,7 +61,7 @@ async fn reaper_ends_attempts_of_silent_workers() {
     let broker = Broker::connect(&SecretString::from(rabbitmq().await.vhost()), "test").unwrap();
     let announcer = Announcer::start(broker);
     let job = g.submit("ada").await;
-    g.take(job.id).await;
+    g.claim_analysis(job.id).await;
     assert_eq!(maintenance::reap(&g.store, &announcer, true, &Recoveries::default()).await.unwrap(), 0);
     g.database
         .client()
@@ -64,5 +70,5 @@ async fn reaper_ends_attempts_of_silent_workers() {
         .await
         .unwrap();
     assert_eq!(maintenance::reap(&g.store, &announcer, true, &Recoveries::default()).await.unwrap(), 1);
-    assert_eq!(g.take(job.id).await.job.attempt, 2);
+    assert_eq!(g.claim_analysis(job.id).await.job.attempt, 2);
 }

@@ -1,4 +1,4 @@
-//! Lists, retention and whatever else admins and callers look at.
+//! Lists of jobs, tenant reports and retention.
 
 use serde_json::json;
 use switchyard_contract::Tier;
@@ -22,7 +22,7 @@ async fn lists_are_paged_newest_first_and_filtered() {
     let last = g.store.jobs(g.tenant, &JobFilter { cursor: second.next, ..filter.clone() }).await.unwrap();
     assert_eq!((last.jobs.len(), last.next), (1, None));
 
-    g.take(ids[0]).await;
+    g.claim_analysis(ids[0]).await;
     let running = JobFilter { state: Some(JobState::Running), limit: 50, ..JobFilter::default() };
     let listed = g.store.all_jobs(&running).await.unwrap();
     assert_eq!(listed.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [ids[0]]);
@@ -33,11 +33,11 @@ async fn missing_tenant_is_none_and_a_ledger_sums_up_to_the_balance() {
     let g = fixture(Tier::Free, 7).await;
     let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
     assert_eq!((report.credits, report.ledger_sum, report.running, report.today), (7, 7, 0, 0));
-    let nobody = switchyard_jobs::model::TenantId(uuid::Uuid::nil());
-    assert_eq!(g.store.tenant(nobody).await.unwrap(), None);
-    assert!(g.store.create_key(nobody).await.unwrap().is_none());
-    assert_eq!(g.store.grant_credits(nobody, 1, "").await.unwrap(), None);
-    assert_eq!(g.store.usage(nobody).await.unwrap(), None);
+    let unknown = switchyard_jobs::model::TenantId(uuid::Uuid::nil());
+    assert_eq!(g.store.tenant(unknown).await.unwrap(), None);
+    assert!(g.store.create_key(unknown).await.unwrap().is_none());
+    assert_eq!(g.store.grant_credits(unknown, 1, "").await.unwrap(), None);
+    assert_eq!(g.store.usage(unknown).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -60,20 +60,20 @@ async fn retention_finds_old_rows_without_scanning_tables() {
         .await
         .unwrap();
     let days = |n: i32| f64::from(n) * 86400.0;
-    // A connection of its own: what the first one read would still count.
+    // A new connection, because the statistics of the first one include its own reads.
     let mut client = g.database.client().await;
     let transaction = client.transaction().await.unwrap();
     let call = "select switchyard.retain($1, $2, $3, 100)";
     let row = transaction.query_one(call, &[&days(3), &days(1), &days(30)]).await.unwrap();
-    // The 81 analyses of 720 hours and more ended more than 30 days ago, and each has a part.
+    // 81 analyses ended 720 hours ago or earlier, each with one child.
     assert_eq!(row.get::<_, serde_json::Value>(0), json!({"events": 100, "idempotency": 100, "jobs": 162}));
-    // Two tables are as small as there are workers and accidents.
+    // These two tables are always small: scanning them is cheap.
     let read =
         "select relname::text, seq_scan from pg_stat_xact_user_tables where schemaname = 'switchyard' and seq_scan > 0
            and relname not in ('workers', 'recoveries')";
     let read: Vec<(String, i64)> =
         transaction.query(read, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert!(read.is_empty(), "read as a whole: {read:?}");
+    assert!(read.is_empty(), "sequential scans: {read:?}");
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn retention_removes_only_old_finished_jobs() {
     let g = fixture(Tier::Enterprise, 100).await;
     let (old, young, open) = (g.submit("old").await.id, g.submit("young").await.id, g.submit("open").await.id);
     for id in [old, young] {
-        let claim = g.take(id).await;
+        let claim = g.claim_analysis(id).await;
         g.store.complete(claim.run_key(), &json!({})).await.unwrap().expect("held");
     }
     g.database
@@ -99,5 +99,5 @@ async fn retention_removes_only_old_finished_jobs() {
     }
     assert_eq!(g.store.retain(&switchyard_jobs::store::Retention::default(), 100).await.unwrap(), Default::default());
     let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
-    assert_eq!(report.credits, report.ledger_sum, "the ledger stays");
+    assert_eq!(report.credits, report.ledger_sum, "retention keeps the ledger");
 }

@@ -1,5 +1,5 @@
-//! The store behind a real PgBouncer in transaction mode: each statement may use another server
-//! connection, and few of them serve many clients.
+//! The store behind a real PgBouncer in transaction mode. Each statement may use another server
+//! connection, and few connections serve many clients.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -14,12 +14,12 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::fixture::{quick, request, tenant};
+use crate::fixture::{immediate_retries, request, tenant};
 
-/// Server connections that PgBouncer may hold for a user on a database.
+/// Server connections that PgBouncer may open for each user and database.
 const SERVER_CONNECTIONS: u32 = 3;
 
-async fn behind(server: &Postgres, database: &TestDatabase, logins: &[(&str, &str)]) -> (PgBouncer, String) {
+async fn start_pooler(server: &Postgres, database: &TestDatabase, logins: &[(&str, &str)]) -> (PgBouncer, String) {
     let pooler = PgBouncer::before(server, SERVER_CONNECTIONS, logins).await;
     let uri = pooler.uri(database.uri.rsplit_once('/').unwrap().1);
     (pooler, uri)
@@ -27,7 +27,7 @@ async fn behind(server: &Postgres, database: &TestDatabase, logins: &[(&str, &st
 
 fn store_at(uri: &str, size: u32) -> Store {
     let connections = ConnectionPool { size, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
-    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, quick())
+    Store::open(&Address::parse(uri, "uri").unwrap(), "switchyard-test", connections, immediate_retries())
 }
 
 async fn connect(uri: &str) -> Result<Client, tokio_postgres::Error> {
@@ -44,16 +44,16 @@ fn lease() -> Lease<'static> {
 async fn job_completes_through_a_transaction_pooler() {
     let server = postgres().await;
     let database = server.database().await;
-    let (_pooler, uri) = behind(server, &database, &[]).await;
-    // Each process has its own connections, so that two calls rarely share one.
+    let (_pooler, uri) = start_pooler(server, &database, &[]).await;
+    // Each process has its own connections, so two calls rarely share one.
     let (api, worker, relay) = (store_at(&uri, 4), store_at(&uri, 4), store_at(&uri, 4));
     let (tenant, key) = tenant(&api, Tier::Standard, 100).await;
     let Admission::Accepted { job, .. } = api.submit(request(key, "someone")).await.unwrap() else {
-        panic!("it was refused")
+        panic!("not accepted")
     };
     let queue = Queue { kind: Kind::General, lane: job.lane };
     let claims = worker.claim(queue, 8, &lease()).await.unwrap();
-    let [claim] = claims.as_slice() else { panic!("one job was put in, {} came out", claims.len()) };
+    let [claim] = claims.as_slice() else { panic!("one job was submitted, {} were claimed", claims.len()) };
     assert_eq!(claim.job.id, job.id);
     for percent in [20, 40, 60] {
         assert_eq!(worker.heartbeat(&[claim.run_key()], Duration::from_secs(30)).await.unwrap(), [job.id]);
@@ -72,12 +72,12 @@ async fn job_completes_through_a_transaction_pooler() {
 async fn concurrent_submissions_through_a_pooler_are_exactly_once() {
     let server = postgres().await;
     let database = server.database().await;
-    let (_pooler, uri) = behind(server, &database, &[]).await;
-    // As many processes as pods.
+    let (_pooler, uri) = start_pooler(server, &database, &[]).await;
+    // Each store stands for one pod.
     let stores: Vec<Store> = (0..8).map(|_| store_at(&uri, 8)).collect();
     let (tenant, key) = tenant(&stores[0], Tier::Enterprise, 10_000).await;
     let submit = |n: usize| {
-        // Each of them twice, from two processes.
+        // Each request is sent twice, by two processes.
         let (store, username) = (&stores[n % stores.len()], format!("profile{}", n % 32));
         async move {
             let idempotency = Idempotency::of(username.as_str(), username.as_bytes());
@@ -85,18 +85,18 @@ async fn concurrent_submissions_through_a_pooler_are_exactly_once() {
             store.submit(request.clone()).await.unwrap()
         }
     };
-    let limit = quick().tiers.enterprise.concurrent;
+    let limit = immediate_retries().tiers.enterprise.concurrent;
     let (mut accepted, mut replayed) = (HashSet::new(), HashSet::new());
     for admission in join_all((0..64).map(submit)).await {
         match admission {
             Admission::Accepted { job, .. } => assert!(accepted.insert(job.id), "accepted twice"),
-            Admission::Replayed { job, .. } => assert!(replayed.insert(job.id), "sent twice, answered thrice"),
+            Admission::Replayed { job, .. } => assert!(replayed.insert(job.id), "sent twice, replayed twice"),
             Admission::ConcurrentLimit { limit: reported, .. } => assert_eq!(reported, limit),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(accepted.len(), limit as usize);
-    assert_eq!(accepted, replayed, "the second of each pair got the first one's answer");
+    assert_eq!(accepted, replayed, "each accepted request is replayed once");
     let report = stores[1].tenant(tenant).await.unwrap().unwrap();
     assert_eq!((report.running, report.credits), (limit, report.ledger_sum));
     let sessions = database.client().await;
@@ -127,14 +127,15 @@ async fn role_limits_hold_behind_a_pooler() {
         ))
         .await
         .unwrap();
-    let (_pooler, uri) = behind(&server, &database, &[(role, "hunter2")]).await;
+    let (_pooler, uri) = start_pooler(&server, &database, &[(role, "hunter2")]).await;
     let uri = uri.replace("postgres:for-tests", &format!("{role}:hunter2"));
     let clients: Vec<Client> = join_all((0..6).map(|_| connect(&uri))).await.into_iter().map(Result::unwrap).collect();
 
     let long = clients[0].query("select pg_sleep(60)", &[]).await.unwrap_err();
     assert_eq!(long.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{long}");
 
-    // PgBouncer would use three; PostgreSQL grants two, and all clients are served in turn.
+    // PgBouncer would open three connections; PostgreSQL allows two. All clients are served in
+    // turn.
     let asked =
         join_all(clients.iter().map(|client| client.query_typed("select pg_backend_pid() from pg_sleep(0.1)", &[])))
             .await;

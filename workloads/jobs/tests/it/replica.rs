@@ -13,7 +13,7 @@ use switchyard_jobs::{
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::fixture::{quick, request};
+use crate::fixture::{immediate_retries, request};
 
 /// A primary and a replica that a store reads from.
 struct Pair {
@@ -53,13 +53,13 @@ impl Pair {
         client
     }
 
-    /// How many jobs an admin sees, which may be a little old.
+    /// Number of jobs that an admin sees. The read may be stale.
     async fn seen_by_admin(&self) -> usize {
         let filter = JobFilter { limit: 10, ..JobFilter::default() };
         self.store.all_jobs(&filter).await.unwrap().jobs.len()
     }
 
-    /// How many jobs the tenant sees on the first page, which must be all.
+    /// Number of jobs on the tenant's first page. The read is fresh.
     async fn seen_by_tenant(&self) -> Result<usize, StoreError> {
         let filter = JobFilter { limit: 10, ..JobFilter::default() };
         self.store.jobs(self.tenant, &filter).await.map(|page| page.jobs.len())
@@ -75,7 +75,7 @@ fn store_at(primary: &str, replicas: &[String]) -> Store {
     let connections = ConnectionPool { size: 4, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 10 };
     let replicas: Vec<Address> = replicas.iter().map(|uri| Address::parse(uri, "replica-uris").unwrap()).collect();
     let primary = Address::parse(primary, "uri").unwrap();
-    Store::open(&primary, "switchyard-test", connections, quick()).with_replicas(
+    Store::open(&primary, "switchyard-test", connections, immediate_retries()).with_replicas(
         &replicas,
         "switchyard-test",
         connections,
@@ -88,7 +88,7 @@ async fn relaxed_reads_use_the_replica_and_fresh_reads_do_not() {
     pair.submit("first").await;
     pair.primary.shown_by(&pair.replica).await;
     assert_eq!(pair.seen_by_admin().await, 1);
-    // From here on the replica lags.
+    // The replica stops replaying.
     let replica = pair.on_replica().await;
     replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
     let second = pair.submit("second").await;
@@ -186,7 +186,7 @@ async fn standby_is_unwritable_until_promoted() {
     let pair = Pair::new().await;
     pair.submit("before").await;
     pair.primary.shown_by(&pair.replica).await;
-    // The address leads to the standby.
+    // The store's address leads to the standby.
     let store = store_at(&pair.replica.uri(&pair.database), &[]);
     assert!(store.is_writable());
     let refused = store.submit(request(pair.key, "too-early")).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The setup against real servers.
+//! The setup with real servers.
 
 use std::{fs, path::PathBuf};
 
@@ -9,7 +9,7 @@ use switchyard_jobs::{
     testing::{Postgres, postgres, rabbitmq, redis},
 };
 
-/// A mounted folder, removed with the test.
+/// A mounted folder, removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -88,16 +88,16 @@ async fn setup_is_idempotent_and_grants_roles_only_what_they_need() {
         worker.any_job(switchyard_jobs::model::JobId::fresh()).await.map(drop),
     ] {
         let Err(StoreError::Refused { code, .. }) = refused else {
-            panic!("a worker's role may do more than its work")
+            panic!("a worker's role has rights that it does not need")
         };
         assert_eq!(code, "42501");
     }
 
     // PostgreSQL enforces the connection limit of the role.
-    let crowd = Store::connect(&config(Workload::Api, Role::Discovery), &folder.mount()).unwrap();
-    let both = futures::join!(sleep(&crowd), sleep(&crowd), sleep(&crowd));
+    let limited = Store::connect(&config(Workload::Api, Role::Discovery), &folder.mount()).unwrap();
+    let both = futures::join!(sleep(&limited), sleep(&limited), sleep(&limited));
     let refused = [both.0, both.1, both.2].into_iter().filter(|r| matches!(r, Err(StoreError::Unavailable(_)))).count();
-    assert_eq!(refused, 1, "two connections, and no third");
+    assert_eq!(refused, 1, "the third connection is refused");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn platforms_on_one_server_can_be_set_up_concurrently() {
     let server = Postgres::own(&["fsync=off"]).await;
     let mut folders = Vec::new();
     for n in 0..4 {
-        let folder = Folder::new(&format!("together{n}"));
+        let folder = Folder::new(&format!("concurrent{n}"));
         folder.secret("database", "uri", &server.bare_database().await.uri);
         folder.secret("broker", "uri", &rabbitmq().await.vhost());
         folder.secret("cache", "uri", &redis().await.database());
@@ -145,7 +145,7 @@ async fn setup_distinguishes_database_address_errors() {
             "refused the login of user 'someone'",
         ),
         ("database", server.uri("nowhere"), "has no database 'nowhere'"),
-        ("rubbish", "not an address hunter2".to_owned(), "is not a PostgreSQL address"),
+        ("syntax", "not an address hunter2".to_owned(), "is not a PostgreSQL address"),
         (
             "tls",
             format!("{}?sslmode=require", server.uri("postgres")),
@@ -164,7 +164,7 @@ async fn setup_distinguishes_database_address_errors() {
 
 #[tokio::test]
 async fn setup_reports_a_refused_database_connection() {
-    let folder = Folder::new("deaf");
+    let folder = Folder::new("refused");
     folder.secret("database", "uri", "postgres://postgres:hunter2@127.0.0.1:1/postgres");
     let error = setup::run(&setup_config(), &folder.mount()).await.unwrap_err();
     assert!(error.message.contains("127.0.0.1:1") && error.message.contains("connection refused"), "{}", error.message);

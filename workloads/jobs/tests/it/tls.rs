@@ -34,20 +34,20 @@ async fn sslmode_decides_which_certificates_are_accepted() {
     let (ours, theirs) = (Certificates::new(&["postgres", "nobody"]), Certificates::new(&["postgres", "nobody"]));
     let server = encrypted(&ours).await;
     let by_name = server.uri("postgres").replace("127.0.0.1", "localhost");
-    let by_number = server.uri("postgres");
+    let by_ip = server.uri("postgres");
     let (ours, theirs) = (ours.authority(), theirs.authority());
-    let folder = Folder::new("tls");
+    let folder = Folder::new("tls-modes");
     for (uri, mode, roots, trusted) in [
         (&by_name, "disable", Some(&theirs), true),
         (&by_name, "prefer", None, true),
         (&by_name, "require", None, true),
-        (&by_number, "require", Some(&ours), true),
-        (&by_number, "require", Some(&theirs), false),
-        (&by_number, "verify-ca", Some(&ours), true),
+        (&by_ip, "require", Some(&ours), true),
+        (&by_ip, "require", Some(&theirs), false),
+        (&by_ip, "verify-ca", Some(&ours), true),
         (&by_name, "verify-ca", Some(&theirs), false),
         (&by_name, "verify-full", Some(&ours), true),
-        (&by_number, "verify-full", Some(&ours), false),
-        // No web root signed it.
+        (&by_ip, "verify-full", Some(&ours), false),
+        // No root of the web PKI has signed the certificate.
         (&by_name, "verify-full", None, false),
     ] {
         let case = format!("{mode} at {uri} with {}", roots.map_or("the web PKI's roots", |_| "roots of its own"));
@@ -61,7 +61,7 @@ async fn sslmode_decides_which_certificates_are_accepted() {
             );
             continue;
         }
-        let client = by_client(&by_number).await;
+        let client = connect(&by_ip).await;
         let encrypted: bool = client
             .query_one(
                 "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'switchyard-api'",
@@ -104,7 +104,7 @@ async fn setup_reports_what_is_wrong_with_a_certificate() {
 #[tokio::test]
 async fn mounted_roots_verify_cache_and_broker() {
     let (ours, theirs) = (Certificates::new(&["rabbitmq", "nobody"]), Certificates::new(&["rabbitmq", "nobody"]));
-    let (roots, strange) = (ours.authority(), theirs.authority());
+    let (roots, foreign_roots) = (ours.authority(), theirs.authority());
     let rabbit = Rabbit::encrypted(&ours).await;
     let redis = Redis::encrypted(ours).await;
     let folder = Folder::new("tls-others");
@@ -120,17 +120,17 @@ async fn mounted_roots_verify_cache_and_broker() {
     timeout(Duration::from_secs(20), broker.connected()).await.expect("the broker is not reached");
     broker.close().await;
 
-    folder.secret("cache", "ca.crt", &strange);
+    folder.secret("cache", "ca.crt", &foreign_roots);
     let error = setup::run(&bare, &folder.mount()).await.unwrap_err();
     assert!(error.component == Component::Cache && error.message.contains("'ca.crt'"), "{error}");
-    folder.secret("broker", "ca.crt", &strange);
+    folder.secret("broker", "ca.crt", &foreign_roots);
     let error = setup::run(&bare, &folder.mount()).await.unwrap_err();
     assert!(error.component == Component::Broker && error.message.contains("'ca.crt'"), "{error}");
     rabbit.kill();
     redis.end();
 }
 
-async fn by_client(uri: &str) -> tokio_postgres::Client {
+async fn connect(uri: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(uri, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client

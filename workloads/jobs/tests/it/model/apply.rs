@@ -1,4 +1,4 @@
-//! Each operation as it is done to the reference and to the real thing.
+//! Applies operations to the reference and to the database.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -19,18 +19,19 @@ use super::{
     outcome::{Actual, Applied, Outcome, events_of},
     reference::{ClaimNumber, Job, Number},
 };
-use crate::fixture::trouble;
+use crate::fixture::transient_error;
 
-/// Longer than any run.
+/// Longer than any sequence of operations.
 const LEASE: Duration = Duration::from_secs(3600);
 
 impl Run<'_> {
-    /// Does the operation to both. What it picks is picked once, from what the reference knows; `None` where there is nothing to pick.
+    /// Applies the operation to both. The reference selects the job or claim; `None` if there is
+    /// none to select.
     pub async fn apply(&mut self, operation: &Operation) -> Result<Option<Applied>, StoreError> {
         use Operation as O;
         let applied = match operation {
             O::Submit { tenant, username, forced, key } => self.submit(*tenant, *username, *forced, *key).await,
-            O::Claim { kind, lane, most, lost } => self.claim(*kind, *lane, *most, *lost).await,
+            O::Claim { kind, lane, limit, lost } => self.claim(*kind, *lane, *limit, *lost).await,
             O::Heartbeat { claims } => {
                 let claims: BTreeSet<_> = claims.iter().filter_map(|pick| self.picked(*pick)).collect();
                 let run_keys: Vec<RunKey> = claims.iter().map(|claim| self.claims[*claim]).collect();
@@ -47,8 +48,8 @@ impl Run<'_> {
                 let actual = actual.map_or(Outcome::NotFound, Outcome::Granted);
                 Ok(Applied::plain(self.reference.grant(*tenant, *amount), actual, None))
             }
-            O::Ripen => {
-                self.reference.ripen();
+            O::MakeRetriesDue => {
+                self.reference.make_retries_due();
                 let sql = "update switchyard.jobs set run_at = clock_timestamp() where run_at is not null";
                 self.fixture.execute(sql).await;
                 let queues = self.fixture.store.claimable_queues(Duration::ZERO).await?;
@@ -86,13 +87,13 @@ impl Run<'_> {
         applied.map(Some)
     }
 
-    /// What a worker does with a claim, whether it still holds or not.
+    /// Applies an operation of a worker with a valid or stale claim.
     async fn work(&mut self, claim: ClaimNumber, operation: &Operation) -> Result<Applied, StoreError> {
         use Operation as O;
         let (store, run_key) = (&self.fixture.store, self.claims[claim]);
         match operation {
             O::Progress { percent, .. } => {
-                // A stage of its own makes every report news.
+                // With a new stage, every report emits an event.
                 let stage = format!("step {}", self.reference.step);
                 let effects = store.progress(&[ProgressReport { run_key, percent: *percent, stage }]).await?;
                 let expected = self.reference.progress(claim, i16::from(*percent).min(99));
@@ -101,9 +102,9 @@ impl Run<'_> {
             O::Spawn { children, .. } => {
                 let child =
                     |(kind, required): &(Kind, bool)| Child { kind: *kind, input: json!({}), required: *required };
-                let made: Vec<Child> = children.iter().map(child).collect();
+                let specs: Vec<Child> = children.iter().map(child).collect();
                 let expected = self.reference.spawn(claim, children);
-                match store.spawn(run_key, &json!({}), &made, "analysing").await {
+                match store.spawn(run_key, &json!({}), &specs, "analysing").await {
                     Err(StoreError::Refused { .. }) => {
                         let actual = Outcome::Refused("a join may not spawn again");
                         Ok(Applied::plain(expected, actual, Some(Vec::new())))
@@ -118,7 +119,7 @@ impl Run<'_> {
                     .jobs
                     .iter()
                     .any(|(number, job)| self.ids[*number] == run_key.job && job.parent.is_none());
-                // Analyses that find nothing end together with others, which is a way of its own.
+                // Analyses without found profiles complete in batches, by another function.
                 let actual = if analysis && found.is_empty() {
                     store.complete_analysis(run_key, &json!({})).await?
                 } else {
@@ -127,7 +128,7 @@ impl Run<'_> {
                 Ok(Applied::effects(self.reference.complete(claim, &found), actual))
             }
             O::Fail { permanent, .. } => {
-                let error = if *permanent { JobError::permanent("no", "no") } else { trouble() };
+                let error = if *permanent { JobError::permanent("no", "no") } else { transient_error() };
                 let actual = store.fail(run_key, &error).await?;
                 let events = events_of(&actual);
                 Ok(Applied::plain(self.reference.fail(claim, *permanent), actual.into(), Some(events)))
@@ -143,7 +144,7 @@ impl Run<'_> {
                 self.reference.expire(claim);
                 Ok(Applied::done())
             }
-            other => unreachable!("{other:?} is not done with a claim"),
+            other => unreachable!("{other:?} takes no claim"),
         }
     }
 
@@ -172,17 +173,17 @@ impl Run<'_> {
         Ok(Applied { expected, actual, events: Some(events) })
     }
 
-    async fn claim(&mut self, kind: Kind, lane: Lane, most: usize, lost: bool) -> Result<Applied, StoreError> {
-        let (store, queue, most_of) =
-            (&self.fixture.store, Queue { kind, lane }, u32::try_from(most).unwrap_or(u32::MAX));
+    async fn claim(&mut self, kind: Kind, lane: Lane, limit: usize, lost: bool) -> Result<Applied, StoreError> {
+        let (store, queue) = (&self.fixture.store, Queue { kind, lane });
+        let rows = u32::try_from(limit).unwrap_or(u32::MAX);
         let first = Lease { worker: "test", duration: LEASE, call: Uuid::now_v7(), again: false };
-        let mut claims = store.claim(queue, most_of, &first).await?;
+        let mut claims = store.claim(queue, rows, &first).await?;
         let events = claims.iter().flat_map(|claim| claim.effects.events.clone()).collect();
         if lost {
-            // Asked again, the call answers what it took, and takes no more.
-            claims = store.claim(queue, most_of, &Lease { again: true, ..first }).await?;
+            // A repeated call returns the same jobs and claims no others.
+            claims = store.claim(queue, rows, &Lease { again: true, ..first }).await?;
         }
-        let expected = self.reference.claim(kind, lane, most);
+        let expected = self.reference.claim(kind, lane, limit);
         Ok(Applied { expected, actual: Actual::Claimed(claims), events: Some(events) })
     }
 
@@ -226,24 +227,24 @@ impl Run<'_> {
 
     fn picked(&self, pick: Pick) -> Option<ClaimNumber> {
         match pick {
-            Pick::Good(place) => nth(&self.held(), place),
-            Pick::Any(place) => nth(&(0..self.claims.len()).rev().collect::<Vec<_>>(), place),
+            Pick::Valid(index) => nth(&self.held(), index),
+            Pick::Any(index) => nth(&(0..self.claims.len()).rev().collect::<Vec<_>>(), index),
         }
     }
 
-    fn job(&self, pick: Pick, good: impl Fn(&Job) -> bool) -> Option<Number> {
-        let among = |wanted: &dyn Fn(&Job) -> bool| -> Vec<Number> {
-            self.reference.jobs.iter().rev().filter(|(_, job)| wanted(job)).map(|(number, _)| *number).collect()
+    fn job(&self, pick: Pick, valid: impl Fn(&Job) -> bool) -> Option<Number> {
+        let among = |matches: &dyn Fn(&Job) -> bool| -> Vec<Number> {
+            self.reference.jobs.iter().rev().filter(|(_, job)| matches(job)).map(|(number, _)| *number).collect()
         };
         match pick {
-            Pick::Good(place) => nth(&among(&|job| job.parent.is_none() && good(job)), place),
-            Pick::Any(place) => nth(&among(&|_| true), place),
+            Pick::Valid(index) => nth(&among(&|job| job.parent.is_none() && valid(job)), index),
+            Pick::Any(index) => nth(&among(&|_| true), index),
         }
     }
 }
 
-fn nth(all: &[usize], place: u8) -> Option<usize> {
-    (!all.is_empty()).then(|| all[usize::from(place) % all.len()])
+fn nth(all: &[usize], index: u8) -> Option<usize> {
+    (!all.is_empty()).then(|| all[usize::from(index) % all.len()])
 }
 
 fn username(number: u8) -> String {

@@ -1,4 +1,4 @@
-//! How attempts and jobs end in the reference.
+//! Ends of attempts and jobs in the reference.
 
 use std::collections::BTreeSet;
 
@@ -59,12 +59,13 @@ impl Reference {
     fn refund(&mut self, number: Number) -> i64 {
         let (price, round, tenant) = (self.jobs[&number].price, self.jobs[&number].round, self.jobs[&number].tenant);
         if price != 0 {
-            self.tenants[tenant].book(Reason::Refund, price, Some((number, round)));
+            self.tenants[tenant].add_entry(Reason::Refund, price, Some((number, round)));
         }
         price
     }
 
-    /// A part has ended in a way that its parent can live with. Parts are the middle of an analysis' progress, up to 90.
+    /// Records at the parent that a child has ended. Children account for 10 to 90 percent of the
+    /// progress of an analysis.
     fn child_ended(&mut self, parent: Number) {
         let job = self.job(parent);
         if job.state == JobState::Waiting && job.open > 0 {
@@ -85,7 +86,7 @@ impl Reference {
             self.die(number, permanent);
             return Outcome::Dead;
         }
-        let delay = retry.delays_seconds[usize::try_from(job.failures - 1).expect("it has failed")];
+        let delay = retry.delays_seconds[usize::try_from(job.failures - 1).expect("a failure is counted")];
         job.state = JobState::Retrying;
         job.due = delay == 0;
         job.turn = job.turn.max(Turn(delay, step));
@@ -95,7 +96,8 @@ impl Reference {
         Outcome::Retrying
     }
 
-    /// A part takes its parent along when it is required. Those who share an analysis' pipeline share an error that lasts, and go on after any other.
+    /// Ends a job as dead. A required child also ends its parent. A permanent error ends the
+    /// followers; after any other error the next follower leads.
     fn die(&mut self, number: Number, permanent: bool) {
         if self.jobs[&number].ended() {
             return;
@@ -123,7 +125,7 @@ impl Reference {
 
     fn cancel_below(&mut self, number: Number) {
         let mut below = BTreeSet::from([number]);
-        // Children are made after their parents.
+        // A child has a higher number than its parent.
         for (child, job) in &mut self.jobs {
             if job.parent.is_some_and(|parent| below.contains(&parent)) {
                 below.insert(*child);
@@ -136,7 +138,8 @@ impl Reference {
         }
     }
 
-    /// The best of those who shared a pipeline that has ended starts again, and the others share its pipeline.
+    /// Makes the follower in the highest lane the leader of the others. It starts from the
+    /// beginning.
     fn promote(&mut self, leader: Number) {
         let followers = self.followers(leader);
         let Some(first) = followers.iter().copied().min_by_key(|n| (lane_rank(self.jobs[n].lane), *n)) else { return };
@@ -157,7 +160,7 @@ impl Reference {
         if job.ended() {
             return Outcome::AlreadyEnded;
         }
-        // What has run of another one's pipeline is not its own.
+        // A follower has run nothing of its own.
         let untouched = !job.started || job.follows();
         self.end(number, JobState::Cancelled);
         self.cancel_below(number);
@@ -168,7 +171,7 @@ impl Reference {
         Outcome::Cancelled { refunded, balance: self.tenants[tenant].credits }
     }
 
-    /// From the beginning, for the price that went back when it died.
+    /// Queues a dead analysis again and charges the price that its death refunded.
     pub fn replay(&mut self, number: Number) -> Outcome {
         let step = self.step;
         let Some(job) = self.jobs.get(&number).filter(|job| job.parent.is_none()) else { return Outcome::NotFound };
@@ -200,7 +203,7 @@ impl Reference {
             tenant.running += 1;
         }
         if price != 0 {
-            tenant.book(Reason::Charge, -price, Some((number, round)));
+            tenant.add_entry(Reason::Charge, -price, Some((number, round)));
         }
         let balance = tenant.credits;
         self.record(number);
@@ -213,19 +216,19 @@ impl Reference {
         Outcome::Answer(discards)
     }
 
-    /// Queues analyses of found profiles on the low lane, within the tenant's limits and the lane's.
+    /// Queues analyses of found profiles on the low lane, within the limits of tenant and lane.
     fn discover(&mut self, tenant: usize, found: &[String]) {
         let tier = *self.policy.tiers.get(self.tenants[tenant].tier);
         let rules = *self.policy.lanes.get(Lane::Low);
         let discovered = |job: &&Job| job.tenant == tenant && job.origin == Origin::Discovery && !job.ended();
         let mut open = self.jobs.values().filter(discovered).count() as u64;
         for username in found {
-            let asker = &self.tenants[tenant];
-            let day_is_full = tier.daily.is_some_and(|daily| asker.today + asker.discovered_today >= daily);
+            let account = &self.tenants[tenant];
+            let day_is_full = tier.daily.is_some_and(|daily| account.today + account.discovered_today >= daily);
             if open >= u64::from(tier.concurrent) || day_is_full || self.queued_in(Lane::Low) >= rules.capacity {
                 return;
             }
-            // In hand, or ended within a day.
+            // In progress, or ended within a day.
             let known = |job: &Job| job.tenant == tenant && job.parent.is_none() && job.username == *username;
             if self.jobs.values().any(known) {
                 continue;
@@ -238,7 +241,7 @@ impl Reference {
     }
 }
 
-/// Lanes from best to worst.
+/// Position of a lane in the order of priority, highest first.
 pub fn lane_rank(lane: Lane) -> usize {
-    Lane::ALL.iter().position(|other| *other == lane).expect("all lanes are there")
+    Lane::ALL.iter().position(|other| *other == lane).expect("`ALL` has every lane")
 }

@@ -1,4 +1,5 @@
-//! The real thing beside its reference: every operation is done by both, and then both must say and hold the same.
+//! Runs each operation on the database and on the reference, and compares their answers and
+//! contents.
 
 use std::collections::BTreeSet;
 
@@ -21,9 +22,10 @@ use super::{
     tenants::Tenant,
 };
 
-const MEMBERS: [(Tier, i64); TENANTS] = [(Tier::Free, 20), (Tier::Premium, 40), (Tier::Free, 8)];
+const INITIAL_TENANTS: [(Tier, i64); TENANTS] = [(Tier::Free, 20), (Tier::Premium, 40), (Tier::Free, 8)];
 
-/// Limits that are soon reached. Times by which turns are put off are far longer than a run, so that the clock decides nothing.
+/// Limits that a run reaches soon. Turns are delayed by far more than a run takes, so the clock
+/// does not affect their order.
 pub fn policy() -> Policy {
     let lane = |capacity, max_running, timeout_seconds| LaneLimits { capacity, max_running, timeout_seconds };
     let tier = |concurrent, daily, price, lane| TierLimits { concurrent, daily, price, lane };
@@ -34,27 +36,27 @@ pub fn policy() -> Policy {
             ..Tiers::default()
         },
         lanes: Lanes { critical: lane(3, 2, 300), low: lane(4, 2, 600), ..Lanes::default() },
-        // An attempt at once, one after a day, death.
+        // The first retry is immediate, the second is due after a day, then the job dies.
         retry: Retry { delays_seconds: vec![0, 86400, 0] },
     }
 }
 
-/// A database where runs follow each other.
+/// A database that runs use one after the other.
 pub struct Fixture {
     pub store: Store,
     pub client: Client,
     _database: TestDatabase,
 }
 
-/// One run.
+/// One sequence of operations.
 pub struct Run<'a> {
     pub fixture: &'a Fixture,
     pub keys: Vec<KeyHash>,
     pub names: Names,
     pub reference: Reference,
-    /// Everything that was ever claimed.
+    /// All claims by number.
     pub claims: Vec<RunKey>,
-    /// Ids by number.
+    /// Job ids by number.
     pub ids: Vec<JobId>,
     day: NaiveDate,
     trace: String,
@@ -65,7 +67,7 @@ impl Fixture {
         Self { store: database.store_of(2, policy()), client: database.client().await, _database: database }
     }
 
-    /// Puts something else in place of `from` in the body of a function of the schema.
+    /// Replaces `from` by `to` in the body of a function of the schema.
     pub async fn sabotage(&self, function: &str, from: &str, to: &str) {
         let sql = "select pg_get_functiondef(p.oid) from pg_proc p
                    where p.pronamespace = 'switchyard'::regnamespace and p.proname = $1";
@@ -79,7 +81,10 @@ impl Fixture {
         self.client.batch_execute(sql).await.unwrap();
     }
 
-    /// Does `operations` to an empty platform, and then everything that is left to do. Says where the two differ, with all that was done before.
+    /// Runs `operations` on an empty platform and then finishes all jobs.
+    ///
+    /// # Errors
+    /// The first difference, with the operations before it.
     pub async fn check(&self, operations: &[Operation]) -> Result<(), String> {
         let mut run = Run::new(self).await;
         for operation in operations {
@@ -98,13 +103,13 @@ impl<'a> Run<'a> {
             )
             .await;
         let (mut keys, mut names) = (Vec::new(), Names::default());
-        for (tier, credits) in MEMBERS {
+        for (tier, credits) in INITIAL_TENANTS {
             let tenant = fixture.store.create_tenant(&NewTenant { name: "tester", tier, credits }).await.unwrap().id;
             let key = fixture.store.create_key(tenant).await.unwrap().unwrap();
             keys.push(KeyHash::of(key.secret.expose_secret()));
             names.tenants.push(tenant);
         }
-        let tenants = MEMBERS.iter().map(|(tier, credits)| Tenant::new(*tier, *credits)).collect();
+        let tenants = INITIAL_TENANTS.iter().map(|(tier, credits)| Tenant::new(*tier, *credits)).collect();
         let reference = Reference::new(policy(), tenants);
         let (claims, ids, trace) = (Vec::new(), Vec::new(), String::new());
         Self { fixture, keys, names, reference, claims, ids, day: Utc::now().date_naive(), trace }
@@ -116,38 +121,38 @@ impl<'a> Run<'a> {
         self.reference.leaders.clear();
         let done = self.apply(operation).await.map_err(|error| self.report(operation, &format!("\n  {error}")))?;
         let Some(applied) = done else { return Ok(()) };
-        self.reference.assert_sound();
+        self.reference.assert_consistent();
         let tables = self.read_tables().await;
         self.assign_numbers(&tables, &applied.actual);
         let found = self.translate(applied.actual);
 
-        let mut trouble = String::new();
+        let mut mismatch = String::new();
         if applied.expected != found {
-            trouble += &format!("\n  should say: {:?}\n  but says:   {found:?}", applied.expected);
+            mismatch += &format!("\n  expected answer: {:?}\n  actual answer:   {found:?}", applied.expected);
         }
         let emitted: Option<BTreeSet<EmittedEvent>> =
             applied.events.map(|events| events.iter().map(|event| self.emitted(event)).collect());
         if let Some(emitted) = emitted.filter(|emitted| *emitted != self.reference.emitted) {
-            trouble += &format!(
-                "\n  should emit: {:?}
-  but emits:   {emitted:?}",
+            mismatch += &format!(
+                "\n  expected events: {:?}
+  actual events:   {emitted:?}",
                 self.reference.emitted
             );
         }
-        trouble += &difference(&self.reference.lines(), &tables.lines(&self.names)).unwrap_or_default();
-        // Daily counters restart at midnight, so a run across it proves nothing.
-        if trouble.is_empty() || self.day != Utc::now().date_naive() {
+        mismatch += &difference(&self.reference.lines(), &tables.lines(&self.names)).unwrap_or_default();
+        // Daily counters restart at midnight, so a run across it is not comparable.
+        if mismatch.is_empty() || self.day != Utc::now().date_naive() {
             self.trace += &format!("\n{operation:?} -> {found:?}");
             return Ok(());
         }
-        Err(self.report(operation, &trouble))
+        Err(self.report(operation, &mismatch))
     }
 
-    fn report(&self, operation: &Operation, trouble: &str) -> String {
-        format!("{}\n{operation:?}{trouble}", self.trace)
+    fn report(&self, operation: &Operation, mismatch: &str) -> String {
+        format!("{}\n{operation:?}{mismatch}", self.trace)
     }
 
-    /// Works off what there is: nothing may be stuck.
+    /// Finishes all jobs. None may be stuck.
     async fn drain(&mut self) -> Result<(), String> {
         let queues = [Kind::General, Kind::Ai, Kind::Cdn].map(|kind| [(kind, Lane::Critical), (kind, Lane::Low)]);
         let queues = queues.concat();
@@ -156,13 +161,13 @@ impl<'a> Run<'a> {
         }
         while self.reference.jobs.values().any(|job| !job.ended()) {
             let before = self.reference.claims;
-            self.step(&Operation::Ripen).await?;
-            let mut worked = self.complete_all().await?;
+            self.step(&Operation::MakeRetriesDue).await?;
+            let mut progressed = self.complete_all().await?;
             for (kind, lane) in &queues {
-                self.step(&Operation::Claim { kind: *kind, lane: *lane, most: 8, lost: false }).await?;
+                self.step(&Operation::Claim { kind: *kind, lane: *lane, limit: 8, lost: false }).await?;
             }
-            worked |= self.reference.claims > before;
-            assert!(worked, "the reference is stuck{}", self.trace);
+            progressed |= self.reference.claims > before;
+            assert!(progressed, "the reference is stuck{}", self.trace);
         }
         Ok(())
     }
@@ -170,13 +175,13 @@ impl<'a> Run<'a> {
     async fn complete_all(&mut self) -> Result<bool, String> {
         let held = self.held();
         for claim in &held {
-            let place = u8::try_from(self.held().iter().position(|other| other == claim).unwrap_or(0)).unwrap_or(0);
-            self.step(&Operation::Complete { claim: Pick::Good(place), found: BTreeSet::new() }).await?;
+            let index = u8::try_from(self.held().iter().position(|other| other == claim).unwrap_or(0)).unwrap_or(0);
+            self.step(&Operation::Complete { claim: Pick::Valid(index), found: BTreeSet::new() }).await?;
         }
         Ok(!held.is_empty())
     }
 
-    /// Claims that hold a job.
+    /// Claims with a valid token.
     pub fn held(&self) -> Vec<ClaimNumber> {
         let mut held: Vec<_> = self.reference.jobs.values().filter_map(|job| job.held).collect();
         held.sort_unstable();
@@ -188,14 +193,14 @@ impl<'a> Run<'a> {
         row.get::<_, Json<Tables>>(0).0
     }
 
-    /// Gives what is new the numbers that the reference has given it: ids and tokens rise with time.
+    /// Numbers new jobs and claims like the reference: ids and tokens increase with time.
     fn assign_numbers(&mut self, tables: &Tables, actual: &Actual) {
         for row in &tables.jobs {
             if !self.names.jobs.contains_key(&row.id) {
                 self.names.jobs.insert(row.id, self.ids.len());
                 self.ids.push(row.id);
                 if let Some(leader) = row.leader {
-                    self.reference.led_by(self.number(leader));
+                    self.reference.set_leader(self.number(leader));
                 }
             }
         }

@@ -1,7 +1,10 @@
-//! The real SQL against a reference model: random operations by several hands, with tokens that hold and tokens that do not, done to both, which must
-//! say, hold and tell the same after each.
+//! The SQL functions compared with a reference model.
 //!
-//! `SWITCHYARD_MODEL_CASES` sets how many sequences are tried, `SWITCHYARD_MODEL_SEED` which; a failure prints its seed and the shortest trace.
+//! Random operations, with valid and stale tokens, run on both. After each one, answers, table
+//! contents and events must be equal.
+//!
+//! `SWITCHYARD_MODEL_CASES` sets the number of sequences and `SWITCHYARD_MODEL_SEED` the seed. A
+//! failure prints its seed and the shortest trace.
 
 mod apply;
 mod ends;
@@ -23,7 +26,8 @@ use rand::random;
 use switchyard_jobs::testing::postgres;
 use tokio::runtime::{Builder, Runtime};
 
-/// Tries random sequences of operations on `fixture`, and answers the shortest trace found at whose end the two differ.
+/// Runs random sequences of operations on `fixture`. Returns the shortest trace that it finds after
+/// which database and reference differ.
 fn search(runtime: &Runtime, fixture: &Fixture, seed: u64, cases: u32, shrinks: u32) -> Option<String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -35,12 +39,12 @@ fn search(runtime: &Runtime, fixture: &Fixture, seed: u64, cases: u32, shrinks: 
     match tried {
         Ok(()) => None,
         Err(TestError::Fail(why, _)) => Some(why.message().to_owned()),
-        Err(TestError::Abort(why)) => panic!("the search was given up: {}", why.message()),
+        Err(TestError::Abort(why)) => panic!("search aborted: {}", why.message()),
     }
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
+    Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -58,7 +62,8 @@ fn random_operations_match_the_reference_model() {
     }
 }
 
-/// Replaces `from` by `to` in a function of the schema, and has the search find that out.
+/// Replaces `from` by `to` in a function of the schema, and checks that the search detects the
+/// change.
 fn detects(function: &str, from: &str, to: &str) {
     let runtime = runtime();
     let fixture = runtime.block_on(async {

@@ -1,16 +1,16 @@
-//! What may be done, at random.
+//! Random operations.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use switchyard_contract::{Kind, Lane};
 
-/// One of many, by its place among them; counted round.
+/// Selects one item by its index, modulo their number.
 #[derive(Debug, Clone, Copy)]
 pub enum Pick {
-    /// Among those that are still of use.
-    Good(u8),
-    /// Among all that ever were, the latest first.
+    /// Among the items for which the operation is valid.
+    Valid(u8),
+    /// Among all items, the newest first.
     Any(u8),
 }
 
@@ -22,11 +22,11 @@ pub enum Operation {
         forced: bool,
         key: Option<u8>,
     },
-    /// A call whose first answer may get lost.
+    /// A claim whose first answer may be lost.
     Claim {
         kind: Kind,
         lane: Lane,
-        most: usize,
+        limit: usize,
         lost: bool,
     },
     Heartbeat {
@@ -36,7 +36,7 @@ pub enum Operation {
         claim: Pick,
         percent: u8,
     },
-    /// The lease runs out.
+    /// The lease expires.
     Expire {
         claim: Pick,
     },
@@ -56,7 +56,7 @@ pub enum Operation {
     Release {
         claim: Pick,
     },
-    /// By the job's own tenant, unless it is foreign.
+    /// By the job's tenant, or by another one if `foreign`.
     Cancel {
         job: Pick,
         foreign: bool,
@@ -76,8 +76,8 @@ pub enum Operation {
         tenant: usize,
         amount: i64,
     },
-    /// Retries that wait become due, and somebody asks which queues have work.
-    Ripen,
+    /// Waiting retries become due. The answer is the claimable queues.
+    MakeRetriesDue,
 }
 
 /// Tenants of the fixture.
@@ -85,7 +85,7 @@ pub const TENANTS: usize = 3;
 const USERNAMES: u8 = 4;
 
 fn pick() -> impl Strategy<Value = Pick> + Clone {
-    prop_oneof![2 => (0..16_u8).prop_map(Pick::Good), 1 => (0..16_u8).prop_map(Pick::Any)]
+    prop_oneof![2 => (0..16_u8).prop_map(Pick::Valid), 1 => (0..16_u8).prop_map(Pick::Any)]
 }
 
 fn queue() -> impl Strategy<Value = (Kind, Lane)> + Clone {
@@ -101,11 +101,11 @@ pub fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (0..TENANTS, 0..USERNAMES, prop::bool::weighted(0.2))
             .prop_map(|(tenant, username, forced)| O::Submit { tenant, username, forced, key: None }),
-        // Keys that mostly come with the same request again.
+        // Idempotency keys, mostly with the same request.
         3 => (0..TENANTS, 0..2_u8, prop::bool::weighted(0.2))
             .prop_map(|(tenant, key, forced)| O::Submit { tenant, username: key, forced, key: Some(key) }),
         16 => (queue(), 1..5_usize, prop::bool::weighted(0.1))
-            .prop_map(|((kind, lane), most, lost)| O::Claim { kind, lane, most, lost }),
+            .prop_map(|((kind, lane), limit, lost)| O::Claim { kind, lane, limit, lost }),
         2 => prop::collection::vec(pick(), 1..8).prop_map(|claims| O::Heartbeat { claims }),
         2 => (pick(), 0..=100_u8).prop_map(|(claim, percent)| O::Progress { claim, percent }),
         4 => pick().prop_map(|claim| O::Expire { claim }),
@@ -119,6 +119,6 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => pick().prop_map(|job| O::Discard { job }),
         1 => (queue(), prop::bool::weighted(0.3)).prop_map(|((kind, lane), paused)| O::Pause { kind, lane, paused }),
         1 => (0..TENANTS, -10..10_i64).prop_map(|(tenant, amount)| O::Grant { tenant, amount }),
-        2 => Just(O::Ripen),
+        2 => Just(O::MakeRetriesDue),
     ]
 }

@@ -1,3 +1,5 @@
+//! Outcomes of operations, comparable between the reference and the database.
+
 use std::collections::BTreeSet;
 
 use switchyard_jobs::{
@@ -7,7 +9,7 @@ use switchyard_jobs::{
 
 use super::reference::Number;
 
-/// A change that watchers are events of.
+/// An event for watchers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EmittedEvent {
     pub job: Number,
@@ -16,11 +18,11 @@ pub struct EmittedEvent {
     pub progress: i16,
 }
 
-/// What an operation comes to, in words that hold for the reference and the real thing.
+/// Outcome of an operation, in terms that the reference and the database share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// The token is of no use any more.
+    /// The token is stale.
     Stale,
     Refused(&'static str),
     Accepted {
@@ -36,11 +38,11 @@ pub enum Outcome {
         balance: i64,
         price: i64,
     },
-    /// In turn; each with its attempt and, where it joins, which of its children completed.
+    /// In turn order: job, attempt and, for a join, which of its children completed.
     Claimed(Vec<(Number, i32, Option<Vec<bool>>)>),
     Held(BTreeSet<Number>),
     Reaped(Vec<Outcome>),
-    /// Queues with jobs to be claimed, and how many.
+    /// Queues with their numbers of claimable jobs.
     Claimable(BTreeSet<(String, u32)>),
     Retrying,
     Dead,
@@ -59,7 +61,7 @@ pub enum Outcome {
     Granted(Result<i64, i64>),
 }
 
-/// What the real thing actual, before its ids have numbers.
+/// Outcome of the database, before its ids are translated to numbers.
 pub enum Actual {
     Plain(Outcome),
     Accepted { job: JobId, balance: i64, coalesced: bool },
@@ -68,26 +70,26 @@ pub enum Actual {
     Held(Vec<JobId>),
 }
 
-/// One operation, done to both.
+/// The outcomes of one operation.
 pub struct Applied {
     pub expected: Outcome,
     pub actual: Actual,
-    /// What watchers are to be events, where the operation says so.
+    /// Events that the operation returned; `None` if it returns no events.
     pub events: Option<Vec<Event>>,
 }
 
 impl Applied {
-    /// An answer that names nothing.
+    /// An answer without ids.
     pub fn plain(expected: Outcome, actual: Outcome, events: Option<Vec<Event>>) -> Self {
         Self { expected, actual: Actual::Plain(actual), events }
     }
 
-    /// Something to which there is no answer.
+    /// An operation without an answer.
     pub fn done() -> Self {
         Self::plain(Outcome::Done, Outcome::Done, None)
     }
 
-    /// An answer by effects, or none with a stale token.
+    /// An answer of effects; `None` stands for a stale token.
     pub fn effects(expected: Outcome, effects: Option<Effects>) -> Self {
         let actual = if effects.is_some() { Outcome::Done } else { Outcome::Stale };
         Self::plain(expected, actual, Some(effects.unwrap_or_default().events))
@@ -104,7 +106,7 @@ impl From<FailOutcome> for Outcome {
     }
 }
 
-/// What watchers are to be events of a failure.
+/// Events of a failed attempt.
 pub fn events_of(actual: &FailOutcome) -> Vec<Event> {
     match actual {
         FailOutcome::Stale => Vec::new(),

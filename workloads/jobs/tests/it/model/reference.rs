@@ -1,4 +1,5 @@
-//! What must happen, as a state machine on plain values: no clock, no concurrency, nothing but the rules.
+//! The expected behaviour, as a state machine on plain values without a clock and without
+//! concurrency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +14,16 @@ use super::{
     tenants::{Entry, Tenant},
 };
 
-/// A job by the order in which jobs were made.
+/// A job, numbered in the order of creation.
 pub type Number = usize;
-/// A claim by the order in which claims were made; stands for the run token.
+/// A claim, numbered in the order of claims. It stands for the run token.
 pub type ClaimNumber = usize;
 
-/// When it is a job's turn: seconds by which it was put off, then the step that made it.
+/// A job's turn: the delay in seconds, then the step that created the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Turn(pub u64, pub u64);
 
-/// Jobs whose turns come one after the other.
+/// Jobs in the order of their turns.
 type InTurn = Vec<(Turn, Number)>;
 
 #[derive(Debug, Clone)]
@@ -42,12 +43,12 @@ pub struct Job {
     pub failures: i32,
     pub progress: i16,
     pub started: bool,
-    /// Whether it has spawned, so that its next claim joins.
-    pub kept: bool,
+    /// Whether it has spawned children. The next claim is then a join.
+    pub spawned: bool,
     pub children: i16,
     pub open: i16,
     pub held: Option<ClaimNumber>,
-    /// The step in which its lease ran out.
+    /// The step in which its lease expired.
     pub expired: Option<u64>,
     /// Whether its next attempt is due.
     pub due: bool,
@@ -55,12 +56,12 @@ pub struct Job {
     pub leader: Option<Number>,
     pub discarded: bool,
     pub output: bool,
-    /// All events after the first, which everyone has.
+    /// All events after the first, which every job has.
     pub events: Vec<(&'static str, i16)>,
 }
 
 impl Job {
-    /// A job that waits for its first claim.
+    /// A job before its first claim.
     pub fn queued(tenant: usize, origin: Origin, kind: Kind, lane: Lane, username: &str, turn: Turn) -> Self {
         Self {
             tenant,
@@ -78,7 +79,7 @@ impl Job {
             failures: 0,
             progress: 0,
             started: false,
-            kept: false,
+            spawned: false,
             children: 0,
             open: 0,
             held: None,
@@ -96,13 +97,13 @@ impl Job {
         self.state.is_terminal()
     }
 
-    /// Whether it shares the pipeline of another one, so that nobody claims it.
+    /// Whether it shares the pipeline of another analysis. A follower is never claimed.
     pub fn follows(&self) -> bool {
         self.leader.is_some() && !self.ended()
     }
 
-    /// Whether it holds one of its lane's places.
-    fn busy(&self) -> bool {
+    /// Whether it counts against its lane's `maxRunning`.
+    fn occupies_lane(&self) -> bool {
         matches!(self.state, JobState::Running | JobState::Waiting) && !self.follows()
     }
 }
@@ -114,13 +115,13 @@ pub struct Reference {
     pub tenants: Vec<Tenant>,
     pub jobs: BTreeMap<Number, Job>,
     pub paused: BTreeSet<(&'static str, &'static str)>,
-    /// Counts operations; what is made later has a higher one.
+    /// Number of the current operation.
     pub step: u64,
-    /// Events of this step.
+    /// Events that this step emitted.
     pub emitted: BTreeSet<EmittedEvent>,
     /// Pipelines that the analysis admitted in this step may share.
     pub leaders: BTreeSet<Number>,
-    pub made: Number,
+    pub created: Number,
     pub claims: ClaimNumber,
 }
 
@@ -134,20 +135,20 @@ impl Reference {
             step: 0,
             emitted: BTreeSet::new(),
             leaders: BTreeSet::new(),
-            made: 0,
+            created: 0,
             claims: 0,
         }
     }
 
     pub fn add(&mut self, job: Job) -> Number {
-        let number = self.made;
-        self.made += 1;
+        let number = self.created;
+        self.created += 1;
         self.jobs.insert(number, job);
         number
     }
 
     pub fn job(&mut self, number: Number) -> &mut Job {
-        self.jobs.get_mut(&number).expect("the reference knows its jobs")
+        self.jobs.get_mut(&number).expect("the job exists")
     }
 
     pub fn followers(&self, leader: Number) -> Vec<Number> {
@@ -158,18 +159,18 @@ impl Reference {
             .collect()
     }
 
-    /// How many analyses wait in a lane for their first claim, or for that of the one whose pipeline they share.
+    /// Number of queued analyses of a lane, followers included.
     pub fn queued_in(&self, lane: Lane) -> u32 {
         let queued = |job: &&Job| job.kind == Kind::General && job.lane == lane && job.state == JobState::Queued;
-        u32::try_from(self.jobs.values().filter(queued).count()).expect("few")
+        u32::try_from(self.jobs.values().filter(queued).count()).expect("the count is small")
     }
 
-    /// The job that a claim still holds.
+    /// The job of a claim, if the token is valid.
     pub fn holder(&self, claim: ClaimNumber) -> Option<Number> {
         self.jobs.iter().find(|(_, job)| job.held == Some(claim)).map(|(number, _)| *number)
     }
 
-    /// Records the new state of an analysis, also for those that share its running pipeline.
+    /// Records the new state of an analysis, also for its followers while it runs.
     pub fn record(&mut self, number: Number) {
         let job = self.job(number);
         if job.parent.is_some() {
@@ -194,25 +195,26 @@ impl Reference {
         let job = self.job(number);
         let (state, progress) = (job.state.public(), job.progress);
         job.events.push((state, progress));
-        let seq = i64::try_from(job.events.len()).expect("few") + 1;
+        let seq = i64::try_from(job.events.len()).expect("the count is small") + 1;
         self.emitted.insert(EmittedEvent { job: number, seq, state: state.to_owned(), progress });
     }
 
-    /// Gives a worker the jobs whose turn it is: those that only join first, for they have their place, then others as far as there are places.
-    pub fn claim(&mut self, kind: Kind, lane: Lane, most: usize) -> Outcome {
+    /// Claims up to `limit` jobs. Joins come first, because they already count against the lane;
+    /// other jobs follow as far as `maxRunning` allows.
+    pub fn claim(&mut self, kind: Kind, lane: Lane, limit: usize) -> Outcome {
         if self.paused.contains(&(kind.as_str(), lane.as_str())) {
             return Outcome::Claimed(Vec::new());
         }
         let (mut joins, mut fresh) = self.claimable(kind, lane);
-        joins.truncate(most);
-        fresh.truncate(self.places(kind, lane).min(most - joins.len()));
+        joins.truncate(limit);
+        fresh.truncate(self.runs_left(kind, lane).min(limit - joins.len()));
         let mut taken = [joins, fresh].concat();
         taken.sort_unstable();
         let claimed = taken.into_iter().map(|(_, number)| self.start(number)).collect();
         Outcome::Claimed(claimed)
     }
 
-    /// What only joins, and what begins or begins again, each in turn.
+    /// Claimable joins, and claimable starts and retries, each in turn order.
     fn claimable(&self, kind: Kind, lane: Lane) -> (InTurn, InTurn) {
         let (mut joins, mut fresh) = (Vec::new(), Vec::new());
         for (number, job) in &self.jobs {
@@ -231,24 +233,25 @@ impl Reference {
         (joins, fresh)
     }
 
-    /// How many more analyses of a lane may begin; parts run at the expense of theirs.
-    fn places(&self, kind: Kind, lane: Lane) -> usize {
+    /// Number of analyses that the lane may still start. Children are not limited: their analysis
+    /// counts.
+    fn runs_left(&self, kind: Kind, lane: Lane) -> usize {
         if kind != Kind::General {
             return usize::MAX;
         }
-        let busy = |job: &&Job| job.parent.is_none() && job.lane == lane && job.busy();
-        let places = self.policy.lanes.get(lane).max_running as usize;
-        places.saturating_sub(self.jobs.values().filter(busy).count())
+        let occupying = |job: &&Job| job.parent.is_none() && job.lane == lane && job.occupies_lane();
+        let maximum = self.policy.lanes.get(lane).max_running as usize;
+        maximum.saturating_sub(self.jobs.values().filter(occupying).count())
     }
 
-    /// Queues that need tickets, with the number of claimable jobs.
+    /// Queues that need tickets, with their numbers of claimable jobs.
     pub fn claimable_queues(&self) -> BTreeSet<(String, u32)> {
         let mut queues = BTreeSet::new();
         for (kind, lane) in Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(move |lane| (*kind, *lane))) {
             let (joins, fresh) = self.claimable(kind, lane);
-            let count = joins.len() + fresh.len().min(self.places(kind, lane));
+            let count = joins.len() + fresh.len().min(self.runs_left(kind, lane));
             if count > 0 && !self.paused.contains(&(kind.as_str(), lane.as_str())) {
-                queues.insert((Queue { kind, lane }.to_string(), u32::try_from(count).expect("few")));
+                queues.insert((Queue { kind, lane }.to_string(), u32::try_from(count).expect("the count is small")));
             }
         }
         queues
@@ -263,13 +266,13 @@ impl Reference {
         job.started = true;
         job.held = Some(claim);
         job.expired = None;
-        let (attempt, kept) = (job.attempt, job.kept);
+        let (attempt, spawned) = (job.attempt, job.spawned);
         self.record(number);
         let of_it = |job: &&Job| job.parent == Some(number);
         let mut children: Vec<_> = self.jobs.values().filter(of_it).collect();
         children.sort_unstable_by_key(|child| child.ordinal);
         let ends = children.iter().map(|child| child.state == JobState::Completed).collect();
-        (number, attempt, kept.then_some(ends))
+        (number, attempt, spawned.then_some(ends))
     }
 
     pub fn heartbeat(&mut self, claims: &BTreeSet<ClaimNumber>) -> Outcome {
@@ -287,7 +290,7 @@ impl Reference {
         }
     }
 
-    /// Ends every attempt whose lease has run out, in the order in which they did.
+    /// Ends every attempt whose lease has expired, in the order of expiry.
     pub fn reap(&mut self) -> Outcome {
         let mut expired: Vec<(u64, ClaimNumber)> =
             self.jobs.values().filter_map(|job| Some((job.expired?, job.held?))).collect();
@@ -306,26 +309,27 @@ impl Reference {
         Outcome::Done
     }
 
-    /// Makes a job's children, which take turns with those of others.
+    /// Creates a job's children. Their turns are delayed, so they alternate with those of other
+    /// jobs.
     pub fn spawn(&mut self, claim: ClaimNumber, children: &[(Kind, bool)]) -> Outcome {
         let Some(number) = self.holder(claim) else { return Outcome::Stale };
         let job = self.job(number);
-        if job.kept {
+        if job.spawned {
             return Outcome::Refused("a join may not spawn again");
         }
         job.state = JobState::Waiting;
-        job.kept = true;
+        job.spawned = true;
         job.held = None;
         job.expired = None;
-        job.children = i16::try_from(children.len()).expect("few");
+        job.children = i16::try_from(children.len()).expect("the count is small");
         job.open = job.children;
         let parent = job.clone();
         let timeout = self.policy.lanes.get(parent.lane).timeout_seconds;
         let mut before: BTreeMap<&str, u64> = BTreeMap::new();
         for (ordinal, (kind, required)) in children.iter().enumerate() {
-            let place = before.entry(kind.as_str()).or_default();
-            let turn = Turn(*place * timeout, self.step);
-            *place += 1;
+            let position = before.entry(kind.as_str()).or_default();
+            let turn = Turn(*position * timeout, self.step);
+            *position += 1;
             let child = Job::queued(parent.tenant, Origin::Child, *kind, parent.lane, &parent.username, turn);
             self.add(Job { parent: Some(number), ordinal, required: *required, ..child });
         }
@@ -336,7 +340,7 @@ impl Reference {
     pub fn release(&mut self, claim: ClaimNumber) -> Outcome {
         let Some(number) = self.holder(claim) else { return Outcome::Stale };
         let job = self.job(number);
-        job.state = if job.kept {
+        job.state = if job.spawned {
             JobState::Waiting
         } else if job.failures > 0 {
             JobState::Retrying
@@ -351,8 +355,8 @@ impl Reference {
         Outcome::Done
     }
 
-    /// Every retry that waits becomes due.
-    pub fn ripen(&mut self) {
+    /// Makes every waiting retry due.
+    pub fn make_retries_due(&mut self) {
         for job in self.jobs.values_mut() {
             job.due = true;
         }
@@ -367,23 +371,30 @@ impl Reference {
         }
     }
 
-    /// What must hold whatever happens; a reference that breaks it is wrong itself.
-    pub fn assert_sound(&self) {
+    /// Checks the invariants of the reference itself.
+    pub fn assert_consistent(&self) {
         for (number, tenant) in self.tenants.iter().enumerate() {
             let sum: i64 = tenant.ledger.iter().map(|Entry { amount, .. }| amount).sum();
-            assert_eq!(tenant.credits, sum, "balance is the ledger's sum");
+            assert_eq!(tenant.credits, sum, "credits equal the ledger's sum");
             let open = |job: &&Job| job.tenant == number && job.origin == Origin::Api && !job.ended();
-            assert_eq!(tenant.running as usize, self.jobs.values().filter(open).count(), "running is what is open");
-            assert!(tenant.credits >= 0, "no credit that is not there");
+            assert_eq!(
+                tenant.running as usize,
+                self.jobs.values().filter(open).count(),
+                "`running` equals the number of open analyses"
+            );
+            assert!(tenant.credits >= 0, "credits are not negative");
         }
         for (number, job) in &self.jobs {
-            assert_eq!(job.state == JobState::Running, job.held.is_some(), "who runs is held");
+            assert_eq!(job.state == JobState::Running, job.held.is_some(), "a job has a claim exactly while it runs");
             if let Some(parent) = job.parent {
-                assert!(job.ended() || !self.jobs[&parent].ended(), "no child outlives its parent");
+                assert!(job.ended() || !self.jobs[&parent].ended(), "a child does not outlive its parent");
             }
             if let Some(leader) = job.leader.filter(|_| job.follows()) {
                 let leader = &self.jobs[&leader];
-                assert!(!leader.ended() && leader.leader.is_none(), "{number} follows one that goes on");
+                assert!(
+                    !leader.ended() && leader.leader.is_none(),
+                    "the leader of {number} is open and follows no job"
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the database holds and what the reference says it should, in one form, to be compared line by line.
+//! Contents of the database and of the reference as text lines, for comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ pub struct JobRow {
     events: Vec<(i64, String, i16)>,
 }
 
-/// Names of what the database knows by its own ids.
+/// Numbers of the ids in the database.
 #[derive(Default)]
 pub struct Names {
     pub tenants: Vec<TenantId>,
@@ -82,7 +82,7 @@ impl Names {
     }
 }
 
-/// Lines that say everything; equal when and only when everything is.
+/// One line for each row. The lines are equal if and only if the contents are equal.
 type Lines = Vec<String>;
 
 impl Tables {
@@ -96,7 +96,7 @@ impl Tables {
             ledger_line(&names.tenant(l.tenant), &l.kind, l.amount, of)
         });
         let jobs = self.jobs.iter().map(|j| {
-            // The first event goes without saying.
+            // The first event has no row.
             let numbered: Vec<_> = (2..).zip(&j.events).map(|(n, (seq, ..))| (n, *seq)).collect();
             let gaps = if numbered.iter().all(|(n, seq)| n == seq) { "" } else { ", events with gaps" };
             let events: Vec<_> = j.events.iter().map(|(_, state, progress)| (state.as_str(), *progress)).collect();
@@ -174,14 +174,14 @@ fn sorted(lines: impl Iterator<Item = String>) -> Lines {
     lines
 }
 
-/// What one side has and the other has not; `None` when they are equal.
+/// Lines that only one side has; `None` if both are equal.
 pub fn difference(expected: &Lines, found: &Lines) -> Option<String> {
     if expected == found {
         return None;
     }
     let (left, right): (BTreeSet<_>, BTreeSet<_>) = (expected.iter().collect(), found.iter().collect());
-    let missing = left.difference(&right).map(|line| format!("\n  should be: {line}"));
-    let extra = right.difference(&left).map(|line| format!("\n  but is:    {line}"));
+    let missing = left.difference(&right).map(|line| format!("\n  expected: {line}"));
+    let extra = right.difference(&left).map(|line| format!("\n  actual:   {line}"));
     let text: String = missing.chain(extra).collect();
-    Some(if text.is_empty() { "\n  a line too many or too few".to_owned() } else { text })
+    Some(if text.is_empty() { "\n  a line occurs more often on one side".to_owned() } else { text })
 }

@@ -1,4 +1,4 @@
--- Everything that the reference has an opinion on.
+-- All columns that the reference models.
 select jsonb_build_object(
     'tenants', (select jsonb_agg(jsonb_build_object('id', id, 'credits', credits, 'running', running, 'today', today, 'discovered_today', discovered_today))
         from switchyard.tenants),

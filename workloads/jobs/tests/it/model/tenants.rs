@@ -1,4 +1,4 @@
-//! Tenants and their books in the reference, and how an analysis is admitted.
+//! Tenants, their ledgers and admission in the reference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub enum Reason {
     Refund,
 }
 
-/// A line in a tenant's ledger.
+/// An entry of a tenant's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     pub reason: Reason,
@@ -27,7 +27,7 @@ pub struct Entry {
     pub of: Option<(Number, i32)>,
 }
 
-/// What is remembered under an idempotency key.
+/// The answer stored under an idempotency key.
 #[derive(Debug, Clone)]
 struct Answer {
     request: (String, bool),
@@ -57,11 +57,11 @@ impl Tenant {
             ledger: Vec::new(),
             answers: BTreeMap::new(),
         };
-        tenant.book(Reason::Grant, credits, None);
+        tenant.add_entry(Reason::Grant, credits, None);
         tenant
     }
 
-    pub fn book(&mut self, reason: Reason, amount: i64, of: Option<(Number, i32)>) {
+    pub fn add_entry(&mut self, reason: Reason, amount: i64, of: Option<(Number, i32)>) {
         self.credits += amount;
         self.ledger.push(Entry { reason, amount, of });
     }
@@ -69,31 +69,31 @@ impl Tenant {
 
 impl Reference {
     pub fn submit(&mut self, tenant: usize, username: &str, forced: bool, key: Option<u8>) -> Outcome {
-        let asker = &self.tenants[tenant];
-        let rules = *self.policy.tiers.get(asker.tier);
+        let account = &self.tenants[tenant];
+        let rules = *self.policy.tiers.get(account.tier);
         let price = i64::from(rules.price);
-        if let Some(before) = key.and_then(|key| asker.answers.get(&key)) {
+        if let Some(before) = key.and_then(|key| account.answers.get(&key)) {
             return if before.request == (username.to_owned(), forced) {
                 Outcome::Replayed { job: before.job, balance: before.balance }
             } else {
                 Outcome::Refused("another request")
             };
         }
-        if asker.running >= rules.concurrent {
+        if account.running >= rules.concurrent {
             return Outcome::Refused("concurrent limit");
         }
-        if rules.daily.is_some_and(|daily| asker.today >= daily) {
+        if rules.daily.is_some_and(|daily| account.today >= daily) {
             return Outcome::Refused("daily limit");
         }
-        if asker.credits < price {
-            return Outcome::InsufficientCredits { balance: asker.credits, price };
+        if account.credits < price {
+            return Outcome::InsufficientCredits { balance: account.credits, price };
         }
         let lane = self.policy.lanes.get(rules.lane);
         if self.queued_in(rules.lane) >= lane.capacity {
             return Outcome::Refused("lane full");
         }
 
-        let turn = Turn(u64::from(asker.running) * lane.timeout_seconds, self.step);
+        let turn = Turn(u64::from(account.running) * lane.timeout_seconds, self.step);
         let leads = |job: &Job| {
             job.username == username
                 && job.parent.is_none()
@@ -110,31 +110,31 @@ impl Reference {
         job.leader = leader;
         let job = self.add(job);
         self.leaders = leaders;
-        let asker = &mut self.tenants[tenant];
-        asker.book(Reason::Charge, -price, Some((job, 0)));
-        asker.running += 1;
-        asker.today += 1;
-        let balance = asker.credits;
+        let account = &mut self.tenants[tenant];
+        account.add_entry(Reason::Charge, -price, Some((job, 0)));
+        account.running += 1;
+        account.today += 1;
+        let balance = account.credits;
         if let Some(key) = key {
-            asker.answers.insert(key, Answer { request: (username.to_owned(), forced), job, balance });
+            account.answers.insert(key, Answer { request: (username.to_owned(), forced), job, balance });
         }
         Outcome::Accepted { job, balance, coalesced: leader.is_some() }
     }
 
-    /// Any of several pipelines will do: says which one it was that the newest analysis came to share.
-    pub fn led_by(&mut self, leader: Number) {
+    /// Sets the leader that the database chose for the newest analysis, if it is a possible one.
+    pub fn set_leader(&mut self, leader: Number) {
         if let Some(mut newest) = self.jobs.last_entry().filter(|_| self.leaders.contains(&leader)) {
             newest.get_mut().leader = Some(leader);
         }
     }
 
-    /// Adds credits, or takes them, but never more than there are.
+    /// Adds `amount` credits, which may be negative. The balance cannot fall below 0.
     pub fn grant(&mut self, tenant: usize, amount: i64) -> Outcome {
         let tenant = &mut self.tenants[tenant];
         if tenant.credits + amount < 0 {
             return Outcome::Granted(Err(tenant.credits));
         }
-        tenant.book(Reason::Grant, amount, None);
+        tenant.add_entry(Reason::Grant, amount, None);
         Outcome::Granted(Ok(tenant.credits))
     }
 }

@@ -1,3 +1,5 @@
+//! The life of a job: claim, heartbeat, progress, retry, cancellation, replay and pause.
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,18 +10,18 @@ use switchyard_jobs::{
     store::{CancelOutcome, FailOutcome, ProgressReport, ReplayOutcome, ResultOutcome, RunKey},
 };
 
-use crate::fixture::{effects_of, fixture, fixture_with, lease, quick, trouble};
+use crate::fixture::{effects_of, fixture, fixture_with, immediate_retries, lease, transient_error};
 
-/// Where a standard tenant's analyses wait.
+/// The queue of a standard tenant's analyses.
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
 
 #[tokio::test]
 async fn job_is_claimed_once_and_completed() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    assert!(g.claim(job.id, Kind::Cdn).await.is_none(), "another kind cannot claim it");
-    let claim = g.take(job.id).await;
-    assert!(g.claim(job.id, Kind::General).await.is_none(), "nobody can claim it again");
+    assert!(g.claim(job.id, Kind::Cdn).await.is_none(), "a worker of another kind cannot claim it");
+    let claim = g.claim_analysis(job.id).await;
+    assert!(g.claim(job.id, Kind::General).await.is_none(), "a claimed job is not claimable");
     assert_eq!((claim.job.attempt, claim.job.username.as_str(), claim.job.root), (1, "ada", job.id));
     assert!(matches!(claim.job.step, Step::Start));
     assert_eq!(claim.job.input["username"], "ada");
@@ -32,39 +34,41 @@ async fn job_is_claimed_once_and_completed() {
         panic!("no result")
     };
     assert_eq!(result, json!({"answer": 42}));
-    let (latest, value) = g.store.latest_result(g.tenant, "ada").await.unwrap().expect("there is one");
+    let (latest, value) = g.store.latest_result(g.tenant, "ada").await.unwrap().expect("a result exists");
     assert_eq!((latest.id, value), (job.id, result));
     assert_eq!(g.store.usage(g.tenant).await.unwrap().unwrap().running, 0);
-    assert_eq!(g.balance().await, 8, "a completed analysis is paid for");
-    assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none(), "an outcome is written once");
+    assert_eq!(g.balance().await, 8, "a completed analysis is not refunded");
+    assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none(), "an outcome is written only once");
     assert!(g.claim(job.id, Kind::General).await.is_none());
 }
 
 #[tokio::test]
 async fn failed_attempt_waits_for_its_delay_and_the_last_one_refunds_once() {
-    let mut policy = quick();
+    let mut policy = immediate_retries();
     policy.retry = Retry { delays_seconds: vec![0, 3600, 0] };
     let g = fixture_with(Tier::Standard, 10, policy).await;
     let job = g.submit("ada").await;
 
-    let first = g.take(job.id).await;
-    let FailOutcome::Retrying { .. } = g.fail(&first, &trouble()).await else { panic!("not retrying") };
+    let first = g.claim_analysis(job.id).await;
+    let FailOutcome::Retrying { .. } = g.fail(&first, &transient_error()).await else { panic!("not retrying") };
     assert_eq!(g.job(job.id).await.state, JobState::Retrying);
-    let second = g.take(job.id).await;
+    let second = g.claim_analysis(job.id).await;
     assert_eq!(second.job.attempt, 2);
     assert_ne!(first.token, second.token);
-    let FailOutcome::Retrying { run_at, .. } = g.fail(&second, &trouble()).await else { panic!("not retrying") };
+    let FailOutcome::Retrying { run_at, .. } = g.fail(&second, &transient_error()).await else {
+        panic!("not retrying")
+    };
     assert!((run_at - g.store.now().await.unwrap()).num_seconds() > 3500);
     assert!(g.claim(job.id, Kind::General).await.is_none(), "not due yet");
     g.database.client().await.batch_execute("update switchyard.jobs set run_at = now()").await.unwrap();
 
-    let third = g.take(job.id).await;
-    let dead = g.fail(&third, &trouble()).await;
+    let third = g.claim_analysis(job.id).await;
+    let dead = g.fail(&third, &transient_error()).await;
     assert!(matches!(dead, FailOutcome::Dead { .. }));
     assert_eq!(effects_of(&dead).events[0].state, "dead");
-    assert_eq!(g.balance().await, 10, "the credits are back");
-    assert_eq!(g.fail(&third, &trouble()).await, FailOutcome::Stale);
-    assert_eq!(g.balance().await, 10, "once");
+    assert_eq!(g.balance().await, 10, "the credits are refunded");
+    assert_eq!(g.fail(&third, &transient_error()).await, FailOutcome::Stale);
+    assert_eq!(g.balance().await, 10, "the refund is not repeated");
     let listed = g.store.dead(10).await.unwrap();
     assert_eq!((listed.len(), listed[0].failures.len()), (1, 3));
     assert_eq!(listed[0].failures.iter().map(|f| f.attempt).collect::<Vec<_>>(), [1, 2, 3]);
@@ -74,17 +78,17 @@ async fn failed_attempt_waits_for_its_delay_and_the_last_one_refunds_once() {
 async fn permanent_error_kills_at_once_and_retry_after_extends_the_delay() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
-    let later = JobError { retry_after_seconds: Some(600), ..trouble() };
+    let claim = g.claim_analysis(job.id).await;
+    let later = JobError { retry_after_seconds: Some(600), ..transient_error() };
     let FailOutcome::Retrying { run_at, .. } = g.fail(&claim, &later).await else { panic!("not retrying") };
     assert!((run_at - g.store.now().await.unwrap()).num_seconds() > 500);
 
-    let job = g.submit("nobody").await;
-    let claim = g.take(job.id).await;
+    let job = g.submit("missing").await;
+    let claim = g.claim_analysis(job.id).await;
     let error = JobError::permanent("profile-not-found", "there is no such profile");
     assert!(matches!(g.fail(&claim, &error).await, FailOutcome::Dead { .. }));
     assert_eq!(g.job(job.id).await.error, Some(error));
-    assert_eq!(g.balance().await, 8, "one of two is refunded");
+    assert_eq!(g.balance().await, 8, "only the dead analysis is refunded");
 }
 
 #[tokio::test]
@@ -92,12 +96,12 @@ async fn expired_lease_fails_the_attempt_and_invalidates_its_token() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     for attempt in 1..=3 {
-        let claim = g.take(job.id).await;
+        let claim = g.claim_analysis(job.id).await;
         assert_eq!(claim.job.attempt, attempt);
         assert_eq!(
             g.store.reap(claim.run_key(), true).await.unwrap().outcome,
             FailOutcome::Stale,
-            "a lease that holds is left alone"
+            "a valid lease is not reaped"
         );
         g.database
             .client()
@@ -112,11 +116,11 @@ async fn expired_lease_fails_the_attempt_and_invalidates_its_token() {
         assert_eq!(
             g.store.reap(claim.run_key(), true).await.unwrap().outcome,
             FailOutcome::Stale,
-            "two reapers do not end it twice"
+            "an attempt is reaped once"
         );
-        // The worker was only slow.
+        // A slow worker comes back: its token is stale.
         assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none());
-        assert_eq!(g.fail(&claim, &trouble()).await, FailOutcome::Stale);
+        assert_eq!(g.fail(&claim, &transient_error()).await, FailOutcome::Stale);
         assert!(g.store.release(claim.run_key()).await.unwrap().is_none());
         assert!(g.store.heartbeat(&[claim.run_key()], Duration::from_secs(30)).await.unwrap().is_empty());
         let report = ProgressReport { run_key: claim.run_key(), percent: 50, stage: "late".to_owned() };
@@ -131,7 +135,7 @@ async fn expired_lease_fails_the_attempt_and_invalidates_its_token() {
 async fn heartbeat_extends_all_leases_and_returns_the_claimed_jobs() {
     let g = fixture(Tier::Standard, 10).await;
     let (one, two) = (g.submit("one").await, g.submit("two").await);
-    let (one, two) = (g.take(one.id).await, g.take(two.id).await);
+    let (one, two) = (g.claim_analysis(one.id).await, g.claim_analysis(two.id).await);
     g.store.cancel(g.tenant, two.job.id).await.unwrap();
     let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_secs(3600)).await.unwrap();
     assert_eq!(held, [one.job.id]);
@@ -152,11 +156,14 @@ async fn heartbeat_extends_all_leases_and_returns_the_claimed_jobs() {
 async fn progress_only_increases_and_emits_events() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let report = |percent, stage: &str| ProgressReport { run_key: claim.run_key(), percent, stage: stage.to_owned() };
     let effects = g.store.progress(&[report(30, "fetching")]).await.unwrap();
     assert_eq!((effects.events[0].progress, effects.events[0].stage.as_str()), (30, "fetching"));
-    assert!(g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(), "nothing new, no event");
+    assert!(
+        g.store.progress(&[report(20, "fetching")]).await.unwrap().is_empty(),
+        "an unchanged report emits no event"
+    );
     assert_eq!(g.store.progress(&[report(100, "more")]).await.unwrap().events[0].progress, 99, "100 is completion");
     let seqs: Vec<i64> = g.store.events_after(None, job.id, 0).await.unwrap().iter().map(|e| e.seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4]);
@@ -167,19 +174,19 @@ async fn released_job_is_claimable_and_its_attempt_does_not_count() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
     for _ in 0..5 {
-        let claim = g.take(job.id).await;
+        let claim = g.claim_analysis(job.id).await;
         assert_eq!(claim.job.attempt, 1);
         let effects = g.store.release(claim.run_key()).await.unwrap().expect("still held");
         assert_eq!(effects.ready, [NORMAL]);
         assert_eq!(g.job(job.id).await.state, JobState::Queued);
     }
-    // After a failure it goes back to where that left it.
-    let claim = g.take(job.id).await;
-    g.fail(&claim, &trouble()).await;
-    let claim = g.take(job.id).await;
+    // After a failure the release restores the state `retrying`.
+    let claim = g.claim_analysis(job.id).await;
+    g.fail(&claim, &transient_error()).await;
+    let claim = g.claim_analysis(job.id).await;
     g.store.release(claim.run_key()).await.unwrap().expect("still held");
-    assert_eq!(g.take(job.id).await.job.attempt, 2);
-    g.balanced().await;
+    assert_eq!(g.claim_analysis(job.id).await.job.attempt, 2);
+    g.assert_consistent().await;
 }
 
 #[tokio::test]
@@ -201,7 +208,7 @@ async fn cancelling_before_a_claim_refunds_the_price() {
 async fn cancelling_after_a_claim_fences_the_worker_without_a_refund() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     let CancelOutcome::Cancelled { refunded, .. } = g.store.cancel(g.tenant, job.id).await.unwrap() else { panic!() };
     assert_eq!((refunded, g.balance().await), (0, 8));
     assert!(g.store.complete(claim.run_key(), &json!({})).await.unwrap().is_none());
@@ -217,7 +224,7 @@ async fn another_tenant_sees_and_cancels_nothing() {
     assert_eq!(g.store.cancel(other_tenant, job.id).await.unwrap(), CancelOutcome::NotFound);
     assert_eq!(g.store.result(other_tenant, job.id).await.unwrap(), ResultOutcome::NotFound);
     assert!(g.store.events_after(Some(other_tenant), job.id, 0).await.unwrap().is_empty());
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     g.store.complete(claim.run_key(), &json!({})).await.unwrap();
     assert_eq!(g.store.latest_result(other_tenant, "ada").await.unwrap(), None);
 }
@@ -227,7 +234,7 @@ async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
     let g = fixture(Tier::Standard, 3).await;
     let job = g.submit("ada").await;
     assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::NotDead { .. }));
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     g.fail(&claim, &JobError::permanent("broken", "no")).await;
     assert_eq!(g.balance().await, 3);
 
@@ -237,10 +244,10 @@ async fn replaying_a_dead_analysis_charges_again_and_starts_over() {
     assert_eq!((charged, balance), (2, 1));
     assert_eq!(effects.ready, [NORMAL]);
     assert!(g.store.dead(10).await.unwrap().is_empty());
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     assert_eq!(claim.job.attempt, 1);
     g.fail(&claim, &JobError::permanent("broken", "no")).await;
-    assert_eq!(g.balance().await, 3, "every round has its own refund");
+    assert_eq!(g.balance().await, 3, "each round is refunded");
 
     g.store.grant_credits(g.tenant, -2, "spent elsewhere").await.unwrap();
     assert_eq!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::InsufficientCredits { balance: 1, price: 2 });
@@ -263,14 +270,14 @@ async fn paused_lane_has_no_claims_until_resumed() {
     assert_eq!((lane.depth, lane.running), (1, 0));
     let woken = g.store.pause(Kind::General, Lane::Normal, false).await.unwrap();
     assert_eq!(woken, [NORMAL]);
-    g.take(job.id).await;
+    g.claim_analysis(job.id).await;
 }
 
 #[tokio::test]
 async fn one_of_many_concurrent_claims_succeeds() {
     let g = fixture(Tier::Standard, 10).await;
     let job = g.submit("ada").await;
-    let store = g.database.store_of(16, quick());
+    let store = g.database.store_of(16, immediate_retries());
     let claims =
         futures::future::join_all((0..32).map(|_| async { store.claim(NORMAL, 4, &lease()).await.unwrap() })).await;
     let claimed: Vec<RunKey> = claims.iter().flatten().map(|claim| claim.run_key()).collect();
@@ -281,7 +288,7 @@ async fn one_of_many_concurrent_claims_succeeds() {
 async fn replay_respects_the_concurrent_limit() {
     let g = fixture(Tier::Free, 10).await;
     let job = g.submit("ada").await;
-    let claim = g.take(job.id).await;
+    let claim = g.claim_analysis(job.id).await;
     g.fail(&claim, &JobError::permanent("broken", "no")).await;
     g.submit("bob").await;
     let last = g.submit("eve").await;
@@ -290,5 +297,5 @@ async fn replay_respects_the_concurrent_limit() {
     assert_eq!(g.balance().await, 8);
     g.store.cancel(g.tenant, last.id).await.unwrap();
     assert!(matches!(g.store.replay(job.id).await.unwrap(), ReplayOutcome::Replayed { .. }));
-    g.balanced().await;
+    g.assert_consistent().await;
 }
