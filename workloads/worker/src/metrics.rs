@@ -58,7 +58,7 @@ impl Metrics {
             self.source_wait_seconds.clone(),
         );
         registry.register(
-            "switchyard_profile_profile_source_fallbacks",
+            "switchyard_profile_source_fallbacks",
             "Profiles taken from the cache because the profile source was unavailable",
             self.profile_source_fallbacks.clone(),
         );

@@ -42,3 +42,34 @@ fn no_crate_has_a_circle_of_imports() {
     }
     assert!(circles.is_empty(), "\n{}", circles.join("\n"));
 }
+
+#[test]
+fn operator_imports_point_downwards() {
+    let graph = Graph::of(&repository().join("operator/src/lib.rs")).unwrap();
+    let upward = graph.upward(&[
+        &["run.rs", "preview"],
+        &["controllers"],
+        &["autoscaling"],
+        &["kubernetes"],
+        &["resources"],
+        &["capacity"],
+        &["spec"],
+        &["crd", "telemetry"],
+    ]);
+    assert!(upward.is_empty(), "\n{}", upward.join("\n"));
+}
+
+#[test]
+fn job_core_imports_point_downwards() {
+    let graph = Graph::of(&repository().join("workloads/jobs/src/lib.rs")).unwrap();
+    let upward = graph.upward(&[
+        &["setup", "runner", "testing"],
+        &["maintenance.rs", "handler.rs", "events.rs", "service"],
+        &["announce.rs", "cache", "store"],
+        &["broker"],
+        &["resilience", "recovery.rs"],
+        &["trace", "json.rs"],
+        &["model.rs"],
+    ]);
+    assert!(upward.is_empty(), "\n{}", upward.join("\n"));
+}

@@ -104,7 +104,13 @@ async fn record(State(context): State<RequestContext>, request: Request, next: N
     if let Some(DatabaseProblem(problem)) = response.extensions_mut().remove()
         && let Some(wait) = context.database.retry_after()
     {
-        response = problem.retry_after(wait).into_response();
+        // The headers of the inner layers stay.
+        let inner = std::mem::replace(&mut response, problem.retry_after(wait).into_response());
+        for (name, value) in inner.headers() {
+            if !response.headers().contains_key(name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
     }
     response
 }

@@ -38,7 +38,7 @@ struct Inner {
     store: Store,
     broker: Broker,
     cache: Cache,
-    /// RunKey during a query, so that concurrent callers share it. Holds the last failure.
+    /// Held during a query, so that concurrent callers share it. Holds the last failure.
     query: Mutex<Option<(Instant, String)>>,
     last: RwLock<Option<(Instant, Arc<PlatformSnapshot>)>>,
 }

@@ -156,7 +156,7 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
     accepted.any(|accept| MediaTypeList::new(accept).flatten().any(|media| media.essence() == EVENT_STREAM))
 }
 
-/// RunKey while a stream is open: its permit, and its count in the metrics.
+/// Held while a stream is open: its permit, and its count in the metrics.
 #[expect(dead_code, reason = "released when it is dropped")]
 struct OpenStream(StreamPermit, WatcherGuard);
 

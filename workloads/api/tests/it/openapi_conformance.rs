@@ -54,8 +54,49 @@ fn matches(template: &str, path: &str) -> bool {
         && template.iter().zip(&path).all(|(expected, given)| expected == given || expected.starts_with('{'))
 }
 
+/// Keywords that the document uses and the validator checks, or that say nothing about a value. The
+/// validator ignores a keyword that it does not know, so another one needs a look first.
+const KEYWORDS: &[&str] = &[
+    "type",
+    "$ref",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "oneOf",
+    "allOf",
+    "description",
+    "example",
+    "examples",
+    "format",
+    "minimum",
+    "maximum",
+    "additionalProperties",
+    "default",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "propertyNames",
+];
+
+/// Fails on a keyword outside of [`KEYWORDS`].
+fn check_keywords(schema: &Value) {
+    let Some(members) = schema.as_object() else { return };
+    for (keyword, value) in members {
+        assert!(KEYWORDS.contains(&keyword.as_str()), "the conformance check does not know the keyword '{keyword}'");
+        match keyword.as_str() {
+            "properties" => value.as_object().into_iter().flat_map(Map::values).for_each(check_keywords),
+            "oneOf" | "allOf" => value.as_array().into_iter().flatten().for_each(check_keywords),
+            "items" | "additionalProperties" => check_keywords(value),
+            _ => {}
+        }
+    }
+}
+
 /// The validator of `schema`, whose references lead into `document`.
 fn validator(document: &Value, schema: &Value) -> Validator {
+    document["components"]["schemas"].as_object().into_iter().flat_map(Map::values).for_each(check_keywords);
+    check_keywords(schema);
     let mut root = json!({"components": {"schemas": document["components"]["schemas"]}, "allOf": [schema]});
     close(&mut root);
     jsonschema::draft202012::options().should_validate_formats(true).build(&root).expect("the schema is valid")

@@ -10,12 +10,13 @@ use std::{
     hash::Hash,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
@@ -72,10 +73,22 @@ pub(super) struct Batcher<Q, A>(Arc<Shared<Q, A>>);
 struct Shared<Q, A> {
     limits: Limits,
     send: Arc<SendBatch<Q, A>>,
+    /// Started by the first call, because a store may be created outside of a runtime, and again if
+    /// the runtime that it ran on is gone.
+    actor: Mutex<Option<Handle<Q, A>>>,
+}
+
+/// The way to a running actor.
+struct Handle<Q, A> {
+    calls: mpsc::UnboundedSender<PendingCall<Q, A>>,
     /// Calls that wait for their batch, in the channel and in the actor's queue.
     pending: Arc<AtomicUsize>,
-    /// Set by the first call, because a store may be created outside of a runtime.
-    calls: OnceLock<mpsc::UnboundedSender<PendingCall<Q, A>>>,
+}
+
+impl<Q, A> Clone for Handle<Q, A> {
+    fn clone(&self) -> Self {
+        Self { calls: self.calls.clone(), pending: self.pending.clone() }
+    }
 }
 
 impl<Q, A> Clone for Batcher<Q, A> {
@@ -94,7 +107,7 @@ impl<Q: Request, A: Send + 'static> Batcher<Q, A> {
         F: Future<Output = Batch<Q, A>> + Send + 'static,
     {
         let send: Arc<SendBatch<Q, A>> = Arc::new(move |batch| send(batch).boxed());
-        Self(Arc::new(Shared { limits, send, pending: Arc::default(), calls: OnceLock::new() }))
+        Self(Arc::new(Shared { limits, send, actor: Mutex::default() }))
     }
 
     /// Queues a call and waits for its answer. Needs a running tokio runtime. Dropping the future
@@ -104,25 +117,34 @@ impl<Q: Request, A: Send + 'static> Batcher<Q, A> {
     /// [`StoreError::Overloaded`] if `max_pending` calls wait already, [`StoreError::Interrupted`]
     /// if the call's batch panicked, and whatever the batch answers.
     pub(super) async fn call(&self, request: Q) -> Result<A, StoreError> {
-        let Shared { limits, pending, calls, .. } = &*self.0;
-        if pending.fetch_add(1, Ordering::AcqRel) >= limits.max_pending {
+        let Handle { calls, pending } = self.actor();
+        if pending.fetch_add(1, Ordering::AcqRel) >= self.0.limits.max_pending {
             pending.fetch_sub(1, Ordering::AcqRel);
             return Err(StoreError::Overloaded);
         }
         let (answer, answered) = oneshot::channel();
-        let call = PendingCall { request, trace: trace::current(), attempts: 0, answer };
-        if calls.get_or_init(|| self.start()).send(call).is_err() {
-            pending.fetch_sub(1, Ordering::AcqRel);
-        }
+        // An error drops the call, as an actor that has just ended would.
+        let _ = calls.send(PendingCall { request, trace: trace::current(), attempts: 0, answer });
+        drop(calls);
         answered.await.unwrap_or_else(|_| Err(StoreError::Interrupted("its batch was dropped".to_owned())))
     }
 
-    fn start(&self) -> mpsc::UnboundedSender<PendingCall<Q, A>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    /// The running actor.
+    fn actor(&self) -> Handle<Q, A> {
+        let mut actor = self.0.actor.lock();
+        match &*actor {
+            Some(handle) if !handle.calls.is_closed() => handle.clone(),
+            _ => actor.insert(self.start()).clone(),
+        }
+    }
+
+    fn start(&self) -> Handle<Q, A> {
+        let (calls, receiver) = mpsc::unbounded_channel();
+        let pending = Arc::<AtomicUsize>::default();
         let actor = Actor {
             limits: self.0.limits,
             send: self.0.send.clone(),
-            pending: self.0.pending.clone(),
+            pending: pending.clone(),
             queue: VecDeque::new(),
             in_flight: JoinSet::new(),
             conflict_keys: HashSet::new(),
@@ -130,12 +152,12 @@ impl<Q: Request, A: Send + 'static> Batcher<Q, A> {
             blocked: false,
         };
         tokio::spawn(actor.run(receiver));
-        sender
+        Handle { calls, pending }
     }
 
     #[cfg(test)]
     fn pending(&self) -> usize {
-        self.0.pending.load(Ordering::Acquire)
+        self.actor().pending.load(Ordering::Acquire)
     }
 }
 

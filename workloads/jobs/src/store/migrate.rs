@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "retention", include_str!("../../migrations/0004_retention.sql")),
     (5, "corrections", include_str!("../../migrations/0005_corrections.sql")),
     (6, "diagnostics", include_str!("../../migrations/0006_diagnostics.sql")),
+    (7, "function names", include_str!("../../migrations/0007_function_names.sql")),
 ];
 
 /// The functions, replaced at every run: they hold no data. A function must keep its signature

@@ -316,6 +316,25 @@ async fn every_function_with_the_rights_of_the_owner_has_the_settings() {
 }
 
 #[tokio::test]
+async fn functions_under_old_names_and_parameters_are_replaced() {
+    let database = postgres().await.database().await;
+    let mut client = database.client().await;
+    let old = "delete from switchyard.schema_version where version = 7;
+        drop function switchyard.pause;
+        create function switchyard.pause(p_queue_kind text, p_lane text, p_paused boolean) returns boolean
+            language sql as 'select true';
+        create function switchyard.give_back(p_job uuid) returns int language sql as 'select 1'";
+    client.batch_execute(old).await.unwrap();
+    migrate(&mut client).await.unwrap();
+    let names = "select count(*) filter (where proname = 'give_back'),
+            count(*) filter (where proname = 'pause' and 'p_queue_kind' = any (proargnames)),
+            count(*) filter (where proname in ('pause', 'current_tenant'))
+        from pg_proc where pronamespace = 'switchyard'::regnamespace";
+    let row = client.query_one(names, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)), (0, 0, 2));
+}
+
+#[tokio::test]
 async fn workers_read_no_table_and_the_api_writes_none() {
     let installation = installation().await;
     let owner = installation.database.client().await;
