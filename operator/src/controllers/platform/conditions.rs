@@ -11,7 +11,7 @@ use crate::{
             build::bundled_services::bundled_components,
             credentials::{Problem, profile_source},
             input::PlatformInput,
-            plan::{Plan, SET_UP_RETRY, Stage},
+            plan::{Plan, SETUP_RETRY, Stage},
             validate::ValidPlatform,
         },
     },
@@ -139,7 +139,7 @@ impl View<'_> {
             let words = format!(
                 "the setup failed{about}: {}; it is tried again every {} s{}",
                 report.message.trim_end_matches('.'),
-                SET_UP_RETRY.as_secs(),
+                SETUP_RETRY.as_secs(),
                 self.goes_on()
             );
             return condition("Ready", false, "SetupFailed", sentence(&words));
@@ -178,7 +178,7 @@ impl View<'_> {
                     "SettingUp",
                     format!(
                         "the setup Job {} prepares the backing services{trouble}",
-                        self.plan.set_up.as_deref().unwrap_or_default()
+                        self.plan.setup_job.as_deref().unwrap_or_default()
                     ),
                 )
             }

@@ -13,7 +13,7 @@ use crate::{
             monitoring::monitoring,
             namespace_quota::namespace_quota,
             network_policies,
-            workloads::{api, set_up},
+            workloads::{api, setup},
         },
         credentials::{Credentials, Problem},
         input::PlatformInput,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A failed setup is tried again after this long.
-pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
+pub const SETUP_RETRY: Duration = Duration::from_secs(30);
 
 /// A new setup waits until no pool has been made for this long: each changes what is set up, and several often come together.
 const ARRIVING: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ pub struct Plan {
     /// When to look again though nothing happens.
     pub requeue_after: Option<Duration>,
     /// Name of the setup Job that belongs to these facts; none when something stands in the way.
-    pub set_up: Option<String>,
+    pub setup_job: Option<String>,
     /// Objects to create if they are not there, and never to write again.
     pub create: Vec<Manifest>,
     /// Objects to apply, in this order.
@@ -96,7 +96,7 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
     let mut plan = Plan {
         stage: Stage::Running,
         requeue_after: None,
-        set_up: None,
+        setup_job: None,
         create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
         apply: namespace_quota(settings, pools, owner),
         scaled: Vec::new(),
@@ -113,12 +113,12 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
         }
     };
 
-    let set_up = set_up(settings, credentials, &valid.budget, images, owner);
-    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
-    plan.set_up = Some(set_up.name.clone());
-    plan.apply.extend(network_policies::set_up(settings, credentials, owner));
-    plan.apply.push(Manifest::of(&set_up.config));
-    plan.stage = match observed.jobs.get(&set_up.name) {
+    let setup = setup(settings, credentials, &valid.budget, images, owner);
+    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != setup.name).cloned().collect();
+    plan.setup_job = Some(setup.name.clone());
+    plan.apply.extend(network_policies::setup(settings, credentials, owner));
+    plan.apply.push(Manifest::of(&setup.config));
+    plan.stage = match observed.jobs.get(&setup.name) {
         None => {
             let waiting = not_ready(settings, observed);
             plan.requeue_after = arriving(pools, now);
@@ -126,7 +126,7 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
                 Stage::SettingUp { trouble: None }
             } else if waiting.is_empty() {
                 // Applied once: a Job cannot be changed, and a changed one has another name.
-                plan.apply.push(Manifest::of(&set_up.job));
+                plan.apply.push(Manifest::of(&setup.job));
                 Stage::SettingUp { trouble: None }
             } else {
                 Stage::WaitingForServers(waiting)
@@ -134,9 +134,9 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
         }
         Some(JobState::Running { trouble }) => Stage::SettingUp { trouble: trouble.clone() },
         Some(JobState::Failed { at, report }) => {
-            let retry_at = *at + SET_UP_RETRY;
+            let retry_at = *at + SETUP_RETRY;
             if now >= retry_at {
-                plan.delete_jobs.push(set_up.name);
+                plan.delete_jobs.push(setup.name);
             }
             Stage::SetupFailed { report: report.clone(), retry_at }
         }

@@ -15,7 +15,7 @@ use crate::{
             apply::apply,
             dereference::dereference,
             grants::Grants,
-            plan::{Plan, SET_UP_RETRY, Stage, plan},
+            plan::{Plan, SETUP_RETRY, Stage, plan},
             status::update_status,
             validate::validate,
         },
@@ -61,7 +61,7 @@ fn requeue_after(
     let fixed = match &plan.stage {
         Stage::SetupFailed { retry_at, .. } => {
             let wait = Duration::try_from(retry_at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-            Some(wait.clamp(Duration::from_millis(200), SET_UP_RETRY))
+            Some(wait.clamp(Duration::from_millis(200), SETUP_RETRY))
         }
         Stage::Refused(_) => Some(RESYNC_INTERVAL),
         Stage::SettingUp { .. } if plan.requeue_after.is_some() => plan.requeue_after,

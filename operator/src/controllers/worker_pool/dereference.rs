@@ -38,13 +38,13 @@ pub async fn dereference(
     let platform = match cache.platform(&owner.namespace, platform_name) {
         None => None,
         Some(platform) => {
-            let set_up = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
+            let setup = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
             let references = references(reader, &platform).await?;
             Some(PlatformSnapshot {
                 settings: references.settings,
                 secrets: references.secrets,
                 pools: references.pools,
-                set_up: set_up.map(|set_up| set_up.job),
+                setup_job: setup.map(|setup| setup.job),
                 owner: references.owner,
             })
         }

@@ -38,7 +38,7 @@ pub struct PlatformSnapshot {
     /// Every pool of the platform, this one included.
     pub pools: Vec<WorkerPool>,
     /// The setup Job that last succeeded.
-    pub set_up: Option<String>,
+    pub setup_job: Option<String>,
     /// The platform as the owner of its setup.
     pub owner: Owner,
 }

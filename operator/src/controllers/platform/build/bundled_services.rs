@@ -7,7 +7,8 @@ use crate::{
     resources::{
         manifest::Manifest,
         owner::Owner,
-        pod::{self, Env, Pod, Probes, SecretMount},
+        pod::{self, Env, Pod, SecretMount},
+        probes::Probes,
         service::service,
         stateful_set::stateful_set,
     },
@@ -154,16 +155,10 @@ fn objects(
         values.iter().filter(|(key, _)| server.keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone()));
     let template = pod::template(
         &Pod {
-            selector: names::selector(&owner.platform, component),
-            labels: names::labels(&owner.platform, component),
-            container: server.name,
-            image: server.image.clone(),
-            args: Vec::new(),
             env: server.env.clone(),
             port: Some((port_name, i32::from(port))),
             probes: server.probes.clone(),
             resources: server.resources.clone(),
-            config: None,
             secrets: vec![SecretMount {
                 secret: bundled_secret(&owner.platform, server.component),
                 group: server.name,
@@ -171,9 +166,12 @@ fn objects(
             }],
             data: server.data.map(|(path, _)| ("data", path)),
             grace_seconds: 20,
-            restart: None,
-            spread: false,
-            priority: None,
+            ..Pod::new(
+                names::selector(&owner.platform, component),
+                names::labels(&owner.platform, component),
+                server.name,
+                server.image.clone(),
+            )
         },
         images,
     );

@@ -60,7 +60,7 @@ impl Egress {
     }
 
     /// The login that may make roles may go past the pooler that the others go through.
-    pub fn add_set_up(&mut self, settings: &Settings, credentials: &Credentials) {
+    pub fn add_setup(&mut self, settings: &Settings, credentials: &Credentials) {
         if let Some(admin) = credentials.database_admin.as_ref().filter(|_| !settings.database.is_bundled()) {
             self.add(text(admin, files::DATABASE_ADMIN_URI.key), settings);
         }

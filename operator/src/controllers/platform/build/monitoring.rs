@@ -6,7 +6,9 @@ use kube::api::ApiResource;
 use switchyard_contract::Lane;
 
 use crate::{
-    resources::{alert_rules::groups, manifest::Manifest, owner::Owner, pod::OPERATIONS, pod_monitor, prometheus_rule},
+    resources::{
+        alert_rules::groups, manifest::Manifest, owner::Owner, pod_monitor, probes::OPERATIONS, prometheus_rule,
+    },
     spec::{names, settings::Settings},
 };
 

@@ -13,7 +13,7 @@ use crate::{
         build::{
             bundled_services::{bundled_components, server_name, server_port},
             egress::Egress,
-            workloads::SET_UP,
+            workloads::SETUP,
         },
         credentials::Credentials,
     },
@@ -51,8 +51,8 @@ const NOT_PUBLIC_V6: &[&str] = &["2001::/32", "2001:db8::/32", "2002::/16", "3ff
 /// What keeps strangers off the bundled servers.
 pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
     let platform = &settings.name;
-    let workloads = || ["api", "worker", SET_UP].map(|component| pods(names::selector(platform, component))).to_vec();
-    let storing = || vec![pods(workers(platform, Kind::Cdn)), pods(names::selector(platform, SET_UP))];
+    let workloads = || ["api", "worker", SETUP].map(|component| pods(names::selector(platform, component))).to_vec();
+    let storing = || vec![pods(workers(platform, Kind::Cdn)), pods(names::selector(platform, SETUP))];
     let policy = |component: Component| {
         let callers = if component == Component::ObjectStore { storing() } else { workloads() };
         let (name, (_, port)) = (server_name(platform, component)?, server_port(component)?);
@@ -66,11 +66,11 @@ pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
 }
 
 /// What lets the setup Job to everything that it sets up, and nowhere else.
-pub fn set_up(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
+pub fn setup(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
     let mut all = Egress::of(settings, credentials, &[STORES, &[Component::ObjectStore]].concat());
-    all.add_set_up(settings, credentials);
-    let selector = names::selector(&settings.name, SET_UP);
-    let policy = policy(owner, "-setup", SET_UP, selector, Vec::new(), reachable(settings, &all));
+    all.add_setup(settings, credentials);
+    let selector = names::selector(&settings.name, SETUP);
+    let policy = policy(owner, "-setup", SETUP, selector, Vec::new(), reachable(settings, &all));
     settings.network_policies.then_some(policy)
 }
 

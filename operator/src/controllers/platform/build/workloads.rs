@@ -1,7 +1,5 @@
 //! Our own workloads of a platform: configuration, setup Job, API. Pure.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -19,7 +17,8 @@ use crate::{
         deployment::deployment,
         job::job,
         owner::Owner,
-        pod::{self, Pod, Probes, SecretMount},
+        pod::{self, Pod, SecretMount},
+        probes::{OPERATIONS, Probes},
         service::service,
     },
     spec::{
@@ -39,7 +38,7 @@ pub const API_PORT_NAME: &str = "http";
 /// Number of that port in the Service.
 pub const API_SERVICE_PORT: i32 = 80;
 /// Component label of the setup Job and its pod.
-pub const SET_UP: &str = "setup";
+pub const SETUP: &str = "setup";
 
 /// The configuration of one workload. A pool's share of connections and role come with it.
 pub fn config(
@@ -84,20 +83,14 @@ pub fn config(
 /// The setup of a platform: a Job with its configuration. The Job's name carries a digest of all that it depends on, so that any change makes
 /// a new one, and whoever knows the same facts knows the name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SetUp {
+pub struct Setup {
     pub config: ConfigMap,
     pub job: Job,
     pub name: String,
 }
 
 /// The setup for these facts.
-pub fn set_up(
-    settings: &Settings,
-    credentials: &Credentials,
-    budget: &Budget,
-    images: &Images,
-    owner: &Owner,
-) -> SetUp {
+pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, images: &Images, owner: &Owner) -> Setup {
     let roles = budget
         .allocations
         .iter()
@@ -127,26 +120,22 @@ pub fn set_up(
     let config_name = format!("{}-setup", settings.name);
     let template = pod::template(
         &Pod {
-            selector: names::selector(&settings.name, SET_UP),
-            labels: names::labels(&settings.name, SET_UP),
-            container: "setup",
-            image: images.api.clone(),
             args: vec!["setup".into()],
-            env: BTreeMap::new(),
-            port: None,
-            probes: Probes::None,
             resources: defaults::set_up_resources(),
             config: Some((config_name.clone(), names::digest([text.as_bytes()]))),
             secrets,
-            data: None,
             grace_seconds: 5,
             restart: Some("Never"),
-            spread: false,
-            priority: None,
+            ..Pod::new(
+                names::selector(&settings.name, SETUP),
+                names::labels(&settings.name, SETUP),
+                "setup",
+                images.api.clone(),
+            )
         },
         images,
     );
-    SetUp { config: config_map(owner, &config_name, SET_UP, &config), job: job(owner, &name, SET_UP, template), name }
+    Setup { config: config_map(owner, &config_name, SETUP, &config), job: job(owner, &name, SETUP, template), name }
 }
 
 /// The API: configuration, Deployment, Service.
@@ -176,14 +165,9 @@ pub fn api(
     let selector = names::selector(&settings.name, "api");
     let template = pod::template(
         &Pod {
-            selector: selector.clone(),
-            labels: names::labels(&settings.name, "api"),
-            container: "api",
-            image: images.api.clone(),
             args: vec!["serve".into()],
-            env: BTreeMap::new(),
             port: Some((API_PORT_NAME, i32::from(API_PORT))),
-            probes: Probes::Workload,
+            probes: Probes::Operations,
             resources: settings.api_resources.clone(),
             config: Some((name.clone(), names::digest([document(&config).as_bytes()]))),
             secrets: merged(
@@ -193,11 +177,10 @@ pub fn api(
                     credentials.admin.clone(),
                 ]),
             ),
-            data: None,
             grace_seconds: defaults::grace_seconds(settings.environment, 15),
-            restart: None,
             spread: defaults::is_redundant(settings.environment),
             priority: priority(settings, images, Lane::Critical),
+            ..Pod::new(selector.clone(), names::labels(&settings.name, "api"), "api", images.api.clone())
         },
         images,
     );
@@ -215,7 +198,7 @@ pub fn api(
             owner,
             &name,
             "api",
-            &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), pod::OPERATIONS)],
+            &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), OPERATIONS)],
         ),
         scaled: matches!(settings.api_replicas, Replicas::Scaled { .. }),
     })
