@@ -242,7 +242,8 @@ fn variable(name: &str, value: &Env) -> EnvVar {
         Env::Value(value) => (Some(value.clone()), None),
         Env::MemoryLimit => {
             let resource = "limits.memory".to_owned();
-            // The API server would default the divisor, and the applied object would differ from it.
+            // The API server would default the divisor, and the applied object would differ from
+            // it.
             let field = ResourceFieldSelector { resource, divisor: Some(Quantity("1".into())), container_name: None };
             (None, Some(EnvVarSource { resource_field_ref: Some(field), ..EnvVarSource::default() }))
         }

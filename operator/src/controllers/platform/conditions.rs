@@ -6,7 +6,7 @@ use crate::{
     controllers::{
         apply::Rejection,
         condition::{Condition, ConditionStatus, WAITING_FOR_CORRECTION, condition, find},
-        health::{grade, troubles},
+        health::{degraded_parts, grade},
         platform::{
             build::bundled_services::bundled_components,
             credentials::{Problem, profile_source},
@@ -285,7 +285,8 @@ impl View<'_> {
         }
     }
 
-    /// Whether the API is exposed to clients outside the cluster; none if the spec does not ask for it.
+    /// Whether the API is exposed to clients outside the cluster; none if the spec does not ask for
+    /// it.
     fn exposed(&self) -> Option<Condition> {
         let (settings, kind) = (&self.input.settings, "Exposed");
         if settings.route.is_some() && self.input.observed.missing.contains(&http_route::resource()) {
@@ -309,14 +310,14 @@ impl View<'_> {
     /// The health score, while the API reports it. The message changes only with the grade.
     fn healthy(&self) -> Option<Condition> {
         let health = self.input.observed.health.as_ref()?;
-        let troubles = troubles(health);
-        if troubles.is_empty() {
+        let degraded = degraded_parts(health);
+        if degraded.is_empty() {
             return Some(condition("Healthy", true, "Healthy", "The health score is 80 or more of 100."));
         }
         let words = format!(
             "The health score is {} of 100, because of: {}. See GET /admin/v1/health or the console.",
             grade(health),
-            troubles.join(", ")
+            degraded.join(", ")
         );
         Some(condition("Healthy", false, "Degraded", words))
     }

@@ -12,8 +12,8 @@ use crate::{
     spec::names::{COMPONENT_LABEL, POOL_LABEL},
 };
 
-/// A pod that runs this long without being ready, while others of its workload are ready, is unready
-/// for too long.
+/// A pod that runs this long without being ready, while others of its workload are ready, is
+/// unready for too long.
 pub const UNREADY_LIMIT: Duration = Duration::from_secs(300);
 /// Minimum time between two replacements in one workload.
 const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(600);

@@ -37,6 +37,7 @@ pub enum Stage {
 /// The desired objects of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// How far the pool has come.
     pub stage: Stage,
     /// Objects to apply, in this order.
     pub apply: Vec<Manifest>,

@@ -24,7 +24,8 @@ pub type Demand = (Arc<LanesReport>, Option<DesiredPods>);
 /// The observed state that the size of a scaled pool depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Load {
-    /// None if the operator does not set the replicas, and an error if the API does not report them.
+    /// None if the operator does not set the replicas, and an error if the API does not report
+    /// them.
     pub desired: Option<Result<Demand, String>>,
     /// Its autoscaler, if it exists.
     pub autoscaler: Option<Autoscaler>,

@@ -22,10 +22,10 @@ use crate::{
     },
 };
 
-/// What a bundled server needs.
+/// The parameters of a bundled server.
 struct Server {
     component: Component,
-    /// Ending of its objects' names, and name of its container.
+    /// Suffix of its objects' names, and name of its container.
     name: &'static str,
     image: String,
     env: BTreeMap<&'static str, Env>,
@@ -59,7 +59,7 @@ pub const fn server_port(component: Component) -> Option<(&'static str, u16)> {
     }
 }
 
-/// The services that the operator brings along.
+/// The backing services that the operator deploys for this platform.
 pub fn bundled_components(settings: &Settings) -> Vec<Component> {
     Component::BACKING
         .into_iter()
@@ -73,7 +73,7 @@ pub fn bundled_components(settings: &Settings) -> Vec<Component> {
         .collect()
 }
 
-/// Every object of the bundled services whose Secrets are there.
+/// All objects of the bundled services whose Secrets exist.
 pub fn manifests(settings: &Settings, secrets: &Secrets, images: &Images, owner: &Owner) -> Vec<Manifest> {
     bundled_components(settings)
         .into_iter()
@@ -131,7 +131,7 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
     })
 }
 
-/// What the container of a bundled service asks for.
+/// Requests and limits of a bundled server.
 pub fn bundled_resources(component: Component) -> Resources {
     match component {
         Component::Database => bundled::postgresql(),

@@ -1,4 +1,4 @@
-//! Our own workloads of a platform: configuration, setup Job, API. Pure.
+//! The workloads of a platform: configuration, setup Job, API. Pure.
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -22,6 +22,7 @@ use crate::{
         service::service,
     },
     spec::{
+        component::Component,
         connection_budget::Budget,
         defaults,
         images::Images,
@@ -40,7 +41,7 @@ pub const API_SERVICE_PORT: i32 = 80;
 /// Component label of the setup Job and its pod.
 pub const SETUP: &str = "setup";
 
-/// The configuration of one workload. A pool's share of connections and role come with it.
+/// The configuration of one workload, which logs in as `role` with `connections`.
 pub fn config(
     settings: &Settings,
     credentials: &Credentials,
@@ -80,16 +81,21 @@ pub fn config(
     }
 }
 
-/// The setup of a platform: a Job with its configuration. The Job's name carries a digest of all that it depends on, so that any change makes
-/// a new one, and whoever knows the same facts knows the name.
+/// The setup of a platform: a Job and its configuration.
+///
+/// The Job's name has a digest of its input, so that a change creates a new Job. The controller of
+/// the pools computes the same name from the same input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setup {
+    /// Its configuration.
     pub config: ConfigMap,
+    /// The Job.
     pub job: Job,
+    /// Name of the Job.
     pub name: String,
 }
 
-/// The setup for these facts.
+/// Builds the setup.
 pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, images: &Images, owner: &Owner) -> Setup {
     let roles = budget
         .allocations
@@ -101,7 +107,7 @@ pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, im
         })
         .collect();
     let connections = ConnectionPool { size: 2, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 300 };
-    // The profile source is nothing to set up: a new token must not set everything up again.
+    // The setup does not use the profile source, so a new token must not start another one.
     let config = Config {
         profile_source: None,
         telemetry: None,
@@ -141,24 +147,27 @@ pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, im
 /// The API: configuration, Deployment, Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiObjects {
+    /// Its configuration.
     pub config: ConfigMap,
+    /// Its Deployment.
     pub deployment: Deployment,
+    /// Its Service.
     pub service: Service,
-    /// Whether something else decides on the Deployment's replicas.
+    /// Whether an autoscaler owns the Deployment's replicas.
     pub scaled: bool,
 }
 
-/// The API for these facts. `running` tells whether its Deployment exists: a scaled one starts at its minimum and is then left alone.
+/// Builds the API. `exists` says whether its Deployment exists; see [`starting_replicas`].
 ///
 /// # Errors
-/// When the user's pod template makes no pod.
+/// If `spec.api.podTemplate` yields no valid pod template.
 pub fn api(
     settings: &Settings,
     credentials: &Credentials,
     connections: ConnectionPool,
     images: &Images,
     owner: &Owner,
-    running: bool,
+    exists: bool,
 ) -> Result<ApiObjects, Problem> {
     let name = format!("{}-api", settings.name);
     let config = config(settings, credentials, Workload::Api, Role::Api, connections);
@@ -186,11 +195,11 @@ pub fn api(
     );
     let template =
         pod::overridden(template, settings.api_pod_template.as_ref(), &selector).map_err(|error| Problem {
-            component: crate::spec::component::Component::Api,
+            component: Component::Api,
             reason: "PodTemplateInvalid",
             message: format!("spec.api.podTemplate makes no pod template: {error}"),
         })?;
-    let replicas = starting_replicas(settings.api_replicas, running);
+    let replicas = starting_replicas(settings.api_replicas, exists);
     Ok(ApiObjects {
         config: config_map(owner, &name, "api", &config),
         deployment: deployment(owner.meta(&name, "api"), selector, replicas, template),
@@ -204,21 +213,23 @@ pub fn api(
     })
 }
 
-/// The PriorityClass of pods whose most urgent work is of `lane`, where the installation has some. In development everything is of one rank.
+/// The PriorityClass of pods whose most urgent lane is `lane`. None in development, or if the
+/// installation has no priority classes.
 pub fn priority(settings: &Settings, images: &Images, lane: Lane) -> Option<String> {
     let classes = images.priority_classes.as_ref().filter(|_| defaults::is_redundant(settings.environment))?;
     Some(format!("{classes}-{lane}"))
 }
 
-/// What to apply as `replicas`: nothing, once something else scales a Deployment that exists.
-pub fn starting_replicas(replicas: Replicas, running: bool) -> Option<i32> {
+/// The replicas to apply. A scaled Deployment is created with its minimum; then its autoscaler owns
+/// the field.
+pub fn starting_replicas(replicas: Replicas, exists: bool) -> Option<i32> {
     match replicas {
         Replicas::Fixed(replicas) => Some(replicas),
-        Replicas::Scaled { min, .. } => (!running).then_some(min),
+        Replicas::Scaled { min, .. } => (!exists).then_some(min),
     }
 }
 
-/// Mounts of one Secret into one folder become one.
+/// Merges mounts of the same Secret into the same directory.
 pub fn merged(mounts: impl IntoIterator<Item = SecretMount>) -> Vec<SecretMount> {
     let mut all: Vec<SecretMount> = Vec::new();
     for mount in mounts {
