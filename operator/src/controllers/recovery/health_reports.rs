@@ -1,16 +1,13 @@
 //! Health reports of the platforms' APIs, and the recoveries in them as Events.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::events::Event};
 use switchyard_contract::{HealthReport, RecoveryRecord};
 
 use crate::{
-    controllers::{
-        context::Context,
-        recovery::{ByName, warning},
-    },
+    controllers::{context::Context, recovery::event::warning},
     crd::AnalyticsPlatform,
 };
 
@@ -19,13 +16,16 @@ const UNKNOWN_AFTER: u32 = 3;
 /// At the first report after a start, recoveries older than this are not published.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
+/// A value by platform, by namespace and name.
+type ByPlatform<T> = HashMap<(String, String), T>;
+
 /// What is known from earlier reports.
 #[derive(Default)]
 pub(super) struct HealthReports {
     /// Id of the last published recovery of a platform.
-    published: ByName<i64>,
+    published: ByPlatform<i64>,
     /// Failed requests in a row.
-    failures: ByName<u32>,
+    failures: ByPlatform<u32>,
 }
 
 /// Requests the health report of a platform's API; none if it does not serve or does not answer.

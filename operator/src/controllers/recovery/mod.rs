@@ -6,21 +6,15 @@
 //! A rule acts only on evidence against a single pod, rarely, and gives up if it does not help. A
 //! fault that affects all pods of a workload is not the pod's, and replacing them would add load.
 
+mod event;
 mod health_reports;
 mod pods;
 mod replacement;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use kube::{
-    ResourceExt as _,
-    runtime::events::{Event, EventType},
-};
+use kube::ResourceExt as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -36,9 +30,6 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(15);
 /// Platforms whose health is requested at once.
 const CONCURRENCY: usize = 8;
-
-/// A value by platform or Deployment, by namespace and name.
-type ByName<T> = HashMap<(String, String), T>;
 
 /// Clears the health of all platforms when this instance stops leading: the next leader reports it.
 struct ClearOnDrop(Healths);
@@ -81,17 +72,5 @@ pub async fn run(context: Context) {
         for platform in platforms.values() {
             replacements.replace(context, platform).await;
         }
-    }
-}
-
-/// A Warning about a recovery. Notes are cut at 1000 characters, since the API server limits them.
-fn warning(reason: &str, note: String) -> Event {
-    let note = note.chars().take(1000).collect();
-    Event {
-        type_: EventType::Warning,
-        reason: reason.into(),
-        note: Some(note),
-        action: "Recover".into(),
-        secondary: None,
     }
 }

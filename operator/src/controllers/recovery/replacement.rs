@@ -1,6 +1,6 @@
 //! Replaces pods that do not become ready while others of their workload are ready.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
@@ -13,9 +13,8 @@ use crate::{
     controllers::{
         context::Context,
         recovery::{
-            ByName,
+            event::warning,
             pods::{self, Decision},
-            warning,
         },
     },
     crd::{AnalyticsPlatform, GROUP},
@@ -26,8 +25,8 @@ use crate::{
 /// The replacements so far.
 #[derive(Default)]
 pub(super) struct Replacements {
-    /// When pods of a Deployment were replaced.
-    replaced: ByName<Vec<Timestamp>>,
+    /// When pods of a Deployment were replaced, by namespace and name.
+    replaced: HashMap<(String, String), Vec<Timestamp>>,
     /// Deployments whose recovery was given up, until all of their pods are ready again.
     given_up: HashSet<(String, String)>,
 }
