@@ -1,14 +1,14 @@
-//! Brings the cluster to a plan, write by write.
+//! Applies a plan to the cluster.
 
 use crate::{
     kubernetes::{applier::Applier, error::Error, kinds::is_monitoring, prune::ObjectId},
     resources::manifest::Manifest,
 };
 
-/// The writes of a plan, in the order in which they are made.
+/// The writes of a plan, in the order of execution.
 #[derive(Debug, Default)]
 pub struct Changes<'a> {
-    /// Objects to create if they are not there, and never to write again.
+    /// Objects to create if they do not exist. Existing ones are not changed.
     pub create: &'a [Manifest],
     /// Names of Jobs to delete.
     pub delete_jobs: &'a [String],
@@ -16,11 +16,11 @@ pub struct Changes<'a> {
     pub delete: &'a [ObjectId],
     /// Objects to apply.
     pub apply: &'a [Manifest],
-    /// Names of Deployments among them whose replicas something else decides on.
+    /// Names of Deployments in `apply` whose replicas an autoscaler owns.
     pub scaled: &'a [String],
-    /// Replicas that a Deployment should have.
+    /// Name and replicas of a Deployment whose other fields must not change.
     pub set_replicas: Option<(&'a str, i32)>,
-    /// Replicas to set in an autoscaler's stead.
+    /// Name and replicas of a Deployment that the operator scales instead of its autoscaler.
     pub step_replicas: Option<(&'a str, i32)>,
 }
 
@@ -29,11 +29,11 @@ pub struct Changes<'a> {
 pub struct Rejection {
     /// A stable reason.
     pub reason: &'static str,
-    /// What it was about, and the server's words.
+    /// The object, and the server's message.
     pub message: String,
 }
 
-/// What came of applying a plan. Nothing but [`apply`] makes one, and the status follows from it.
+/// The result of applying a plan. Only [`apply`] creates one, and the status is computed from it.
 #[derive(Debug)]
 pub struct Applied {
     created: Vec<String>,
@@ -48,27 +48,28 @@ impl Applied {
         &self.created
     }
 
-    /// The first write that the API server refused. The rest was applied.
+    /// The first write that the API server refused. The other writes are made.
     pub const fn rejection(&self) -> Option<&Rejection> {
         self.rejection.as_ref()
     }
 
-    /// What the API server refused of what monitors the platform, which serves all the same.
+    /// The refusal of a PodMonitor or PrometheusRule. The platform serves nevertheless.
     pub fn unmonitored(&self) -> Option<&str> {
         self.unmonitored.as_deref()
     }
 
-    /// Whether an object that was to be created was there after all, so that the plan was made of other values than the cluster's.
+    /// Whether an object to create existed already, so that the plan was made from other values
+    /// than the cluster's.
     pub const fn is_outdated(&self) -> bool {
         self.outdated
     }
 
-    /// Whether the plan has to be made and applied again.
+    /// Whether the object must be reconciled again soon.
     pub const fn must_be_retried(&self) -> bool {
         self.outdated || self.rejection.is_some()
     }
 
-    /// Remembers the first refusal; hands on what is worth another try.
+    /// Records the first refusal. Other errors are returned, since a retry may succeed.
     fn record(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         match result {
             Err(Error::Refused { what, reason, words }) => {
@@ -83,7 +84,7 @@ impl Applied {
 /// Makes `changes` in `namespace`.
 ///
 /// # Errors
-/// When the API server does not answer. A refusal is no error: see [`Applied::rejection`].
+/// If the API server does not answer. A refusal is no error: see [`Applied::rejection`].
 pub async fn apply(applier: &Applier, namespace: &str, changes: Changes<'_>) -> Result<Applied, Error> {
     let mut applied = Applied { created: Vec::new(), rejection: None, unmonitored: None, outdated: false };
     for manifest in changes.create {
@@ -93,7 +94,7 @@ pub async fn apply(applier: &Applier, namespace: &str, changes: Changes<'_>) -> 
             Err(error) => applied.record(Err(error))?,
         }
     }
-    // Without its Secrets nothing would start, and with others than the plan's it would start wrongly.
+    // Workloads would not start without their Secrets, or would start with the wrong values.
     if applied.must_be_retried() {
         return Ok(applied);
     }

@@ -1,4 +1,4 @@
-//! What happens again and again, object by object: failures, or looks at which nothing had changed.
+//! Backoff of retries, and of requeues while nothing changes.
 
 use std::{
     collections::HashMap,
@@ -6,32 +6,37 @@ use std::{
     time::Duration,
 };
 
-/// Counts in a row by namespace and name. What ends is forgotten, so it holds objects alone that are in such a row.
+/// Counts consecutive occurrences per object, by namespace and name.
+///
+/// A reset removes the entry, so it holds only objects with a count.
 #[derive(Debug, Default)]
 pub struct ConsecutiveCounter(Mutex<HashMap<(String, String), u32>>);
 
 impl ConsecutiveCounter {
-    /// Counts one more, and answers how many there were in a row before.
+    /// Increments the count and returns the previous one.
     pub fn increment(&self, namespace: &str, name: &str) -> u32 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let increment = all.entry((namespace.to_owned(), name.to_owned())).or_default();
-        *increment = increment.saturating_add(1);
-        *increment - 1
+        let count = all.entry((namespace.to_owned(), name.to_owned())).or_default();
+        *count = count.saturating_add(1);
+        *count - 1
     }
 
-    /// The row has ended.
+    /// Sets the count to zero.
     pub fn reset(&self, namespace: &str, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
     }
 }
 
-/// When to look again at what is on its way: after `first`, and later and later while nothing changes, up to a minute. Whatever changes in an object of
-/// the operator's is noticed at once; pods tell their troubles to nobody's watch.
+/// Delay before an object in progress is reconciled again: `first`, doubled for each unchanged
+/// reconciliation, up to a minute.
+///
+/// Changes of owned objects trigger a reconciliation at once. Pods are not watched, so their errors
+/// are found by polling.
 pub fn progress_backoff(first: Duration, unchanged_count: u32) -> Duration {
     (first * (1 << unchanged_count.min(6))).min(Duration::from_secs(60))
 }
 
-/// 1 s, doubled with each failure in a row, up to 2 minutes.
+/// Delay before a retry: 1 s, doubled for each consecutive failure, up to 2 minutes.
 pub fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.min(7)).min(Duration::from_secs(120))
 }
@@ -41,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_ends_the_row() {
+    fn reset_starts_the_count_again() {
         let failures = ConsecutiveCounter::default();
         assert_eq!(
             [failures.increment("n", "a"), failures.increment("n", "a"), failures.increment("m", "a")],
@@ -52,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_are_tried_again_later_and_later() {
+    fn delays_double_up_to_their_limit() {
         let seconds: Vec<u64> = (0..9).map(|n| backoff(n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
         let seconds: Vec<u64> = (0..6).map(|n| progress_backoff(Duration::from_secs(5), n).as_secs()).collect();

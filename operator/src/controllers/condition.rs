@@ -1,4 +1,4 @@
-//! Conditions: a status, a stable reason, and words for a person. Pure.
+//! Conditions of a custom resource, and the Events about their changes. Pure.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{self as metav1, Time},
@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kube::runtime::events::{Event, EventType};
 
-/// True, False or Unknown.
+/// The status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionStatus {
     True,
@@ -30,16 +30,20 @@ impl From<bool> for ConditionStatus {
     }
 }
 
-/// What a condition should say.
+/// A condition before it is merged into a status, without generation and transition time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
+    /// Its type, such as `Ready`.
     pub kind: &'static str,
+    /// True, False or Unknown.
     pub status: ConditionStatus,
+    /// A stable reason in CamelCase, for programs.
     pub reason: String,
+    /// The explanation for a person: full sentences.
     pub message: String,
 }
 
-/// A statement.
+/// A condition of type `kind`.
 pub fn condition(
     kind: &'static str,
     status: impl Into<ConditionStatus>,
@@ -49,32 +53,34 @@ pub fn condition(
     Condition { kind, status: status.into(), reason: reason.into(), message: message.into() }
 }
 
-/// The condition of this type.
+/// The condition of type `kind`.
 pub fn find<'a>(conditions: &'a [metav1::Condition], kind: &str) -> Option<&'a metav1::Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// The conditions that `statements` make of the `previous` ones: the time of transition moves only with the status.
+/// Merges `desired` into the `previous` conditions: the transition time changes only with the
+/// status. Previous conditions that are not in `desired` are dropped.
 pub fn merged_conditions(
     previous: &[metav1::Condition],
-    statements: Vec<Condition>,
+    desired: Vec<Condition>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<metav1::Condition> {
-    // Whole seconds, as the API server keeps them; else a condition would differ from itself once stored.
+    // The API server stores whole seconds. With fractions, the status would always differ from the
+    // stored one.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    statements
+    desired
         .into_iter()
-        .map(|statement| {
-            let status = statement.status.as_str();
-            let since = find(previous, statement.kind)
+        .map(|condition| {
+            let status = condition.status.as_str();
+            let since = find(previous, condition.kind)
                 .filter(|old| old.status == status)
                 .map(|old| old.last_transition_time.clone());
             metav1::Condition {
-                type_: statement.kind.into(),
+                type_: condition.kind.into(),
                 status: status.into(),
-                reason: statement.reason,
-                message: statement.message,
+                reason: condition.reason,
+                message: condition.message,
                 observed_generation: generation,
                 last_transition_time: since.unwrap_or(Time(now)),
             }
@@ -82,7 +88,12 @@ pub fn merged_conditions(
         .collect()
 }
 
-/// The conditions of an object that could not even be looked at, for the API server refuses what has to be read: what is known stays.
+/// Message of `Reconciling` while the operator cannot proceed.
+pub const WAITING_FOR_CORRECTION: &str = "Waiting for a correction: see the condition Ready.";
+
+/// The conditions of an object that cannot be reconciled because the API server refuses a read.
+///
+/// `Ready`, `Reconciling` and `Stalled` report the refusal; the other `previous` conditions stay.
 pub fn unreadable(
     previous: &[metav1::Condition],
     reason: &str,
@@ -90,10 +101,10 @@ pub fn unreadable(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<metav1::Condition> {
-    let message = format!("{words}. What ran before goes on running.");
+    let message = format!("{words}. Existing pods keep running.");
     let ready = condition("Ready", false, reason, &message);
     let rest = [
-        condition("Reconciling", false, "Stalled", "Waiting for somebody to mend what stands in the way."),
+        condition("Reconciling", false, "Stalled", WAITING_FOR_CORRECTION),
         condition("Stalled", true, reason, &message),
     ];
     let known = previous.iter().filter(|old| old.type_ != ready.kind && rest.iter().all(|new| new.kind != old.type_));
@@ -103,8 +114,11 @@ pub fn unreadable(
     all
 }
 
-/// What a person should know about the way from the `previous` conditions to the `current` ones, one Event each: of `Ready` every other status or
-/// reason, but not the steps of the way there; of the rest what went wrong, and that it went away. `Reconciling` and `Stalled` repeat what others say.
+/// Events about the changes from the `previous` conditions to the `current` ones.
+///
+/// `Ready` emits an Event for each new status or reason, except for progress while it is not True.
+/// Other conditions emit one when a failure appears and when it is resolved. `Reconciling` and
+/// `Stalled` emit none, since they repeat `Ready`.
 pub fn events(previous: &[metav1::Condition], current: &[metav1::Condition]) -> Vec<Event> {
     current
         .iter()
@@ -117,35 +131,35 @@ pub fn events(previous: &[metav1::Condition], current: &[metav1::Condition]) -> 
                     let step = condition.status == "False" && is_progress(&condition.reason);
                     changed && (!step || old.is_some_and(|old| old.status == "True"))
                 }
-                _ => changed && (is_wrong(condition) || (condition.status == "True" && old.is_some_and(is_wrong))),
+                _ => changed && (is_failure(condition) || (condition.status == "True" && old.is_some_and(is_failure))),
             }
         })
         .map(|condition| Event {
-            type_: if is_wrong(condition) { EventType::Warning } else { EventType::Normal },
+            type_: if is_failure(condition) { EventType::Warning } else { EventType::Normal },
             reason: if condition.type_ == "Ready" && condition.status == "True" {
                 "Ready".into()
             } else {
                 condition.reason.clone()
             },
             note: Some(shortened(&format!("{}: {}", condition.type_, condition.message))),
-            // Events of one reason and action are counted as one.
+            // Events with the same reason and action are aggregated.
             action: condition.type_.clone(),
             secondary: None,
         })
         .collect()
 }
 
-/// Whether something is wrong that does not pass by itself.
-fn is_wrong(condition: &metav1::Condition) -> bool {
+/// Whether the condition reports a failure that needs a person.
+fn is_failure(condition: &metav1::Condition) -> bool {
     condition.status == "False" && !is_progress(&condition.reason)
 }
 
-/// Reasons that pass by themselves.
+/// Reasons that resolve without a person.
 fn is_progress(reason: &str) -> bool {
     matches!(reason, "Starting" | "SettingUp" | "NotApplied" | "Progressing" | "WaitingForPlatform" | "NotConfigured")
 }
 
-/// An Event's note has at most 1 kB.
+/// The API server accepts notes of at most 1 kB.
 fn shortened(text: &str) -> String {
     text.char_indices().nth(900).map_or_else(|| text.to_owned(), |(end, _)| format!("{}…", &text[..end.min(1000)]))
 }
@@ -159,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_moves_with_the_status_alone() {
+    fn transition_time_changes_only_with_the_status() {
         let first = merged_conditions(&[], vec![condition("Ready", false, "Starting", "a")], Some(1), at(10));
         let second = merged_conditions(&first, vec![condition("Ready", false, "SettingUp", "b")], Some(2), at(20));
         assert_eq!(second[0].last_transition_time.0, at(10));
@@ -169,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_the_rest_stays() {
+    fn refused_read_is_reported_and_other_conditions_stay() {
         let before = merged_conditions(
             &[],
             vec![
@@ -181,10 +195,10 @@ mod tests {
             at(10),
         );
         let after = unreadable(&before, "Forbidden", "cannot read Secret x: no", Some(2), at(20));
-        let told: Vec<_> =
+        let found: Vec<_> =
             after.iter().map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str())).collect();
         assert_eq!(
-            told,
+            found,
             [
                 ("Ready", "False", "Forbidden"),
                 ("DatabaseReady", "True", "SetupSucceeded"),
@@ -192,37 +206,41 @@ mod tests {
                 ("Stalled", "True", "Forbidden")
             ]
         );
-        assert_eq!(unreadable(&after, "Forbidden", "cannot read Secret x: no", Some(2), at(30)), after, "and once");
+        assert_eq!(
+            unreadable(&after, "Forbidden", "cannot read Secret x: no", Some(2), at(30)),
+            after,
+            "a second call changes nothing"
+        );
     }
 
     #[test]
-    fn events_tell_changes_once() {
+    fn unchanged_conditions_emit_no_event() {
         let first = merged_conditions(
             &[],
             vec![condition("Ready", false, "SecretMissing", "a"), condition("Stalled", true, "SecretMissing", "a")],
             Some(1),
             at(10),
         );
-        let told = events(&[], &first);
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].type_, told[0].reason.as_str()), (EventType::Warning, "SecretMissing"));
+        let found = events(&[], &first);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].type_, found[0].reason.as_str()), (EventType::Warning, "SecretMissing"));
         assert!(events(&first, &first).is_empty());
         let second = merged_conditions(&first, vec![condition("Ready", true, "Serving", "b")], Some(1), at(20));
         assert_eq!(events(&first, &second)[0].type_, EventType::Normal);
     }
 
     #[test]
-    fn of_the_parts_only_what_went_wrong_and_its_end_are_told() {
-        let say = |previous: &[metav1::Condition], status: bool, reason: &str| {
+    fn other_conditions_emit_events_for_failures_and_their_end_only() {
+        let merge = |previous: &[metav1::Condition], status: bool, reason: &str| {
             merged_conditions(previous, vec![condition("DatabaseReady", status, reason, "m")], Some(1), at(10))
         };
-        let starting = say(&[], false, "Starting");
-        let ready = say(&starting, true, "SetupSucceeded");
-        let failed = say(&ready, false, "SetupFailed");
-        let mended = say(&failed, true, "SetupSucceeded");
+        let starting = merge(&[], false, "Starting");
+        let ready = merge(&starting, true, "SetupSucceeded");
+        let failed = merge(&ready, false, "SetupFailed");
+        let resolved = merge(&failed, true, "SetupSucceeded");
         let count = |previous: &[metav1::Condition], current: &[metav1::Condition]| events(previous, current).len();
         assert_eq!(
-            [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &mended)],
+            [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &resolved)],
             [0, 0, 1, 1]
         );
     }

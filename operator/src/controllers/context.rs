@@ -1,4 +1,4 @@
-//! What the controllers share.
+//! The clients, caches and settings that all controllers share.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// What the controllers share.
+/// The clients, caches and settings that all controllers share.
 #[derive(Clone)]
 pub struct Context {
     pub cache: WatchCache,
@@ -29,7 +29,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context of the operator's instance `identity`.
+    /// The context of the operator instance `identity`, which is the reporter of its Events.
     pub fn new(
         client: Client,
         cache: WatchCache,
@@ -53,12 +53,13 @@ impl Context {
         }
     }
 
-    /// Publishes Events about `object`. An Event that does not get through is logged and no more: the conditions say the same.
+    /// Publishes Events about `object`. A failure is only logged, since the conditions have the
+    /// same information.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
         let reference = object.object_ref(&());
         for event in events {
             if let Err(error) = self.recorder.publish(event, &reference).await {
-                tracing::warn!(%error, reason = event.reason, "an Event was not published");
+                tracing::warn!(%error, reason = event.reason, "could not publish Event");
             }
         }
     }

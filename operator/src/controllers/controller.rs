@@ -24,13 +24,13 @@ use crate::{
     kubernetes::error::Error,
 };
 
-/// Objects that a controller works on at once: most of the time it waits for the API server.
+/// Objects that a controller reconciles at once. Most of the time they wait for the API server.
 const CONCURRENCY: u16 = 12;
 
-/// What changes within this time is reconciled once.
+/// Changes of an object within this time are reconciled once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// Runs the controller of `K` for ever, on `requests`.
+/// Runs the controller of `K` on `requests`. Never returns.
 pub async fn run<K: Reconciled>(context: Context, requests: impl Stream<Item = ObjectRef<K>> + Send + 'static) {
     Controller::for_stream(stream::pending(), K::store(&context.cache))
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
@@ -42,13 +42,13 @@ pub async fn run<K: Reconciled>(context: Context, requests: impl Stream<Item = O
 
 async fn reconcile<K: Reconciled>(object: Arc<K>, reconciler: Arc<Reconciler<K>>) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        // The garbage collector deletes what belongs to it.
+        // The garbage collector deletes its dependents.
         return Ok(Action::await_change());
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let result = object.reconcile(&reconciler).await;
     match &result {
-        Ok(_) => reconciler.context.metrics.reconciled(&K::kind(&()), begun.elapsed()),
+        Ok(_) => reconciler.context.metrics.reconciled(&K::kind(&()), started.elapsed()),
         Err(error) => report_refusal(&*object, error, &reconciler.context).await,
     }
     result
@@ -58,6 +58,6 @@ fn error_policy<K: Reconciled>(object: Arc<K>, error: &Error, reconciler: Arc<Re
     let (kind, name) = (K::kind(&()), object.name_any());
     reconciler.context.metrics.error(&kind, error.category());
     let delay = reconciler.retry_after(&object);
-    tracing::warn!(kind = &*kind, name, %error, again_in_seconds = delay.as_secs(), "reconciling failed");
+    tracing::warn!(kind = &*kind, name, %error, retry_after_seconds = delay.as_secs(), "could not reconcile");
     Action::requeue(delay)
 }

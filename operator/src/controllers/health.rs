@@ -1,4 +1,4 @@
-//! How well each platform does, as its API tells, for status, metric and condition.
+//! Health of each platform as its API reports it, for status, metrics and conditions.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use switchyard_contract::Health;
 
-/// A score from here on is in good order.
-const GOOD: i32 = 80;
+/// The minimum healthy score, of 100.
+const HEALTHY: i32 = 80;
 
-/// What each platform's API said last, by namespace and name. Clones share it.
+/// The last health of each platform, by namespace and name. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Healths(Arc<Mutex<BTreeMap<(String, String), Health>>>);
 
@@ -19,38 +19,38 @@ impl Healths {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was told last of a platform.
+    /// The last health of a platform; none if it is unknown.
     pub fn of(&self, namespace: &str, name: &str) -> Option<Health> {
         self.locked().get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
-    /// Keeps what is told now, or that nothing is. Answers whether the status has to say something else.
+    /// Stores the health of a platform, or that it is unknown. Returns whether the status changes.
     pub fn set(&self, namespace: &str, name: &str, health: Option<Health>) -> bool {
         let key = (namespace.to_owned(), name.to_owned());
         let mut all = self.locked();
-        let said = |health: Option<&Health>| health.map(|health| (grade(health), troubles(health)));
-        let changes = said(all.get(&key)) != said(health.as_ref());
+        let reported = |health: Option<&Health>| health.map(|health| (grade(health), degraded_parts(health)));
+        let changed = reported(all.get(&key)) != reported(health.as_ref());
         match health {
             Some(health) => all.insert(key, health),
             None => all.remove(&key),
         };
-        changes
+        changed
     }
 
-    /// Forgets platforms that are gone.
-    pub fn retain(&self, there: impl Fn(&str, &str) -> bool) {
-        self.locked().retain(|(namespace, name), _| there(namespace, name));
+    /// Forgets platforms that do not exist.
+    pub fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
+        self.locked().retain(|(namespace, name), _| exists(namespace, name));
     }
 }
 
-/// The score in steps of ten, so that a status does not change with every look.
+/// The score in steps of ten, so that the status does not change with every report.
 pub fn grade(health: &Health) -> i32 {
     i32::from(health.score) / 10 * 10
 }
 
-/// The parts that are not in good order, when the score is not.
-pub fn troubles(health: &Health) -> Vec<String> {
-    if grade(health) >= GOOD {
+/// Names of the parts that lower the score, if the score is unhealthy.
+pub fn degraded_parts(health: &Health) -> Vec<String> {
+    if grade(health) >= HEALTHY {
         return Vec::new();
     }
     health.parts.iter().filter(|part| part.value < 1.0).map(|part| part.name.clone()).collect()
@@ -68,17 +68,17 @@ mod tests {
     }
 
     #[test]
-    fn a_status_changes_with_the_grade_and_not_with_every_point() {
+    fn status_changes_only_with_the_grade() {
         let healths = Healths::default();
         assert!(healths.set("n", "p", Some(health(100))));
         assert!(!healths.set("n", "p", Some(health(100))));
         assert!(healths.set("n", "p", Some(health(79))));
         assert!(!healths.set("n", "p", Some(health(71))));
-        assert_eq!(healths.of("n", "p").map(|h| (grade(&h), troubles(&h))), Some((70, vec!["waits".to_owned()])));
+        assert_eq!(healths.of("n", "p").map(|h| (grade(&h), degraded_parts(&h))), Some((70, vec!["waits".to_owned()])));
         assert!(healths.set("n", "p", None));
         assert!(!healths.set("n", "p", None));
         healths.set("n", "p", Some(health(85)));
-        assert!(troubles(&health(85)).is_empty());
+        assert!(degraded_parts(&health(85)).is_empty());
         healths.retain(|_, _| false);
         assert_eq!(healths.of("n", "p"), None);
     }

@@ -1,4 +1,4 @@
-//! The controllers of both custom resources, and what they share.
+//! The controllers of `AnalyticsPlatform` and `WorkerPool`, their shared parts, and recovery.
 
 pub mod apply;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! What both controllers have in common: the custom resource that one reconciles, and what it remembers of it.
+//! The interface of a reconciled custom resource, and the state that its controller keeps.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -29,43 +29,47 @@ pub trait ResourceStatus: Clone + Default + PartialEq + Serialize + Send + Sync 
     fn with_conditions(self, generation: Option<i64>, conditions: Vec<metav1::Condition>) -> Self;
 }
 
-/// A custom resource with a controller of its own.
+/// A custom resource with a controller.
 pub trait Reconciled:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
 {
+    /// Its status subresource.
     type Status: ResourceStatus;
 
-    /// What the controller remembers of all objects of the kind from one reconciliation to the next.
+    /// State that the controller keeps between reconciliations, for all objects of the kind.
     type Memory: Default + Send + Sync + 'static;
 
-    /// An object that makes progress is reconciled again after this long, and later and later while nothing changes.
+    /// First delay before an object in progress is reconciled again; see
+    /// [`progress_backoff`].
     const PROGRESS_INTERVAL: Duration;
 
-    /// Every object of the kind.
+    /// All objects of the kind.
     fn store(cache: &WatchCache) -> Store<Self>;
 
-    /// The status that was written last: the object at hand may be older.
+    /// The last written status. The one in `self` may be older.
     fn last_status(&self, cache: &WatchCache) -> Self::Status;
 
-    /// What the watch cache holds of it.
+    /// The object as the watch cache stores it.
     fn to_cached(&self) -> CachedObject;
 
-    /// Brings the cluster to what the object asks for.
+    /// Reconciles the cluster with the spec of the object.
     fn reconcile(&self, reconciler: &Reconciler<Self>) -> impl Future<Output = Result<Action, Error>> + Send;
 }
 
-/// What reconciling objects of one kind needs.
+/// The state of the controller of one kind.
 pub struct Reconciler<K: Reconciled> {
+    /// Shared by all controllers.
     pub context: Context,
+    /// See [`Reconciled::Memory`].
     pub memory: K::Memory,
-    /// Failures and refusals in a row.
+    /// Consecutive failures and refusals.
     failures: ConsecutiveCounter,
-    /// Reconciliations in a row of an object that makes progress in which nothing changed.
+    /// Consecutive reconciliations of an object in progress that changed nothing.
     unchanged_count: ConsecutiveCounter,
 }
 
 impl<K: Reconciled> Reconciler<K> {
-    /// Nothing reconciled yet.
+    /// A controller that has not reconciled anything yet.
     pub fn new(context: Context) -> Self {
         Self {
             context,
@@ -75,20 +79,21 @@ impl<K: Reconciled> Reconciler<K> {
         }
     }
 
-    /// When to try again after a failure: later with each in a row.
+    /// Delay before a retry after a failure. It grows with each consecutive one.
     pub fn retry_after(&self, object: &K) -> Duration {
         backoff(self.failures.increment(&namespace(object), &object.name_any()))
     }
 
-    /// When to reconcile again after a success: after `fixed`, or, of an object that makes progress, later and later while nothing has `changed`.
+    /// Delay before the next reconciliation after a success: `fixed`, or else the progress backoff,
+    /// which starts again if something has `changed`.
     pub fn requeue_after(&self, object: &K, changed: bool, fixed: Option<Duration>) -> Duration {
         let (namespace, name) = (namespace(object), object.name_any());
         self.failures.reset(&namespace, &name);
         if changed {
             self.unchanged_count.reset(&namespace, &name);
         }
-        let later = || progress_backoff(K::PROGRESS_INTERVAL, self.unchanged_count.increment(&namespace, &name));
-        fixed.unwrap_or_else(later)
+        let in_progress = || progress_backoff(K::PROGRESS_INTERVAL, self.unchanged_count.increment(&namespace, &name));
+        fixed.unwrap_or_else(in_progress)
     }
 }
 

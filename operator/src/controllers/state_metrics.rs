@@ -1,4 +1,6 @@
-//! Metrics of all platforms and pools, read from the copies when they are asked for. Every instance shows them, the standbys too.
+//! Metrics about the state of all platforms and pools, in the manner of kube-state-metrics.
+//!
+//! They are read from the watch cache at each scrape. Every instance serves them, standbys too.
 
 use std::fmt;
 
@@ -14,7 +16,7 @@ use crate::{
     kubernetes::cache::{entry::ObservedState, store::WatchCache},
 };
 
-/// Shows them.
+/// A collector that reads the metrics from the watch cache.
 pub struct StateMetrics {
     pub cache: WatchCache,
     pub healths: Healths,
@@ -22,10 +24,11 @@ pub struct StateMetrics {
 
 impl fmt::Debug for StateMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fleet")
+        f.write_str("StateMetrics")
     }
 }
 
+/// Names and values of a series' labels.
 type Labels = Vec<(&'static str, String)>;
 
 fn gauge(
@@ -43,7 +46,7 @@ fn gauge(
 
 impl Collector for StateMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (mut ready, mut scores, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ready, mut scores, mut allocations) = (Vec::new(), Vec::new(), Vec::new());
         for platform in self.cache.platforms().state() {
             let (namespace, name) = (platform.namespace().unwrap_or_default(), platform.name_any());
             let labels = || vec![("namespace", namespace.clone()), ("platform", name.clone())];
@@ -51,11 +54,13 @@ impl Collector for StateMetrics {
             let is_ready = find(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
             ready.push((labels(), f64::from(u8::from(is_ready))));
             scores.extend(self.healths.of(&namespace, &name).map(|health| (labels(), f64::from(health.score))));
-            for row in &status.connections {
-                for (what, value) in [("granted", row.size + row.overflow), ("at-most", row.used_at_most)] {
+            for allocation in &status.connections {
+                for (what, value) in
+                    [("granted", allocation.size + allocation.overflow), ("at-most", allocation.used_at_most)]
+                {
                     let mut labels = labels();
-                    labels.extend([("role", row.role.to_string()), ("row", what.to_owned())]);
-                    rows.push((labels, f64::from(value)));
+                    labels.extend([("role", allocation.role.to_string()), ("allocation", what.to_owned())]);
+                    allocations.push((labels, f64::from(value)));
                 }
             }
         }
@@ -70,7 +75,7 @@ impl Collector for StateMetrics {
             pools_ready.push((labels(), f64::from(u8::from(is_ready))));
             let deployment = self.cache.get("Deployment", &namespace, &name);
             if let Some(ObservedState::Deployment { rollout, .. }) = deployment.as_deref().map(|seen| &seen.state) {
-                for (state, pods) in [("wanted", rollout.desired), ("ready", rollout.ready)] {
+                for (state, pods) in [("desired", rollout.desired), ("ready", rollout.ready)] {
                     let mut labels = labels();
                     labels.push(("state", state.to_owned()));
                     replicas.push((labels, f64::from(pods)));
@@ -78,10 +83,10 @@ impl Collector for StateMetrics {
             }
         }
         let e = &mut encoder;
-        gauge(e, "switchyard_platform_ready", "Whether a platform takes and runs analyses", ready)?;
-        gauge(e, "switchyard_platform_health_score", "How well a platform does, 0 to 100", scores)?;
-        gauge(e, "switchyard_platform_connections", "Rows of the connection budget", rows)?;
+        gauge(e, "switchyard_platform_ready", "Whether a platform accepts and runs analyses", ready)?;
+        gauge(e, "switchyard_platform_health_score", "Health score of a platform, 0 to 100", scores)?;
+        gauge(e, "switchyard_platform_connections", "Allocations of the connection budget", allocations)?;
         gauge(e, "switchyard_pool_ready", "Whether a pool runs jobs", pools_ready)?;
-        gauge(e, "switchyard_pool_replicas", "Pods of a pool, wanted and ready", replicas)
+        gauge(e, "switchyard_pool_replicas", "Pods of a pool, desired and ready", replicas)
     }
 }

@@ -1,4 +1,4 @@
-//! Writes the status of a custom resource, and Events about what changed in it.
+//! Writes the status of a custom resource, and Events about its changes.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::Event;
@@ -12,17 +12,18 @@ use crate::{
     kubernetes::error::Error,
 };
 
-/// A status as it was written.
+/// The outcome of writing a status.
 pub struct StatusUpdate<K: Reconciled> {
+    /// The current status.
     pub status: K::Status,
-    /// Whether it differs from the last one.
+    /// Whether it differs from the previous one.
     pub changed: bool,
 }
 
-/// Writes `status` if it differs from `previous`, and publishes what changed, with `event` before it.
+/// Writes `status` if it differs from `previous`. Publishes `event` and Events about the changes.
 ///
 /// # Errors
-/// When the API server does not answer or refuses.
+/// If the API server does not answer or refuses the write.
 pub async fn write_status<K: Reconciled>(
     object: &K,
     previous: &K::Status,
@@ -40,7 +41,8 @@ pub async fn write_status<K: Reconciled>(
     Ok(StatusUpdate { status, changed })
 }
 
-/// Says in the conditions that the API server refuses what has to be read of `object`. Other errors pass by themselves.
+/// Reports in the conditions that the API server refuses a read that `object` needs. Other errors
+/// are only retried.
 pub async fn report_refusal<K: Reconciled>(object: &K, error: &Error, context: &Context) {
     let Error::Refused { reason, .. } = error else { return };
     let previous = object.last_status(&context.cache);
@@ -49,6 +51,6 @@ pub async fn report_refusal<K: Reconciled>(object: &K, error: &Error, context: &
         condition::unreadable(previous.conditions(), reason, &error.to_string(), generation, Timestamp::now());
     let status = previous.clone().with_conditions(generation, conditions);
     if let Err(error) = write_status(object, &previous, status, None, context).await {
-        tracing::warn!(%error, "nor can it be told");
+        tracing::warn!(%error, "could not update status");
     }
 }

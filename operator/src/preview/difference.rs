@@ -12,7 +12,7 @@ pub struct Change {
     pub verb: Verb,
     /// The fields that change, one a line.
     pub fields: Vec<String>,
-    /// Whether its pods are made anew.
+    /// Whether its pods are recreated.
     pub rolls: bool,
 }
 

@@ -111,7 +111,7 @@ pub fn whole(
                 settings: input.settings.clone(),
                 secrets: input.secrets.clone(),
                 pools: input.pools.clone(),
-                set_up: plan.set_up.clone(),
+                setup_job: plan.setup_job.clone(),
                 owner: input.owner.clone(),
             }),
             rollout: rollouts(&name),
@@ -168,7 +168,7 @@ fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Budget, Vec<
                 }
             }
             Stage::SettingUp { .. } | Stage::SetupFailed { .. } => {
-                let Some(job) = now.set_up.clone() else { return (now, valid.budget, all) };
+                let Some(job) = now.setup_job.clone() else { return (now, valid.budget, all) };
                 input.observed.jobs.insert(job, JobState::Succeeded);
             }
             Stage::Running | Stage::Refused(_) => return (now, valid.budget, all),

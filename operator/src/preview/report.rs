@@ -153,7 +153,7 @@ fn changes(out: &mut String, planned: &Planned) {
         count(Verb::Keep)
     );
     for change in planned.changes.iter().filter(|change| change.is_one()) {
-        let rolls = if change.rolls { ": its pods are made anew" } else { "" };
+        let rolls = if change.rolls { ": its pods are recreated" } else { "" };
         let _ = writeln!(out, "  {} {}{rolls}", change.verb, change.title);
         for field in &change.fields {
             let _ = writeln!(out, "      {field}");

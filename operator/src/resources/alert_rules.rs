@@ -1,4 +1,4 @@
-//! Rules and alerts of one platform, made of the template that all platforms share. Pure.
+//! Recording and alerting rules of a platform, from the shared template. Pure.
 
 use std::sync::LazyLock;
 
@@ -6,33 +6,36 @@ use serde_json::Value;
 
 use crate::spec::monitoring::Thresholds;
 
-/// The rules with placeholders for a platform and its thresholds; what each of them stands for is written at its top. Read once: every look at a platform
-/// fills it in.
+/// The template with placeholders for platform and thresholds. Its header documents them. It is
+/// parsed once, since each reconciliation of a platform fills it in.
 static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
     serde_norway::from_str(include_str!("../../../monitoring/alerts.yaml")).expect("the template is YAML")
 });
 
-/// Seconds that the oldest job of each lane may wait, from best to worst: what the lane gives one attempt.
-pub type Waits = [(&'static str, u64); 4];
+/// Seconds that the oldest job of each lane may wait, most urgent lane first: its timeout of one
+/// attempt.
+pub type MaxWaits = [(&'static str, u64); 4];
 
-/// The groups of rules of the platforms that `selector` picks. Whatever the thresholds hold stays within the text that it stands in.
+/// The groups of rules for the platforms that the PromQL label matchers `selector` select.
+///
+/// A threshold cannot break out of the string that it is inserted into.
 ///
 /// # Panics
-/// When the template is no YAML, which a test rules out.
-pub fn groups(selector: &str, thresholds: &Thresholds, waits: Waits) -> Value {
+/// If the template is not valid YAML; a test excludes that.
+pub fn groups(selector: &str, thresholds: &Thresholds, waits: MaxWaits) -> Value {
     let mut groups = TEMPLATE["groups"].clone();
     fill(&mut groups, &values(selector, thresholds, waits));
     groups
 }
 
-/// What each placeholder stands for.
-fn values(selector: &str, thresholds: &Thresholds, waits: Waits) -> Vec<(String, String)> {
+/// The values of the placeholders.
+fn values(selector: &str, thresholds: &Thresholds, waits: MaxWaits) -> Vec<(String, String)> {
     let Thresholds { latency, errors, cpu, memory, queue, budget, runbooks } = thresholds;
     let mut values = vec![
         ("$(platform)".to_owned(), selector.to_owned()),
         ("$(slo.budget)".to_owned(), budget.to_string()),
         ("$(runbooks)".to_owned(), runbooks.clone()),
-        // Longer than a rollout takes to settle, shorter than somebody's patience.
+        // Longer than a rollout takes to settle.
         ("$(for.warning)".to_owned(), "5m".to_owned()),
         ("$(for.critical)".to_owned(), "2m".to_owned()),
     ];
@@ -45,7 +48,7 @@ fn values(selector: &str, thresholds: &Thresholds, waits: Waits) -> Vec<(String,
     values
 }
 
-/// Puts the values into every text of a document.
+/// Replaces the placeholders in all strings of a document.
 fn fill(document: &mut Value, values: &[(String, String)]) {
     match document {
         Value::String(text) => {
@@ -66,17 +69,17 @@ mod tests {
     use super::*;
     use crate::spec::monitoring::{Levels, RUNBOOKS};
 
-    const WAITS: Waits = [("critical", 30), ("high", 120), ("normal", 300), ("low", 600)];
+    const WAITS: MaxWaits = [("critical", 30), ("high", 120), ("normal", 300), ("low", 600)];
 
     #[test]
-    fn every_placeholder_is_known_and_the_rest_is_left_alone() {
+    fn all_placeholders_of_the_template_are_replaced() {
         let text = groups(r#"platform!="""#, &Thresholds::default(), WAITS).to_string();
         assert!(!text.contains("$("), "{text}");
         assert!(text.contains("{{ $labels.namespace }}"));
     }
 
     #[test]
-    fn what_a_spec_holds_cannot_break_out_of_its_text() {
+    fn a_value_cannot_break_out_of_its_string() {
         let runbooks = "https://x/\n}: [\"'\t/".to_owned();
         let groups = groups("", &Thresholds { runbooks: runbooks.clone(), ..Thresholds::default() }, WAITS);
         let rule = &groups[1]["rules"][0]["annotations"]["runbook_url"];
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_s_rules_speak_of_it_alone_with_its_own_thresholds() {
+    fn rules_select_only_their_platform_and_use_its_thresholds() {
         let queue = Levels { warning: 7.0, critical: 9.0 };
         let thresholds = Thresholds { queue, ..Thresholds::default() };
         let selector = r#"namespace="shop",platform="demo""#;
@@ -95,7 +98,7 @@ mod tests {
         let alert = |name: &str| rules.iter().find(|rule| rule["alert"] == name).unwrap_or_else(|| panic!("no {name}"));
         for rule in &rules {
             let expr = rule["expr"].as_str().unwrap();
-            assert!(expr.contains(selector), "{expr} speaks of every platform");
+            assert!(expr.contains(selector), "{expr} selects every platform");
         }
         let all: String = rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned() + "\n").collect();
         assert!(all.contains("> 7") && all.contains("> 9"), "{all}");

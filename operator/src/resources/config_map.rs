@@ -1,3 +1,5 @@
+//! ConfigMap with the configuration of a workload.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -5,7 +7,7 @@ use switchyard_contract::{Config, files};
 
 use crate::resources::owner::Owner;
 
-/// The ConfigMap with the configuration document of one workload.
+/// The ConfigMap with the configuration document of a workload.
 pub fn config_map(owner: &Owner, name: &str, component: &str, config: &Config) -> ConfigMap {
     ConfigMap {
         metadata: owner.meta(name, component),
@@ -14,10 +16,10 @@ pub fn config_map(owner: &Owner, name: &str, component: &str, config: &Config) -
     }
 }
 
-/// The document as text.
+/// The configuration document as JSON text.
 ///
 /// # Panics
-/// Never: the contract's types are plain data.
+/// Never: the contract's types always serialize.
 pub fn document(config: &Config) -> String {
     serde_json::to_string_pretty(config).expect("the configuration is plain data")
 }

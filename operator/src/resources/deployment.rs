@@ -1,3 +1,5 @@
+//! Deployment of the API or of a pool.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -13,8 +15,9 @@ use k8s_openapi::{
 
 use crate::spec::defaults::SURGE;
 
-/// A Deployment that rolls out by one new pod at a time and never takes a ready one away first.
-/// Without `replicas` the field is left to whoever scales it.
+/// A Deployment that rolls out one new pod at a time and never removes a ready pod first.
+///
+/// Without `replicas` the field belongs to the autoscaler or the user that scales it.
 pub fn deployment(
     metadata: ObjectMeta,
     selector: BTreeMap<String, String>,

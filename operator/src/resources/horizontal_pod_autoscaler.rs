@@ -1,3 +1,5 @@
+//! HorizontalPodAutoscaler of the API or of a pool.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -17,7 +19,8 @@ use crate::{
     spec::{defaults::Targets, names},
 };
 
-/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::DESIRED_REPLICAS_METRIC`] says, between `min` and `max`.
+/// Scales the Deployment `pool` between `min` and `max` pods, by the external metric
+/// [`names::DESIRED_REPLICAS_METRIC`].
 pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32)) -> HorizontalPodAutoscaler {
     let desired = MetricSpec {
         type_: "External".into(),
@@ -43,8 +46,10 @@ pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32))
     autoscaler(metadata, (min, max), vec![desired], hpa::behavior())
 }
 
-/// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` between `min` and `max` pods. Other containers,
-/// such as a mesh's, are not counted: one without requests would keep the whole pod from being measured.
+/// Scales the Deployment of the same name between `min` and `max` pods, by the CPU and memory
+/// utilization of its container `container`.
+///
+/// Sidecars are not measured: a container without requests would make the metric unavailable.
 pub fn horizontal_pod_autoscaler(
     metadata: ObjectMeta,
     container: &str,
@@ -64,7 +69,8 @@ pub fn horizontal_pod_autoscaler(
         }),
         ..MetricSpec::default()
     };
-    // Up at once, as Kubernetes does by default; down a pod a minute, and not before five minutes have asked for fewer throughout.
+    // Scales up at once, the Kubernetes default. Scales down one pod a minute, after five minutes
+    // of lower demand.
     let behavior = HorizontalPodAutoscalerBehavior {
         scale_down: Some(HPAScalingRules {
             stabilization_window_seconds: Some(300),

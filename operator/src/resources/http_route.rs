@@ -1,4 +1,5 @@
-//! `HTTPRoute` of the Gateway API, which a cluster may or may not have. Its types are not among Kubernetes' own, so this writes its JSON.
+//! `HTTPRoute` of the Gateway API, an optional kind. `k8s-openapi` has no types for it, so it is
+//! written as JSON.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -17,7 +18,7 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"))
 }
 
-/// Leads `host`, where the Gateways `parents` take it in, to port `port` of the Service `service`.
+/// Routes `host` at the Gateways `parents` to the port `port` of the Service `service`.
 pub fn http_route(metadata: ObjectMeta, parents: &[ParentRef], host: &str, (service, port): (&str, i32)) -> Manifest {
     let matches: Vec<Value> = PATHS
         .iter()

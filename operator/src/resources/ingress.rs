@@ -1,3 +1,5 @@
+//! Ingress of the API.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -8,10 +10,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-/// Paths of the API that whoever comes from outside may see: its callers' calls and their description. The admin's stay inside.
+/// Paths of the API that are exposed, and whether each is a prefix. The admin API is not exposed.
 pub const PATHS: [(&str, bool); 2] = [("/v1", true), ("/openapi.json", false)];
 
-/// Leads `host` to the port named `port` of the Service `service`. `tls` is a Secret with the certificate.
+/// Routes `host` to the port named `port` of the Service `service`. `tls` is the name of the Secret
+/// with the certificate.
 pub fn ingress(
     mut metadata: ObjectMeta,
     annotations: Option<BTreeMap<String, String>>,

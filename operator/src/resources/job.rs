@@ -1,3 +1,5 @@
+//! Job of the setup.
+
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
     core::v1::PodTemplateSpec,
@@ -5,10 +7,10 @@ use k8s_openapi::api::{
 
 use crate::resources::owner::Owner;
 
-/// Seconds after which a setup that hangs is ended.
+/// Seconds after which a setup is terminated.
 const DEADLINE: i64 = 600;
 
-/// A Job that runs one pod once: whoever looks at its result decides whether it is tried again.
+/// A Job that runs one pod once. The controller decides about a retry.
 pub fn job(owner: &Owner, name: &str, component: &str, template: PodTemplateSpec) -> Job {
     Job {
         metadata: owner.meta(name, component),

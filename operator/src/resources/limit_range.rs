@@ -1,3 +1,5 @@
+//! LimitRange of a namespace with a quota.
+
 use k8s_openapi::{
     api::core::v1::{LimitRange, LimitRangeItem, LimitRangeSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -5,7 +7,7 @@ use k8s_openapi::{
 
 use crate::crd::Resources;
 
-/// What a container of a namespace gets that says nothing: without it a quota would keep its pod out.
+/// Default requests and limits of containers. Without them, a quota rejects pods that set none.
 pub fn limit_range(metadata: ObjectMeta, of_a_container: &Resources) -> LimitRange {
     LimitRange {
         metadata,

@@ -1,4 +1,4 @@
-//! An object of any kind as it is applied.
+//! A Kubernetes object of any kind, ready to be applied.
 
 use kube::{
     Resource,
@@ -6,7 +6,7 @@ use kube::{
 };
 use serde::Serialize;
 
-/// An object as it is applied: only the fields that the operator decides on.
+/// An object with only the fields that the operator owns, for server-side apply.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Manifest {
@@ -21,7 +21,7 @@ impl Manifest {
     /// The manifest of a typed object.
     ///
     /// # Panics
-    /// When a Kubernetes type does not serialize to an object, which none does.
+    /// If a type does not serialize to an object; all Kubernetes types do.
     pub fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
         let value = serde_json::to_value(object).expect("a Kubernetes object is JSON");
         Self {

@@ -1,8 +1,11 @@
-//! Merging a user's pod template over the operator's.
+//! Merges a user's pod template into the operator's.
 
 use serde_json::{Map, Value};
 
-/// Merges `over` into `base`: objects field by field, lists of named things by their key, null removes, anything else replaces.
+/// Merges `over` into `base`, as a strategic merge patch does.
+///
+/// Objects are merged by field and known lists by their merge key. `null` removes a field. Anything
+/// else is replaced.
 pub fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => merge_objects(base, over),
@@ -27,7 +30,8 @@ fn merge_objects(base: &mut Map<String, Value>, over: &Map<String, Value>) {
     }
 }
 
-/// Kubernetes' merge keys of the lists in a pod template.
+/// Kubernetes' merge keys of the lists in a pod template; see
+/// <https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>.
 fn key_of(field: &str) -> Option<&'static str> {
     match field {
         "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" => Some("name"),
@@ -64,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_things_are_merged_and_new_ones_added() {
+    fn list_items_are_merged_by_key_or_added() {
         let mut base = json!({"spec": {
             "containers": [{"name": "api", "image": "a", "env": [{"name": "A", "value": "1"}], "args": ["serve"]}],
             "terminationGracePeriodSeconds": 30, "securityContext": {"runAsNonRoot": true, "fsGroup": 1}
@@ -83,16 +87,20 @@ mod tests {
             base,
             json!({"spec": {
                 "containers": [
-                    {"name": "api", "image": "a", "env": [{"name": "A", "value": "2"}, {"name": "B", "value": "3"}], "args": ["other"]},
+                    {
+                        "name": "api", "image": "a", "args": ["other"],
+                        "env": [{"name": "A", "value": "2"}, {"name": "B", "value": "3"}]
+                    },
                     {"name": "sidecar", "image": "s"}
                 ],
-                "terminationGracePeriodSeconds": 30, "securityContext": {"runAsNonRoot": true}, "priorityClassName": "high"
+                "terminationGracePeriodSeconds": 30, "securityContext": {"runAsNonRoot": true},
+                "priorityClassName": "high"
             }})
         );
     }
 
     #[test]
-    fn merging_twice_is_merging_once() {
+    fn merge_is_idempotent() {
         let over = json!({"spec": {"containers": [{"name": "api", "env": [{"name": "B", "value": "3"}]}], "tolerations": [{"key": "x"}]}});
         let mut once = json!({"spec": {"containers": [{"name": "api"}], "tolerations": [{"key": "y"}]}});
         merge(&mut once, &over);

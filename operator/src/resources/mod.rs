@@ -1,4 +1,4 @@
-//! Pure builders of Kubernetes objects, one file a kind. No client in sight.
+//! Pure builders of Kubernetes objects, one module a kind. None of them calls the API server.
 
 pub mod alert_rules;
 pub mod config_map;
@@ -15,6 +15,7 @@ pub mod owner;
 pub mod pod;
 pub mod pod_disruption_budget;
 pub mod pod_monitor;
+pub mod probes;
 pub mod prometheus_rule;
 pub mod resource_quota;
 pub mod scaled_object;

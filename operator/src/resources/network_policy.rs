@@ -1,3 +1,5 @@
+//! NetworkPolicy and the parts of its rules.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -14,7 +16,8 @@ use k8s_openapi::{
 /// Label of every namespace with its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Closes the pods of `selector` both ways, and opens what the rules say. Policies add up: what one of them opens is open.
+/// Denies all traffic of the selected pods that no rule allows. Policies are additive: traffic is
+/// allowed if any policy allows it.
 pub fn network_policy(
     metadata: ObjectMeta,
     selector: BTreeMap<String, String>,
@@ -32,17 +35,17 @@ pub fn network_policy(
     }
 }
 
-/// Connections from `peers`, or from everywhere where there are none, to these ports.
+/// Allows connections from `peers` to `ports`. Empty `peers` means any source.
 pub fn from(peers: Vec<NetworkPolicyPeer>, ports: Vec<NetworkPolicyPort>) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule { from: some(peers), ports: some(ports) }
 }
 
-/// Connections to these ports, or to all where none are given, of `peers`, or of everybody.
+/// Allows connections to `ports` of `peers`. Empty means any port or any destination.
 pub fn to(peers: Vec<NetworkPolicyPeer>, ports: Vec<NetworkPolicyPort>) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: some(peers), ports: some(ports) }
 }
 
-/// Pods of the policy's own namespace.
+/// Pods with these labels in the policy's namespace.
 pub fn pods(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
     NetworkPolicyPeer { pod_selector: Some(with(labels)), ..NetworkPolicyPeer::default() }
 }
@@ -58,7 +61,7 @@ pub fn any_pod() -> NetworkPolicyPeer {
     NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }
 }
 
-/// All addresses of a range but some.
+/// The addresses of a CIDR range, without the ranges of `except`.
 pub fn addresses(range: &str, except: &[&str]) -> NetworkPolicyPeer {
     let block = IPBlock { cidr: range.into(), except: Some(except.iter().map(|range| (*range).to_owned()).collect()) };
     NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }

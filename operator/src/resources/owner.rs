@@ -1,23 +1,23 @@
-//! The owner of an object, which the garbage collector removes it with.
+//! Owner references: the garbage collector deletes an object with its owner.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 
 use crate::spec::names;
 
-/// Who an object belongs to: the garbage collector removes it with its owner.
+/// The owner of an object. The garbage collector deletes the object with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Owner {
-    /// Namespace of owner and objects.
+    /// Namespace of the owner and its objects.
     pub namespace: String,
-    /// The platform that all of it is a part of.
+    /// Name of the platform that they are part of.
     pub platform: String,
-    /// The owner itself.
+    /// The reference to the owner.
     pub reference: OwnerReference,
 }
 
 impl Owner {
-    /// The owner `object`, a part of `platform`. None when it was never stored.
+    /// The owner `object`, a part of `platform`. None if it is not stored in the API server.
     pub fn of<K: Resource<DynamicType = ()>>(object: &K, platform: &str) -> Option<Self> {
         Some(Self {
             namespace: object.meta().namespace.clone()?,

@@ -5,97 +5,128 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-        ExecAction, HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        ProjectedVolumeSource, ResourceFieldSelector, SeccompProfile, SecretProjection, SecurityContext,
-        TCPSocketAction, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+        KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceFieldSelector,
+        SeccompProfile, SecretProjection, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+        VolumeProjection,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
         apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
     },
 };
 use switchyard_contract::{OPERATIONS_PORT, files};
 
 use crate::{
     crd::{PodTemplate, Resources},
-    resources::merge::merge,
+    resources::{
+        merge::merge,
+        probes::{OPERATIONS, Probes},
+    },
     spec::{images::Images, names},
 };
 
-/// The volume that every container may write to, mounted at `/tmp`.
+/// Name of the writable volume of every container, mounted at `/tmp`.
 pub const SCRATCH: &str = "tmp";
-
-/// Name of the port for probes and metrics.
-pub const OPERATIONS: &str = "operations";
 
 /// User and group of every container.
 const NONROOT: i64 = 65532;
 
-/// Some keys of one Secret, mounted as files below one folder.
+/// Some keys of one Secret, mounted as files in one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretMount {
     /// Name of the Secret.
     pub secret: String,
-    /// Folder below `secrets/`.
+    /// Directory below `secrets/`.
     pub group: &'static str,
-    /// The keys, with their values, which only go into a digest.
+    /// The mounted keys. Their values enter the digest only.
     pub values: BTreeMap<String, Vec<u8>>,
-}
-
-/// How the kubelet finds out whether a container is alive and ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probes {
-    /// None: a Job's container.
-    None,
-    /// `/livez` and `/readyz` on the operations port.
-    Workload,
-    /// A command that succeeds when the server answers.
-    Command(&'static [&'static str]),
-    /// A path on the container's port.
-    Http(&'static str),
-    /// The container's port takes connections.
-    Tcp,
 }
 
 /// Value of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Env {
+    /// A literal value.
     Value(String),
-    /// Bytes of memory that the container may hold; those of the node where it has no limit.
+    /// The container's memory limit in bytes; the node's allocatable memory if it has none.
     MemoryLimit,
 }
 
-/// What differs between our pods.
+/// What differs between the pods that the operator creates.
+///
+/// A caller names only what differs from the defaults: `Pod { args, ..Pod::new(…) }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
     /// Labels that its controller selects it by.
     pub selector: BTreeMap<String, String>,
-    /// Labels besides.
+    /// All labels of the pod; those of `selector` are added.
     pub labels: BTreeMap<String, String>,
     /// Name of the container.
     pub container: &'static str,
+    /// Image of the container, with registry and tag or digest.
     pub image: String,
+    /// Arguments of the image's entry point.
     pub args: Vec<String>,
+    /// Environment variables by name.
     pub env: BTreeMap<&'static str, Env>,
-    /// Name and number of the port that it serves.
+    /// Name and number of the port that it serves, apart from the operations port.
     pub port: Option<(&'static str, i32)>,
+    /// Startup, readiness and liveness probes.
     pub probes: Probes,
+    /// Requests and limits of the container.
     pub resources: Resources,
-    /// Name of the ConfigMap, and digest of what is in it.
+    /// Name of the mounted ConfigMap, and the digest of its content.
     pub config: Option<(String, String)>,
+    /// Keys of Secrets that are mounted below `secrets/`.
     pub secrets: Vec<SecretMount>,
-    /// Volumes that outlive the container, made by the controller: name and path.
+    /// Name and mount path of a volume that outlives the pod. The StatefulSet claims it.
     pub data: Option<(&'static str, &'static str)>,
+    /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
+    /// Restart policy; Kubernetes' default (`Always`) if none.
     pub restart: Option<&'static str>,
-    /// Whether its pods keep apart from each other, on nodes and in zones of their own as far as there are some.
+    /// Whether the scheduler spreads the pods over nodes and zones as far as possible.
     pub spread: bool,
     /// Name of its PriorityClass.
     pub priority: Option<String>,
 }
 
-/// The pod template of `pod`, without a user's overrides.
+impl Pod {
+    /// A pod with one container that has no port, probes, configuration, Secrets or requests.
+    ///
+    /// Its grace period is Kubernetes' default, 30 s.
+    pub const fn new(
+        selector: BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
+        container: &'static str,
+        image: String,
+    ) -> Self {
+        Self {
+            selector,
+            labels,
+            container,
+            image,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            port: None,
+            probes: Probes::None,
+            resources: Resources { requests: None, limits: None },
+            config: None,
+            secrets: Vec::new(),
+            data: None,
+            grace_seconds: 30,
+            restart: None,
+            spread: false,
+            priority: None,
+        }
+    }
+
+    /// Name of the port that the probes connect to.
+    fn probed_port(&self) -> &'static str {
+        self.port.map_or(OPERATIONS, |(name, _)| name)
+    }
+}
+
+/// The pod template of `pod`, before a user's overrides.
 pub fn template(pod: &Pod, images: &Images) -> PodTemplateSpec {
     let mut labels = pod.labels.clone();
     labels.extend(pod.selector.clone());
@@ -135,26 +166,27 @@ pub fn template(pod: &Pod, images: &Images) -> PodTemplateSpec {
     }
 }
 
-/// What pods are spread over.
+/// Topology keys that pods are spread over.
 const SPREAD_OVER: [&str; 2] = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"];
 
-/// As evenly as can be; a pod that finds no better place runs where there is one.
+/// A soft constraint: a pod that cannot be spread is scheduled anyway.
 fn spread(key: &str, selector: &BTreeMap<String, String>) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         max_skew: 1,
         topology_key: key.into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
         label_selector: Some(LabelSelector { match_labels: Some(selector.clone()), match_expressions: None }),
-        // Pods of an older template are on their way out, and do not count.
+        // Pods of older templates are about to be removed and do not count.
         match_label_keys: Some(vec!["pod-template-hash".into()]),
         ..TopologySpreadConstraint::default()
     }
 }
 
-/// `base` with a user's overrides. The labels `kept` stay, since the pods are selected by them.
+/// Merges a user's overrides into `base`. The labels `kept` cannot be overridden, since selectors
+/// use them.
 ///
 /// # Errors
-/// When the result is no pod template: says which field is wrong.
+/// If the result is not a valid pod template. The message names the field.
 pub fn overridden(
     base: PodTemplateSpec,
     over: Option<&PodTemplate>,
@@ -168,7 +200,7 @@ pub fn overridden(
     Ok(template)
 }
 
-/// Digest of the values of all mounted keys.
+/// Digest of all mounted keys and their values.
 pub fn secrets_digest(mounts: &[SecretMount]) -> String {
     names::digest(mounts.iter().flat_map(|mount| {
         [mount.secret.as_bytes(), mount.group.as_bytes()]
@@ -178,9 +210,9 @@ pub fn secrets_digest(mounts: &[SecretMount]) -> String {
 }
 
 fn container(pod: &Pod, images: &Images) -> Container {
-    let workload = pod.probes == Probes::Workload;
+    let serves_operations = pod.probes == Probes::Operations;
     let mut ports: Vec<ContainerPort> = pod.port.iter().map(|(name, number)| container_port(name, *number)).collect();
-    if workload {
+    if serves_operations {
         ports.push(container_port(OPERATIONS, i32::from(OPERATIONS_PORT)));
     }
     Container {
@@ -190,34 +222,9 @@ fn container(pod: &Pod, images: &Images) -> Container {
         args: (!pod.args.is_empty()).then(|| pod.args.clone()),
         env: (!pod.env.is_empty()).then(|| pod.env.iter().map(|(name, value)| variable(name, value)).collect()),
         ports: (!ports.is_empty()).then_some(ports),
-        startup_probe: match pod.probes {
-            Probes::None => None,
-            // Half a second apart, so that a fast start is seen at once; five minutes in all, since a machine may be busy.
-            _ => Some(Probe {
-                period_seconds: Some(1),
-                failure_threshold: Some(300),
-                timeout_seconds: Some(5),
-                ..check(pod, "/readyz")
-            }),
-        },
-        readiness_probe: match pod.probes {
-            Probes::None => None,
-            _ => Some(Probe {
-                period_seconds: Some(5),
-                failure_threshold: Some(2),
-                timeout_seconds: Some(5),
-                ..check(pod, "/readyz")
-            }),
-        },
-        liveness_probe: match pod.probes {
-            Probes::None => None,
-            _ => Some(Probe {
-                period_seconds: Some(10),
-                failure_threshold: Some(6),
-                timeout_seconds: Some(5),
-                ..check(pod, "/livez")
-            }),
-        },
+        startup_probe: pod.probes.startup(pod.probed_port()),
+        readiness_probe: pod.probes.readiness(pod.probed_port()),
+        liveness_probe: pod.probes.liveness(pod.probed_port()),
         resources: Some(pod.resources.to_requirements()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -235,7 +242,8 @@ fn variable(name: &str, value: &Env) -> EnvVar {
         Env::Value(value) => (Some(value.clone()), None),
         Env::MemoryLimit => {
             let resource = "limits.memory".to_owned();
-            // The API server would write a divisor of its own.
+            // The API server would default the divisor, and the applied object would differ from
+            // it.
             let field = ResourceFieldSelector { resource, divisor: Some(Quantity("1".into())), container_name: None };
             (None, Some(EnvVarSource { resource_field_ref: Some(field), ..EnvVarSource::default() }))
         }
@@ -249,27 +257,6 @@ fn container_port(name: &str, number: i32) -> ContainerPort {
         container_port: number,
         protocol: Some("TCP".into()),
         ..ContainerPort::default()
-    }
-}
-
-fn check(pod: &Pod, path: &str) -> Probe {
-    let port = |name: &str| IntOrString::String(name.to_owned());
-    let own = pod.port.map_or(OPERATIONS, |(name, _)| name);
-    let http = |path: &str, at: &str| HTTPGetAction {
-        path: Some(path.to_owned()),
-        port: port(at),
-        scheme: Some("HTTP".into()),
-        ..HTTPGetAction::default()
-    };
-    match pod.probes {
-        Probes::None => Probe::default(),
-        Probes::Workload => Probe { http_get: Some(http(path, OPERATIONS)), ..Probe::default() },
-        Probes::Http(path) => Probe { http_get: Some(http(path, own)), ..Probe::default() },
-        Probes::Tcp => Probe { tcp_socket: Some(TCPSocketAction { port: port(own), host: None }), ..Probe::default() },
-        Probes::Command(command) => Probe {
-            exec: Some(ExecAction { command: Some(command.iter().map(|word| (*word).to_owned()).collect()) }),
-            ..Probe::default()
-        },
     }
 }
 

@@ -1,3 +1,5 @@
+//! PodDisruptionBudget of a Deployment.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -8,7 +10,8 @@ use k8s_openapi::{
     },
 };
 
-/// Lets evictions take one pod at a time. It never blocks a drain: a single pod may go, and so may one that is not ready anyhow.
+/// Allows one voluntary disruption at a time. It never blocks a drain: a single pod may be evicted,
+/// and so may pods that are not ready.
 pub fn pod_disruption_budget(metadata: ObjectMeta, selector: BTreeMap<String, String>) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata,

@@ -1,4 +1,4 @@
-//! `PodMonitor` of the Prometheus operator, which a cluster may or may not have.
+//! `PodMonitor` of the Prometheus operator, an optional kind.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,18 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::resources::manifest::Manifest;
+use crate::{resources::manifest::Manifest, spec::names};
 
 /// The kind.
 pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("monitoring.coreos.com", "v1", "PodMonitor"))
 }
 
-/// Has the port `port` of the pods that `selector` picks asked for metrics every `interval_seconds`. Their series get the label `workload`, from the pod
-/// label `pool` where there is one and else `otherwise`, and `platform`.
+/// Scrapes the port `port` of the pods that `selector` and `components` select, every
+/// `interval_seconds`.
+///
+/// The series get the labels `platform` and `workload`. The latter is the pod label `pool`, or
+/// `otherwise` for pods without it.
 pub fn pod_monitor(
     metadata: ObjectMeta,
     selector: &BTreeMap<String, String>,
@@ -31,15 +34,21 @@ pub fn pod_monitor(
     let spec = json!({
         "selector": {
             "matchLabels": selector,
-            "matchExpressions": [{"key": crate::spec::names::COMPONENT_LABEL, "operator": "In", "values": components}],
+            "matchExpressions": [{"key": names::COMPONENT_LABEL, "operator": "In", "values": components}],
         },
         "podMetricsEndpoints": [{
             "port": port,
             "interval": format!("{interval_seconds}s"),
             "relabelings": [
-                {"action": "replace", "sourceLabels": [source(crate::spec::names::PLATFORM_LABEL)], "targetLabel": "platform", "replacement": "$1", "regex": format!("({platform})")},
+                {
+                    "action": "replace", "sourceLabels": [source(names::PLATFORM_LABEL)], "targetLabel": "platform",
+                    "replacement": "$1", "regex": format!("({platform})"),
+                },
                 {"action": "replace", "targetLabel": "workload", "replacement": otherwise},
-                {"action": "replace", "sourceLabels": [source(pool)], "targetLabel": "workload", "regex": "(.+)", "replacement": "$1"},
+                {
+                    "action": "replace", "sourceLabels": [source(pool)], "targetLabel": "workload",
+                    "regex": "(.+)", "replacement": "$1",
+                },
             ],
         }],
     });

@@ -1,4 +1,4 @@
-//! `PrometheusRule` of the Prometheus operator, which a cluster may or may not have.
+//! `PrometheusRule` of the Prometheus operator, an optional kind.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -14,7 +14,7 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("monitoring.coreos.com", "v1", "PrometheusRule"))
 }
 
-/// Rules and alerts, group by group.
+/// A PrometheusRule with these groups of rules.
 pub fn prometheus_rule(metadata: ObjectMeta, groups: Value) -> Manifest {
     let resource = resource();
     let mut object = DynamicObject::new(metadata.name.as_deref().unwrap_or_default(), &resource);

@@ -1,3 +1,5 @@
+//! ResourceQuota of a namespace.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -5,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
-/// What all pods of a namespace together may ask for.
+/// Limits the total requests and limits of all pods of a namespace.
 pub fn resource_quota(metadata: ObjectMeta, hard: BTreeMap<String, Quantity>) -> ResourceQuota {
     ResourceQuota {
         metadata,

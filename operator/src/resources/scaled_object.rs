@@ -1,4 +1,4 @@
-//! `ScaledObject` of KEDA, which a cluster may or may not have.
+//! `ScaledObject` of KEDA, an optional kind.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -9,10 +9,13 @@ use serde_json::json;
 
 use crate::{capacity::hpa, resources::manifest::Manifest, spec::names::SCALER_POOL_KEY};
 
-/// How often KEDA asks whether a pool without pods should have some, in seconds: its first job waits for that.
+/// Interval in seconds at which KEDA checks whether a pool without pods needs some. The first job
+/// waits for it.
 const POLLING_SECONDS: u32 = 5;
-/// How long KEDA waits before it goes to none, in seconds; it goes there from any number of pods. The scaler calls a pool active for five minutes after
-/// its last job, and so the autoscaler's seven minutes have brought it to one before.
+/// Seconds of inactivity after which KEDA scales to zero, from any number of pods.
+///
+/// The scaler reports a pool as active for five minutes after its last job. With this delay, the
+/// autoscaler, which takes seven minutes, has scaled the pool to one pod before.
 const COOL_DOWN_SECONDS: u32 = 300;
 
 /// The kind.
@@ -20,7 +23,8 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject"))
 }
 
-/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the external scaler at `scaler` says, between `min` and `max`.
+/// Scales the Deployment `pool` between `min` and `max` pods, as the external scaler at `scaler`
+/// requests.
 pub fn scaled_object(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32), scaler: &str) -> Manifest {
     let spec = json!({
         "scaleTargetRef": {"name": pool},

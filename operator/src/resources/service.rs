@@ -1,3 +1,5 @@
+//! Service of the API or of a bundled server.
+
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -5,7 +7,8 @@ use k8s_openapi::{
 
 use crate::{resources::owner::Owner, spec::names};
 
-/// A Service in front of the pods of `component`: each of `ports` is a number of its own, and the name of the pods' port that it leads to.
+/// A Service for the pods of `component`. Each of `ports` is its port number and the name of the
+/// target port.
 pub fn service(owner: &Owner, name: &str, component: &str, ports: &[(i32, &str)]) -> Service {
     let port = |(number, target): &(i32, &str)| ServicePort {
         name: Some((*target).to_owned()),

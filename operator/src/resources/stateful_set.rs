@@ -1,3 +1,5 @@
+//! StatefulSet of a bundled server.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -13,7 +15,8 @@ use k8s_openapi::{
 
 use crate::{resources::owner::Owner, spec::names};
 
-/// A bundled server: one pod; with `data` (name and size of a volume) it keeps what it writes. The volume goes with the platform.
+/// A bundled server with one pod. `data` is the name and the size of its persistent volume, which
+/// is deleted with the platform.
 pub fn stateful_set(
     owner: &Owner,
     name: &str,

@@ -1,3 +1,5 @@
+//! The default WorkerPools of a platform.
+
 use switchyard_contract::Kind;
 
 use crate::{
@@ -10,7 +12,8 @@ pub fn default_name(platform: &str, kind: Kind) -> String {
     format!("{platform}-{kind}")
 }
 
-/// A platform's default pool of `kind`. It says nothing about replicas, so that `kubectl scale` and autoscalers keep what they set.
+/// A platform's default pool of `kind`. It does not set replicas, so that values of `kubectl scale`
+/// and autoscalers stay.
 pub fn default_pool(owner: &Owner, kind: Kind) -> WorkerPool {
     let spec = WorkerPoolSpec {
         platform_ref: PlatformRef { name: owner.platform.clone() },

@@ -97,7 +97,7 @@ pub fn ready(desired: i32) -> Rollout {
 pub fn set_up(mut input: PlatformInput) -> PlatformInput {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
-    let job = plan(&validate(input.clone()), &images(), now()).set_up.expect("nothing stands in the way");
+    let job = plan(&validate(input.clone()), &images(), now()).setup_job.expect("nothing stands in the way");
     input.observed.jobs.insert(job, JobState::Succeeded);
     input
 }

@@ -78,7 +78,7 @@ fn platform(spec: &Value, input: &PlatformInput) -> Value {
         now(),
     );
     let mut told = serde_json::to_string(&told).expect("JSON");
-    if let Some(job) = &plan.set_up {
+    if let Some(job) = &plan.setup_job {
         told = told.replace(job.as_str(), "main-setup-0123456789");
     }
     object("AnalyticsPlatform", "main", spec, Some(serde_json::from_str(&told).expect("JSON")))
@@ -183,7 +183,7 @@ fn pools() -> Vec<Fixture> {
     let mut waiting = with(None);
     let mut paused = with(Some(ready(2)));
     if let (Some(one), Some(other)) = (&mut waiting.platform, &mut paused.platform) {
-        one.set_up = None;
+        one.setup_job = None;
         other.settings.paused = true;
     }
     let stuck = Rollout { desired: 2, trouble: Some("exceeded quota: pods".into()), ..Rollout::default() };

@@ -44,7 +44,7 @@ pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> PoolInput {
             settings: platform.settings.clone(),
             secrets: platform.secrets.clone(),
             pools,
-            set_up: planned(&with).set_up,
+            setup_job: planned(&with).setup_job,
             owner: platform.owner.clone(),
         }),
         rollout: None,

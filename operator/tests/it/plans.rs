@@ -11,7 +11,7 @@ use switchyard_operator::{
     controllers::{
         platform::{
             input::PlatformInput,
-            plan::{Plan, SET_UP_RETRY, Stage, plan},
+            plan::{Plan, SETUP_RETRY, Stage, plan},
             validate::validate,
         },
         worker_pool,
@@ -69,7 +69,7 @@ fn golden_set_up_job() {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
     let plan = planned(&input);
-    let name = plan.set_up.clone().expect("a setup");
+    let name = plan.setup_job.clone().expect("a setup");
     let text = serde_norway::to_string(&find(&plan.apply, &format!("Job/{name}")).object).expect("YAML");
     insta::assert_snapshot!(text.replace(&name, "main-setup-DIGEST"));
     let job: Job =
@@ -116,18 +116,18 @@ fn nothing_of_ours_starts_before_the_set_up_has_succeeded() {
 #[test]
 fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
-    let job = planned(&input).set_up.expect("a setup");
+    let job = planned(&input).setup_job.expect("a setup");
     input.observed.jobs.insert(
         job.clone(),
         JobState::Failed { at: now(), report: Report { component: Some(Component::Database), message: "no".into() } },
     );
     assert!(planned(&input).delete_jobs.is_empty());
-    let due = plan(&validate(input.clone()), &images(), now() + SET_UP_RETRY);
+    let due = plan(&validate(input.clone()), &images(), now() + SETUP_RETRY);
     assert_eq!(due.delete_jobs, std::slice::from_ref(&job));
 
     input.secrets.0.insert("mq".into(), crate::common::secret(&[("uri", "amqp://app:new@mq.example.org/app")]));
     let changed = planned(&input);
-    assert_ne!(changed.set_up.as_ref(), Some(&job));
+    assert_ne!(changed.setup_job.as_ref(), Some(&job));
     assert_eq!(changed.delete_jobs, [job]);
     assert!(matches!(changed.stage, Stage::SettingUp { .. }));
 }
@@ -138,7 +138,7 @@ fn a_new_token_of_the_profile_source_sets_nothing_up_again() {
     let before = planned(&input);
     input.secrets.0.insert("apify".into(), crate::common::secret(&[("token", "new")]));
     let after = planned(&input);
-    assert_eq!(before.set_up, after.set_up);
+    assert_eq!(before.setup_job, after.setup_job);
     assert_eq!(
         find(&before.apply, "Deployment/main-api"),
         find(&after.apply, "Deployment/main-api"),
@@ -191,7 +191,7 @@ fn a_pool_whose_platform_is_not_set_up_keeps_its_pods_and_still_scales() {
     let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 3}));
     let mut input = pool_input(&platform, &pool);
     if let Some(platform) = &mut input.platform {
-        platform.set_up = Some("an-older-one".into());
+        platform.setup_job = Some("an-older-one".into());
     }
     let plan = planned_pool(&input);
     assert!(plan.apply.is_empty() && plan.only_replicas.is_none(), "nothing runs yet");
@@ -370,7 +370,7 @@ proptest! {
         let scaled = set_up(fresh(settings("main", json!({"environment": "development", "api": {"replicas": after}})), &[]));
         let api = |input: &PlatformInput| find(&planned(input).apply, "Deployment/main-api").object.data["spec"]["template"].clone();
         prop_assert_eq!(api(&platform), api(&scaled));
-        prop_assert_eq!(planned(&platform).set_up, planned(&scaled).set_up, "nor is anything set up again");
+        prop_assert_eq!(planned(&platform).setup_job, planned(&scaled).setup_job, "nor is anything set up again");
 
         let of = |replicas: i32| {
             let pool = pool("p", json!({"platformRef": {"name": "main"}, "kind": kind, "replicas": replicas}));

@@ -89,7 +89,7 @@ fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
         let plan = planned(&input);
         let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
         let status = status(&WorkerPoolStatus::default(), Some(1), &validate(input), &plan, None, now());
-        let gpu_capacity = condition(&status.conditions, "GpuRoom").expect("a condition").status.clone();
+        let gpu_capacity = condition(&status.conditions, "GpuCapacity").expect("a condition").status.clone();
         (spec["minReplicas"].clone(), spec["maxReplicas"].clone(), gpu_capacity)
     };
     assert_eq!(bounds(9), (json!(2), json!(6), "True".into()));
@@ -126,7 +126,7 @@ fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load
     let (status, reason, words) = autoscaling(2, of(vec![said("ScalingActive", "False", "FailedGetExternalMetric")]));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "FailedGetExternalMetric"));
     assert!(words.contains("the words"), "{words}");
-    assert_eq!(autoscaling(2, of(vec![said("ScalingActive", "True", "ValidMetricFound")])).1, "Following");
+    assert_eq!(autoscaling(2, of(vec![said("ScalingActive", "True", "ValidMetricFound")])).1, "Active");
     assert_eq!(autoscaling(0, of(vec![said("ScalingActive", "False", "ScalingDisabled")])).1, "ScaledToZero");
     assert_eq!(autoscaling(2, Load::default()).1, "NotSeen");
     assert_eq!(autoscaling(0, Load { desired: Some(Err("no answer".into())), ..Load::default() }).1, "LoadUnknown");

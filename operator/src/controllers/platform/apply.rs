@@ -1,4 +1,4 @@
-//! Brings the cluster to the plan of a platform.
+//! Applies the plan of a platform.
 
 use crate::{
     controllers::{
@@ -8,10 +8,10 @@ use crate::{
     kubernetes::{applier::Applier, error::Error},
 };
 
-/// Applies `plan`; nothing of it while the platform is paused.
+/// Applies `plan`, unless the platform is paused.
 ///
 /// # Errors
-/// When the API server does not answer. A refusal is no error: see [`Applied::rejection`].
+/// If the API server does not answer. A refusal is no error: see [`Applied::rejection`].
 pub async fn apply(applier: &Applier, valid: &ValidPlatform, plan: &Plan) -> Result<Applied, Error> {
     let settings = &valid.input.settings;
     let changes = if settings.paused {

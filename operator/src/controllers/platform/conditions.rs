@@ -1,17 +1,17 @@
-//! What the conditions of a platform say, from its plan and from what is there. Pure.
+//! Computes the conditions of a platform from its plan and its observed state. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 
 use crate::{
     controllers::{
         apply::Rejection,
-        condition::{Condition, ConditionStatus, condition, find},
-        health::{grade, troubles},
+        condition::{Condition, ConditionStatus, WAITING_FOR_CORRECTION, condition, find},
+        health::{degraded_parts, grade},
         platform::{
             build::bundled_services::bundled_components,
             credentials::{Problem, profile_source},
             input::PlatformInput,
-            plan::{Plan, SET_UP_RETRY, Stage},
+            plan::{Plan, SETUP_RETRY, Stage},
             validate::ValidPlatform,
         },
     },
@@ -23,8 +23,10 @@ use crate::{
     },
 };
 
-/// The conditions of a platform. `rejection` is what the API server refused while the plan was applied, and `unmonitored` what it refused of what
-/// monitors the platform.
+/// The conditions of a platform.
+///
+/// `rejection` is the first write of the plan that the API server refused; `unmonitored` is its
+/// message about a refused PodMonitor or PrometheusRule.
 pub fn conditions(
     previous: &[metav1::Condition],
     valid: &ValidPlatform,
@@ -43,12 +45,12 @@ pub fn conditions(
     all.extend([view.profile_source(), view.budget()]);
     all.extend(view.exposed());
     all.extend(view.healthy());
-    all.extend(view.watched());
+    all.extend(view.monitoring_configured());
     all.extend([view.reconciling(), view.stalled()]);
     all
 }
 
-/// Name of the Secret that tells how to reach a backing service.
+/// Name of the Secret with the credentials of a backing service.
 fn secret_of(settings: &Settings, component: Component) -> String {
     let named = match component {
         Component::Database => &settings.database,
@@ -66,7 +68,7 @@ fn secret_of(settings: &Settings, component: Component) -> String {
     }
 }
 
-/// What the conditions follow from.
+/// The inputs of the conditions.
 struct View<'a> {
     previous: &'a [metav1::Condition],
     valid: &'a ValidPlatform,
@@ -85,7 +87,7 @@ impl View<'_> {
         planned.iter().chain(&self.rejected).collect()
     }
 
-    /// Pools of the platform that do not serve, with why.
+    /// Default pools that do not serve, each with its cause.
     fn idle_pools(&self) -> Vec<String> {
         self.input
             .pools
@@ -106,7 +108,7 @@ impl View<'_> {
             .collect()
     }
 
-    /// What does not serve yet; empty when all of it does.
+    /// The parts that do not serve yet; empty if all of them serve.
     fn not_serving(&self) -> Vec<String> {
         let mut missing = Vec::new();
         match &self.input.observed.api {
@@ -131,16 +133,16 @@ impl View<'_> {
                 "Ready",
                 false,
                 first.reason,
-                sentence(&format!("{}{}", words.join("; "), self.goes_on())),
+                sentence(&format!("{}{}", words.join("; "), self.existing_pods())),
             );
         }
         if let Stage::SetupFailed { report, .. } = &self.plan.stage {
             let about = report.component.map(|component| format!(" at {component}")).unwrap_or_default();
             let words = format!(
-                "the setup failed{about}: {}; it is tried again every {} s{}",
+                "the setup failed{about}: {}; it is retried every {} s{}",
                 report.message.trim_end_matches('.'),
-                SET_UP_RETRY.as_secs(),
-                self.goes_on()
+                SETUP_RETRY.as_secs(),
+                self.existing_pods()
             );
             return condition("Ready", false, "SetupFailed", sentence(&words));
         }
@@ -178,7 +180,7 @@ impl View<'_> {
                     "SettingUp",
                     format!(
                         "the setup Job {} prepares the backing services{trouble}",
-                        self.plan.set_up.as_deref().unwrap_or_default()
+                        self.plan.setup_job.as_deref().unwrap_or_default()
                     ),
                 )
             }
@@ -187,8 +189,8 @@ impl View<'_> {
         condition("Ready", false, reason, sentence(&words) + &self.paused())
     }
 
-    fn goes_on(&self) -> &'static str {
-        if self.input.observed.api.is_some() { "; what ran before goes on running" } else { "" }
+    fn existing_pods(&self) -> &'static str {
+        if self.input.observed.api.is_some() { "; existing pods keep running" } else { "" }
     }
 
     fn paused(&self) -> String {
@@ -221,7 +223,7 @@ impl View<'_> {
                 let words = if bundled {
                     format!("{} is ready", component.bundled())
                 } else {
-                    format!("{component} was reached as Secret {secret} says")
+                    format!("{component} was reached with the credentials of Secret {secret}")
                 };
                 condition(kind, true, "SetupSucceeded", sentence(&words))
             }
@@ -232,32 +234,32 @@ impl View<'_> {
                     "SetupFailed",
                     format!("{} Its address and login come from Secret {secret}.", sentence(&report.message)),
                 ),
-                // The setup goes through them in order and stops at the first that fails.
-                Some(failed) if before(component, failed) => condition(
+                // The setup checks the services in order and stops at the first failure.
+                Some(failed) if is_checked_before(component, failed) => condition(
                     kind,
                     true,
                     "Reached",
-                    sentence(&format!("{component} was reached as Secret {secret} says")),
+                    sentence(&format!("{component} was reached with the credentials of Secret {secret}")),
                 ),
-                _ => condition(kind, ConditionStatus::Unknown, "NotChecked", "The setup failed before it got here."),
+                _ => condition(
+                    kind,
+                    ConditionStatus::Unknown,
+                    "NotChecked",
+                    "The setup failed before it checked this service.",
+                ),
             },
-            Stage::Refused(_) | Stage::WaitingForServers(_) | Stage::SettingUp { .. } => self.as_before(kind),
+            Stage::Refused(_) | Stage::WaitingForServers(_) | Stage::SettingUp { .. } => self.previous_result(kind),
         }
     }
 
-    /// Until the setup has a result, the last one stands.
-    fn as_before(&self, kind: &'static str) -> Condition {
+    /// The previous result stays until the setup has a new one.
+    fn previous_result(&self, kind: &'static str) -> Condition {
         match find(self.previous, kind) {
             Some(old) if old.status == "True" => condition(kind, true, old.reason.clone(), old.message.clone()),
             Some(old) if old.status == "False" && old.reason == "SetupFailed" => {
                 condition(kind, false, old.reason.clone(), old.message.clone())
             }
-            _ => condition(
-                kind,
-                ConditionStatus::Unknown,
-                "NotChecked",
-                "It is checked by the setup Job, which has not ended yet.",
-            ),
+            _ => condition(kind, ConditionStatus::Unknown, "NotChecked", "The setup Job has not checked it yet."),
         }
     }
 
@@ -283,7 +285,8 @@ impl View<'_> {
         }
     }
 
-    /// Whether callers from outside are led to the API; nothing where nobody asked for that.
+    /// Whether the API is exposed to clients outside the cluster; none if the spec does not ask for
+    /// it.
     fn exposed(&self) -> Option<Condition> {
         let (settings, kind) = (&self.input.settings, "Exposed");
         if settings.route.is_some() && self.input.observed.missing.contains(&http_route::resource()) {
@@ -298,32 +301,32 @@ impl View<'_> {
         }
         Some(match self.plan.stage {
             Stage::Running => {
-                condition(kind, true, "Applied", sentence(&format!("led to the API by {}", ways.join(" and "))))
+                condition(kind, true, "Applied", sentence(&format!("the API is exposed by {}", ways.join(" and "))))
             }
-            _ => condition(kind, ConditionStatus::Unknown, "NotApplied", "It follows the setup."),
+            _ => condition(kind, ConditionStatus::Unknown, "NotApplied", "It is applied after the setup."),
         })
     }
 
-    /// How well it does, while its API tells: in words that change with the grade alone.
+    /// The health score, while the API reports it. The message changes only with the grade.
     fn healthy(&self) -> Option<Condition> {
         let health = self.input.observed.health.as_ref()?;
-        let troubles = troubles(health);
-        if troubles.is_empty() {
-            return Some(condition("Healthy", true, "InOrder", "The health score is 80 or more of 100."));
+        let degraded = degraded_parts(health);
+        if degraded.is_empty() {
+            return Some(condition("Healthy", true, "Healthy", "The health score is 80 or more of 100."));
         }
         let words = format!(
-            "The health score is {} of 100, because of: {}. GET /admin/v1/health and the console tell more.",
+            "The health score is {} of 100, because of: {}. See GET /admin/v1/health or the console.",
             grade(health),
-            troubles.join(", ")
+            degraded.join(", ")
         );
         Some(condition("Healthy", false, "Degraded", words))
     }
 
-    /// Whether it is watched, while it is not though it should be.
-    fn watched(&self) -> Option<Condition> {
+    /// Present only while the API server refuses the PodMonitor or the PrometheusRule.
+    fn monitoring_configured(&self) -> Option<Condition> {
         let words = self.unmonitored?;
-        let words = format!("{words}; nobody is alerted until that is mended, see spec.monitoring");
-        Some(condition("Watched", false, "Refused", sentence(&words)))
+        let words = format!("{words}; no alert fires until it is corrected: see spec.monitoring");
+        Some(condition("MonitoringConfigured", false, "Refused", sentence(&words)))
     }
 
     fn reconciling(&self) -> Condition {
@@ -340,9 +343,7 @@ impl View<'_> {
             api.then(|| "the API".to_owned()).into_iter().chain(pools).collect::<Vec<_>>()
         };
         match &self.plan.stage {
-            _ if !self.problems().is_empty() => {
-                condition(kind, false, "Stalled", "Waiting for somebody to mend what stands in the way.")
-            }
+            _ if !self.problems().is_empty() => condition(kind, false, "Stalled", WAITING_FOR_CORRECTION),
             Stage::SetupFailed { .. } => {
                 condition(kind, false, "Stalled", "Waiting for the next attempt at the setup.")
             }
@@ -357,7 +358,7 @@ impl View<'_> {
             }
             _ => match (rolling(), self.not_serving()) {
                 (rolling, missing) if rolling.is_empty() && missing.is_empty() => {
-                    condition(kind, false, "UpToDate", "Everything is as the spec says.")
+                    condition(kind, false, "UpToDate", "Everything matches the spec.")
                 }
                 (rolling, missing) if rolling.is_empty() => {
                     condition(kind, true, "Starting", sentence(&format!("waiting for {}", missing.join(", "))))
@@ -375,22 +376,21 @@ impl View<'_> {
         if stalled {
             condition("Stalled", true, ready.reason, ready.message)
         } else {
-            condition("Stalled", false, "NotStalled", "Nothing stands in the way.")
+            condition("Stalled", false, "NotStalled", "Nothing blocks the reconciliation.")
         }
     }
 }
 
-fn before(one: Component, other: Component) -> bool {
+fn is_checked_before(one: Component, other: Component) -> bool {
     let place = |component| Component::BACKING.iter().position(|c| *c == component);
     place(one) < place(other)
 }
 
-/// A text as a sentence.
+/// `text` with a capital first letter and a full stop.
 fn sentence(text: &str) -> String {
     let mut chars = text.trim().chars();
     let Some(first) = chars.next() else { return String::new() };
     let rest = chars.as_str();
-    // A name, such as that of a Secret or a pool, keeps its case; our own sentences begin with a word.
     let mut whole: String = first.to_uppercase().chain(rest.chars()).collect();
     if !whole.ends_with(['.', '!', '?', '…']) {
         whole.push('.');

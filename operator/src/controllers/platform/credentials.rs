@@ -1,4 +1,6 @@
-//! Do the Secrets hold what the workloads will read? Pure; no value of a Secret ever gets into a message.
+//! Checks that the Secrets have the keys that the workloads read. Pure.
+//!
+//! Messages never contain the value of a Secret.
 
 use switchyard_contract::{Role, files};
 use url::Url;
@@ -12,37 +14,41 @@ use crate::{
     },
 };
 
-/// Schemes of a PostgreSQL address, and how to write one.
+/// Schemes of a PostgreSQL URL, and an example for messages.
 const POSTGRES: &[&str] = &["postgres", "postgresql"];
 const POSTGRES_EXAMPLE: &str = "postgres://user:password@host:5432/database";
 
-/// What stands in the way, in words that say what to do.
+/// A problem that blocks a platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// The component whose condition reports it.
     pub component: Component,
+    /// The reason of the condition.
     pub reason: &'static str,
+    /// What is wrong and how to correct it.
     pub message: String,
 }
 
-/// The Secrets' keys as the workloads mount them.
+/// The keys of Secrets that workloads mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// `uri`; `replica-uris` and `ca.crt` where given.
+    /// `uri`, and `replica-uris` and `ca.crt` if present.
     pub database: SecretMount,
-    /// `admin-uri`, where given.
+    /// `admin-uri`, if present.
     pub database_admin: Option<SecretMount>,
-    /// Passwords of the database roles; none when nobody may create roles, and the user's login serves all.
+    /// Passwords of the database roles. None without `admin-uri`: roles cannot be created then, and
+    /// all workloads use the login of `uri`.
     pub roles: Option<SecretMount>,
     pub broker: SecretMount,
     pub cache: SecretMount,
     pub object_store: SecretMount,
-    /// None when no profile source is named, or its Secret is not usable.
+    /// None if no profile source is configured or its Secret is not usable.
     pub profile_source: Option<SecretMount>,
     pub admin: SecretMount,
 }
 
 impl Credentials {
-    /// The role's password alone.
+    /// The password of one role.
     pub fn role(&self, role: Role) -> Option<SecretMount> {
         self.roles.as_ref().map(|roles| SecretMount {
             values: roles
@@ -56,10 +62,10 @@ impl Credentials {
     }
 }
 
-/// Checks every Secret.
+/// Checks all Secrets.
 ///
 /// # Errors
-/// Everything that stands in the way. A profile source that is not usable does not: see [`profile_source`].
+/// All problems, except those of the profile source: see [`profile_source`].
 pub fn read_credentials(settings: &Settings, secrets: &Secrets) -> Result<Credentials, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut take = |result: Result<SecretMount, Problem>| result.map_err(|problem| problems.push(problem)).ok();
@@ -126,23 +132,25 @@ pub fn read_credentials(settings: &Settings, secrets: &Secrets) -> Result<Creden
     }
 }
 
-/// The profile source's token.
+/// The token of the profile source.
 ///
 /// # Errors
-/// Why there is none. The platform runs without: its analyses then fail for good and say why.
+/// The problem with it. The platform runs nevertheless, and its analyses fail permanently with a
+/// reason.
 pub fn profile_source(settings: &Settings, secrets: &Secrets) -> Result<SecretMount, Problem> {
     let Some(source) = &settings.profile_source else {
         return Err(Problem {
             component: Component::ProfileSource,
             reason: "NotConfigured",
-            message: "no profile source is named, so that every analysis fails: name one in spec.profileSource, with a Secret that has the key token"
+            message: "no profile source is configured, so every analysis fails: set spec.profileSource, with a Secret \
+                      that has the key token"
                 .into(),
         });
     };
     Reader::of(secrets, source.secret.clone(), Component::ProfileSource).read("profile-source", &["token"], &[])
 }
 
-/// One Secret, for one component.
+/// Reads the Secret of one component.
 struct Reader<'a> {
     secret: String,
     component: Component,
@@ -159,7 +167,7 @@ impl<'a> Reader<'a> {
         Problem { component: self.component, reason, message }
     }
 
-    /// The keys, of which `required` must be there with a value.
+    /// The keys `required`, which must have a value, and those of `optional` that exist.
     fn read(&self, group: &'static str, required: &[&str], optional: &[&str]) -> Result<SecretMount, Problem> {
         let Some(values) = self.values else {
             let keys = required.join(", ");
@@ -188,12 +196,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether the value is an address of one of these schemes.
+    /// Checks that the value is a URL with one of `schemes`.
     fn address(&self, mount: &SecretMount, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
         self.is_address(text(mount, key), key, schemes, example)
     }
 
-    /// Whether the value, if there is one, holds nothing but such addresses, one a line or separated by commas.
+    /// Checks each URL of an optional value, separated by commas or newlines.
     fn addresses(&self, mount: &SecretMount, key: &str, schemes: &[&str], example: &str) -> Result<(), Problem> {
         each_address(mount, key).try_for_each(|address| self.is_address(address, key, schemes, example))
     }
@@ -212,12 +220,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The addresses in a value, which are one a line or separated by commas.
+/// The URLs in a value, which are separated by commas or newlines.
 pub fn each_address<'a>(mount: &'a SecretMount, key: &str) -> impl Iterator<Item = &'a str> {
     text(mount, key).split([',', '\n']).filter(|address| !address.trim().is_empty())
 }
 
-/// The value, as far as it is text.
+/// The value of `key`; empty if it is missing or not UTF-8.
 pub fn text<'a>(mount: &'a SecretMount, key: &str) -> &'a str {
     mount.values.get(key).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Secrets: which there are, and what goes into those that the operator generates.
+//! The Secrets that the operator generates.
 
 use rand::{Rng, distr::Alphanumeric};
 use switchyard_contract::Role;
@@ -11,15 +11,18 @@ use crate::spec::{
 
 /// A Secret that the operator generates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generated {
+pub struct GeneratedSecret {
+    /// Its name.
     pub name: String,
     /// Value of its component label.
     pub component: &'static str,
+    /// Its keys and values.
     pub values: Values,
 }
 
-/// The Secrets that the operator generates for these settings, with fresh values. Only what does not exist yet is ever created from them.
-pub fn generate(settings: &Settings, rng: &mut impl Rng) -> Vec<Generated> {
+/// The Secrets that a platform with these settings needs, with new random values. The caller
+/// creates only those that do not exist.
+pub fn generate(settings: &Settings, rng: &mut impl Rng) -> Vec<GeneratedSecret> {
     let platform = &settings.name;
     let mut all = Vec::new();
     let mut bundled = |component: Component, values: &[(&str, String)]| {
@@ -49,12 +52,12 @@ pub fn generate(settings: &Settings, rng: &mut impl Rng) -> Vec<Generated> {
     all
 }
 
-fn generated(name: String, component: &'static str, values: &[(&str, String)]) -> Generated {
+fn generated(name: String, component: &'static str, values: &[(&str, String)]) -> GeneratedSecret {
     let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into_bytes())).collect();
-    Generated { name, component, values }
+    GeneratedSecret { name, component, values }
 }
 
-/// 32 letters and digits: more than 190 bits, and nothing that an address would have to escape.
+/// 32 letters and digits: more than 190 bits of entropy, and nothing to escape in a URL.
 fn random(rng: &mut impl Rng) -> String {
     (0..32).map(|_| char::from(rng.sample(Alphanumeric))).collect()
 }

@@ -1,4 +1,7 @@
-//! What each pool of a platform was last granted of the connections: what one takes, another does not get.
+//! The connections last granted to each pool.
+//!
+//! Pools share one budget, so a change of one pool can change the grants of others, which then must
+//! be reconciled.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,15 +18,15 @@ use crate::{
     },
 };
 
-/// What each pool is granted, and whether all of it fits.
+/// The grant of each pool, and whether the budget fits.
 type Granted = (BTreeMap<String, Result<ConnectionPool, Refusal>>, bool);
 
-/// What was granted last, by the platform's namespace and name.
+/// The last grants, by the platform's namespace and name.
 #[derive(Debug, Default)]
 pub struct Grants(Mutex<HashMap<(String, String), Granted>>);
 
 impl Grants {
-    /// Has those pools reconciled that `budget` grants other connections than before.
+    /// Enqueues the pools whose grant in `budget` differs from the last one.
     pub fn update(&self, cache: &WatchCache, settings: &Settings, budget: &Budget) {
         let granted = (budget.pools.clone(), budget.verdict.is_ok() && budget.api.is_ok());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

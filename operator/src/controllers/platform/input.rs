@@ -1,22 +1,25 @@
-//! All that the plan of a platform follows from. Pure.
+//! The input of the plan of a platform.
 
 use crate::{
-    controllers::platform::{generated_secrets::Generated, observed::Observed},
+    controllers::platform::{generated_secrets::GeneratedSecret, observed::Observed},
     crd::WorkerPool,
     resources::owner::Owner,
     spec::{secrets::Secrets, settings::Settings},
 };
 
-/// All that a plan follows from.
+/// Everything that the plan of a platform depends on.
 #[derive(Debug, Clone)]
 pub struct PlatformInput {
+    /// The spec with defaults.
     pub settings: Settings,
+    /// The platform as an owner.
     pub owner: Owner,
-    /// Secrets that there are, with those that are about to be created.
+    /// Existing Secrets, and those in `to_generate`.
     pub secrets: Secrets,
-    /// Generated Secrets that do not exist yet.
-    pub to_generate: Vec<Generated>,
-    /// Every pool of the platform.
+    /// Secrets to create, with generated values.
+    pub to_generate: Vec<GeneratedSecret>,
+    /// All pools of the platform.
     pub pools: Vec<WorkerPool>,
+    /// The state of its objects in the cluster.
     pub observed: Observed,
 }

@@ -1,4 +1,7 @@
-//! The controller of `AnalyticsPlatform`: dereference -> validate -> plan -> apply -> status, a file for each step.
+//! The controller of `AnalyticsPlatform`: dereference -> validate -> plan -> apply -> status.
+//!
+//! `reconcile` calls the steps in this order; each has a module of its own. `plan` uses the pure
+//! builders in `build`.
 
 pub mod apply;
 pub mod build;

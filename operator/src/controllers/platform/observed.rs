@@ -1,9 +1,8 @@
-//! What is there right now, boiled down to what decisions and conditions need. Pure.
+//! The observed state of a platform. Pure.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
-
 use kube::api::ApiResource;
 use switchyard_contract::Health;
 
@@ -18,7 +17,7 @@ use crate::{
     },
 };
 
-/// What is there of one platform.
+/// The state of a platform in the cluster, as far as plan and conditions need it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observed {
     /// Setup Jobs by name.
@@ -29,16 +28,16 @@ pub struct Observed {
     pub api: Option<Rollout>,
     /// Deployments of pools, by the pool's name.
     pub pools: BTreeMap<String, Rollout>,
-    /// Objects of its own that may no longer be wanted.
+    /// Owned objects of optional kinds: those that are not desired are deleted.
     pub optional: Vec<ObjectId>,
-    /// Kinds that the cluster does not know, of those that it need not know.
+    /// Optional kinds that the cluster does not have.
     pub missing: Vec<ApiResource>,
-    /// How well it does, as its API tells.
+    /// Its health as its API reports it.
     pub health: Option<Health>,
 }
 
 impl Observed {
-    /// The same with what the platform's pods say.
+    /// Adds the errors of the platform's pods.
     pub fn with_pods(mut self, pods: &[Pod]) -> Self {
         let with = |label: &str, value: &str| -> Vec<Pod> {
             pods.iter()

@@ -1,4 +1,4 @@
-//! From a spec, what it refers to and what is there: everything that should be there. Pure, and the same for the same facts.
+//! Plans the desired objects of a platform. Pure and deterministic.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
             monitoring::monitoring,
             namespace_quota::namespace_quota,
             network_policies,
-            workloads::{api, set_up},
+            workloads::{api, setup},
         },
         credentials::{Credentials, Problem},
         input::PlatformInput,
@@ -30,52 +30,59 @@ use crate::{
     spec::{component::Component, images::Images, settings::Settings},
 };
 
-/// A failed setup is tried again after this long.
-pub const SET_UP_RETRY: Duration = Duration::from_secs(30);
+/// A failed setup is retried after this long.
+pub const SETUP_RETRY: Duration = Duration::from_secs(30);
 
-/// A new setup waits until no pool has been made for this long: each changes what is set up, and several often come together.
-const ARRIVING: Duration = Duration::from_secs(2);
+/// A new setup waits until no pool was created for this long. Each pool changes the setup, and
+/// several are often created together.
+const POOL_SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// How far a platform has come.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stage {
-    /// Something that a person has to mend stands in the way.
+    /// Blocked by problems that a person must correct.
     Refused(Vec<Problem>),
     /// Bundled servers are not ready yet.
     WaitingForServers(Vec<Component>),
     /// The setup Job runs.
-    SettingUp { trouble: Option<String> },
-    /// The setup Job failed; it is made anew `retry_at`.
+    SettingUp {
+        /// Why its pod does not start.
+        trouble: Option<String>,
+    },
+    /// The setup Job failed and is recreated at `retry_at`.
     SetupFailed { report: Report, retry_at: Timestamp },
-    /// Set up: the workloads are as the spec says.
+    /// The setup succeeded, and the workloads match the spec.
     Running,
 }
 
-/// What should be there.
+/// The desired objects of a platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// How far the platform has come.
     pub stage: Stage,
-    /// When to look again though nothing happens.
+    /// When to reconcile again without a change.
     pub requeue_after: Option<Duration>,
-    /// Name of the setup Job that belongs to these facts; none when something stands in the way.
-    pub set_up: Option<String>,
-    /// Objects to create if they are not there, and never to write again.
+    /// Name of the setup Job for this input; none while problems block the platform.
+    pub setup_job: Option<String>,
+    /// Objects to create if they do not exist. Existing ones are not changed.
     pub create: Vec<Manifest>,
     /// Objects to apply, in this order.
     pub apply: Vec<Manifest>,
-    /// Names of Deployments among them whose replicas something else decides on.
+    /// Names of Deployments in `apply` whose replicas an autoscaler owns.
     pub scaled: Vec<String>,
-    /// Setup Jobs to delete.
+    /// Names of setup Jobs to delete.
     pub delete_jobs: Vec<String>,
-    /// Objects that are no longer wanted. They go first: an autoscaler must be gone before replicas are set.
+    /// Orphaned objects to delete before anything is applied: an autoscaler must not exist any more
+    /// when replicas are set.
     pub delete: Vec<ObjectId>,
 }
 
-/// The plan for `valid` at `now`, which decides only when to set up.
+/// Plans the objects of a validated platform. `now` only affects when the setup starts.
 pub fn plan(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
     let input = &valid.input;
     let mut plan = desired(valid, images, now);
-    // Until the workloads are planned nobody knows what should go with them: what there is stays. What may be in the way of getting there goes.
+    // Before the workloads are planned, the desired companion objects are unknown, so existing ones
+    // stay. Objects that can block the setup are deleted at any stage.
     let mut kinds = Vec::new();
     if !input.settings.network_policies {
         kinds.push(network_policies());
@@ -90,13 +97,13 @@ pub fn plan(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
     plan
 }
 
-/// Everything that should be there.
+/// The plan without deletions of orphans.
 fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
     let PlatformInput { settings, owner, secrets, to_generate, pools, observed } = &valid.input;
     let mut plan = Plan {
         stage: Stage::Running,
         requeue_after: None,
-        set_up: None,
+        setup_job: None,
         create: to_generate.iter().map(|g| Manifest::of(&secret(owner, &g.name, g.component, &g.values))).collect(),
         apply: namespace_quota(settings, pools, owner),
         scaled: Vec::new(),
@@ -113,20 +120,20 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
         }
     };
 
-    let set_up = set_up(settings, credentials, &valid.budget, images, owner);
-    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != set_up.name).cloned().collect();
-    plan.set_up = Some(set_up.name.clone());
-    plan.apply.extend(network_policies::set_up(settings, credentials, owner));
-    plan.apply.push(Manifest::of(&set_up.config));
-    plan.stage = match observed.jobs.get(&set_up.name) {
+    let setup = setup(settings, credentials, &valid.budget, images, owner);
+    plan.delete_jobs = observed.jobs.keys().filter(|name| **name != setup.name).cloned().collect();
+    plan.setup_job = Some(setup.name.clone());
+    plan.apply.extend(network_policies::setup(settings, credentials, owner));
+    plan.apply.push(Manifest::of(&setup.config));
+    plan.stage = match observed.jobs.get(&setup.name) {
         None => {
             let waiting = not_ready(settings, observed);
-            plan.requeue_after = arriving(pools, now);
+            plan.requeue_after = wait_for_pools(pools, now);
             if waiting.is_empty() && plan.requeue_after.is_some() {
                 Stage::SettingUp { trouble: None }
             } else if waiting.is_empty() {
-                // Applied once: a Job cannot be changed, and a changed one has another name.
-                plan.apply.push(Manifest::of(&set_up.job));
+                // Jobs are immutable: a changed setup has another name.
+                plan.apply.push(Manifest::of(&setup.job));
                 Stage::SettingUp { trouble: None }
             } else {
                 Stage::WaitingForServers(waiting)
@@ -134,9 +141,9 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
         }
         Some(JobState::Running { trouble }) => Stage::SettingUp { trouble: trouble.clone() },
         Some(JobState::Failed { at, report }) => {
-            let retry_at = *at + SET_UP_RETRY;
+            let retry_at = *at + SETUP_RETRY;
             if now >= retry_at {
-                plan.delete_jobs.push(set_up.name);
+                plan.delete_jobs.push(setup.name);
             }
             Stage::SetupFailed { report: report.clone(), retry_at }
         }
@@ -145,12 +152,17 @@ fn desired(valid: &ValidPlatform, images: &Images, now: Timestamp) -> Plan {
     plan
 }
 
-/// How long to wait for more pools to come, if the newest is that new. Times of creation are whole seconds by the API server's clock.
-fn arriving(pools: &[WorkerPool], now: Timestamp) -> Option<Duration> {
+/// How long to wait for more pools, if one was just created. Creation times are whole seconds of
+/// the API server's clock.
+fn wait_for_pools(pools: &[WorkerPool], now: Timestamp) -> Option<Duration> {
     let newest = pools.iter().filter_map(|pool| pool.metadata.creation_timestamp.as_ref()).map(|time| time.0).max()?;
     let age = now.duration_since(newest);
-    let age = if age.is_negative() && age.unsigned_abs() < ARRIVING { Duration::ZERO } else { age.try_into().ok()? };
-    ARRIVING.checked_sub(age).filter(|left| !left.is_zero())
+    let age = if age.is_negative() && age.unsigned_abs() < POOL_SETTLE_TIME {
+        Duration::ZERO
+    } else {
+        age.try_into().ok()?
+    };
+    POOL_SETTLE_TIME.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 /// Adds the API and the default pools.

@@ -1,4 +1,4 @@
-//! Reconciles a platform, step by step.
+//! Reconciles a platform: dereference -> validate -> plan -> apply -> status.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
             apply::apply,
             dereference::dereference,
             grants::Grants,
-            plan::{Plan, SET_UP_RETRY, Stage, plan},
+            plan::{Plan, SETUP_RETRY, Stage, plan},
             status::update_status,
             validate::validate,
         },
@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// A settled platform is reconciled this often, in case a watch missed something.
+/// A settled platform is reconciled this often, in case a watch misses a change.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Brings the cluster to what `platform` asks for.
+/// Reconciles the cluster with the spec of `platform`.
 async fn reconcile(platform: &AnalyticsPlatform, reconciler: &Reconciler<AnalyticsPlatform>) -> Result<Action, Error> {
     let context = &reconciler.context;
     let input = dereference(&context.reader, &context.healths, platform).await?;
@@ -44,7 +44,7 @@ async fn reconcile(platform: &AnalyticsPlatform, reconciler: &Reconciler<Analyti
     Ok(Action::requeue(requeue_after(platform, &plan, &applied, &update, reconciler)))
 }
 
-/// When to reconcile again, if nothing happens before.
+/// Delay before the next reconciliation, unless a change triggers it earlier.
 fn requeue_after(
     platform: &AnalyticsPlatform,
     plan: &Plan,
@@ -61,7 +61,7 @@ fn requeue_after(
     let fixed = match &plan.stage {
         Stage::SetupFailed { retry_at, .. } => {
             let wait = Duration::try_from(retry_at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-            Some(wait.clamp(Duration::from_millis(200), SET_UP_RETRY))
+            Some(wait.clamp(Duration::from_millis(200), SETUP_RETRY))
         }
         Stage::Refused(_) => Some(RESYNC_INTERVAL),
         Stage::SettingUp { .. } if plan.requeue_after.is_some() => plan.requeue_after,

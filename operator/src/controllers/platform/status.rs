@@ -1,4 +1,4 @@
-//! The status of a platform: what it says, and writing it.
+//! Computes and writes the status of a platform.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
@@ -21,10 +21,11 @@ use crate::{
     kubernetes::error::Error,
 };
 
-/// Writes the status of `platform`, and Events about what changed. An outdated plan says nothing: the status stays.
+/// Writes the status of `platform`, and Events about its changes. An outdated plan leaves the
+/// status unchanged.
 ///
 /// # Errors
-/// When the API server does not answer or refuses.
+/// If the API server does not answer or refuses the write.
 pub async fn update_status(
     platform: &AnalyticsPlatform,
     valid: &ValidPlatform,
@@ -42,8 +43,10 @@ pub async fn update_status(
     write_status(platform, &previous, status, generated(applied.created()), context).await
 }
 
-/// What the status of a platform says. Pure. `rejection` is what the API server refused while the plan was applied, and `unmonitored` what it refused of
-/// what monitors the platform.
+/// Computes the status of a platform. Pure.
+///
+/// `rejection` is the first write of the plan that the API server refused; `unmonitored` is its
+/// message about a refused PodMonitor or PrometheusRule.
 pub fn status(
     previous: &AnalyticsPlatformStatus,
     generation: Option<i64>,
@@ -60,7 +63,7 @@ pub fn status(
         environment: Some(settings.environment),
         url: observed.api.as_ref().map(|_| settings.url()),
         health: observed.health.as_ref().map(grade),
-        set_up: match (&plan.stage, &plan.set_up) {
+        set_up: match (&plan.stage, &plan.setup_job) {
             (Stage::Running, Some(job)) => Some(SetupStatus { job: job.clone() }),
             _ => previous.set_up.clone(),
         },
@@ -88,7 +91,7 @@ fn generated(secrets: &[String]) -> Option<Event> {
     (!secrets.is_empty()).then(|| Event {
         type_: EventType::Normal,
         reason: "SecretsGenerated".into(),
-        note: Some(format!("made with random values, never to be overwritten: {}", secrets.join(", "))),
+        note: Some(format!("generated with random values: {}", secrets.join(", "))),
         action: "Create".into(),
         secondary: None,
     })

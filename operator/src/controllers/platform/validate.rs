@@ -1,4 +1,5 @@
-//! Whether a platform can run as its spec says: its connections fit, and its Secrets hold what the workloads read. Pure.
+//! Validates a platform: its connections fit the budget, and its Secrets have the keys that the
+//! workloads read. Pure.
 
 use crate::{
     controllers::platform::{
@@ -15,41 +16,51 @@ use crate::{
     },
 };
 
-/// A platform whose spec was checked, with what stands in its way.
+/// A validated platform, with the problems that block it.
 #[derive(Debug, Clone)]
 pub struct ValidPlatform {
+    /// The input of the plan.
     pub input: PlatformInput,
-    /// The share of the connections that everything of the platform gets.
+    /// The division of the connections among the parts of the platform.
     pub budget: Budget,
-    /// The Secrets' keys that its workloads mount, or everything that a person has to correct first.
+    /// The keys of Secrets that its workloads mount, or the problems that a person must correct.
     pub credentials: Result<Credentials, Vec<Problem>>,
 }
 
-/// Checks `input`. What stands in the way is no error: it is planned around, and told in the conditions.
+/// Validates `input`. Problems are no error: the plan depends on them, and conditions report them.
 pub fn validate(input: PlatformInput) -> ValidPlatform {
     let budget = budget(&input.settings, &input.pools);
-    let credentials = usable(&input.settings, &input.secrets, &budget);
+    let credentials = usable_credentials(&input.settings, &input.secrets, &budget);
     ValidPlatform { input, budget, credentials }
 }
 
-/// The share of the connections that everything of a platform gets.
+/// Divides the connections among the parts of a platform.
 pub fn budget(settings: &Settings, pools: &[WorkerPool]) -> Budget {
     let demands: Vec<_> = pools
         .iter()
         .filter(|pool| pool.metadata.deletion_timestamp.is_none())
         .map(|pool| {
-            let made = pool.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
-            pool_demand(pool.metadata.name.as_deref().unwrap_or_default(), made, &pool.spec, settings.max_connections)
+            let created = pool.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+            pool_demand(
+                pool.metadata.name.as_deref().unwrap_or_default(),
+                created,
+                &pool.spec,
+                settings.max_connections,
+            )
         })
         .collect();
     divide(settings.max_connections, &settings.api_demand(), &demands)
 }
 
-/// What stands in the way of a platform, or the Secrets' keys that its workloads mount.
+/// The keys of Secrets that the workloads of a platform mount.
 ///
 /// # Errors
-/// Everything that a person has to mend.
-pub fn usable(settings: &Settings, secrets: &Secrets, budget: &Budget) -> Result<Credentials, Vec<Problem>> {
+/// All problems that a person must correct, in the Secrets and in `budget`.
+pub fn usable_credentials(
+    settings: &Settings,
+    secrets: &Secrets,
+    budget: &Budget,
+) -> Result<Credentials, Vec<Problem>> {
     let over = |message: String| Problem { component: Component::Api, reason: "ConnectionBudgetExceeded", message };
     let mut problems: Vec<Problem> = Vec::new();
     problems.extend(

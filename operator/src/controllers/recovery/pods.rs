@@ -1,4 +1,4 @@
-//! Which pod is to be replaced, if any. Pure.
+//! Decides which pod to replace, if any. Pure.
 
 use std::time::Duration;
 
@@ -12,27 +12,32 @@ use crate::{
     spec::names::{COMPONENT_LABEL, POOL_LABEL},
 };
 
-/// A pod that has run for so long without being ready, while others of its workload are, is sick.
-pub const SICK: Duration = Duration::from_secs(300);
-/// One pod of a workload within this time.
-const APART: SignedDuration = SignedDuration::from_secs(600);
-/// So many within an hour, and it is given up.
-const MOST: usize = 3;
-const WITHIN: SignedDuration = SignedDuration::from_secs(3600);
+/// A pod that runs this long without being ready, while others of its workload are ready, is
+/// unready for too long.
+pub const UNREADY_LIMIT: Duration = Duration::from_secs(300);
+/// Minimum time between two replacements in one workload.
+const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(600);
+/// Recovery of a workload is given up after this many replacements within [`WINDOW`].
+const MAX_REPLACEMENTS: usize = 3;
+/// Older replacements do not count.
+const WINDOW: SignedDuration = SignedDuration::from_secs(3600);
 
 /// What to do about the pods of one workload.
 #[derive(Debug, PartialEq)]
 pub enum Decision<'a> {
+    /// Nothing.
     Leave,
+    /// Replace this pod.
     Replace {
         pod: &'a Pod,
+        /// For log and Event.
         evidence: String,
     },
-    /// Replacing does not help.
+    /// Stop, since replacing does not help.
     GiveUp,
 }
 
-/// Whether a pod is one of a Deployment's, by the labels that both carry, and one that is made anew when it goes.
+/// Whether `pod` belongs to `deployment` by their labels, and a ReplicaSet recreates it.
 pub fn is_of(pod: &Pod, deployment: &CachedObject) -> bool {
     let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
     let mut owners = pod.metadata.owner_references.iter().flatten();
@@ -40,23 +45,25 @@ pub fn is_of(pod: &Pod, deployment: &CachedObject) -> bool {
         && [COMPONENT_LABEL, POOL_LABEL].into_iter().all(|key| label(key) == deployment.label(key))
 }
 
-/// Decides about `pods`, all of one workload, of which some were `replaced` before. Forgets those of more than an hour ago.
+/// Decides about the pods of one workload. `replaced` are the times of earlier replacements; those
+/// older than an hour are removed.
 pub fn decide<'a>(pods: &[&'a Pod], replaced: &mut Vec<Timestamp>, now: Timestamp) -> Decision<'a> {
-    replaced.retain(|at| now.duration_since(*at) < WITHIN);
-    let sick = pods.iter().filter_map(|pod| Some((sick_for(pod, now)?, *pod))).max_by_key(|(seconds, _)| *seconds);
-    let Some((seconds, pod)) = sick else { return Decision::Leave };
-    // Of the same template: a template that never gets ready is no pod's fault.
-    let well = pods.iter().filter(|other| is_ready(other) && template(other) == template(pod)).count();
-    if well == 0 {
+    replaced.retain(|at| now.duration_since(*at) < WINDOW);
+    let unready =
+        pods.iter().filter_map(|pod| Some((unready_seconds(pod, now)?, *pod))).max_by_key(|(seconds, _)| *seconds);
+    let Some((seconds, pod)) = unready else { return Decision::Leave };
+    // Only pods of the same template: a template that never becomes ready is not the pod's fault.
+    let ready = pods.iter().filter(|other| is_ready(other) && template(other) == template(pod)).count();
+    if ready == 0 {
         return Decision::Leave;
     }
-    if replaced.len() >= MOST {
+    if replaced.len() >= MAX_REPLACEMENTS {
         return Decision::GiveUp;
     }
-    if replaced.iter().any(|at| now.duration_since(*at) < APART) {
+    if replaced.iter().any(|at| now.duration_since(*at) < MIN_INTERVAL) {
         return Decision::Leave;
     }
-    let evidence = format!("it has run for {seconds} s without being ready, while {well} of its workload are");
+    let evidence = format!("it has run for {seconds} s without being ready, while {ready} of its workload are");
     Decision::Replace { pod, evidence }
 }
 
@@ -74,17 +81,17 @@ fn ready_condition(pod: &Pod) -> Option<(&str, Timestamp)> {
     Some((&ready.status, ready.last_transition_time.as_ref()?.0))
 }
 
-/// How long a pod whose containers all run has not been ready, in seconds; none when that is no longer than it may be. Containers that do not run are the
-/// kubelet's to start, with its own patience.
-fn sick_for(pod: &Pod, now: Timestamp) -> Option<i64> {
+/// Seconds that a pod with all containers running has not been ready; none below the limit. The
+/// kubelet restarts containers that do not run, with its own backoff.
+fn unready_seconds(pod: &Pod, now: Timestamp) -> Option<i64> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let (status, since) = ready_condition(pod)?;
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let began = containers.iter().map(running_since).collect::<Option<Vec<_>>>()?.into_iter().max()?;
-    let seconds = now.duration_since(since.max(began)).as_secs();
-    (status == "False" && seconds >= SICK.as_secs().cast_signed()).then_some(seconds)
+    let started = containers.iter().map(running_since).collect::<Option<Vec<_>>>()?.into_iter().max()?;
+    let seconds = now.duration_since(since.max(started)).as_secs();
+    (status == "False" && seconds >= UNREADY_LIMIT.as_secs().cast_signed()).then_some(seconds)
 }
 
 fn running_since(container: &ContainerStatus) -> Option<Timestamp> {
@@ -107,14 +114,15 @@ mod tests {
         Timestamp::from_second(NOW - seconds).unwrap().to_string()
     }
 
-    /// A pod whose container began so many seconds ago, and that has been ready, or not, for so many.
-    fn pod(name: &str, ready: bool, since: i64, began: i64) -> Pod {
+    /// A pod that has been ready, or not, for `since` seconds and whose container started `started`
+    /// seconds ago.
+    fn pod(name: &str, ready: bool, since: i64, started: i64) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": name},
             "status": {
                 "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": ago(since)}],
                 "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": ready, "restartCount": 0,
-                    "state": {"running": {"startedAt": ago(began)}}}],
+                    "state": {"running": {"startedAt": ago(started)}}}],
             }
         }))
         .unwrap()
@@ -128,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_that_has_been_sick_longest_is_replaced_when_others_are_well() {
+    fn pod_unready_for_the_longest_time_is_replaced() {
         let (well, sick, sicker) = (pod("w", true, 900, 900), pod("s", false, 300, 900), pod("t", false, 400, 900));
         let decision = decide(&[&well, &sick, &sicker], &mut Vec::new(), now());
         assert_eq!(named(&decision), Some("t"));
@@ -137,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_done_while_none_is_well_or_while_a_pod_may_still_come_up() {
+    fn no_pod_is_replaced_without_a_ready_one_or_before_the_limit() {
         let sick = pod("s", false, 900, 900);
         assert_eq!(decide(&[&sick], &mut Vec::new(), now()), Decision::Leave);
         let well = pod("w", true, 900, 900);
         for young in [pod("y", false, 299, 900), pod("y", false, 900, 299)] {
             assert_eq!(decide(&[&well, &young], &mut Vec::new(), now()), Decision::Leave);
         }
-        // One that goes, and one whose container the kubelet is starting.
+        // A terminating pod, and one whose container the kubelet is starting.
         let mut going = pod("g", false, 900, 900);
         going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
         let mut starting = pod("k", false, 900, 900);
@@ -153,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn a_roll_out_that_does_not_get_ready_is_left_to_whoever_made_it() {
+    fn pods_of_an_unready_rollout_are_not_replaced() {
         let (well, mut sick) = (pod("w", true, 900, 900), pod("s", false, 900, 900));
         sick.metadata.labels = Some([("pod-template-hash".to_owned(), "new".to_owned())].into());
         assert_eq!(decide(&[&well, &sick], &mut Vec::new(), now()), Decision::Leave);
     }
 
     #[test]
-    fn one_in_ten_minutes_three_in_an_hour_and_then_it_is_given_up() {
+    fn replacements_are_limited_to_one_in_ten_minutes_and_three_an_hour() {
         let (well, sick) = (pod("w", true, 900, 900), pod("s", false, 900, 900));
         let pods = [&well, &sick];
         let at = |minutes: i64| Timestamp::from_second(NOW - minutes * 60).unwrap();

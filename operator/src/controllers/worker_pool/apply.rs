@@ -1,4 +1,4 @@
-//! Brings the cluster to the plan of a pool.
+//! Applies the plan of a pool.
 
 use crate::{
     controllers::{
@@ -11,7 +11,7 @@ use crate::{
 /// Applies `plan`.
 ///
 /// # Errors
-/// When the API server does not answer. A refusal is no error: see [`Applied::rejection`].
+/// If the API server does not answer. A refusal is no error: see [`Applied::rejection`].
 pub async fn apply(applier: &Applier, valid: &ValidPool, plan: &Plan) -> Result<Applied, Error> {
     // The Deployment has the pool's name.
     let name = valid.input.pool.metadata.name.clone().unwrap_or_default();

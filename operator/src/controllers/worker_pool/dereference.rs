@@ -1,4 +1,4 @@
-//! Reads everything that a pool's plan follows from.
+//! Reads the input of a pool's plan from the watch cache and the API server.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use crate::{
     autoscaling::{desired_replicas, platform_client::PlatformClient},
     controllers::{
-        platform::dereference::{MOVING, references},
+        platform::dereference::{SETTLE_TIME, references},
         worker_pool::{
             execution_provider::ExecutionProvider,
             gpu_capacity,
@@ -22,10 +22,10 @@ use crate::{
     spec::names::POOL_LABEL,
 };
 
-/// Everything that the plan of `pool` follows from.
+/// Reads the input of the plan of `pool`.
 ///
 /// # Errors
-/// When the API server does not answer or refuses.
+/// If the API server does not answer or refuses.
 pub async fn dereference(
     reader: &ClusterReader,
     platform_client: &PlatformClient,
@@ -38,18 +38,18 @@ pub async fn dereference(
     let platform = match cache.platform(&owner.namespace, platform_name) {
         None => None,
         Some(platform) => {
-            let set_up = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
+            let setup = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
             let references = references(reader, &platform).await?;
             Some(PlatformSnapshot {
                 settings: references.settings,
                 secrets: references.secrets,
                 pools: references.pools,
-                set_up: set_up.map(|set_up| set_up.job),
+                setup_job: setup.map(|setup| setup.job),
                 owner: references.owner,
             })
         }
     };
-    let (rollout, provider) = rolled_out(reader, &owner, pool).await?;
+    let (rollout, provider) = rollout(reader, &owner, pool).await?;
     let optional = cache.owned(&owner, &pool_kinds());
     let load = match (&pool.spec.scaling, &platform) {
         (Some(scaling), Some(platform)) => {
@@ -61,8 +61,9 @@ pub async fn dereference(
     Ok(PoolInput { pool: pool.clone(), owner, platform, rollout, provider, optional, missing, load })
 }
 
-/// How its Deployment is doing, and where its models run. Somebody else's of the same name is neither counted nor scaled.
-async fn rolled_out(
+/// The rollout of its Deployment, and where its models run. A foreign Deployment of the same name
+/// is ignored.
+async fn rollout(
     reader: &ClusterReader,
     owner: &Owner,
     pool: &WorkerPool,
@@ -72,9 +73,9 @@ async fn rolled_out(
     let own = deployments.into_iter().find(|(found, seen, _)| *found == name && owner.is_of(&seen.meta));
     let Some((_, seen, changed_at)) = own else { return Ok((None, None)) };
     let ObservedState::Deployment { rollout, .. } = &seen.state else { return Ok((None, None)) };
-    let stands_still = !rollout.complete && changed_at.elapsed() >= MOVING;
-    if !stands_still && pool.spec.gpu.is_none() {
-        // Its pods have nothing more to say.
+    let is_stuck = !rollout.complete && changed_at.elapsed() >= SETTLE_TIME;
+    if !is_stuck && pool.spec.gpu.is_none() {
+        // Its pods add no information.
         return Ok((Some(rollout.clone()), None));
     }
     let pods = reader.pods(namespace, &owner.platform, changed_at).await?;
@@ -98,7 +99,7 @@ async fn load(
             _ => None,
         }
     });
-    // Only the operator takes the steps between none and one.
+    // Autoscalers do not scale to or from zero, so the operator needs the demand itself.
     let desired = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
         let stats = platform_client.of(namespace, &platform.settings.name).await;
         Some(stats.map(|stats| {

@@ -1,43 +1,44 @@
-//! Where the models of a GPU pool run, as its pods say. Pure.
+//! Whether the models of a GPU pool run on GPUs, as its pods report. Pure.
 
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 
 use crate::controllers::condition::{Condition, condition};
 
-/// The container that says so.
+/// Name of the init container that reports it.
 pub const PROVIDER_CHECK: &str = "provider";
 
-/// What the pods of a pool said.
+/// The reports of a pool's pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutionProvider {
-    /// Pods that said something.
+    /// Number of pods with a report.
     pub pods: usize,
-    /// Those that run on the processor although a GPU was wanted, and why the first of them does.
+    /// Those that run on the processor although they request a GPU.
     pub without: usize,
+    /// Why the first of those runs on the processor.
     pub reason: Option<String>,
 }
 
-/// What one pod says, as `switchyard-ai provider` prints it.
+/// The report of one pod, as `switchyard-ai provider` writes it.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct PodReport {
     reason: Option<String>,
 }
 
 impl ExecutionProvider {
-    /// What `pods` said; none where no one has yet.
+    /// The reports of `pods`; none before the first.
     pub fn of(pods: &[Pod]) -> Option<Self> {
-        let said: Vec<Said> = pods.iter().filter_map(said).collect();
-        let reasons = || said.iter().filter_map(|said| said.reason.as_ref());
-        (!said.is_empty()).then(|| Self {
-            pods: said.len(),
+        let reports: Vec<PodReport> = pods.iter().filter_map(pod_report).collect();
+        let reasons = || reports.iter().filter_map(|report| report.reason.as_ref());
+        (!reports.is_empty()).then(|| Self {
+            pods: reports.len(),
             without: reasons().count(),
             reason: reasons().next().cloned(),
         })
     }
 
-    /// The condition that tells of it.
-    pub fn statement(&self) -> Condition {
+    /// The condition `Accelerated`.
+    pub fn condition(&self) -> Condition {
         match &self.reason {
             None => condition("Accelerated", true, "OnGpu", format!("The models of {} pods run on GPUs.", self.pods)),
             Some(reason) => condition(
@@ -45,7 +46,8 @@ impl ExecutionProvider {
                 false,
                 "OnProcessor",
                 format!(
-                    "The models of {} of {} pods run on the processor: {reason}. Check the node's driver and device plug-in, and that the operator has an image for GPUs.",
+                    "The models of {} of {} pods run on the processor: {reason}. Check the node's driver and \
+                     device plug-in, and that the operator has an image for GPUs.",
                     self.without, self.pods
                 ),
             ),
@@ -53,7 +55,7 @@ impl ExecutionProvider {
     }
 }
 
-fn said(pod: &Pod) -> Option<Said> {
+fn pod_report(pod: &Pod) -> Option<PodReport> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     let check = statuses.iter().find(|status| status.name == PROVIDER_CHECK)?;
     let ended = check.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code == 0)?;
@@ -79,15 +81,15 @@ mod tests {
         let on = r#"{"wanted":"cuda","on":"cuda","reason":null}"#;
         let off = r#"{"wanted":"cuda","on":"cpu","reason":"no driver"}"#;
         assert_eq!(ExecutionProvider::of(&[]), None);
-        assert_eq!(ExecutionProvider::of(&[pod("trouble", 0), pod(off, 1)]), None, "neither says where it runs");
+        assert_eq!(ExecutionProvider::of(&[pod("trouble", 0), pod(off, 1)]), None, "neither is a report");
         let all = ExecutionProvider::of(&[pod(on, 0)]).unwrap();
-        assert_eq!((all.statement().status, all.without), (ConditionStatus::True, 0));
+        assert_eq!((all.condition().status, all.without), (ConditionStatus::True, 0));
         let some = ExecutionProvider::of(&[pod(on, 0), pod(off, 0)]).unwrap();
         assert_eq!((some.pods, some.without), (2, 1));
-        let statement = some.statement();
+        let condition = some.condition();
         assert!(
-            statement.status == ConditionStatus::False
-                && statement.message.contains("1 of 2 pods run on the processor: no driver.")
+            condition.status == ConditionStatus::False
+                && condition.message.contains("1 of 2 pods run on the processor: no driver.")
         );
     }
 }

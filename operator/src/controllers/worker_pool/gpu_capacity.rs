@@ -1,4 +1,5 @@
-//! How many pods of a GPU pool the cluster has room for: nodes with their GPUs, pods that hold them, quotas.
+//! Reads how many pods of a GPU pool the cluster can run: GPUs of nodes, pods that use them,
+//! quotas.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,11 @@ use crate::{
     spec::{names::POOL_LABEL, pool::gpu_resource, quantity::thousandths},
 };
 
-/// The room for `pool`'s pods; none where it needs no GPU. Where the operator may not look at nodes, quotas alone bind.
+/// The GPU capacity for `pool`; none if it needs no GPU. Without the right to list nodes, only
+/// quotas limit it.
 ///
 /// # Errors
-/// When the API server does not answer.
+/// If the API server does not answer.
 pub async fn gpu_capacity(
     client: &Client,
     pool: &WorkerPool,
@@ -27,8 +29,8 @@ pub async fn gpu_capacity(
     let mine = |pod: &Pod| {
         pod.namespace().as_deref() == Some(namespace) && pod.labels().get(POOL_LABEL) == Some(&pool.name_any())
     };
-    let there = if gpu.nodes_on_demand == Some(true) { None } else { matching_nodes(client, gpu).await? };
-    let nodes = match there {
+    let matching = if gpu.nodes_on_demand == Some(true) { None } else { matching_nodes(client, gpu).await? };
+    let nodes = match matching {
         None => None,
         Some(nodes) => {
             let mut all = Vec::new();
@@ -80,7 +82,8 @@ pub async fn gpu_capacity(
     Ok(Some(gpu::gpu_capacity(count(scaling.max), count(gpu.count), resource, nodes.as_deref(), &quotas)))
 }
 
-/// Nodes that take the pool's pods: ready, not cordoned, with the labels, and without a taint that is not put up with. None where nobody may look.
+/// Nodes that can run the pool's pods: ready, not cordoned, with the labels, and with tolerated
+/// taints only. None without the right to list nodes.
 async fn matching_nodes(client: &Client, gpu: &Gpu) -> Result<Option<Vec<Node>>, Error> {
     let selector =
         gpu.node_selector.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
@@ -96,13 +99,14 @@ fn takes(node: &Node, gpu: &Gpu) -> bool {
     let spec = node.spec.clone().unwrap_or_default();
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let put_up_with = spec.taints.iter().flatten().filter(|taint| taint.effect != "PreferNoSchedule").all(|taint| {
-        // The resource's own taint is put up with by whoever asks for it, where the cluster's admission says so; otherwise by a toleration.
+    let tolerated = spec.taints.iter().flatten().filter(|taint| taint.effect != "PreferNoSchedule").all(|taint| {
+        // The admission plugin ExtendedResourceToleration may add a toleration for the resource's
+        // own taint. It is not counted here, since the operator cannot see whether it is enabled.
         gpu.tolerations.iter().flatten().any(|toleration| {
             tolerates(toleration, &taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect)
         })
     });
-    is_ready && spec.unschedulable != Some(true) && put_up_with
+    is_ready && spec.unschedulable != Some(true) && tolerated
 }
 
 fn tolerates(toleration: &Toleration, key: &str, value: &str, effect: &str) -> bool {
@@ -117,7 +121,7 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
-/// Whole units of `resource` that a pod holds.
+/// Whole units of `resource` in the limits of a pod.
 fn held(pod: &Pod, resource: &str) -> i64 {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     whole(containers.filter_map(|container| container.resources.as_ref()?.limits.as_ref()), resource)
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_takes_pods_when_it_is_ready_and_its_taints_are_put_up_with() {
+    fn node_runs_pods_if_ready_and_its_taints_are_tolerated() {
         let node = |taints: serde_json::Value, ready: &str, cordoned: bool| -> Node {
             serde_json::from_value(
                 json!({"metadata": {"name": "n"}, "spec": {"taints": taints, "unschedulable": cordoned},

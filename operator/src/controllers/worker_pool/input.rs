@@ -1,4 +1,4 @@
-//! All that the plan of a pool follows from. Pure.
+//! The input of the plan of a pool.
 
 use kube::api::ApiResource;
 
@@ -10,35 +10,38 @@ use crate::{
     spec::{secrets::Secrets, settings::Settings},
 };
 
-/// All that a pool's plan follows from.
+/// Everything that the plan of a pool depends on.
 #[derive(Debug, Clone)]
 pub struct PoolInput {
+    /// The pool.
     pub pool: WorkerPool,
     /// The pool as an owner.
     pub owner: Owner,
-    /// None when there is no such platform.
+    /// Its platform, if it exists.
     pub platform: Option<PlatformSnapshot>,
-    /// Its Deployment, when there is one.
+    /// The state of its Deployment, if it exists.
     pub rollout: Option<Rollout>,
-    /// Where its models run, when it is to have GPUs and its pods have said so.
+    /// Where its models run, for a pool with GPUs whose pods have reported it.
     pub provider: Option<ExecutionProvider>,
-    /// Objects of its own that may no longer be wanted.
+    /// Owned objects of optional kinds: those that are not desired are deleted.
     pub optional: Vec<ObjectId>,
-    /// Kinds that the cluster does not know, of those that it need not know.
+    /// Optional kinds that the cluster does not have.
     pub missing: Vec<ApiResource>,
-    /// What is known about its size, where that follows the load.
+    /// The state that its size depends on, if the pool is scaled.
     pub load: Load,
 }
 
-/// What a pool needs to know of its platform.
+/// The state of its platform that the plan of a pool needs.
 #[derive(Debug, Clone)]
 pub struct PlatformSnapshot {
+    /// The spec with defaults.
     pub settings: Settings,
+    /// The Secrets of the platform.
     pub secrets: Secrets,
-    /// Every pool of the platform, this one included.
+    /// All pools of the platform, this one included.
     pub pools: Vec<WorkerPool>,
-    /// The setup Job that last succeeded.
-    pub set_up: Option<String>,
+    /// Name of the setup Job that succeeded last.
+    pub setup_job: Option<String>,
     /// The platform as the owner of its setup.
     pub owner: Owner,
 }

@@ -1,6 +1,10 @@
-//! The controller of `WorkerPool`: the same steps as the platform's.
+//! The controller of `WorkerPool`: dereference -> validate -> plan -> apply -> status.
+//!
+//! `reconcile` calls the steps in this order; each has a module of its own. `plan` uses the pure
+//! builders in `build`, and the platform's builders and validation for what both share.
 
 pub mod apply;
+pub mod build;
 pub mod dereference;
 pub mod execution_provider;
 mod gpu_capacity;

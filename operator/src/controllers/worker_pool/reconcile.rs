@@ -1,4 +1,4 @@
-//! Reconciles a pool, step by step.
+//! Reconciles a pool: dereference -> validate -> plan -> apply -> status.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ use crate::{
     },
 };
 
-/// A settled pool is reconciled this often, in case a watch missed something.
+/// A settled pool is reconciled this often, in case a watch misses a change.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
-/// One without pods is reconciled this often: the first job waits for it.
+/// A pool without pods is reconciled this often, since its first job waits for a pod.
 const AT_ZERO_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Brings the cluster to what `pool` asks for.
+/// Reconciles the cluster with the spec of `pool`.
 async fn reconcile(pool: &WorkerPool, reconciler: &Reconciler<WorkerPool>) -> Result<Action, Error> {
     let context = &reconciler.context;
     let input = dereference(&context.reader, &context.platform_client, pool).await?;
@@ -42,7 +42,7 @@ async fn reconcile(pool: &WorkerPool, reconciler: &Reconciler<WorkerPool>) -> Re
     Ok(Action::requeue(requeue_after(pool, &valid.input, &applied, &update, reconciler)))
 }
 
-/// When to reconcile again, if nothing happens before.
+/// Delay before the next reconciliation, unless a change triggers it earlier.
 fn requeue_after(
     pool: &WorkerPool,
     input: &PoolInput,
@@ -56,7 +56,7 @@ fn requeue_after(
     let ready = condition::find(&update.status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
     let fixed = match (&input.pool.spec.scaling, input.rollout.as_ref().map(|rollout| rollout.desired)) {
         (Some(_), Some(0)) => Some(AT_ZERO_INTERVAL),
-        // It may have to go to none.
+        // A step to zero may become due.
         (Some(scaling), _) if scaling.min == 0 => Some(WorkerPool::PROGRESS_INTERVAL),
         _ => ready.then_some(RESYNC_INTERVAL),
     };

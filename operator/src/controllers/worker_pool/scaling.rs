@@ -1,4 +1,7 @@
-//! A pool whose size follows the load: its autoscaler, the steps that an autoscaler cannot take, and how it is going. Pure.
+//! Scaling of a pool with `spec.scaling`. Pure.
+//!
+//! Builds the autoscaler, takes the steps to and from zero that a HorizontalPodAutoscaler cannot
+//! take, and reports both in conditions.
 
 use std::sync::Arc;
 
@@ -15,30 +18,35 @@ use crate::{
     resources::{horizontal_pod_autoscaler::pool_autoscaler, manifest::Manifest, scaled_object::scaled_object},
 };
 
-/// What waits in the platform's queues, and the pods that the pool should have for it.
-pub type Known = (Arc<LanesReport>, Option<DesiredPods>);
+/// The lengths of the platform's lanes, and the pods that they require of the pool.
+pub type Demand = (Arc<LanesReport>, Option<DesiredPods>);
 
-/// What is known about the size of a scaled pool.
+/// The observed state that the size of a scaled pool depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Load {
-    /// None where nobody needs to know, an error where nobody knows.
-    pub desired: Option<Result<Known, String>>,
-    /// Its autoscaler, when there is one.
+    /// None if the operator does not set the replicas, and an error if the API does not report
+    /// them.
+    pub desired: Option<Result<Demand, String>>,
+    /// Its autoscaler, if it exists.
     pub autoscaler: Option<Autoscaler>,
-    /// How many of its pods the cluster's GPUs have room for, where it needs some and that is known.
+    /// The pods that the cluster's GPUs suffice for; none for a pool without GPUs.
     pub gpu_capacity: Option<GpuCapacity>,
 }
 
-/// What brings a pool to its size.
+/// The object that scales a pool.
 #[derive(Debug, Clone)]
 pub struct Autoscaler {
+    /// `ScaledObject` or `HorizontalPodAutoscaler`.
     pub kind: &'static str,
+    /// Its conditions; none before the first evaluation.
     pub conditions: Vec<HorizontalPodAutoscalerCondition>,
 }
 
 impl Load {
-    /// The autoscaler: KEDA's, which asks at `scaler`, or a plain one. That cannot ask for no pods: from one to none and back is then the operator's.
-    /// Either asks for no more than there are GPUs for.
+    /// The autoscaler: a ScaledObject that queries `scaler`, or else a HorizontalPodAutoscaler. The
+    /// latter cannot scale to zero, so the operator takes those steps: see [`Self::step`].
+    ///
+    /// The maximum is limited to the available GPUs.
     pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling, scaler: Option<&str>) -> Manifest {
         let gpu_capacity = self
             .gpu_capacity
@@ -51,7 +59,7 @@ impl Load {
         }
     }
 
-    /// The replicas that the operator is to set, if any.
+    /// The replicas to set for a step to or from zero, if one is due.
     pub fn step(&self, name: &str, pool: &WorkerPool, rollout: Option<&Rollout>) -> Option<i32> {
         let (Some(Ok((stats, desired))), Some(rollout)) = (&self.desired, rollout) else { return None };
         let pods = u32::try_from(rollout.desired).unwrap_or(0);
@@ -61,55 +69,55 @@ impl Load {
         }
     }
 
-    /// How the scaling is going: what keeps it from going, in the autoscaler's own words.
+    /// The conditions `Autoscaling` and `GpuCapacity`. A failure quotes the autoscaler.
     pub fn conditions(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Vec<Condition> {
-        let mut all = vec![self.following(scaling, rollout)];
+        let mut all = vec![self.autoscaling(scaling, rollout)];
         if let Some(gpu_capacity) = &self.gpu_capacity {
             let fits = i64::from(gpu_capacity.pods) >= i64::from(scaling.max);
             all.push(condition(
-                "GpuRoom",
+                "GpuCapacity",
                 fits,
-                if fits { "Fits" } else { "TooFewGpus" },
+                if fits { "Fits" } else { "InsufficientGpus" },
                 format!("{}.", gpu_capacity.words),
             ));
         }
         all
     }
 
-    fn following(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Condition {
+    fn autoscaling(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Condition {
         let kind = "Autoscaling";
         let bounds = format!("between {} and {} pods", scaling.min, scaling.max);
         if let Some(Err(words)) = &self.desired {
-            return condition(kind, false, "LoadUnknown", format!("The pods stay as they are: {words}."));
+            return condition(kind, false, "LoadUnknown", format!("The number of pods stays unchanged: {words}."));
         }
         if rollout.is_some_and(|rollout| rollout.desired == 0) {
-            return condition(
-                kind,
-                true,
-                "ScaledToZero",
-                format!("Nothing is to be done; the load is followed {bounds}."),
-            );
+            return condition(kind, true, "ScaledToZero", format!("The queues are empty; the pool scales {bounds}."));
         }
         let by = self.autoscaler.as_ref().map_or("HorizontalPodAutoscaler", |autoscaler| autoscaler.kind);
-        let wrong = |kind: &str| {
+        let failed = |kind: &str| {
             self.autoscaler
                 .iter()
                 .flat_map(|all| &all.conditions)
                 .find(|condition| condition.type_ == kind && condition.status == "False")
         };
-        match wrong("AbleToScale")
-            .or_else(|| wrong("ScalingActive").filter(|c| c.reason.as_deref() != Some("ScalingDisabled")))
+        match failed("AbleToScale")
+            .or_else(|| failed("ScalingActive").filter(|c| c.reason.as_deref() != Some("ScalingDisabled")))
         {
             Some(found) => {
                 let reason = found.reason.clone().unwrap_or_else(|| "AutoscalerFailed".into());
                 let words = found.message.clone().unwrap_or_default();
-                condition(kind, false, reason, format!("The pods stay as they are, since the {by} says: {words}."))
+                condition(
+                    kind,
+                    false,
+                    reason,
+                    format!("The number of pods stays unchanged, since the {by} reports: {words}."),
+                )
             }
             None if self.autoscaler.as_ref().is_some_and(|autoscaler| !autoscaler.conditions.is_empty()) => {
-                condition(kind, true, "Following", format!("The load is followed {bounds}."))
+                condition(kind, true, "Active", format!("The pool scales {bounds}."))
             }
             None => {
-                condition(kind, ConditionStatus::Unknown, "NotSeen", "The autoscaler has not looked at the pool yet.")
+                condition(kind, ConditionStatus::Unknown, "NotSeen", "The autoscaler has not reported on the pool yet.")
             }
         }
     }

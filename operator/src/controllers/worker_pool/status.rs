@@ -1,11 +1,11 @@
-//! The status of a pool: what it says, and writing it.
+//! Computes and writes the status of a pool.
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     controllers::{
         apply::{Applied, Rejection},
-        condition::{Condition, condition, merged_conditions},
+        condition::{Condition, WAITING_FOR_CORRECTION, condition, merged_conditions},
         context::Context,
         reconciler::Reconciled,
         status::{StatusUpdate, write_status},
@@ -21,10 +21,10 @@ use crate::{
     spec::{names, pool::pool_replicas, replicas::Replicas},
 };
 
-/// Writes the status of `pool`, and Events about what changed.
+/// Writes the status of `pool`, and Events about its changes.
 ///
 /// # Errors
-/// When the API server does not answer or refuses.
+/// If the API server does not answer or refuses the write.
 pub async fn update_status(
     pool: &WorkerPool,
     valid: &ValidPool,
@@ -38,7 +38,8 @@ pub async fn update_status(
     write_status(pool, &previous, status, None, context).await
 }
 
-/// What the status of a pool says. Pure. `rejection` is what the API server refused while the plan was applied.
+/// Computes the status of a pool. Pure. `rejection` is the first write of the plan that the API
+/// server refused.
 pub fn status(
     previous: &WorkerPoolStatus,
     generation: Option<i64>,
@@ -60,7 +61,7 @@ pub fn status(
         rejection.is_some() || matches!(plan.stage, Stage::NoPlatform | Stage::OverBudget(_) | Stage::Refused(_));
     let mut conditions = vec![ready.clone()];
     conditions.extend(budget(plan));
-    conditions.extend(input.provider.as_ref().map(ExecutionProvider::statement));
+    conditions.extend(input.provider.as_ref().map(ExecutionProvider::condition));
     if let (Some(scaling), Stage::Running) = (&input.pool.spec.scaling, &plan.stage) {
         conditions.extend(input.load.conditions(scaling, input.rollout.as_ref()));
     }
@@ -69,18 +70,18 @@ pub fn status(
             "Reconciling",
             true,
             "RollingOut",
-            format!("{} of {desired} pods are ready and of the newest template.", rollout.ready),
+            format!("{} of {desired} pods are ready with the newest template.", rollout.ready),
         ),
         (Stage::WaitingForPlatform, _) => condition("Reconciling", true, "WaitingForPlatform", ready.message.clone()),
         (Stage::Running | Stage::Paused, false) => {
-            condition("Reconciling", false, "UpToDate", "Everything is as the spec says.")
+            condition("Reconciling", false, "UpToDate", "Everything matches the spec.")
         }
-        _ => condition("Reconciling", false, "Stalled", "Waiting for somebody to mend what stands in the way."),
+        _ => condition("Reconciling", false, "Stalled", WAITING_FOR_CORRECTION),
     });
     conditions.push(if stalled {
         condition("Stalled", true, ready.reason, ready.message)
     } else {
-        condition("Stalled", false, "NotStalled", "Nothing stands in the way.")
+        condition("Stalled", false, "NotStalled", "Nothing blocks the reconciliation.")
     });
     WorkerPoolStatus {
         observed_generation: generation,
@@ -98,9 +99,9 @@ pub fn status(
 
 fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout: &Rollout, desired: i32) -> Condition {
     let platform = &input.pool.spec.platform_ref.name;
-    let goes_on = if input.rollout.is_some() { " What ran before goes on running." } else { "" };
+    let existing_pods = if input.rollout.is_some() { " Existing pods keep running." } else { "" };
     if let Some(Rejection { reason, message }) = rejection {
-        return condition("Ready", false, *reason, format!("{message}.{goes_on}"));
+        return condition("Ready", false, *reason, format!("{message}.{existing_pods}"));
     }
     match &plan.stage {
         Stage::NoPlatform => condition(
@@ -108,14 +109,15 @@ fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout:
             false,
             "PlatformNotFound",
             format!(
-                "There is no AnalyticsPlatform {platform} in namespace {}: create it, or delete this pool and make one with another platformRef.{goes_on}",
+                "There is no AnalyticsPlatform {platform} in namespace {}: create it, or recreate the pool \
+                 with another platformRef.{existing_pods}",
                 input.owner.namespace
             ),
         ),
         Stage::OverBudget(refusal) => {
-            condition("Ready", false, "ConnectionBudgetExceeded", format!("{refusal}.{goes_on}"))
+            condition("Ready", false, "ConnectionBudgetExceeded", format!("{refusal}.{existing_pods}"))
         }
-        Stage::Refused(words) => condition("Ready", false, "PodTemplateInvalid", format!("{words}.{goes_on}")),
+        Stage::Refused(words) => condition("Ready", false, "PodTemplateInvalid", format!("{words}.{existing_pods}")),
         Stage::WaitingForPlatform if input.rollout.as_ref().is_some_and(Rollout::serves) => condition(
             "Ready",
             true,
@@ -133,7 +135,7 @@ fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout:
             condition("Ready", input.rollout.as_ref().is_some_and(Rollout::serves), "Paused", words)
         }
         Stage::Running if desired == 0 && rollout.desired == 0 => {
-            condition("Ready", true, "ScaledToZero", "It has no pods, as it should have none.")
+            condition("Ready", true, "ScaledToZero", "It has no pods, as desired.")
         }
         Stage::Running if rollout.desired == desired && rollout.ready >= desired => {
             condition("Ready", true, "Serving", format!("{} of {desired} pods are ready.", rollout.ready))

@@ -1,4 +1,4 @@
-//! Whether a pool may have pods: its platform is there, and the connection budget has room. Pure.
+//! Validates a pool: its platform exists, and the connection budget can hold it. Pure.
 
 use switchyard_contract::ConnectionPool;
 
@@ -6,54 +6,56 @@ use crate::{
     controllers::{
         platform::{
             credentials::Credentials,
-            validate::{budget, usable},
+            validate::{budget, usable_credentials},
         },
         worker_pool::input::{PlatformSnapshot, PoolInput},
     },
     spec::connection_budget::{Budget, Refusal},
 };
 
-/// A pool whose spec was checked, with what stands in its way.
+/// A validated pool, with what blocks it.
 #[derive(Debug, Clone)]
 pub struct ValidPool {
-    /// What the pool is planned from; its platform went into the grant.
+    /// The input of the plan. Its platform has moved into the grant.
     pub input: PoolInput,
+    /// The resources that the pool gets, or why it gets none.
     pub grant: Result<Grant, Blocked>,
 }
 
-/// What a pool may use of its platform.
+/// The resources of its platform that a pool may use.
 #[derive(Debug, Clone)]
 pub struct Grant {
+    /// The platform.
     pub platform: PlatformSnapshot,
     /// Connections of one pod.
     pub connections: ConnectionPool,
     /// The platform's budget.
     pub budget: Budget,
-    /// The Secrets' keys that workers mount; none while something stands in the way of the platform.
+    /// The keys of Secrets that workers mount; none while problems block the platform.
     pub credentials: Option<Credentials>,
 }
 
-/// Why a pool gets nothing.
+/// Why a pool gets no resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
-    /// There is no such platform.
+    /// Its platform does not exist.
     NoPlatform,
     /// The platform is paused.
     Paused,
-    /// The connection budget has no room.
+    /// The connection budget cannot hold the pool.
     OverBudget(Refusal),
-    /// The list of the platform's pools is older than the pool.
+    /// The cached list of the platform's pools does not include it yet.
     NotListed,
 }
 
-/// Checks `input`. What stands in the way is no error: it is planned around, and told in the conditions.
+/// Validates `input`. A block is no error: the plan depends on it, and conditions report it.
 pub fn validate(mut input: PoolInput) -> ValidPool {
     let name = input.pool.metadata.name.as_deref().unwrap_or_default();
     let grant = input.platform.take().ok_or(Blocked::NoPlatform).and_then(|platform| grant(name, platform));
     ValidPool { input, grant }
 }
 
-/// What the pool `name` may use of `platform`.
+/// The resources of `platform` for the pool `name`.
 fn grant(name: &str, platform: PlatformSnapshot) -> Result<Grant, Blocked> {
     if platform.settings.paused {
         return Err(Blocked::Paused);
@@ -64,6 +66,6 @@ fn grant(name: &str, platform: PlatformSnapshot) -> Result<Grant, Blocked> {
         Some(Err(refusal)) => return Err(Blocked::OverBudget(refusal.clone())),
         None => return Err(Blocked::NotListed),
     };
-    let credentials = usable(&platform.settings, &platform.secrets, &budget).ok();
+    let credentials = usable_credentials(&platform.settings, &platform.secrets, &budget).ok();
     Ok(Grant { platform, connections, budget, credentials })
 }

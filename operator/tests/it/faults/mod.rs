@@ -373,7 +373,7 @@ fn a_fault_that_never_ends_is_told_and_tried_ever_more_rarely() {
                 let plural = if name == "main" { "analyticsplatforms" } else { "workerpools" };
                 if server.store(|store| store.objects.contains_key(&key(plural, name))) {
                     // What has a platform watched is no part of its being ready.
-                    ["Ready", "Watched"].map(|kind| condition(&server, plural, name, kind)).join(" ")
+                    ["Ready", "MonitoringConfigured"].map(|kind| condition(&server, plural, name, kind)).join(" ")
                 } else {
                     String::new()
                 }

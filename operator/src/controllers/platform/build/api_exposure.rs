@@ -1,4 +1,4 @@
-//! What goes with the API's Deployment. Pure.
+//! Autoscaler, disruption budget, Ingress and HTTPRoute of the API. Pure.
 
 use kube::api::ApiResource;
 
@@ -11,7 +11,8 @@ use crate::{
     spec::{defaults, names, replicas::Replicas, settings::Settings},
 };
 
-/// What goes with the API's Deployment, under its name. A kind that is `missing` from the cluster is left out.
+/// The objects that scale, protect and expose the API's Deployment. They have its name. Objects of
+/// `missing` kinds are left out.
 pub fn api_exposure(settings: &Settings, owner: &Owner, missing: &[ApiResource]) -> Vec<Manifest> {
     let name = format!("{}-api", settings.name);
     let meta = || owner.meta(name.clone(), "api");
@@ -22,19 +23,19 @@ pub fn api_exposure(settings: &Settings, owner: &Owner, missing: &[ApiResource])
     if defaults::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(meta(), names::selector(&settings.name, "api"))));
     }
-    if let Some(way) = settings.ingress.clone() {
-        let tls = way.secret_ref.map(|secret| secret.name);
+    if let Some(ingress_settings) = settings.ingress.clone() {
+        let tls = ingress_settings.secret_ref.map(|secret| secret.name);
         all.push(Manifest::of(&ingress(
             meta(),
-            way.annotations,
-            way.class_name,
-            &way.host,
+            ingress_settings.annotations,
+            ingress_settings.class_name,
+            &ingress_settings.host,
             tls,
             (&name, API_PORT_NAME),
         )));
     }
-    if let Some(way) = settings.route.as_ref().filter(|_| !missing.contains(&http_route::resource())) {
-        all.push(http_route::http_route(meta(), &way.parent_refs, &way.host, (&name, API_SERVICE_PORT)));
+    if let Some(route) = settings.route.as_ref().filter(|_| !missing.contains(&http_route::resource())) {
+        all.push(http_route::http_route(meta(), &route.parent_refs, &route.host, (&name, API_SERVICE_PORT)));
     }
     all
 }

@@ -7,7 +7,8 @@ use crate::{
     resources::{
         manifest::Manifest,
         owner::Owner,
-        pod::{self, Env, Pod, Probes, SecretMount},
+        pod::{self, Env, Pod, SecretMount},
+        probes::Probes,
         service::service,
         stateful_set::stateful_set,
     },
@@ -21,10 +22,10 @@ use crate::{
     },
 };
 
-/// What a bundled server needs.
+/// The parameters of a bundled server.
 struct Server {
     component: Component,
-    /// Ending of its objects' names, and name of its container.
+    /// Suffix of its objects' names, and name of its container.
     name: &'static str,
     image: String,
     env: BTreeMap<&'static str, Env>,
@@ -58,7 +59,7 @@ pub const fn server_port(component: Component) -> Option<(&'static str, u16)> {
     }
 }
 
-/// The services that the operator brings along.
+/// The backing services that the operator deploys for this platform.
 pub fn bundled_components(settings: &Settings) -> Vec<Component> {
     Component::BACKING
         .into_iter()
@@ -72,7 +73,7 @@ pub fn bundled_components(settings: &Settings) -> Vec<Component> {
         .collect()
 }
 
-/// Every object of the bundled services whose Secrets are there.
+/// All objects of the bundled services whose Secrets exist.
 pub fn manifests(settings: &Settings, secrets: &Secrets, images: &Images, owner: &Owner) -> Vec<Manifest> {
     bundled_components(settings)
         .into_iter()
@@ -130,7 +131,7 @@ fn server(component: Component, settings: &Settings, images: &Images) -> Option<
     })
 }
 
-/// What the container of a bundled service asks for.
+/// Requests and limits of a bundled server.
 pub fn bundled_resources(component: Component) -> Resources {
     match component {
         Component::Database => bundled::postgresql(),
@@ -154,16 +155,10 @@ fn objects(
         values.iter().filter(|(key, _)| server.keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone()));
     let template = pod::template(
         &Pod {
-            selector: names::selector(&owner.platform, component),
-            labels: names::labels(&owner.platform, component),
-            container: server.name,
-            image: server.image.clone(),
-            args: Vec::new(),
             env: server.env.clone(),
             port: Some((port_name, i32::from(port))),
             probes: server.probes.clone(),
             resources: server.resources.clone(),
-            config: None,
             secrets: vec![SecretMount {
                 secret: bundled_secret(&owner.platform, server.component),
                 group: server.name,
@@ -171,9 +166,12 @@ fn objects(
             }],
             data: server.data.map(|(path, _)| ("data", path)),
             grace_seconds: 20,
-            restart: None,
-            spread: false,
-            priority: None,
+            ..Pod::new(
+                names::selector(&owner.platform, component),
+                names::labels(&owner.platform, component),
+                server.name,
+                server.image.clone(),
+            )
         },
         images,
     );

@@ -1,4 +1,4 @@
-//! Where a platform's pods have to connect to, as far as the spec and the Secrets tell. Pure.
+//! The destinations that a platform's pods connect to, from its spec and Secrets. Pure.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -19,19 +19,21 @@ use crate::{
     },
 };
 
-/// Where some pods may connect to.
+/// Destinations of some pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Egress {
     /// Bundled servers.
     servers: BTreeSet<Component>,
-    /// Ports of named servers. A name tells a policy no address, so such a port is open everywhere.
+    /// Ports of external servers. A policy cannot select by host name, so a port is open to any
+    /// address.
     ports: BTreeSet<u16>,
-    /// Namespaces that a name leads into: a Service there may lead to another port than its own, so all of them are open.
+    /// Namespaces of Services in host names. The target port of a Service may differ from its own,
+    /// so all ports are open.
     namespaces: BTreeSet<String>,
 }
 
 impl Egress {
-    /// What `components` are reached at.
+    /// The destinations of `components`.
     pub fn of(settings: &Settings, credentials: &Credentials, components: &[Component]) -> Self {
         let mut all = Self::default();
         for component in components {
@@ -59,14 +61,14 @@ impl Egress {
         all
     }
 
-    /// The login that may make roles may go past the pooler that the others go through.
-    pub fn add_set_up(&mut self, settings: &Settings, credentials: &Credentials) {
+    /// Adds the database address of the setup Job, which may bypass the workloads' pooler.
+    pub fn add_setup(&mut self, settings: &Settings, credentials: &Credentials) {
         if let Some(admin) = credentials.database_admin.as_ref().filter(|_| !settings.database.is_bundled()) {
             self.add(text(admin, files::DATABASE_ADMIN_URI.key), settings);
         }
     }
 
-    /// The collector that traces go to, if they go anywhere.
+    /// Adds the collector of traces, if one is configured.
     pub fn add_traces(&mut self, settings: &Settings) {
         if let Some(telemetry) = &settings.monitoring.telemetry {
             self.add(&telemetry.otlp_endpoint, settings);
@@ -79,7 +81,7 @@ impl Egress {
         self.namespaces.extend(url.host_str().and_then(|host| namespace(host, &settings.namespace)));
     }
 
-    /// The rules that open them.
+    /// The egress rules that allow them.
     pub fn rules(&self, platform: &str) -> Vec<NetworkPolicyEgressRule> {
         let server = |component: &Component| {
             let (_, port) = server_port(*component)?;
@@ -106,7 +108,8 @@ fn port(url: &Url) -> Option<u16> {
     })
 }
 
-/// The namespace of the Service that `host` names, if it may name one: `name`, `name.namespace`, or with `.svc` and what follows it.
+/// The namespace of the Service that `host` may name: `name`, `name.namespace`, or either with
+/// `.svc` and a cluster domain.
 fn namespace(host: &str, own: &str) -> Option<String> {
     if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
         return None;
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_an_address_leaves_out_is_that_of_its_scheme() {
+    fn default_port_is_that_of_the_scheme() {
         for (address, expected) in [
             ("postgres://a:b@db.example.org/x", 5432),
             ("postgresql://a:b@db.example.org:6432/x", 6432),
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_inside_the_cluster_tells_its_namespace() {
+    fn namespace_of_a_cluster_host_name() {
         for (host, expected) in [
             ("db", Some("shop")),
             ("db.data", Some("data")),

@@ -1,4 +1,4 @@
-//! The objects of a platform, part by part. Pure.
+//! Builders of the objects of a platform. Pure.
 
 pub mod api_exposure;
 pub mod bundled_services;

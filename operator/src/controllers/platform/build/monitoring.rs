@@ -1,4 +1,4 @@
-//! What has a platform watched, where the cluster knows the Prometheus operator. Pure.
+//! PodMonitor and PrometheusRule of a platform, for clusters with the Prometheus operator. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use kube::api::ApiResource;
 use switchyard_contract::Lane;
 
 use crate::{
-    resources::{alert_rules::groups, manifest::Manifest, owner::Owner, pod::OPERATIONS, pod_monitor, prometheus_rule},
+    resources::{
+        alert_rules::groups, manifest::Manifest, owner::Owner, pod_monitor, probes::OPERATIONS, prometheus_rule,
+    },
     spec::{names, settings::Settings},
 };
 
-/// A PodMonitor and a PrometheusRule. A kind that is `missing` from the cluster is left out.
+/// A PodMonitor and a PrometheusRule. Objects of `missing` kinds are left out.
 pub fn monitoring(settings: &Settings, owner: &Owner, missing: &[ApiResource]) -> Vec<Manifest> {
     let monitoring = &settings.monitoring;
     if !monitoring.prometheus {
@@ -20,7 +22,7 @@ pub fn monitoring(settings: &Settings, owner: &Owner, missing: &[ApiResource]) -
         let mut meta = owner.meta(format!("{}-monitoring", settings.name), "monitoring");
         let labels = meta.labels.get_or_insert_default();
         for (key, value) in &monitoring.labels {
-            // What the operator finds its own objects by is not to be had.
+            // A user must not override the labels that the operator finds its objects by.
             labels.entry(key.clone()).or_insert_with(|| value.clone());
         }
         meta

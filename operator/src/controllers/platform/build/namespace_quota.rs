@@ -1,4 +1,6 @@
-//! What a namespace may ask for that a platform has for itself: what the platform's own pods need at their most, and some room. Pure.
+//! ResourceQuota and LimitRange of a namespace that belongs to one platform. Pure.
+//!
+//! The quota is the maximum of the platform's pods plus some headroom.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +18,10 @@ use crate::{
     },
 };
 
-/// Room above what is needed, in percent: for a pod that is still going while its successor starts, and for a person's own.
-const ROOM: i128 = 25;
+/// Headroom in percent, for pods that terminate while their successors start, and for a user's own.
+const HEADROOM_PERCENT: i128 = 25;
 
-/// The quota and what a container gets that asks for nothing.
+/// The quota, and defaults for containers without requests or limits.
 pub fn namespace_quota(settings: &Settings, pools: &[WorkerPool], owner: &Owner) -> Vec<Manifest> {
     if !settings.namespace_limits {
         return Vec::new();
@@ -31,7 +33,7 @@ pub fn namespace_quota(settings: &Settings, pools: &[WorkerPool], owner: &Owner)
     ]
 }
 
-/// All that the platform's pods may ask for at once, with room.
+/// The maximum requests and limits of the platform's pods, with headroom.
 fn hard(settings: &Settings, pools: &[WorkerPool]) -> BTreeMap<String, Quantity> {
     let mut sum = Sum::default();
     sum.add(i128::from(settings.api_replicas.pods_at_most()), &settings.api_resources);
@@ -41,15 +43,15 @@ fn hard(settings: &Settings, pools: &[WorkerPool]) -> BTreeMap<String, Quantity>
     for component in bundled_components(settings) {
         sum.add(1, &bundled_resources(component));
     }
-    // One setup that ends and one that follows it.
+    // A terminating setup pod and its successor.
     sum.add(2, &defaults::set_up_resources());
-    sum.with_room()
+    sum.with_headroom()
 }
 
 #[derive(Default)]
 struct Sum {
     pods: i128,
-    /// In thousandths, by the quota's name of the resource.
+    /// Thousandths by the resource's name in a quota, such as `requests.cpu`.
     resources: BTreeMap<String, i128>,
 }
 
@@ -60,7 +62,8 @@ impl Sum {
         for (list, (name, quantity)) in
             lists.into_iter().flat_map(|(list, map)| map.iter().flatten().map(move |entry| (list, entry)))
         {
-            // Quotas know extended resources as requests alone, and those of a limit are requested as well.
+            // Quotas support only requests of extended resources, and their limits equal their
+            // requests.
             let name = match (name.contains('/'), list) {
                 (true, _) => format!("requests.{name}"),
                 (false, list) => format!("{list}.{name}"),
@@ -70,14 +73,14 @@ impl Sum {
         }
     }
 
-    fn with_room(self) -> BTreeMap<String, Quantity> {
-        let more = |number: i128| number + (number * ROOM).div_euclid(100);
+    fn with_headroom(self) -> BTreeMap<String, Quantity> {
+        let more = |number: i128| number + (number * HEADROOM_PERCENT).div_euclid(100);
         let mut hard: BTreeMap<_, _> = self
             .resources
             .into_iter()
             .map(|(name, number)| {
                 let quantity = match name.as_str() {
-                    // GPUs come whole, and no pod is waiting for a part of one.
+                    // GPUs are whole units, so they get no headroom.
                     extended if extended.contains('/') => of_thousandths(number, false),
                     binary => of_thousandths(more(number), binary.ends_with("memory") || binary.ends_with("storage")),
                 };

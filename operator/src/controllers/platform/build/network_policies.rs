@@ -1,7 +1,7 @@
-//! Who of a platform may connect to whom, as NetworkPolicies. Pure.
+//! NetworkPolicies of a platform. Pure.
 //!
-//! Every pod is closed both ways but for what is said here. Probes come from the node, which no policy keeps out. Whoever needs more adds a policy of
-//! their own that selects the platform's pods: policies add up.
+//! All other traffic of its pods is denied, in both directions. Probes come from the node, which no
+//! policy blocks. Policies are additive, so a user can allow more with a policy of their own.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
         build::{
             bundled_services::{bundled_components, server_name, server_port},
             egress::Egress,
-            workloads::SET_UP,
+            workloads::SETUP,
         },
         credentials::Credentials,
     },
@@ -25,10 +25,10 @@ use crate::{
     spec::{component::Component, names, settings::Settings},
 };
 
-/// What every workload uses.
+/// The components that every workload connects to.
 const STORES: &[Component] = &[Component::Database, Component::Broker, Component::Cache];
 
-/// Ranges that no image on the Internet has an address in; the cdn workers refuse the same ones.
+/// IPv4 ranges without public hosts. The cdn workers refuse the same ones.
 const NOT_PUBLIC: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -45,14 +45,14 @@ const NOT_PUBLIC: &[&str] = &[
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-/// The same for IPv6, whose public addresses are all in 2000::/3.
+/// IPv6 ranges in 2000::/3 without public hosts. All public addresses are in 2000::/3.
 const NOT_PUBLIC_V6: &[&str] = &["2001::/32", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
-/// What keeps strangers off the bundled servers.
+/// Policies that allow only the platform's workloads to connect to the bundled servers.
 pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
     let platform = &settings.name;
-    let workloads = || ["api", "worker", SET_UP].map(|component| pods(names::selector(platform, component))).to_vec();
-    let storing = || vec![pods(workers(platform, Kind::Cdn)), pods(names::selector(platform, SET_UP))];
+    let workloads = || ["api", "worker", SETUP].map(|component| pods(names::selector(platform, component))).to_vec();
+    let storing = || vec![pods(workers(platform, Kind::Cdn)), pods(names::selector(platform, SETUP))];
     let policy = |component: Component| {
         let callers = if component == Component::ObjectStore { storing() } else { workloads() };
         let (name, (_, port)) = (server_name(platform, component)?, server_port(component)?);
@@ -65,36 +65,37 @@ pub fn servers(settings: &Settings, owner: &Owner) -> Vec<Manifest> {
     bundled_components(settings).into_iter().filter(|_| desired).filter_map(policy).collect()
 }
 
-/// What lets the setup Job to everything that it sets up, and nowhere else.
-pub fn set_up(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
+/// The policy that allows the setup Job to connect to the backing services only.
+pub fn setup(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Option<Manifest> {
     let mut all = Egress::of(settings, credentials, &[STORES, &[Component::ObjectStore]].concat());
-    all.add_set_up(settings, credentials);
-    let selector = names::selector(&settings.name, SET_UP);
-    let policy = policy(owner, "-setup", SET_UP, selector, Vec::new(), reachable(settings, &all));
+    all.add_setup(settings, credentials);
+    let selector = names::selector(&settings.name, SETUP);
+    let policy = policy(owner, "-setup", SETUP, selector, Vec::new(), reachable(settings, &all));
     settings.network_policies.then_some(policy)
 }
 
-/// What the API and the workers may do, and that nothing else of the platform may do anything.
+/// Policies of the API and the workers, and the one that denies everything else.
 pub fn workloads(settings: &Settings, credentials: &Credentials, owner: &Owner) -> Vec<Manifest> {
     if !settings.network_policies {
         return Vec::new();
     }
     let platform = &settings.name;
-    let mut everybodys = Egress::of(settings, credentials, STORES);
-    everybodys.add_traces(settings);
-    let stores = reachable(settings, &everybodys);
+    let mut shared = Egress::of(settings, credentials, STORES);
+    shared.add_traces(settings);
+    let stores = reachable(settings, &shared);
     let source = Egress::of(settings, credentials, &[Component::ProfileSource]).rules(platform);
     let images = [
         Egress::of(settings, credentials, &[Component::ObjectStore]).rules(platform),
-        // Some of the pictures are the profile source's own.
+        // The profile source hosts some of the images.
         source.clone(),
         vec![to(internet(), vec![tcp(80), tcp(443)])],
     ]
     .concat();
-    // Whoever scrapes metrics: any pod of the cluster, since they tell no tenant's data and there is no telling where a Prometheus runs.
-    let scraped = from(vec![any_pod()], vec![tcp(OPERATIONS_PORT)]);
-    // Whatever calls the API brings a key; a load balancer may come from any address.
-    let called = from(Vec::new(), vec![tcp(API_PORT)]);
+    // Any pod of the cluster may scrape metrics: they have no tenant's data, and Prometheus may run
+    // in any namespace.
+    let scrape = from(vec![any_pod()], vec![tcp(OPERATIONS_PORT)]);
+    // Callers authenticate with a key, and a load balancer may have any address.
+    let call = from(Vec::new(), vec![tcp(API_PORT)]);
     let api = names::selector(platform, "api");
     let every_worker = names::selector(platform, "worker");
     let everything = BTreeMap::from([
@@ -102,14 +103,14 @@ pub fn workloads(settings: &Settings, credentials: &Credentials, owner: &Owner) 
         (names::PLATFORM_LABEL.to_owned(), platform.clone()),
     ]);
     let mut all = vec![
-        policy(owner, "-api", "api", api, vec![called, scraped.clone()], stores.clone()),
-        policy(owner, "-workers", "worker", every_worker, vec![scraped], stores),
+        policy(owner, "-api", "api", api, vec![call, scrape.clone()], stores.clone()),
+        policy(owner, "-workers", "worker", every_worker, vec![scrape], stores),
         policy(owner, "-cdn", "worker", workers(platform, Kind::Cdn), Vec::new(), images),
     ];
     if !source.is_empty() {
         all.push(policy(owner, "-general", "worker", workers(platform, Kind::General), Vec::new(), source));
     }
-    // Last, so that nothing that runs is ever closed before it is opened.
+    // Applied last, so that running pods are never cut off.
     all.push(policy(owner, "-closed", "platform", everything, Vec::new(), Vec::new()));
     all
 }
@@ -133,7 +134,8 @@ fn workers(platform: &str, kind: Kind) -> BTreeMap<String, String> {
     labels
 }
 
-/// The destinations, and the DNS that finds them. Its pods may listen on 5353, as OpenShift's do; a cache on the node has an address of its own.
+/// The destinations and DNS. OpenShift's DNS pods listen on 5353; a node-local DNS cache is no pod,
+/// so port 53 is open to any address.
 fn reachable(settings: &Settings, egress: &Egress) -> Vec<NetworkPolicyEgressRule> {
     let mut rules = vec![to(Vec::new(), vec![udp(53), tcp(53)]), to(vec![any_pod()], vec![udp(5353), tcp(5353)])];
     rules.extend(egress.rules(&settings.name));

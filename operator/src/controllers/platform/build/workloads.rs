@@ -1,6 +1,4 @@
-//! Our own workloads of a platform: configuration, setup Job, API. Pure.
-
-use std::collections::BTreeMap;
+//! The workloads of a platform: configuration, setup Job, API. Pure.
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -19,10 +17,12 @@ use crate::{
         deployment::deployment,
         job::job,
         owner::Owner,
-        pod::{self, Pod, Probes, SecretMount},
+        pod::{self, Pod, SecretMount},
+        probes::{OPERATIONS, Probes},
         service::service,
     },
     spec::{
+        component::Component,
         connection_budget::Budget,
         defaults,
         images::Images,
@@ -39,9 +39,9 @@ pub const API_PORT_NAME: &str = "http";
 /// Number of that port in the Service.
 pub const API_SERVICE_PORT: i32 = 80;
 /// Component label of the setup Job and its pod.
-pub const SET_UP: &str = "setup";
+pub const SETUP: &str = "setup";
 
-/// The configuration of one workload. A pool's share of connections and role come with it.
+/// The configuration of one workload, which logs in as `role` with `connections`.
 pub fn config(
     settings: &Settings,
     credentials: &Credentials,
@@ -81,23 +81,22 @@ pub fn config(
     }
 }
 
-/// The setup of a platform: a Job with its configuration. The Job's name carries a digest of all that it depends on, so that any change makes
-/// a new one, and whoever knows the same facts knows the name.
+/// The setup of a platform: a Job and its configuration.
+///
+/// The Job's name has a digest of its input, so that a change creates a new Job. The controller of
+/// the pools computes the same name from the same input.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SetUp {
+pub struct Setup {
+    /// Its configuration.
     pub config: ConfigMap,
+    /// The Job.
     pub job: Job,
+    /// Name of the Job.
     pub name: String,
 }
 
-/// The setup for these facts.
-pub fn set_up(
-    settings: &Settings,
-    credentials: &Credentials,
-    budget: &Budget,
-    images: &Images,
-    owner: &Owner,
-) -> SetUp {
+/// Builds the setup.
+pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, images: &Images, owner: &Owner) -> Setup {
     let roles = budget
         .allocations
         .iter()
@@ -108,7 +107,7 @@ pub fn set_up(
         })
         .collect();
     let connections = ConnectionPool { size: 2, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 300 };
-    // The profile source is nothing to set up: a new token must not set everything up again.
+    // The setup does not use the profile source, so a new token must not start another one.
     let config = Config {
         profile_source: None,
         telemetry: None,
@@ -127,63 +126,57 @@ pub fn set_up(
     let config_name = format!("{}-setup", settings.name);
     let template = pod::template(
         &Pod {
-            selector: names::selector(&settings.name, SET_UP),
-            labels: names::labels(&settings.name, SET_UP),
-            container: "setup",
-            image: images.api.clone(),
             args: vec!["setup".into()],
-            env: BTreeMap::new(),
-            port: None,
-            probes: Probes::None,
             resources: defaults::set_up_resources(),
             config: Some((config_name.clone(), names::digest([text.as_bytes()]))),
             secrets,
-            data: None,
             grace_seconds: 5,
             restart: Some("Never"),
-            spread: false,
-            priority: None,
+            ..Pod::new(
+                names::selector(&settings.name, SETUP),
+                names::labels(&settings.name, SETUP),
+                "setup",
+                images.api.clone(),
+            )
         },
         images,
     );
-    SetUp { config: config_map(owner, &config_name, SET_UP, &config), job: job(owner, &name, SET_UP, template), name }
+    Setup { config: config_map(owner, &config_name, SETUP, &config), job: job(owner, &name, SETUP, template), name }
 }
 
 /// The API: configuration, Deployment, Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiObjects {
+    /// Its configuration.
     pub config: ConfigMap,
+    /// Its Deployment.
     pub deployment: Deployment,
+    /// Its Service.
     pub service: Service,
-    /// Whether something else decides on the Deployment's replicas.
+    /// Whether an autoscaler owns the Deployment's replicas.
     pub scaled: bool,
 }
 
-/// The API for these facts. `running` tells whether its Deployment exists: a scaled one starts at its minimum and is then left alone.
+/// Builds the API. `exists` says whether its Deployment exists; see [`starting_replicas`].
 ///
 /// # Errors
-/// When the user's pod template makes no pod.
+/// If `spec.api.podTemplate` yields no valid pod template.
 pub fn api(
     settings: &Settings,
     credentials: &Credentials,
     connections: ConnectionPool,
     images: &Images,
     owner: &Owner,
-    running: bool,
+    exists: bool,
 ) -> Result<ApiObjects, Problem> {
     let name = format!("{}-api", settings.name);
     let config = config(settings, credentials, Workload::Api, Role::Api, connections);
     let selector = names::selector(&settings.name, "api");
     let template = pod::template(
         &Pod {
-            selector: selector.clone(),
-            labels: names::labels(&settings.name, "api"),
-            container: "api",
-            image: images.api.clone(),
             args: vec!["serve".into()],
-            env: BTreeMap::new(),
             port: Some((API_PORT_NAME, i32::from(API_PORT))),
-            probes: Probes::Workload,
+            probes: Probes::Operations,
             resources: settings.api_resources.clone(),
             config: Some((name.clone(), names::digest([document(&config).as_bytes()]))),
             secrets: merged(
@@ -193,21 +186,20 @@ pub fn api(
                     credentials.admin.clone(),
                 ]),
             ),
-            data: None,
             grace_seconds: defaults::grace_seconds(settings.environment, 15),
-            restart: None,
             spread: defaults::is_redundant(settings.environment),
             priority: priority(settings, images, Lane::Critical),
+            ..Pod::new(selector.clone(), names::labels(&settings.name, "api"), "api", images.api.clone())
         },
         images,
     );
     let template =
         pod::overridden(template, settings.api_pod_template.as_ref(), &selector).map_err(|error| Problem {
-            component: crate::spec::component::Component::Api,
+            component: Component::Api,
             reason: "PodTemplateInvalid",
             message: format!("spec.api.podTemplate makes no pod template: {error}"),
         })?;
-    let replicas = starting_replicas(settings.api_replicas, running);
+    let replicas = starting_replicas(settings.api_replicas, exists);
     Ok(ApiObjects {
         config: config_map(owner, &name, "api", &config),
         deployment: deployment(owner.meta(&name, "api"), selector, replicas, template),
@@ -215,27 +207,29 @@ pub fn api(
             owner,
             &name,
             "api",
-            &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), pod::OPERATIONS)],
+            &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), OPERATIONS)],
         ),
         scaled: matches!(settings.api_replicas, Replicas::Scaled { .. }),
     })
 }
 
-/// The PriorityClass of pods whose most urgent work is of `lane`, where the installation has some. In development everything is of one rank.
+/// The PriorityClass of pods whose most urgent lane is `lane`. None in development, or if the
+/// installation has no priority classes.
 pub fn priority(settings: &Settings, images: &Images, lane: Lane) -> Option<String> {
     let classes = images.priority_classes.as_ref().filter(|_| defaults::is_redundant(settings.environment))?;
     Some(format!("{classes}-{lane}"))
 }
 
-/// What to apply as `replicas`: nothing, once something else scales a Deployment that exists.
-pub fn starting_replicas(replicas: Replicas, running: bool) -> Option<i32> {
+/// The replicas to apply. A scaled Deployment is created with its minimum; then its autoscaler owns
+/// the field.
+pub fn starting_replicas(replicas: Replicas, exists: bool) -> Option<i32> {
     match replicas {
         Replicas::Fixed(replicas) => Some(replicas),
-        Replicas::Scaled { min, .. } => (!running).then_some(min),
+        Replicas::Scaled { min, .. } => (!exists).then_some(min),
     }
 }
 
-/// Mounts of one Secret into one folder become one.
+/// Merges mounts of the same Secret into the same directory.
 pub fn merged(mounts: impl IntoIterator<Item = SecretMount>) -> Vec<SecretMount> {
     let mut all: Vec<SecretMount> = Vec::new();
     for mount in mounts {
