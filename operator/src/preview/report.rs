@@ -69,7 +69,7 @@ fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
     let targets = settings.api_targets;
     let aims = match settings.api_replicas {
         Replicas::Fixed(_) => String::new(),
-        Replicas::Scaled { .. } => format!("aims at {} % of CPU and {} % of memory", targets.cpu, targets.memory),
+        Replicas::Scaled(_) => format!("aims at {} % of CPU and {} % of memory", targets.cpu, targets.memory),
     };
     let mut rows = vec![
         ["".into(), "pods".into(), "container".into(), "".into()],
@@ -105,7 +105,7 @@ fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
 fn pods(replicas: Replicas) -> String {
     match replicas {
         Replicas::Fixed(replicas) => replicas.to_string(),
-        Replicas::Scaled { min, max } => format!("{min} to {max}"),
+        Replicas::Scaled(bounds) => format!("{} to {}", bounds.min(), bounds.max()),
     }
 }
 

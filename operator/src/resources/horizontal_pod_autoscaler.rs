@@ -14,11 +14,11 @@ use k8s_openapi::{
 
 use crate::{
     capacity::hpa,
-    spec::{defaults::Targets, names},
+    spec::{defaults::Targets, names, replicas::ScalingBounds},
 };
 
-/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::DESIRED_REPLICAS_METRIC`] says, between `min` and `max`.
-pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32)) -> HorizontalPodAutoscaler {
+/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the metric [`names::DESIRED_REPLICAS_METRIC`] says, within `bounds`.
+pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, bounds: ScalingBounds) -> HorizontalPodAutoscaler {
     let desired = MetricSpec {
         type_: "External".into(),
         external: Some(ExternalMetricSource {
@@ -40,15 +40,15 @@ pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32))
         }),
         ..MetricSpec::default()
     };
-    autoscaler(metadata, (min, max), vec![desired], hpa::behavior())
+    autoscaler(metadata, bounds, vec![desired], hpa::behavior())
 }
 
-/// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` between `min` and `max` pods. Other containers,
+/// Lets a Deployment of the same name follow the use of CPU and memory of its container `container` within `bounds`. Other containers,
 /// such as a mesh's, are not counted: one without requests would keep the whole pod from being measured.
 pub fn horizontal_pod_autoscaler(
     metadata: ObjectMeta,
     container: &str,
-    (min, max): (i32, i32),
+    bounds: ScalingBounds,
     targets: Targets,
 ) -> HorizontalPodAutoscaler {
     let metric = |name: &str, percent: i32| MetricSpec {
@@ -74,12 +74,12 @@ pub fn horizontal_pod_autoscaler(
         }),
         scale_up: None,
     };
-    autoscaler(metadata, (min, max), vec![metric("cpu", targets.cpu), metric("memory", targets.memory)], behavior)
+    autoscaler(metadata, bounds, vec![metric("cpu", targets.cpu), metric("memory", targets.memory)], behavior)
 }
 
 fn autoscaler(
     metadata: ObjectMeta,
-    (min, max): (i32, i32),
+    bounds: ScalingBounds,
     metrics: Vec<MetricSpec>,
     behavior: HorizontalPodAutoscalerBehavior,
 ) -> HorizontalPodAutoscaler {
@@ -90,8 +90,8 @@ fn autoscaler(
                 kind: "Deployment".into(),
                 name: metadata.name.clone().unwrap_or_default(),
             },
-            min_replicas: Some(min),
-            max_replicas: max,
+            min_replicas: Some(bounds.min()),
+            max_replicas: bounds.max(),
             metrics: Some(metrics),
             behavior: Some(behavior),
         }),

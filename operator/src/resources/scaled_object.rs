@@ -7,7 +7,11 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{capacity::hpa, resources::manifest::Manifest, spec::names::SCALER_POOL_KEY};
+use crate::{
+    capacity::hpa,
+    resources::manifest::Manifest,
+    spec::{names::SCALER_POOL_KEY, replicas::ScalingBounds},
+};
 
 /// How often KEDA asks whether a pool without pods should have some, in seconds: its first job waits for that.
 const POLLING_SECONDS: u32 = 5;
@@ -20,12 +24,12 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject"))
 }
 
-/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the external scaler at `scaler` says, between `min` and `max`.
-pub fn scaled_object(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32), scaler: &str) -> Manifest {
+/// Lets the Deployment of the pool `pool`, which has its name, have the pods that the external scaler at `scaler` says, within `bounds`.
+pub fn scaled_object(metadata: ObjectMeta, pool: &str, bounds: ScalingBounds, scaler: &str) -> Manifest {
     let spec = json!({
         "scaleTargetRef": {"name": pool},
-        "minReplicaCount": min,
-        "maxReplicaCount": max,
+        "minReplicaCount": bounds.min(),
+        "maxReplicaCount": bounds.max(),
         "pollingInterval": POLLING_SECONDS,
         "cooldownPeriod": COOL_DOWN_SECONDS,
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": hpa::behavior()}},

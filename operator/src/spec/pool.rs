@@ -10,14 +10,14 @@ use crate::{
     spec::{
         connection_budget::{PoolDemand, Share, share},
         defaults,
-        replicas::Replicas,
+        replicas::{Replicas, ScalingBounds},
         settings::Settings,
     },
 };
 
 /// How many pods a pool has.
 pub fn pool_replicas(spec: &WorkerPoolSpec) -> Replicas {
-    Replicas::of(spec.replicas, spec.scaling.as_ref().map(|scaling| (scaling.min, scaling.max)), 1)
+    Replicas::of(spec.replicas, spec.scaling.as_ref().map(ScalingBounds::from), 1)
 }
 
 /// What a pool asks of the connection budget of a platform with `max` connections. `made` orders pools by age.

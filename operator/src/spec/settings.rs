@@ -11,7 +11,7 @@ use crate::{
         connection_budget::{ApiDemand, DEFAULT_MAX, Share, count, share},
         defaults::{self, Targets},
         monitoring::Monitoring,
-        replicas::Replicas,
+        replicas::{Replicas, ScalingBounds},
     },
 };
 
@@ -108,8 +108,8 @@ impl Settings {
             api_replicas: Replicas::of(
                 api.replicas,
                 scaling
-                    .map(|scaling| (scaling.min, scaling.max))
-                    .or_else(|| defaults::api_scaling(environment).filter(|_| api.replicas.is_none())),
+                    .map(ScalingBounds::from)
+                    .or_else(|| default_api_scaling(environment).filter(|_| api.replicas.is_none())),
                 defaults::api_replicas(environment),
             ),
             api_targets: Targets {
@@ -142,6 +142,10 @@ impl Settings {
     pub fn url(&self) -> String {
         format!("http://{}-api.{}.svc", self.name, self.namespace)
     }
+}
+
+fn default_api_scaling(environment: Environment) -> Option<ScalingBounds> {
+    defaults::api_scaling(environment).map(|(min, max)| ScalingBounds::new(min, max))
 }
 
 fn lanes(spec: &AnalyticsPlatformSpec) -> Lanes {

@@ -84,7 +84,7 @@ fn a_pool_that_may_have_no_pods_goes_to_none_and_back_by_the_operator_alone() {
 fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
     let pool = scaled(json!({"min": 2, "max": 6}));
     let bounds = |pods: u32| {
-        let load = Load { gpu_capacity: Some(GpuCapacity { pods, words: "arithmetic".into() }), ..Load::default() };
+        let load = Load { gpu_capacity: Some(GpuCapacity { pods, message: "arithmetic".into() }), ..Load::default() };
         let input = input(&pool, Some(2), load);
         let plan = planned(&input);
         let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
@@ -182,7 +182,7 @@ fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself(
     let found = |resource: ApiResource| ObjectId { resource, name: "burst".into(), uid: "1".into() };
     let came = by_keda(&|input| input.optional = vec![found(autoscalers())]);
     assert_eq!(came.delete, [found(autoscalers())], "KEDA has come: the plain one goes");
-    let gpus = by_keda(&|input| input.load.gpu_capacity = Some(GpuCapacity { pods: 2, words: "arithmetic".into() }));
+    let gpus = by_keda(&|input| input.load.gpu_capacity = Some(GpuCapacity { pods: 2, message: "arithmetic".into() }));
     let object =
         gpus.apply.iter().find(|manifest| manifest.resource == scaled_object::resource()).expect("a ScaledObject");
     assert_eq!(object.object.data["spec"]["maxReplicaCount"], 2, "no more than there are GPUs for");

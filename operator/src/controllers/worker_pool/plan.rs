@@ -126,7 +126,7 @@ pub fn plan(valid: &ValidPool, images: &Images) -> Plan {
             stage: Stage::Running,
             delete: orphans(&input.optional, &pool_kinds(), &input.missing, &apply),
             apply,
-            scaled: matches!(replicas, Replicas::Scaled { .. }),
+            scaled: replicas.scaling().is_some(),
             only_replicas: None,
             step: match scaler(input, images) {
                 Some(_) => None,
@@ -231,8 +231,8 @@ fn objects(
         Manifest::of(&config_map(owner, name, "worker", &config)),
         Manifest::of(&deployment(metadata.clone(), selector.clone(), replicas, template)),
     ];
-    if let Some(scaling) = &spec.scaling {
-        all.push(input.load.autoscaler(metadata.clone(), name, scaling, scaler(input, images)));
+    if let Some(bounds) = pool_replicas(spec).scaling() {
+        all.push(input.load.autoscaler(metadata.clone(), name, bounds, scaler(input, images)));
     }
     if defaults::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(metadata, selector)));

@@ -10,9 +10,10 @@ use switchyard_contract::LanesReport;
 use crate::{
     capacity::{DesiredPods, Pool, gpu::GpuCapacity, zero},
     controllers::condition::{Condition, ConditionStatus, condition},
-    crd::{Scaling, WorkerPool},
+    crd::WorkerPool,
     kubernetes::rollout::Rollout,
     resources::{horizontal_pod_autoscaler::pool_autoscaler, manifest::Manifest, scaled_object::scaled_object},
+    spec::replicas::ScalingBounds,
 };
 
 /// What waits in the platform's queues, and the pods that the pool should have for it.
@@ -39,15 +40,20 @@ pub struct Autoscaler {
 impl Load {
     /// The autoscaler: KEDA's, which asks at `scaler`, or a plain one. That cannot ask for no pods: from one to none and back is then the operator's.
     /// Either asks for no more than there are GPUs for.
-    pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling, scaler: Option<&str>) -> Manifest {
-        let gpu_capacity = self
-            .gpu_capacity
-            .as_ref()
-            .map_or(scaling.max, |gpu_capacity| i32::try_from(gpu_capacity.pods).unwrap_or(i32::MAX));
-        let max = scaling.max.min(gpu_capacity).max(1);
+    pub fn autoscaler(
+        &self,
+        metadata: ObjectMeta,
+        pool: &str,
+        bounds: ScalingBounds,
+        scaler: Option<&str>,
+    ) -> Manifest {
+        let bounds = match &self.gpu_capacity {
+            Some(capacity) => bounds.limited_to(capacity.pods),
+            None => bounds,
+        };
         match scaler {
-            Some(scaler) => scaled_object(metadata, pool, (scaling.min.clamp(0, max), max), scaler),
-            None => Manifest::of(&pool_autoscaler(metadata, pool, (scaling.min.clamp(1, max), max))),
+            Some(scaler) => scaled_object(metadata, pool, bounds, scaler),
+            None => Manifest::of(&pool_autoscaler(metadata, pool, bounds.at_least_one())),
         }
     }
 
@@ -62,23 +68,23 @@ impl Load {
     }
 
     /// How the scaling is going: what keeps it from going, in the autoscaler's own words.
-    pub fn conditions(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Vec<Condition> {
-        let mut all = vec![self.following(scaling, rollout)];
+    pub fn conditions(&self, bounds: ScalingBounds, rollout: Option<&Rollout>) -> Vec<Condition> {
+        let mut all = vec![self.following(bounds, rollout)];
         if let Some(gpu_capacity) = &self.gpu_capacity {
-            let fits = i64::from(gpu_capacity.pods) >= i64::from(scaling.max);
+            let fits = i64::from(gpu_capacity.pods) >= i64::from(bounds.max());
             all.push(condition(
                 "GpuRoom",
                 fits,
                 if fits { "Fits" } else { "TooFewGpus" },
-                format!("{}.", gpu_capacity.words),
+                format!("{}.", gpu_capacity.message),
             ));
         }
         all
     }
 
-    fn following(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Condition {
+    fn following(&self, bounds: ScalingBounds, rollout: Option<&Rollout>) -> Condition {
         let kind = "Autoscaling";
-        let bounds = format!("between {} and {} pods", scaling.min, scaling.max);
+        let range = format!("between {} and {} pods", bounds.min(), bounds.max());
         if let Some(Err(words)) = &self.desired {
             return condition(kind, false, "LoadUnknown", format!("The pods stay as they are: {words}."));
         }
@@ -87,7 +93,7 @@ impl Load {
                 kind,
                 true,
                 "ScaledToZero",
-                format!("Nothing is to be done; the load is followed {bounds}."),
+                format!("Nothing is to be done; the load is followed {range}."),
             );
         }
         let by = self.autoscaler.as_ref().map_or("HorizontalPodAutoscaler", |autoscaler| autoscaler.kind);
@@ -106,7 +112,7 @@ impl Load {
                 condition(kind, false, reason, format!("The pods stay as they are, since the {by} says: {words}."))
             }
             None if self.autoscaler.as_ref().is_some_and(|autoscaler| !autoscaler.conditions.is_empty()) => {
-                condition(kind, true, "Following", format!("The load is followed {bounds}."))
+                condition(kind, true, "Following", format!("The load is followed {range}."))
             }
             None => {
                 condition(kind, ConditionStatus::Unknown, "NotSeen", "The autoscaler has not looked at the pool yet.")
