@@ -4,11 +4,11 @@
 //!
 //! The demand of a queue in slots ([`demand`]) has three parts:
 //!
-//! - **load**, arrivals x service time: by Little's law the slots that steady load keeps busy
-//!   (J. D. C. Little, *A proof for the queuing formula L = λW*, Operations Research 9, 1961);
-//! - **headroom**, so that few jobs wait longer than the target: it keeps the utilization at 85 % or
-//!   less, and where jobs are long compared to the target it grows with the square root of the load
-//!   (S. Halfin, W. Whitt, *Heavy-traffic limits for queues with many exponential servers*,
+//! - **load**, arrivals x service time: by Little's law the slots that steady load keeps busy (J.
+//!   D. C. Little, *A proof for the queuing formula L = λW*, Operations Research 9, 1961);
+//! - **headroom**, so that few jobs wait longer than the target: it keeps the utilization at 85 %
+//!   or less, and where jobs are long compared to the target it grows with the square root of the
+//!   load (S. Halfin, W. Whitt, *Heavy-traffic limits for queues with many exponential servers*,
 //!   Operations Research 29, 1981);
 //! - or, if larger, **drain**: the slots that start the waiting jobs within the target, which is
 //!   `waiting x service time / target`, at most one slot a job.
@@ -19,8 +19,8 @@
 //! KEDA scales to zero and back ([`zero`]).
 //!
 //! Scaling in is slower than scaling out, because a removed pod is expensive to get back. A. Gandhi
-//! et al. found this best for unpredictable load (*AutoScale*, ACM Transactions on Computer
-//! Systems 30, 2012).
+//! et al. found this best for unpredictable load (*AutoScale*, ACM Transactions on Computer Systems
+//! 30, 2012).
 
 pub mod demand;
 pub mod gpu;

@@ -43,9 +43,9 @@ impl fmt::Display for DesiredPods {
 /// A pool is absent if statistics are missing of any queue that pools of its kind serve. An
 /// autoscaler changes nothing without a value; a value of 0 would make it scale in.
 ///
-/// Fixed pools take their share first, since their slots exist anyway, and then the pools that serve
-/// the fewest lanes. Pools that serve the same lanes share in proportion to their maximum size. The
-/// shares of a lane never add up to more than its demand.
+/// Fixed pools take their share first, since their slots exist anyway, and then the pools that
+/// serve the fewest lanes. Pools that serve the same lanes share in proportion to their maximum
+/// size. The shares of a lane never add up to more than its demand.
 pub fn desired_pods(queues: &[QueueStats], pools: &[Pool], lanes: &Lanes) -> BTreeMap<String, DesiredPods> {
     Kind::ALL.iter().flat_map(|kind| of_kind(*kind, queues, pools, lanes)).collect()
 }

@@ -23,9 +23,9 @@ pub enum Step {
 
 /// Returns the step for a pool that has `pods` pods. `desired` is `None` if the load is unknown.
 ///
-/// Scales up from zero as soon as there is demand. Scales from one pod to zero when the pool is idle;
-/// the autoscaler scales to one before. The window of the rates, five minutes, is the cooldown, so
-/// the operator keeps no state.
+/// Scales up from zero as soon as there is demand. Scales from one pod to zero when the pool is
+/// idle; the autoscaler scales to one before. The window of the rates, five minutes, is the
+/// cooldown, so the operator keeps no state.
 pub fn step(pool: &Pool, pods: u32, queues: &[QueueStats], desired: Option<&DesiredPods>) -> Step {
     let Size::Scaled { bounds, .. } = pool.size else { return Step::Leave };
     let Some(desired) = desired else { return Step::Leave };

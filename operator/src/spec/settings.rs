@@ -1,4 +1,4 @@
-//! A platform's spec with every default filled in.
+//! The spec of a platform with all defaults applied. Pure.
 
 use switchyard_contract::{Analysis, LaneLimits, Lanes, Pooler, Recovery, Retry, Role, TierLimits, Tiers};
 
@@ -15,23 +15,23 @@ use crate::{
     },
 };
 
-/// Where a backing service comes from.
+/// The source of a backing service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source<T> {
-    /// The operator brings it along.
+    /// The operator runs a bundled one.
     Bundled,
-    /// The user has it.
+    /// The user provides it.
     Named(T),
 }
 
 impl<T> Source<T> {
-    /// Whether the operator brings it along.
+    /// Whether the operator runs a bundled one.
     pub const fn is_bundled(&self) -> bool {
         matches!(self, Self::Bundled)
     }
 }
 
-/// Where profiles come from.
+/// The source of the profiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileSource {
     pub endpoint: String,
@@ -39,7 +39,8 @@ pub struct ProfileSource {
     pub secret: String,
 }
 
-/// A platform's spec with every default filled in. Secrets are named, not read.
+/// The spec of a platform with all defaults applied. Secrets are references; their values are not
+/// read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub namespace: String,
@@ -67,7 +68,7 @@ pub struct Settings {
     pub ingress: Option<IngressOptions>,
     pub route: Option<RouteOptions>,
     pub monitoring: Monitoring,
-    /// Whether pods that do not get ready are replaced.
+    /// Whether pods that stay unready are replaced.
     pub replace_pods: bool,
     pub recovery: Recovery,
 }
@@ -129,7 +130,7 @@ impl Settings {
         }
     }
 
-    /// What the API asks of the connection budget.
+    /// The connections that the API requests of the connection budget.
     pub fn api_demand(&self) -> ApiDemand {
         ApiDemand {
             share: self.api_share,
@@ -144,6 +145,7 @@ impl Settings {
     }
 }
 
+/// The default bounds of the API.
 fn default_api_scaling(environment: Environment) -> Option<ScalingBounds> {
     defaults::api_scaling(environment).map(|(min, max)| ScalingBounds::new(min, max))
 }

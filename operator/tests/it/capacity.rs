@@ -1,4 +1,4 @@
-//! Queue stats -> pods wanted.
+//! The desired pods for given queue statistics.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
+fn steady_load_needs_arrivals_times_service_time_plus_headroom() {
     let stats = QueueStats {
         arrival_rate: 5.0,
         service_seconds: Some(2.0),
@@ -45,13 +45,13 @@ fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
 }
 
 #[test]
-fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a_slot_a_job() {
+fn a_backlog_starts_within_the_target_with_at_most_one_slot_a_job() {
     let short = QueueStats { depth: 100, service_seconds: Some(1.5), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
-    assert!(near(demand(&short).slots, 10.0), "of 30 s half are left once a pod is there: 100 x 1.5 s / 15 s");
+    assert!(near(demand(&short).slots, 10.0), "half of 30 s remain once a pod has started: 100 x 1.5 s / 15 s");
     let long = QueueStats { service_seconds: Some(600.0), ..short };
     assert!(near(demand(&long).slots, 100.0));
     let due = QueueStats { depth: 40, due_soon: 60, ..short };
-    assert!(near(demand(&due).slots, 10.0), "retries that are due within a minute wait as well");
+    assert!(near(demand(&due).slots, 10.0), "retries due within a minute count as waiting");
     let patient = Demand::of(&short, &[Target::Wait(640.0)], Lanes::default().get(Lane::Low));
     assert!(near(patient.slots, 0.25));
     let strictest = Demand::of(&short, &[Target::Wait(640.0), Target::Backlog(5.0)], Lanes::default().get(Lane::Low));
@@ -59,7 +59,7 @@ fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a
 }
 
 #[test]
-fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
+fn the_service_time_defaults_to_littles_law_or_one_slot_a_job() {
     let cold = QueueStats { depth: 7, running: 2, arrival_rate: 0.03, ..QueueStats::quiet(Kind::Cdn, Lane::High) };
     assert!(near(demand(&cold).slots, 7.0), "{}", demand(&cold));
     let running = QueueStats { depth: 0, running: 12, completion_rate: 3.0, ..cold };
@@ -67,7 +67,7 @@ fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
 }
 
 #[test]
-fn the_last_minute_counts_only_where_it_cannot_be_chance() {
+fn the_last_minute_counts_only_beyond_poisson_noise() {
     let stats =
         QueueStats { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..QueueStats::quiet(Kind::Cdn, Lane::Normal) };
     assert!(near(demand(&stats).arrivals, 2.0));
@@ -77,13 +77,13 @@ fn the_last_minute_counts_only_where_it_cannot_be_chance() {
 }
 
 #[test]
-fn long_jobs_that_run_keep_their_slots_when_arrivals_are_forgotten() {
+fn long_running_jobs_keep_their_slots_without_recent_arrivals() {
     let stats = QueueStats { running: 10, service_seconds: Some(900.0), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
     assert!(near(demand(&stats).slots, 10.0) && demand(&stats).bound == Bound::Running);
 }
 
 #[test]
-fn a_burst_of_long_jobs_asks_for_no_more_slots_than_there_are_jobs() {
+fn a_burst_of_long_jobs_needs_at_most_one_slot_a_job() {
     let stats = QueueStats {
         depth: 10,
         arrival_rate: 10.0 / 300.0,
@@ -94,7 +94,7 @@ fn a_burst_of_long_jobs_asks_for_no_more_slots_than_there_are_jobs() {
 }
 
 #[test]
-fn analyses_never_get_more_slots_than_their_lane_may_run_and_a_paused_lane_those_that_run() {
+fn analyses_are_limited_by_their_lane_and_paused_lanes_by_running_jobs() {
     let flood = QueueStats {
         depth: 400,
         arrival_rate: 9.0,
@@ -107,7 +107,7 @@ fn analyses_never_get_more_slots_than_their_lane_may_run_and_a_paused_lane_those
 }
 
 #[test]
-fn pods_follow_from_what_a_worker_keeps_free_for_better_lanes() {
+fn pods_account_for_slots_kept_for_more_urgent_lanes() {
     let pool = scaled("all", Lane::ALL, 0, 100);
     let pods = |slots: &[(Lane, f64)]| pool.pods_for(&slots.iter().copied().collect());
     assert!(near(pods(&[(Lane::Critical, 16.0)]), 2.0));
@@ -124,7 +124,7 @@ fn pods_follow_from_what_a_worker_keeps_free_for_better_lanes() {
 }
 
 #[test]
-fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
+fn fixed_pools_take_their_share_first_then_pinned_then_by_size() {
     let stats = queues(Kind::Cdn, Lane::Critical, |stats| {
         stats.depth = 80;
         stats.service_seconds = Some(30.0);
@@ -138,7 +138,8 @@ fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
     ];
     let all = desired_pods(&stats, &pools, &Lanes::default());
     let pods: Vec<(&str, f64)> = all.iter().map(|(name, desired)| (name.as_str(), desired.pods)).collect();
-    // 80 slots, of which the fixed pool has 16, the pinned one takes 32, and 32 are left: 4 pods, three quarters of them the bigger pool's.
+    // Of 80 slots the fixed pool has 16 and the pinned one 32. The other 32 need 4 pods, three of
+    // them of the bigger pool.
     assert_eq!(pods.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["big", "pinned", "small"]);
     assert!(near(pods[0].1, 3.0) && near(pods[1].1, 4.0) && near(pods[2].1, 1.0), "{pods:?}");
     let words = all["big"].to_string();
@@ -147,7 +148,7 @@ fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
 }
 
 #[test]
-fn facts_that_are_missing_give_no_value() {
+fn missing_statistics_give_no_value() {
     let pool = scaled("pool", &[Lane::High, Lane::Low], 1, 5);
     assert!(desired_pods(&[], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
     assert!(
@@ -162,7 +163,7 @@ fn facts_that_are_missing_give_no_value() {
 }
 
 #[test]
-fn facts_are_read_from_what_the_api_says_of_a_lane() {
+fn statistics_are_parsed_from_the_lane_report() {
     let text = r#"{"kind":"ai","lane":"low","paused":false,"depth":3,"oldest_age_seconds":1.5,"running":1,"retrying":0,"waiting":0,"arrival_rate":0.5,"completion_rate":0.25}"#;
     let stats: QueueStats = serde_json::from_str(text).unwrap();
     assert_eq!((stats.depth, stats.due_soon, stats.service_seconds), (3, 0, None));
@@ -170,7 +171,7 @@ fn facts_are_read_from_what_the_api_says_of_a_lane() {
 }
 
 #[test]
-fn a_pool_goes_to_none_when_nothing_has_gone_on_and_comes_back_at_once() {
+fn an_idle_pool_scales_to_zero_and_back_at_once() {
     let (pool, lanes) = (scaled("pool", Lane::ALL, 0, 5), Lanes::default());
     let what = |pods, change: &dyn Fn(&mut QueueStats)| {
         let stats = queues(Kind::Cdn, Lane::Low, change);
@@ -206,7 +207,7 @@ fn a_pool_goes_to_none_when_nothing_has_gone_on_and_comes_back_at_once() {
 }
 
 #[test]
-fn gpus_are_asked_for_as_far_as_there_are_some_on_one_node_and_in_the_quota() {
+fn gpu_capacity_is_limited_by_nodes_and_quotas() {
     let node = |allocatable, others| Node { name: "n".into(), allocatable, others };
     let resource = "nvidia.com/gpu";
     let nodes = [node(4, 1), node(8, 3)];
@@ -227,7 +228,7 @@ fn gpus_are_asked_for_as_far_as_there_are_some_on_one_node_and_in_the_quota() {
         "{}",
         quoted.message
     );
-    assert_eq!(gpu_capacity(9, 2, resource, None, &[]).pods, 9, "nodes that are made as they are needed bind nothing");
+    assert_eq!(gpu_capacity(9, 2, resource, None, &[]).pods, 9, "nodes on demand are no limit");
     let none = gpu_capacity(9, 1, resource, Some(&[]), &[quota]);
     assert!(none.pods == 0 && none.message.contains("no ready node matches"), "{}", none.message);
     assert_eq!(gpu_capacity(9, 0, resource, Some(&[node(i64::MAX, -5), node(i64::MAX, i64::MIN)]), &[]).pods, 9);
@@ -284,7 +285,7 @@ fn any_pools() -> impl Strategy<Value = Vec<Pool>> {
 
 proptest! {
     #[test]
-    fn any_stats_give_finite_values_within_the_bounds_and_the_same_ones_again(queues in any_queues(), pools in any_pools()) {
+    fn any_statistics_give_finite_deterministic_values_in_bounds(queues in any_queues(), pools in any_pools()) {
         let all = desired_pods(&queues, &pools, &Lanes::default());
         prop_assert_eq!(&all, &desired_pods(&queues, &pools, &Lanes::default()));
         for pool in &pools {
@@ -297,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_s_shares_never_add_up_to_more_than_it_asks_for(queues in any_queues(), pools in any_pools()) {
+    fn shares_of_a_lane_never_exceed_its_demand(queues in any_queues(), pools in any_pools()) {
         let all = desired_pods(&queues, &pools, &Lanes::default());
         for kind in [Kind::General, Kind::Cdn] {
             let ours: Vec<&DesiredPods> = pools.iter().filter(|pool| pool.kind == kind).filter_map(|pool| all.get(&pool.name)).collect();
@@ -312,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn more_backlog_or_more_arrivals_never_want_fewer_pods(
+    fn more_backlog_or_arrivals_never_need_fewer_pods(
         queues in any_queues(), pools in any_pools(), which in 0usize..8, (depth, due) in (0i64..500, 0i64..500), (rate, recent) in (0.0..20.0f64, 0.0..20.0f64),
     ) {
         let grown: Vec<QueueStats> = queues.iter().enumerate().map(|(at, stats)| {
