@@ -174,13 +174,13 @@ fn worker_pool(pool: &WorkerPool, input: &worker_pool::input::PoolInput) -> Valu
 }
 
 fn pools() -> Vec<Fixture> {
-    let wanted = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2}));
+    let extra = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2}));
     let greedy = pool(
         "extra",
         json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2, "connections": {"size": 500}}),
     );
     let main = set_up(of(&own_services()));
-    let with = |rollout: Option<Rollout>| worker_pool::input::PoolInput { rollout, ..pool_input(&main, &wanted) };
+    let with = |rollout: Option<Rollout>| worker_pool::input::PoolInput { rollout, ..pool_input(&main, &extra) };
     let none = worker_pool::input::PoolInput { platform: None, ..with(None) };
     let mut waiting = with(None);
     let mut paused = with(Some(ready(2)));
@@ -189,17 +189,17 @@ fn pools() -> Vec<Fixture> {
         other.settings.paused = true;
     }
     let stuck = Rollout { desired: 2, trouble: Some("exceeded quota: pods".into()), ..Rollout::default() };
-    let all_ready = worker_pool(&wanted, &with(Some(ready(2))));
-    let spec = serde_json::to_value(&wanted.spec).expect("JSON");
+    let all_ready = worker_pool(&extra, &with(Some(ready(2))));
+    let spec = serde_json::to_value(&extra.spec).expect("JSON");
 
     vec![
         fixture("pool-fresh", "InProgress", "Progressing", object("WorkerPool", "extra", &spec, None)),
-        fixture("pool-waiting-for-its-platform", "InProgress", "Progressing", worker_pool(&wanted, &waiting)),
-        fixture("pool-starting", "InProgress", "Progressing", worker_pool(&wanted, &with(None))),
-        fixture("pool-whose-pods-do-not-start", "InProgress", "Progressing", worker_pool(&wanted, &with(Some(stuck)))),
+        fixture("pool-waiting-for-its-platform", "InProgress", "Progressing", worker_pool(&extra, &waiting)),
+        fixture("pool-starting", "InProgress", "Progressing", worker_pool(&extra, &with(None))),
+        fixture("pool-whose-pods-do-not-start", "InProgress", "Progressing", worker_pool(&extra, &with(Some(stuck)))),
         fixture("pool-ready", "Current", "Healthy", all_ready.clone()),
-        fixture("pool-paused", "Current", "Suspended", worker_pool(&wanted, &paused)),
-        fixture("pool-without-a-platform", "Failed", "Degraded", worker_pool(&wanted, &none)),
+        fixture("pool-paused", "Current", "Suspended", worker_pool(&extra, &paused)),
+        fixture("pool-without-a-platform", "Failed", "Degraded", worker_pool(&extra, &none)),
         fixture("pool-over-budget", "Failed", "Degraded", worker_pool(&greedy, &pool_input(&main, &greedy))),
         fixture("pool-changed", "InProgress", "Progressing", changed(all_ready.clone())),
         fixture("pool-deleted", "Terminating", "Progressing", deleted(all_ready)),
@@ -209,7 +209,7 @@ fn pools() -> Vec<Fixture> {
 #[test]
 fn gitops_fixtures_match_the_status_of_the_operator() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/gitops/fixtures");
-    let wanted: BTreeMap<String, String> = platforms()
+    let expected: BTreeMap<String, String> = platforms()
         .into_iter()
         .chain(pools())
         .map(|fixture| {
@@ -221,7 +221,7 @@ fn gitops_fixtures_match_the_status_of_the_operator() {
     if env::var_os("UPDATE_FIXTURES").is_some() {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
-        for (file, text) in &wanted {
+        for (file, text) in &expected {
             fs::write(folder.join(file), text).expect("a file");
         }
     }
@@ -236,8 +236,8 @@ fn gitops_fixtures_match_the_status_of_the_operator() {
         })
         .collect();
     let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&wanted), "run this test with UPDATE_FIXTURES=1");
-    for (file, text) in &wanted {
+    assert_eq!(names(&found), names(&expected), "run this test with UPDATE_FIXTURES=1");
+    for (file, text) in &expected {
         assert!(found[file] == *text, "{file} is not what the operator says: run this test with UPDATE_FIXTURES=1");
     }
 }
