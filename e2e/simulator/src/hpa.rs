@@ -4,6 +4,7 @@
 //! controller.
 
 use k8s_openapi::api::autoscaling::v2::{HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerBehavior};
+use switchyard_operator::spec::replicas::ScalingBounds;
 
 use crate::time::{Time, milliseconds};
 
@@ -33,7 +34,7 @@ pub fn default_behavior() -> HorizontalPodAutoscalerBehavior {
 pub struct Hpa {
     up: HPAScalingRules,
     down: HPAScalingRules,
-    bounds: (u32, u32),
+    bounds: ScalingBounds,
     /// Recommendations within the longest window, by time.
     recommended: Vec<(Time, u32)>,
     /// Pods added, by time.
@@ -44,11 +45,11 @@ pub struct Hpa {
 
 impl Hpa {
     /// An autoscaler between these bounds. It never recommends fewer than one pod.
-    pub fn new(behavior: HorizontalPodAutoscalerBehavior, (min, max): (u32, u32)) -> Self {
+    pub fn new(behavior: HorizontalPodAutoscalerBehavior, bounds: ScalingBounds) -> Self {
         Self {
             up: behavior.scale_up.unwrap_or_default(),
             down: behavior.scale_down.unwrap_or_default(),
-            bounds: (min.max(1), max),
+            bounds: bounds.at_least_one(),
             recommended: Vec::new(),
             added: Vec::new(),
             removed: Vec::new(),
@@ -58,7 +59,7 @@ impl Hpa {
     /// Returns the desired replicas for `current` ones. `metric` is the metric in units of pods;
     /// `None` if it is unavailable, which changes nothing.
     pub fn sync(&mut self, now: Time, current: u32, metric: Option<f64>) -> u32 {
-        let (min, max) = self.bounds;
+        let (min, max) = (self.bounds.min().cast_unsigned(), self.bounds.max().cast_unsigned());
         if current == 0 {
             return 0;
         }
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     fn hpa() -> Hpa {
-        Hpa::new(default_behavior(), (1, 50))
+        Hpa::new(default_behavior(), ScalingBounds::new(1, 50))
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use switchyard_contract::Lane;
+use switchyard_operator::spec::replicas::ScalingBounds;
 
 use crate::time::{Time, milliseconds};
 
@@ -37,7 +38,7 @@ pub struct Pattern {
     /// An outage of database and broker, as start and end: no claims, no statistics.
     pub outage: Option<(Time, Time)>,
     /// Minimum and maximum pods.
-    pub bounds: (u32, u32),
+    pub bounds: ScalingBounds,
 }
 
 /// A recorded arrival trace: one line per step with the jobs in it.
@@ -113,7 +114,7 @@ pub fn all(seed: u64) -> anyhow::Result<Vec<Pattern>> {
         jobs: [20.0, 40.0, 62.0]
             .map(|minutes| Job { at: milliseconds(minutes * MINUTE), lane: Lane::Normal, takes: milliseconds(SERVICE) })
             .to_vec(),
-        bounds: (0, 20),
+        bounds: ScalingBounds::new(0, 20),
         ..generator.pattern(
             "zero",
             "a single job at 20, 40 and 62 min; the pool may scale to zero",
@@ -159,7 +160,14 @@ impl Generator {
                 });
             }
         }
-        Pattern { name, description, duration: milliseconds(duration), jobs, outage: None, bounds: (1, 20) }
+        Pattern {
+            name,
+            description,
+            duration: milliseconds(duration),
+            jobs,
+            outage: None,
+            bounds: ScalingBounds::new(1, 20),
+        }
     }
 }
 

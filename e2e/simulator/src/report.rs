@@ -41,7 +41,7 @@ pub fn markdown(results: &[PatternResult], seed: u64) -> String {
     totals(&mut text, results);
     text.push('\n');
     for (pattern, _) in results {
-        let (min, max) = pattern.bounds;
+        let (min, max) = (pattern.bounds.min(), pattern.bounds.max());
         writeln!(text, "- **{}** ({min} to {max} pods): {}.", pattern.name, pattern.description).unwrap_or_default();
     }
     text

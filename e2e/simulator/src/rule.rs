@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use switchyard_contract::{Lane, Lanes, QueueStats};
-use switchyard_operator::capacity::{
-    Pool, Size, Target, desired_pods, hpa,
-    zero::{Step, step},
+use switchyard_operator::{
+    capacity::{
+        Pool, Size, Target, desired_pods, hpa,
+        zero::{Step, step},
+    },
+    spec::replicas::ScalingBounds,
 };
 
 use crate::{hpa::default_behavior, pattern::SERVICE, pods::CONCURRENCY, queue::KIND, time::Time};
@@ -63,7 +66,7 @@ impl Rule {
     }
 
     /// The metric in units of pods; `None` without statistics.
-    pub fn metric(self, stats: Option<&[QueueStats]>, bounds: (u32, u32)) -> Option<f64> {
+    pub fn metric(self, stats: Option<&[QueueStats]>, bounds: ScalingBounds) -> Option<f64> {
         let stats = stats?;
         match self {
             Self::Capacity => {
@@ -82,7 +85,7 @@ impl Rule {
     pub fn activation(
         self,
         stats: Option<&[QueueStats]>,
-        bounds: (u32, u32),
+        bounds: ScalingBounds,
         pods: u32,
         now: Time,
         active: &mut Time,
@@ -101,7 +104,7 @@ impl Rule {
                 *active = now;
                 pods.max(1)
             }
-            Self::QueueLength(_) if bounds.0 == 0 && now >= *active + KEDA_COOLDOWN_PERIOD => 0,
+            Self::QueueLength(_) if bounds.min() == 0 && now >= *active + KEDA_COOLDOWN_PERIOD => 0,
             Self::QueueLength(_) => pods,
         }
     }
@@ -113,8 +116,8 @@ fn ready(stats: &[QueueStats]) -> u32 {
 }
 
 /// The simulated pool.
-fn pool((min, max): (u32, u32)) -> Pool {
+fn pool(bounds: ScalingBounds) -> Pool {
     let lanes: BTreeSet<Lane> = Lane::ALL.iter().copied().collect();
-    let size = Size::Scaled { min, max, target: Target::Wait(TARGET) };
+    let size = Size::Scaled { bounds, target: Target::Wait(TARGET) };
     Pool { name: "pool".into(), kind: KIND, lanes, concurrency: CONCURRENCY, size }
 }

@@ -59,7 +59,7 @@ pub fn run(pattern: &Pattern, rule: Rule) -> Tally {
         tally: Tally::default(),
     };
     // The pool starts with its minimum of ready pods.
-    for pod in run.pods.resize(pattern.bounds.0, 0) {
+    for pod in run.pods.resize(pattern.bounds.min().cast_unsigned(), 0) {
         run.pods.mark_ready(pod);
     }
     run.tally.sizes.push((0, run.pods.replicas()));

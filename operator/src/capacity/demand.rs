@@ -1,132 +1,147 @@
-//! What one queue asks for, in slots.
+//! The demand of one queue, in slots. Pure.
+//!
+//! The formulas and their sources are in the documentation of [`crate::capacity`].
 
 use std::fmt;
 
 use switchyard_contract::{Kind, Lane, LaneLimits, QueueStats};
 
-/// Use of its slots that steady load may come to at most. Rates and service times are estimates; what is above them queues without bound.
+/// Maximum utilization of the slots under steady load. Rates and service times are estimates; a
+/// utilization of 1 or more makes the queue grow without bound.
 pub const UTILISATION: f64 = 0.85;
-/// Of jobs that come at random, the part that may wait for longer than the target: ln(1/0.05).
-const LATE: f64 = 2.995_732;
-/// Square-root staffing for as small a part of jobs to wait at all.
+/// One job in twenty may wait longer than the target: ln(1 / 0.05).
+const WAIT_QUANTILE: f64 = 2.995_732;
+/// Factor of square-root staffing at which about one job in twenty waits at all (Halfin and Whitt).
 const STAFFING: f64 = 1.75;
-/// How far the last minute's arrivals must be from the last five minutes' to count for more, in standard deviations of a Poisson count.
-const DOUBT: f64 = 2.0;
-/// Seconds that a wish takes to become a pod at work: a round of the autoscaler, and the start. They come out of the target, up to half of it.
-const AHEAD: f64 = 40.0;
+/// Deviation of the last minute's arrivals from the five-minute rate that is taken for noise, in
+/// standard deviations of a Poisson count.
+const NOISE: f64 = 2.0;
+/// Seconds from a higher demand to a working pod: one sync period of the autoscaler and the start
+/// of the pod. They are subtracted from the target wait, up to half of it.
+const START_SECONDS: f64 = 40.0;
 const MINUTE: f64 = 60.0;
-/// Nothing holds a slot for longer than a day, arrives more than a million times a second, or waits in more than a thousand million.
-const LONGEST: f64 = 86_400.0;
-/// Nor does anything hold one for less than a millisecond.
-const SHORTEST: f64 = 0.001;
-/// Less of a slot than a single job ever asks for.
-const NOTHING: f64 = 1e-9;
-const FASTEST: f64 = 1e6;
-const MOST: f64 = 1e9;
+/// Upper bound of a service time and of a target wait: one day, in seconds.
+const MAX_SECONDS: f64 = 86_400.0;
+/// Lower bound of a service time, in seconds.
+const MIN_SECONDS: f64 = 0.001;
+/// Demand below this is 0; a single job needs more.
+const NEGLIGIBLE: f64 = 1e-9;
+/// Upper bound of a rate, in jobs per second.
+const MAX_RATE: f64 = 1e6;
+/// Upper bound of a number of jobs.
+const MAX_JOBS: f64 = 1e9;
 
-/// How much of a slot a pool gives to a job that waits.
+/// The target of a scaled pool for waiting jobs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target {
-    /// As much as starts it within these seconds, less the time that a pod takes to be there.
+    /// A waiting job starts within these seconds.
     Wait(f64),
-    /// One slot for as many jobs as this.
+    /// So many jobs wait for each slot.
     Backlog(f64),
 }
 
 impl Target {
-    /// Slots for each waiting job, before it is said that none needs more than one. `service` is None where it is not known: then each job gets a
-    /// slot, since nothing says when one would be free again.
+    /// Slots for each waiting job; the caller limits them to one. Without a known `service` time
+    /// each job needs a slot of its own, since it is unknown when another one becomes free.
     fn slots_per_job(self, service: Option<f64>) -> f64 {
         match self {
-            Self::Wait(seconds) => {
-                service.map_or(1.0, |service| service / (seconds - AHEAD).max(seconds / 2.0).clamp(0.5, LONGEST))
+            Self::Wait(seconds) => service
+                .map_or(1.0, |service| service / (seconds - START_SECONDS).max(seconds / 2.0).clamp(0.5, MAX_SECONDS)),
+            Self::Backlog(jobs) => {
+                1.0 / if jobs.is_finite() { jobs.clamp(MIN_SECONDS, MAX_JOBS / 1000.0) } else { 1.0 }
             }
-            Self::Backlog(jobs) => 1.0 / if jobs.is_finite() { jobs.clamp(SHORTEST, MOST / 1000.0) } else { 1.0 },
         }
     }
 }
 
-/// What kept an ask from being what load, headroom and backlog add up to.
+/// Why the demand differs from the sum of load, headroom and backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// Nothing.
+    /// It does not differ.
     None,
-    /// More long jobs run than that.
+    /// More long jobs are running.
     Running,
-    /// There are no more jobs here, nor will there be within a minute.
+    /// Fewer jobs exist or are expected within a minute.
     Jobs,
-    /// The lane's limit on analyses at once.
+    /// The lane allows fewer running analyses.
     Limit,
-    /// The lane is paused: only what runs counts.
+    /// The lane is paused: only running jobs count.
     Paused,
 }
 
-/// What one queue asks for.
+/// The demand of one queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ask {
+pub struct Demand {
     pub lane: Lane,
-    /// Slots in all, 0 or more.
+    /// Total demand in slots, 0 or more.
     pub slots: f64,
-    /// Jobs per second that come.
+    /// Arriving jobs per second.
     pub arrivals: f64,
-    /// Seconds that each holds a slot; none where it is not known.
+    /// Seconds that a job holds a slot, if known.
     pub service: Option<f64>,
-    /// Slots that steady load keeps busy: arrivals x service.
+    /// Slots that steady load keeps busy: arrivals x service time.
     pub load: f64,
-    /// Slots on top of them, so that chance keeps few waiting.
+    /// Additional slots that absorb random fluctuations of the arrivals.
     pub headroom: f64,
-    /// Jobs that wait, or will within a minute.
+    /// Jobs that wait, or become due within a minute.
     pub backlog: f64,
-    /// Slots that start the backlog within the target; what counts is the larger of headroom and this.
+    /// Slots that start the backlog within the target. The larger of this and `headroom` counts.
     pub drain: f64,
+    /// Running jobs.
     pub running: f64,
     pub bound: Bound,
 }
 
-impl Ask {
-    /// What the queue of `facts` asks for under the strictest of `targets`. `limits` are those of its lane, which bind analyses alone.
+impl Demand {
+    /// Computes the demand of a queue under the strictest of `targets`. `limits` are those of its
+    /// lane; they apply to analyses only.
     ///
-    /// Any facts make a finite ask of 0 or more, which never shrinks when depth or arrivals grow.
-    pub fn of(facts: &QueueStats, targets: &[Target], limits: &LaneLimits) -> Self {
-        let running = count(facts.running);
-        let service = service(facts);
-        let arrivals = arrivals(facts);
+    /// The demand is finite and 0 or more for any statistics, and never decreases when the depth or
+    /// the arrivals increase.
+    pub fn of(stats: &QueueStats, targets: &[Target], limits: &LaneLimits) -> Self {
+        let running = count(stats.running);
+        let service = service(stats);
+        let arrivals = arrivals(stats);
         let load = service.map_or(0.0, |service| arrivals * service);
         let per_job = targets.iter().map(|target| target.slots_per_job(service)).fold(0.0, f64::max);
-        // So much that one job in twenty is late at most, by the bound on the wait where there are many servers, P(wait > t) <= exp(-(slots - load) t / service),
-        // or by the square root of the load, whichever is less.
-        let chance = (LATE * per_job).min(STAFFING * load.sqrt());
+        // At most one job in twenty is late: by the bound on the wait of many servers,
+        // P(wait > t) <= exp(-(slots - load) t / service), or by square-root staffing, whichever
+        // needs fewer slots.
+        let chance = (WAIT_QUANTILE * per_job).min(STAFFING * load.sqrt());
         let headroom = if load > 0.0 { (load / UTILISATION - load).max(chance) } else { 0.0 };
-        let backlog = count(facts.depth) + count(facts.due_soon);
+        let backlog = count(stats.depth) + count(stats.due_soon);
         let part = per_job.min(1.0);
         let drain = backlog * part;
-        // What is free for chance also takes what waits.
+        // The headroom also starts waiting jobs, so only the larger of both counts.
         let sum = load + headroom.max(drain);
-        // A job that runs for longer than the target is not to lose its slot because the rates have forgotten it; a short one is over before anything is scaled in.
+        // A job that runs longer than the window of the rates must keep its slot. A short one ends
+        // before the pool scales in.
         let held = running * part;
 
         let jobs = running + backlog + arrivals * MINUTE;
-        let limit = if facts.kind == Kind::General { f64::from(limits.max_running) } else { f64::INFINITY };
-        let (slots, bound) = if facts.paused {
+        let limit = if stats.kind == Kind::General { f64::from(limits.max_running) } else { f64::INFINITY };
+        let (slots, bound) = if stats.paused {
             (running, Bound::Paused)
         } else {
             let (slots, bound) = if held > sum { (held, Bound::Running) } else { (sum, Bound::None) };
             let (slots, bound) = if slots > jobs { (jobs, Bound::Jobs) } else { (slots, bound) };
             if slots > limit { (limit, Bound::Limit) } else { (slots, bound) }
         };
-        let slots = if slots < NOTHING { 0.0 } else { slots };
-        Self { lane: facts.lane, slots, arrivals, service, load, headroom, backlog, drain, running, bound }
+        let slots = if slots < NEGLIGIBLE { 0.0 } else { slots };
+        Self { lane: stats.lane, slots, arrivals, service, load, headroom, backlog, drain, running, bound }
     }
 }
 
-impl fmt::Display for Ask {
+impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} asks for {:.1} slots", self.lane, self.slots)?;
+        write!(f, "{} needs {:.1} slots", self.lane, self.slots)?;
         match self.bound {
-            Bound::Paused => return write!(f, ", those of the jobs that run: it is paused"),
-            Bound::Running => write!(f, " for the {:.0} jobs that run, which is more than", self.running)?,
-            Bound::Jobs => write!(f, ", as many as there are jobs here or within a minute, which is less than")?,
-            Bound::Limit => write!(f, ", its limit of analyses at once, which is less than")?,
+            Bound::Paused => return write!(f, " for its running jobs: it is paused"),
+            Bound::Running => write!(f, " for its {:.0} running jobs, which is more than", self.running)?,
+            Bound::Jobs => {
+                write!(f, ", one for each job that exists or is expected within a minute, which is less than")?
+            }
+            Bound::Limit => write!(f, ", its limit of running analyses, which is less than")?,
             Bound::None => write!(f, ":")?,
         }
         match self.service {
@@ -134,40 +149,42 @@ impl fmt::Display for Ask {
             None => write!(f, " an unknown load ({:.2} jobs/s, no service time yet)", self.arrivals)?,
         }
         if self.drain > self.headroom {
-            write!(f, " + {:.1} for the {:.0} that wait", self.drain, self.backlog)
+            write!(f, " + {:.1} for {:.0} waiting jobs", self.drain, self.backlog)
         } else {
             write!(f, " + {:.1} headroom", self.headroom)
         }
     }
 }
 
-/// A number of jobs, whatever it was that came.
+/// A number of jobs as a bounded fraction; 0 if negative.
 #[expect(clippy::cast_precision_loss, reason = "bounded far below 2^53")]
 fn count(jobs: i64) -> f64 {
-    (jobs.max(0) as f64).min(MOST)
+    (jobs.max(0) as f64).min(MAX_JOBS)
 }
 
-/// A finite number from 0 to `most`; 0 for what is none.
+/// Clamps `number` between 0 and `most`; NaN becomes 0.
 fn bounded(number: f64, most: f64) -> f64 {
     if number.is_nan() { 0.0 } else { number.clamp(0.0, most) }
 }
 
-/// Seconds that a job holds a slot: as measured, else by Little's law from the jobs that run and those that end, else unknown.
-fn service(facts: &QueueStats) -> Option<f64> {
-    let known = |seconds: f64| (seconds.is_finite() && seconds > 0.0).then(|| seconds.clamp(SHORTEST, LONGEST));
-    let (running, ended) = (count(facts.running), bounded(facts.completion_rate, FASTEST));
-    facts.service_seconds.and_then(known).or_else(|| known(running / ended))
+/// Seconds that a job holds a slot: the measured time, or else running jobs / completion rate by
+/// Little's law, or else unknown.
+fn service(stats: &QueueStats) -> Option<f64> {
+    let known = |seconds: f64| (seconds.is_finite() && seconds > 0.0).then(|| seconds.clamp(MIN_SECONDS, MAX_SECONDS));
+    let (running, ended) = (count(stats.running), bounded(stats.completion_rate, MAX_RATE));
+    stats.service_seconds.and_then(known).or_else(|| known(running / ended))
 }
 
-/// Jobs per second that come: of the last five minutes, unless the last minute contradicts them by more than chance does.
-fn arrivals(facts: &QueueStats) -> f64 {
-    let lasting = bounded(facts.arrival_rate, FASTEST);
-    match facts.recent_arrival_rate.filter(|rate| rate.is_finite()) {
+/// Arriving jobs per second: the rate of the last five minutes, moved as far towards that of the
+/// last minute as noise does not explain the difference.
+fn arrivals(stats: &QueueStats) -> f64 {
+    let lasting = bounded(stats.arrival_rate, MAX_RATE);
+    match stats.recent_arrival_rate.filter(|rate| rate.is_finite()) {
         None => lasting,
         Some(recent) => {
-            let jobs = bounded(recent, FASTEST) * MINUTE;
-            let doubt = DOUBT * (jobs + 1.0).sqrt();
-            lasting.clamp((jobs - doubt).max(0.0) / MINUTE, (jobs + doubt) / MINUTE)
+            let jobs = bounded(recent, MAX_RATE) * MINUTE;
+            let noise = NOISE * (jobs + 1.0).sqrt();
+            lasting.clamp((jobs - noise).max(0.0) / MINUTE, (jobs + noise) / MINUTE)
         }
     }
 }

@@ -1,69 +1,73 @@
-//! How many pods with GPUs there is room for.
+//! The number of pods that the GPUs of the cluster can run. Pure.
 
-/// A node on which the pool's pods may run: it has their labels, they tolerate its taints, it is ready and not cordoned.
+/// A node that accepts the pods of the pool: its labels match, the pods tolerate its taints, and it
+/// is ready and not cordoned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub name: String,
-    /// GPUs that the node has for pods.
+    /// Allocatable GPUs.
     pub allocatable: i64,
-    /// Those that pods of others hold.
+    /// GPUs that pods of other workloads hold.
     pub others: i64,
 }
 
-/// A `ResourceQuota` on `requests.` of the resource, in the pool's namespace.
+/// A `ResourceQuota` on `requests.<resource>` in the namespace of the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
     pub name: String,
     pub hard: i64,
-    /// GPUs that count against it and are not this pool's.
+    /// GPUs that other workloads use of it.
     pub others: i64,
 }
 
-/// The pods that may be asked for.
+/// The number of pods that an autoscaler may request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuCapacity {
-    /// Never more than `max`.
+    /// At most the maximum of the pool.
     pub pods: u32,
-    /// The arithmetic, and what to do where it is less than `max`.
-    pub words: String,
+    /// The arithmetic and, if `pods` is below the maximum, what to change.
+    pub message: String,
 }
 
-/// Room for up to `max` pods with `each` GPUs. `nodes` is None where nodes are made as they are needed: then only quotas bind.
+/// The number of pods with `each` GPUs that fit, up to `max`. All GPUs of a pod are on one node.
+///
+/// `nodes` is `None` if a cluster autoscaler adds nodes on demand: then only quotas limit.
 pub fn gpu_capacity(max: u32, each: u32, resource: &str, nodes: Option<&[Node]>, quotas: &[Quota]) -> GpuCapacity {
     let each = i64::from(each.max(1));
     let fit = |free: i64| u32::try_from(free.max(0) / each).unwrap_or(u32::MAX);
-    let mut gpu_capacity =
-        GpuCapacity { pods: max, words: format!("{max} pods with {each} {resource} each have room") };
-    let mut narrow = |pods: u32, words: String| {
-        if pods < gpu_capacity.pods {
-            gpu_capacity = GpuCapacity { pods, words };
+    let mut capacity = GpuCapacity { pods: max, message: format!("{max} pods with {each} {resource} each fit") };
+    let mut limit = |pods: u32, message: String| {
+        if pods < capacity.pods {
+            capacity = GpuCapacity { pods, message };
         }
     };
     if let Some(nodes) = nodes {
         let free = |node: &Node| node.allocatable.max(0).saturating_sub(node.others.max(0));
         let pods = nodes.iter().map(|node| fit(free(node))).fold(0, u32::saturating_add);
         let total = |of: fn(&Node) -> i64| nodes.iter().map(of).fold(0, |sum: i64, n| sum.saturating_add(n.max(0)));
-        let words = if nodes.is_empty() {
+        let message = if nodes.is_empty() {
             format!(
-                "no ready node matches the pool's nodeSelector and tolerations, so none of {max} pods has room: correct them, or add a node with {resource}"
+                "none of {max} pods fits, since no ready node matches the nodeSelector and tolerations of the pool: \
+                 correct them, or add a node with {resource}"
             )
         } else {
             format!(
-                "{pods} of {max} pods with {each} {resource} each have room: {} nodes have {}, of which others hold {}; a pod's must lie on one node. \
-                 Add nodes, or lower scaling.max",
+                "{pods} of {max} pods with {each} {resource} each fit: {} nodes have {}, of which other pods hold {}. \
+                 All GPUs of a pod must be on one node. Add nodes, or lower scaling.max",
                 nodes.len(),
                 total(|node| node.allocatable),
                 total(|node| node.others),
             )
         };
-        narrow(pods, words);
+        limit(pods, message);
     }
     for Quota { name, hard, others } in quotas {
         let pods = fit(hard.max(&0).saturating_sub(*others.max(&0)));
-        let words = format!(
-            "{pods} of {max} pods with {each} {resource} each have room: quota {name} allows {hard}, of which others hold {others}. Raise it, or lower scaling.max"
+        let message = format!(
+            "{pods} of {max} pods with {each} {resource} each fit: ResourceQuota {name} allows {hard}, \
+             of which other pods hold {others}. Raise it, or lower scaling.max"
         );
-        narrow(pods, words);
+        limit(pods, message);
     }
-    gpu_capacity
+    capacity
 }

@@ -1,16 +1,22 @@
-//! How a `HorizontalPodAutoscaler` is to follow the metric.
+//! The behavior of the `HorizontalPodAutoscaler` of a pool.
 //!
-//! The metric is the number of pods wanted, an external one, with an `AverageValue` of 1. The autoscaler then rounds up, and leaves the pods as they
-//! are while the metric is within a tenth of them.
+//! Its metric is external: the desired number of pods, with an `AverageValue` of 1. By the
+//! algorithm of Kubernetes
+//! (<https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/>) the autoscaler
+//! rounds the metric up, and changes nothing while it is within 10 % of the current pods. KEDA
+//! creates such an autoscaler from a `ScaledObject` and passes the behavior on.
 
 use k8s_openapi::api::autoscaling::v2::{HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerBehavior};
 
-/// Pods wanted for each pod: the metric's `averageValue`.
+/// The `averageValue` of the metric: one desired pod for each pod.
 pub const AVERAGE_VALUE: &str = "1";
 
-/// Up at once, threefold or by eight pods in each round of 15 s, whichever is more: the metric says how many are needed, not merely that more are, so
-/// there is no point in feeling the way. Down not before seven minutes have asked for fewer throughout, and then by half or two pods a minute, whichever is
-/// more: load that comes back soon finds its pods. The figures are what `make simulate` was best with.
+/// Returns the scaling behavior.
+///
+/// Scales up without stabilization, by 200 % or eight pods in 15 s, whichever is more: the metric
+/// is the number of pods that the load needs, so small steps only delay. Scales down after a
+/// stabilization window of seven minutes, by 50 % or two pods a minute, whichever is more, so that
+/// returning load finds its pods. These values had the best results in `make simulate`.
 pub fn behavior() -> HorizontalPodAutoscalerBehavior {
     let policy = |type_: &str, value, period_seconds| HPAScalingPolicy { type_: type_.into(), value, period_seconds };
     let rules = |window, policies| HPAScalingRules {

@@ -1,17 +1,26 @@
-//! Capacity wanted: from what the database says of the queues to pods. Pure, and without memory: any replica of the operator comes to the same.
+//! The number of pods that each pool should have, computed from the statistics of the queues.
 //!
-//! A queue asks for slots ([`demand`]), in three parts:
+//! Pure and stateless: every replica of the operator computes the same result.
 //!
-//! - **load**, arrivals x service time: by Little's law the slots that steady load keeps busy (J. D. C. Little, *A proof for the queuing formula
-//!   L = λW*, Operations Research 9, 1961);
-//! - **headroom**, so that chance keeps few waiting beyond the target: to a use of 85 % at most, and where jobs are long beside the target to the
-//!   square root of the load (S. Halfin, W. Whitt, *Heavy-traffic limits for queues with many exponential servers*, Operations Research 29, 1981);
-//! - or, where that is more, **drain**: what starts the jobs that wait within the target, `waiting x service time / target`, a slot a job at most.
+//! The demand of a queue in slots ([`demand`]) has three parts:
 //!
-//! It asks for no fewer than the long jobs that run, and for no more than there are jobs or its lane allows. Pools that serve the queue share the slots ([`share`]), and
-//! pods follow from what a pod can take of each lane ([`pool`]). An autoscaler is told how to follow ([`hpa`]); none and one are the operator's ([`zero`]).
-//! Scaling in slower than out, since a pod is dear to get back, is what A. Gandhi and others found best for load that cannot be foretold
-//! (*AutoScale*, ACM Transactions on Computer Systems 30, 2012).
+//! - **load**, arrivals x service time: by Little's law the slots that steady load keeps busy (J.
+//!   D. C. Little, *A proof for the queuing formula L = λW*, Operations Research 9, 1961);
+//! - **headroom**, so that few jobs wait longer than the target: it keeps the utilization at 85 %
+//!   or less, and where jobs are long compared to the target it grows with the square root of the
+//!   load (S. Halfin, W. Whitt, *Heavy-traffic limits for queues with many exponential servers*,
+//!   Operations Research 29, 1981);
+//! - or, if larger, **drain**: the slots that start the waiting jobs within the target, which is
+//!   `waiting x service time / target`, at most one slot a job.
+//!
+//! The demand is at least the number of long running jobs, and at most the number of jobs and the
+//! limit of the lane. The pools that serve a queue share its slots ([`share`]). The number of pods
+//! follows from the slots of a pod ([`pool`]). An autoscaler applies it ([`hpa`]); the operator or
+//! KEDA scales to zero and back ([`zero`]).
+//!
+//! Scaling in is slower than scaling out, because a removed pod is expensive to get back. A. Gandhi
+//! et al. found this best for unpredictable load (*AutoScale*, ACM Transactions on Computer Systems
+//! 30, 2012).
 
 pub mod demand;
 pub mod gpu;
@@ -21,7 +30,7 @@ pub mod share;
 pub mod zero;
 
 pub use crate::capacity::{
-    demand::{Ask, Bound, Target},
+    demand::{Bound, Demand, Target},
     pool::{Pool, Size},
     share::{DesiredPods, desired_pods},
 };

@@ -1,4 +1,4 @@
-//! What a pool can take.
+//! The slots of a pool, and the pods that hold a given demand. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,40 +7,41 @@ use switchyard_contract::{Kind, Lane};
 use crate::{
     capacity::demand::Target,
     crd::WorkerPoolSpec,
-    spec::{defaults, pool::pool_replicas, replicas::Replicas},
+    spec::{
+        defaults,
+        pool::pool_replicas,
+        replicas::{Replicas, ScalingBounds},
+    },
 };
 
-/// The wait that a scaled pool aims at when its spec names no target.
+/// Target wait of a scaled pool without a target in its spec, in seconds.
 pub const DEFAULT_WAIT_SECONDS: f64 = 30.0;
 
 /// Slots, by lane.
 pub type Slots = BTreeMap<Lane, f64>;
 
-/// What of a `WorkerPool` its size follows from.
+/// The fields of a `WorkerPool` that determine its size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     pub name: String,
     pub kind: Kind,
     pub lanes: BTreeSet<Lane>,
-    /// Slots of a pod, at least 1.
+    /// Slots of one pod, at least 1.
     pub concurrency: u32,
     pub size: Size,
 }
 
-/// How many pods a pool has.
+/// The number of pods of a pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Size {
+    /// Exactly this many.
     Fixed(u32),
-    /// As many as wanted, between these bounds.
-    Scaled {
-        min: u32,
-        max: u32,
-        target: Target,
-    },
+    /// As many as the load needs, within these bounds.
+    Scaled { bounds: ScalingBounds, target: Target },
 }
 
 impl Pool {
-    /// The pool `name` as its spec says.
+    /// The pool `name` with this spec.
     pub fn of(name: &str, spec: &WorkerPoolSpec) -> Self {
         let count = |pods: i32| u32::try_from(pods).unwrap_or(0);
         let concurrency = spec.concurrency.map_or_else(|| defaults::concurrency(spec.kind), count).max(1);
@@ -62,17 +63,20 @@ impl Pool {
             concurrency,
             size: match pool_replicas(spec) {
                 Replicas::Fixed(pods) => Size::Fixed(count(pods)),
-                Replicas::Scaled { min, max } => Size::Scaled { min: count(min), max: count(max), target },
+                Replicas::Scaled(bounds) => Size::Scaled { bounds, target },
             },
         }
     }
 
-    /// Pods, as a fraction, that hold `slots` of the lanes that the pool serves.
+    /// The number of pods, as a fraction, that hold `slots` of the lanes of the pool.
     ///
-    /// A worker begins a job only where it leaves a slot free for critical and for each better lane that it serves and holds no job of, as far as it
-    /// has slots, so a pod is full for the worst lane before all its slots are taken. With `p` pods and `slots[b]` jobs of a better lane spread over
-    /// them, some `p - slots[b]` hold none of it: `p x concurrency = all slots + p (critical) + the sum over b of max(0, p - slots[b])`.
-    /// Grows with each lane's slots, and in proportion to all of them together.
+    /// A worker keeps one slot free for the critical lane and one for each more urgent lane of
+    /// which it runs no job, as far as it has slots. A pod is therefore full for the least urgent
+    /// lane before all its slots are in use. With `p` pods and `slots[b]` jobs of a more urgent
+    /// lane `b` spread over them, `p - slots[b]` pods run none of it: `p x concurrency = all slots
+    /// + p (critical) + sum over b of max(0, p - slots[b])`.
+    ///
+    /// Increases with the slots of each lane, and is proportional to all of them together.
     pub fn pods_for(&self, slots: &Slots) -> f64 {
         let held = |lane: &Lane| slots.get(lane).copied().unwrap_or(0.0);
         let Some(worst) = self.lanes.iter().rev().find(|lane| held(lane) > 0.0) else { return 0.0 };

@@ -1,3 +1,5 @@
+//! The `AnalyticsPlatform` custom resource.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -12,7 +14,7 @@ use crate::crd::{
     shared::{Connections, PodTemplate, Resources, SecretRef},
 };
 
-/// A platform that analyses profiles in the background.
+/// A platform that analyzes profiles in the background.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -25,89 +27,93 @@ use crate::crd::{
     derive = "PartialEq",
     shortname = "ap",
     category = "switchyard",
-    doc = "An analytics back end: an API that takes analyses, worker pools that run them, and what they need to do so.",
-    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment", description = "The preset that it starts from"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether it takes and runs analyses"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready or not"),
-    printcolumn(name = "Health", type_ = "integer", json_path = ".status.health", description = "How well it does, 0 to 100"),
+    doc = "AnalyticsPlatform is an analytics back end: an API that accepts analyses, worker pools that run them, and the services that both use.",
+    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment", description = "Preset of defaults"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the platform accepts and runs analyses"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Reason of the Ready condition"),
+    printcolumn(name = "Health", type_ = "integer", json_path = ".status.health", description = "Health score, 0 to 100"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "The same in words"),
-    printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "The API inside the cluster", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Message of the Ready condition"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Address of the API inside the cluster", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be at most 40 characters of a-z, 0-9 and '-', and begin with a letter: Services are named after it"),
 )]
 #[x_kube(
     validation = Rule::new("self.environment == 'development' || (has(self.database) && has(self.database.secretRef))")
-        .message("name your database in spec.database.secretRef: only environment development brings one along"),
+        .message("name your database in spec.database.secretRef: only environment development runs a bundled one"),
     validation = Rule::new("self.environment == 'development' || has(self.broker)")
-        .message("name your broker in spec.broker.secretRef: only environment development brings one along"),
+        .message("name your broker in spec.broker.secretRef: only environment development runs a bundled one"),
     validation = Rule::new("self.environment == 'development' || has(self.cache)")
-        .message("name your cache in spec.cache.secretRef: only environment development brings one along"),
+        .message("name your cache in spec.cache.secretRef: only environment development runs a bundled one"),
     validation = Rule::new("self.environment == 'development' || has(self.objectStore)")
-        .message("name your object store in spec.objectStore: only environment development brings one along")
+        .message("name your object store in spec.objectStore: only environment development runs a bundled one")
 )]
 pub struct AnalyticsPlatformSpec {
-    /// The preset that everything left out is taken from: replicas, resources, and in development the bundled backing services.
+    /// Preset that supplies the defaults: replicas, resources and, in development, the bundled
+    /// services.
     pub environment: Environment,
-    /// PostgreSQL.
+    /// PostgreSQL database. In development the operator runs a bundled one if `secretRef` is not
+    /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseSource>,
-    /// RabbitMQ. Left out, in development one is brought along.
+    /// RabbitMQ broker. If not set in development, the operator runs a bundled one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
-    /// Redis. Left out, in development one is brought along.
+    /// Redis cache. If not set in development, the operator runs a bundled one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
-    /// A bucket for images. Left out, in development an S3 server is brought along.
+    /// Bucket for images. If not set in development, the operator runs a bundled S3 server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_store: Option<ObjectStoreSource>,
-    /// Where profiles come from. Left out, every analysis fails for good and says so.
+    /// Source of the profiles. If not set, every analysis fails without a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_source: Option<ProfileSourceSpec>,
-    /// The API.
+    /// API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<Api>,
-    /// What each lane admits.
+    /// Limits of the priority lanes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lanes: Option<LaneOverrides>,
-    /// What each tier of tenants may do and pays.
+    /// Limits and prices of the tenant tiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<TierOverrides>,
-    /// What happens to a failed attempt.
+    /// Retries of failed attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
-    /// Whether NetworkPolicies close the platform's pods to all connections but those that they need. Left out: true. Policies of your own may open more.
+    /// Creates NetworkPolicies that allow only the connections that the platform's pods need.
+    /// NetworkPolicies of your own can allow more. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policies: Option<bool>,
-    /// Whether the namespace is the platform's own, so that a ResourceQuota and a LimitRange hold it to what the platform needs at its most and a
-    /// quarter more. Left out: false, since a quota holds everybody in the namespace.
+    /// Creates a ResourceQuota and a LimitRange that limit the namespace to 125 % of what the
+    /// platform needs at its maximum size. They apply to every pod of the namespace, so set this
+    /// only if the platform has the namespace to itself. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_limits: Option<bool>,
-    /// How the platform is watched, and when somebody is told.
+    /// Metrics, alerts and traces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<MonitoringSpec>,
-    /// What is healed without anybody asking for it.
+    /// Automatic recovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoverySpec>,
-    /// While true the operator changes nothing of this platform and its pools; they go on running.
+    /// While true, the operator changes nothing of this platform and its pools. They keep running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }
 
-/// A preset.
+/// Environment is a preset of defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// One of each, small, with bundled backing services for whatever is not named.
+    /// One small pod of each workload, and a bundled service for each one that is not configured.
     Development,
-    /// Like production, smaller. Every backing service must be named.
+    /// Like production, but smaller. Every backing service must be configured.
     Staging,
-    /// For real load. Every backing service must be named.
+    /// For production load. Every backing service must be configured.
     Production,
 }
 
 impl Environment {
-    /// Its name in YAML.
+    /// The name in YAML.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Development => "development",
@@ -121,16 +127,17 @@ impl Environment {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSource {
-    /// A Secret with the key `uri` (`postgres://user:password@host:5432/name`), and if wanted `admin-uri` (a login that may create roles; it is used
-    /// by the setup Job alone), `replica-uris` (read replicas, separated by commas or line ends) and `ca.crt` (the roots, in PEM, that certificates are
-    /// checked against). `?sslmode=verify-full` and the like in an address are obeyed.
+    /// Secret with the key `uri` (`postgres://user:password@host:5432/name`). Optional keys:
+    /// `admin-uri` (a login that may create roles, used by the setup Job only), `replica-uris`
+    /// (read replicas, separated by commas or newlines) and `ca.crt` (CA certificates in PEM). URI
+    /// parameters such as `sslmode=verify-full` are respected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Connections that the platform may use in all. Left out: 500.
+    /// Maximum number of database connections of the whole platform. Defaults to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100_000))]
     pub max_connections: Option<i32>,
-    /// What stands between the workloads and PostgreSQL. Left out: none.
+    /// Connection pooler between the workloads and PostgreSQL. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooler: Option<Pooler>,
 }
@@ -139,8 +146,8 @@ pub struct DatabaseSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Broker {
-    /// A Secret with the key `uri` (`amqp://user:password@host:5672/vhost`, or `amqps://`), and if wanted `ca.crt` (the roots, in PEM, that its
-    /// certificate is checked against).
+    /// Secret with the key `uri` (`amqp://user:password@host:5672/vhost`, or `amqps://`). Optional
+    /// key: `ca.crt` (CA certificates in PEM).
     pub secret_ref: SecretRef,
 }
 
@@ -148,8 +155,8 @@ pub struct Broker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cache {
-    /// A Secret with the key `uri` (`redis://:password@host:6379/0`, or `rediss://`), and if wanted `ca.crt` (the roots, in PEM, that its certificate is
-    /// checked against).
+    /// Secret with the key `uri` (`redis://:password@host:6379/0`, or `rediss://`). Optional key:
+    /// `ca.crt` (CA certificates in PEM).
     pub secret_ref: SecretRef,
 }
 
@@ -157,7 +164,7 @@ pub struct Cache {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStoreSource {
-    /// Address of the server, for instance `https://s3.eu-central-1.amazonaws.com`.
+    /// URL of the server, for example `https://s3.eu-central-1.amazonaws.com`.
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("endpoint must be a URL such as https://s3.example.com: it begins with http:// or https:// and carries no user, query or fragment"))]
@@ -167,33 +174,33 @@ pub struct ObjectStoreSource {
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$')")
         .message("bucket must be 3 to 63 characters of a-z, 0-9, '.' and '-'"))]
     pub bucket: String,
-    /// Region. Left out: us-east-1, which servers without regions take.
+    /// Region. Defaults to us-east-1, which servers without regions accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub region: Option<String>,
-    /// A Secret with the keys `access-key` and `secret-key`.
+    /// Secret with the keys `access-key` and `secret-key`.
     pub secret_ref: SecretRef,
 }
 
-/// Apify's API, or what speaks its protocol.
+/// The Apify API, or a server with a compatible one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileSourceSpec {
-    /// Address of the API. Left out: https://api.apify.com.
+    /// URL of the API. Defaults to https://api.apify.com.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("endpoint must be a URL such as https://api.apify.com: it begins with http:// or https:// and carries no user, query or fragment"))]
     pub endpoint: Option<String>,
-    /// The actor to run. Left out: apify~instagram-profile-scraper.
+    /// Actor to run. Defaults to apify~instagram-profile-scraper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub actor: Option<String>,
-    /// A Secret with the key `token`.
+    /// Secret with the key `token`.
     pub secret_ref: SecretRef,
 }
 
-/// The API's pods.
+/// API server: size, resources and exposure.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -201,118 +208,124 @@ pub struct ProfileSourceSpec {
         .message("give either api.replicas or api.scaling, not both: remove replicas to let the API be scaled, or scaling to keep it fixed")
 )]
 pub struct Api {
-    /// How many pods. Left out and without `scaling`: 1 in development, 2 in staging, and in production 3 to 10 as the load wants it.
+    /// Number of pods. Cannot be combined with `scaling`. If neither is set: 1 in development, 2 in
+    /// staging, and autoscaling between 3 and 10 in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000))]
     pub replicas: Option<i32>,
-    /// Lets the number of pods follow the load, by a HorizontalPodAutoscaler. Left out: in production 3 to 10, unless `replicas` is given.
+    /// Scales the number of pods with a HorizontalPodAutoscaler. If neither this nor `replicas` is
+    /// set, production scales between 3 and 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ApiScaling>,
-    /// The API's share of the database connections. Left out: 100 and 50 overflow, 2s to wait, 10s for a statement.
+    /// Database connections of the API. Defaults to size 100 and overflow 50 of 500 connections, in
+    /// proportion to `database.maxConnections`, with waitTimeout 2s and statementTimeout 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Connections>,
-    /// Resources of the API's container, over those of the environment.
+    /// Resources of the `api` container, merged over those of the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Overrides for the pods' template; the container is named `api`.
+    /// Overrides of the pod template. The container is named `api`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
-    /// An Ingress that leads callers from outside to the API. The admin's calls stay inside the cluster.
+    /// Ingress that exposes the API outside the cluster. It does not expose the admin API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressOptions>,
-    /// An HTTPRoute of the Gateway API that does the same.
+    /// HTTPRoute of the Gateway API that exposes the API outside the cluster. It does not expose
+    /// the admin API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteOptions>,
 }
 
-/// An Ingress in front of the API.
+/// Ingress in front of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressOptions {
-    /// The host name that callers use.
+    /// Host name of the API.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
         .message("host must be a name such as analytics.example.com: a-z, 0-9, '-' and '.'"))]
     pub host: String,
-    /// The class of the Ingress. Left out: the cluster's default.
+    /// IngressClass. Defaults to the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// A Secret of type kubernetes.io/tls for the host. Left out: whatever the Ingress controller does without.
+    /// Secret of type kubernetes.io/tls for the host. If not set, the Ingress has no `tls` section.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Annotations, for instance `cert-manager.io/cluster-issuer`, or longer timeouts for the calls that wait for events.
+    /// Annotations of the Ingress, for example `cert-manager.io/cluster-issuer`, or longer timeouts
+    /// for requests that stream events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
-/// An HTTPRoute in front of the API.
+/// HTTPRoute in front of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteOptions {
-    /// The host name that callers use. TLS is the Gateway's.
+    /// Host name of the API. The Gateway terminates TLS.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
         .message("host must be a name such as analytics.example.com: a-z, 0-9, '-' and '.'"))]
     pub host: String,
-    /// The Gateways that take it in.
+    /// Gateways that the route attaches to.
     #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub parent_refs: Vec<ParentRef>,
 }
 
-/// A Gateway.
+/// Reference to a Gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
-    /// Its name.
+    /// Name of the Gateway.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace. Left out: the platform's.
+    /// Namespace of the Gateway. Defaults to the namespace of the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// The listener of it. Left out: every one that takes the route.
+    /// Listener of the Gateway. Defaults to every listener that accepts the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub section_name: Option<String>,
 }
 
-/// Bounds of an API whose size follows the load.
+/// Bounds and targets of the autoscaled API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.min <= self.max").message("min must not be above max: lower min or raise max"))]
 pub struct ApiScaling {
-    /// Fewest pods.
+    /// Minimum number of pods.
     #[schemars(range(min = 1, max = 1_000))]
     pub min: i32,
-    /// Most pods. The API's database connections are planned for this many and one more during a rollout.
+    /// Maximum number of pods. The API's database connections are divided among this many pods and
+    /// one more for a rollout.
     #[schemars(range(min = 1, max = 1_000))]
     pub max: i32,
-    /// CPU use, in percent of the request, that the number of pods aims at. Left out: 70.
+    /// Target CPU utilization, in percent of the request. Defaults to 70.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub target_cpu: Option<i32>,
-    /// Memory use, in percent of the request, that the number of pods aims at. Left out: 80. 1000 leaves
-    /// memory out of account.
+    /// Target memory utilization, in percent of the request. Defaults to 80. Set 1000 to scale on
+    /// CPU only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub target_memory: Option<i32>,
 }
 
-/// Limits of the four lanes; what is left out keeps its default.
+/// Limits of the four priority lanes. A field that is not set keeps its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneOverrides {
-    /// For what cannot wait. Left out: capacity 50, maxRunning 3, timeout 30s.
+    /// Most urgent lane. Defaults to capacity 50, maxRunning 3, timeout 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<LaneOverride>,
-    /// Left out: capacity 200, maxRunning 5, timeout 2m.
+    /// Second lane. Defaults to capacity 200, maxRunning 5, timeout 2m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<LaneOverride>,
-    /// Left out: capacity 500, maxRunning 8, timeout 5m.
+    /// Third lane. Defaults to capacity 500, maxRunning 8, timeout 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normal: Option<LaneOverride>,
-    /// For what can wait. Left out: capacity 1000, maxRunning 4, timeout 10m.
+    /// Least urgent lane. Defaults to capacity 1000, maxRunning 4, timeout 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<LaneOverride>,
 }
@@ -321,33 +334,33 @@ pub struct LaneOverrides {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneOverride {
-    /// Requests that may be queued at once; past it a request is refused with `lane-full`.
+    /// Maximum number of queued requests. The API refuses further ones with 429 `lane-full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub capacity: Option<i32>,
-    /// Analyses of this lane that may run at once on the whole platform.
+    /// Maximum number of analyses of this lane that run at once on the whole platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_running: Option<i32>,
-    /// How long one attempt of a job may run, such as `5m`.
+    /// Time limit of one attempt of a job, for example `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Seconds>,
 }
 
-/// The four tiers; what is left out keeps its default.
+/// Limits of the four tenant tiers. A field that is not set keeps its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TierOverrides {
-    /// Left out: 2 at once, 50 a day, 1 credit, lane low.
+    /// Free tier. Defaults to concurrent 2, daily 50, price 1, lane low.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<TierOverride>,
-    /// Left out: 5 at once, 500 a day, 2 credits, lane normal.
+    /// Standard tier. Defaults to concurrent 5, daily 500, price 2, lane normal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard: Option<TierOverride>,
-    /// Left out: 10 at once, 2000 a day, 3 credits, lane high.
+    /// Premium tier. Defaults to concurrent 10, daily 2000, price 3, lane high.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub premium: Option<TierOverride>,
-    /// Left out: 20 at once, any number a day, 5 credits, lane critical.
+    /// Enterprise tier. Defaults to concurrent 20, no daily limit, price 5, lane critical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<TierOverride>,
 }
@@ -356,82 +369,89 @@ pub struct TierOverrides {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TierOverride {
-    /// Analyses that may be unfinished at once.
+    /// Maximum number of unfinished analyses of a tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub concurrent: Option<i32>,
-    /// Analyses accepted in one UTC day.
+    /// Maximum number of analyses of a tenant in one UTC day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub daily: Option<i32>,
-    /// Whole credits taken for one analysis.
+    /// Price of one analysis, in whole credits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub price: Option<i32>,
-    /// The lane that this tier's analyses run in.
+    /// Lane of this tier's analyses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
 }
 
-/// What happens to a failed attempt.
+/// Retries of failed attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetrySpec {
-    /// Waits before the next attempts. A job is dead after as many failures as there are delays. Left out: 60s, 120s, 300s.
+    /// Delays before the next attempts. A job is dead after as many failures as there are delays.
+    /// Defaults to 60s, 120s, 300s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub delays: Option<Vec<Seconds>>,
 }
 
-/// What is going on with a platform.
+/// Observed state of the platform.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalyticsPlatformStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The preset in use.
+    /// Preset in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
     /// Address of the API inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// How well it does, 0 to 100, in steps of ten; the metric `switchyard_platform_health_score` has it in full. Absent while the API does not tell.
+    /// Health score from 0 to 100, in steps of ten. The metric `switchyard_platform_health_score`
+    /// has the exact value. Absent while the API does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<i32>,
-    /// The last setup that succeeded.
+    /// Last setup that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_up: Option<SetupStatus>,
-    /// The connection budget, row by row.
+    pub setup: Option<SetupStatus>,
+    /// Connection budget, one allocation for each database role.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
     pub connections: Vec<ConnectionAllocation>,
-    /// `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`, `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Exposed`, `Healthy`, `MonitoringConfigured`, `Reconciling`, `Stalled`.
+    /// Conditions. Always present: `Ready`, `DatabaseReady`, `BrokerReady`, `CacheReady`,
+    /// `ObjectStoreReady`, `ProfileSourceConfigured`, `ConnectionBudget`, `Reconciling` and
+    /// `Stalled`. `Exposed` is present if `api.ingress` or `api.route` is set, `Healthy` while the
+    /// API reports its health, and `MonitoringConfigured` while the API server refuses the
+    /// monitoring objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// The last setup that succeeded.
+/// Last setup that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetupStatus {
-    /// Name of its Job, which carries a digest of configuration, Secrets and image. Workloads are rolled out to what this setup prepared.
+    /// Name of the setup Job. It ends with a digest of configuration, Secrets and image. Workloads
+    /// run with the configuration that this Job prepared.
     pub job: String,
 }
 
-/// One row of the connection budget: a database role and what may log in as it.
+/// Allocation of database connections to one database role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionAllocation {
-    /// The database role; PostgreSQL holds it to `size` + `overflow` connections.
+    /// Database role. PostgreSQL limits it to `size` + `overflow` connections.
     pub role: Role,
-    /// Connections.
+    /// Number of connections.
     pub size: i32,
-    /// Connections on top of `size` for peaks.
+    /// Additional connections for peaks.
     pub overflow: i32,
-    /// Pods that may be there at once, surge included.
+    /// Maximum number of pods at once, including the surge of a rollout.
     pub pods_at_most: i32,
-    /// Connections that those pods may hold at most, all together.
+    /// Maximum number of connections that these pods hold together.
     pub used_at_most: i32,
 }

@@ -1,16 +1,17 @@
-//! Durations as people write them: `30s`, `5m`, `1h`.
+//! Durations with a unit: `30s`, `5m`, `1h`.
 
 use std::{fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// A whole number of seconds, written with a unit: `90s`, `5m` or `1h`. At least one second, at most six digits.
+/// A whole number of seconds, written as a number of one to six digits and a unit: `90s`, `5m` or
+/// `1h`. At least one second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Seconds(pub u64);
 
-/// What a text that is no duration is answered with.
+/// The text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a duration; write a whole number with a unit, such as 30s, 5m or 1h")]
 pub struct NotADuration(String);
@@ -53,7 +54,7 @@ impl From<Seconds> for String {
 }
 
 impl fmt::Display for Seconds {
-    /// The largest unit that loses nothing.
+    /// Uses the largest unit that represents the value exactly.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_read_and_written() {
+    fn durations_are_parsed_and_printed() {
         for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 300), ("2h", 7200), ("999999s", 999_999)] {
             assert_eq!(text.parse(), Ok(Seconds(seconds)), "{text}");
             assert_eq!(Seconds(seconds).to_string().parse(), Ok(Seconds(seconds)), "{text}");
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_texts_are_refused() {
         for text in ["", "s", "0s", "-1s", "1", "1d", "soon", "1.5m", "1000000s", "٣s", "1 s", "+1s"] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
         }

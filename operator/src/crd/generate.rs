@@ -1,4 +1,4 @@
-//! The CRDs as YAML documents.
+//! Generates the CRDs as YAML documents.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -6,22 +6,23 @@ use serde_json::{Value, json};
 
 use crate::crd::{analytics_platform::AnalyticsPlatform, worker_pool::WorkerPool};
 
-/// Largest CRD that we ship, in bytes: past 262,144 a client-side `kubectl apply` fails.
+/// Maximum size of a shipped CRD, in bytes. A client-side `kubectl apply` stores the object in an
+/// annotation and fails above 262,144.
 pub const SIZE_LIMIT: usize = 200 * 1024;
 
-/// A CRD, its file name and its YAML.
+/// A CRD as a file.
 #[derive(Debug)]
 pub struct Document {
-    /// For instance `switchyard.dev_workerpools.yaml`.
+    /// File name, for example `switchyard.dev_workerpools.yaml`.
     pub file: String,
-    /// What is in the file.
+    /// Content of the file.
     pub yaml: String,
 }
 
 /// Every CRD of the project.
 ///
 /// # Errors
-/// When a type does not serialize, which would be a mistake of ours.
+/// A type does not serialize, which is a bug.
 pub fn documents() -> anyhow::Result<Vec<Document>> {
     [AnalyticsPlatform::crd(), WorkerPool::crd()].iter().map(document).collect()
 }
@@ -30,7 +31,8 @@ fn document(crd: &CustomResourceDefinition) -> anyhow::Result<Document> {
     let mut value = serde_json::to_value(crd)?;
     prune(&mut value);
     leave_unobserved(&mut value);
-    // Helm never deletes a definition, and with it every object of its kind; Argo CD and Flux have to be told.
+    // Deleting a CRD deletes every object of its kind. Helm never does; Argo CD and Flux need
+    // these.
     value["metadata"]["annotations"] = json!({
         "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
         "kustomize.toolkit.fluxcd.io/prune": "disabled",
@@ -41,17 +43,22 @@ fn document(crd: &CustomResourceDefinition) -> anyhow::Result<Document> {
     })
 }
 
-/// Says of a status that nobody has written yet that it has observed no generation. A tool that waits by kstatus, such as Flux, takes an object
-/// without any status for one that is ready. It is the only default: one in a spec would show up as drift in a GitOps pipeline.
+/// Sets `observedGeneration: -1` as the default of the status.
+///
+/// kstatus, which Flux uses, reports an object without a status as ready. This is the only default:
+/// one in a spec would appear as drift in a GitOps pipeline.
 fn leave_unobserved(crd: &mut Value) {
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
         version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     }
 }
 
-/// Brings the derived schema to what the API server stores and a reader wants, so that the stored CRD equals the file and a GitOps pipeline
-/// sees no drift: no empty lists, no formats that Kubernetes does not know, whole numbers as such, no essay on quantities. Fields are not
-/// nullable: the API server drops a null that somebody writes, so that a rule's `has()` means a value.
+/// Normalizes the derived schema to what the API server stores, so that a GitOps pipeline sees no
+/// drift.
+///
+/// Removes empty lists, formats that Kubernetes does not know, and the long description of
+/// quantities, and writes whole numbers as integers. Fields are not nullable: the API server drops
+/// an explicit null, so `has()` in a rule implies a value.
 fn prune(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,4 @@
-//! The custom resources. Nothing else defines their schema: the CRDs in `crds/` are generated from these types.
+//! The custom resources. The CRDs in `crds/` are generated from these types.
 
 mod analytics_platform;
 mod duration;

@@ -1,4 +1,4 @@
-//! What both custom resources use.
+//! Types of both custom resources.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crd::duration::Seconds;
 
-/// A Secret in the same namespace.
+/// Reference to a Secret in the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
@@ -17,45 +17,45 @@ pub struct SecretRef {
     pub name: String,
 }
 
-/// A share of the platform's database connections, for all pods of a workload together.
+/// Database connections of all pods of a workload together.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connections {
-    /// Connections that the workload's pods may hold all together.
+    /// Number of connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub size: Option<i32>,
-    /// Connections on top of `size` for peaks.
+    /// Additional connections for peaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub overflow: Option<i32>,
-    /// How long work waits for a free connection before it is refused, such as `2s`.
+    /// How long work waits for a free connection before it fails, for example `2s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_timeout: Option<Seconds>,
-    /// After how long PostgreSQL ends a statement, such as `10s`.
+    /// Time limit of a statement in PostgreSQL, for example `10s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement_timeout: Option<Seconds>,
 }
 
-/// What a container asks for and what it may use at most.
+/// Resource requests and limits of a container.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What a node must have free, such as `cpu: 250m` and `memory: 256Mi`.
+    /// Resource requests, for example `cpu: 250m` and `memory: 256Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<BTreeMap<String, Quantity>>,
-    /// What the container may use at most.
+    /// Resource limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<BTreeMap<String, Quantity>>,
 }
 
 impl Resources {
-    /// As a container has them.
+    /// The same as a field of a container.
     pub fn to_requirements(&self) -> ResourceRequirements {
         ResourceRequirements { requests: self.requests.clone(), limits: self.limits.clone(), claims: None }
     }
 
-    /// These, with `over` taking precedence resource by resource.
+    /// Merges `over` over these, resource by resource.
     pub fn overridden_by(&self, over: Option<&Self>) -> Self {
         let merge = |base: &Option<BTreeMap<String, Quantity>>, over: Option<&BTreeMap<String, Quantity>>| {
             let mut all = base.clone().unwrap_or_default();
@@ -69,8 +69,11 @@ impl Resources {
     }
 }
 
-/// Overrides for a pod template, merged over what the operator makes: objects field by field, containers, volumes, environment variables and
-/// mounts by name, other lists as a whole. Kept as it is written, so that the CRD does not carry the whole schema of a pod.
+/// Overrides of a pod template.
+///
+/// Objects are merged field by field; containers, volumes, environment variables and mounts by
+/// name. Other lists are replaced. The schema keeps unknown fields, so that the CRD does not
+/// contain the schema of a pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PodTemplate(pub serde_json::Map<String, serde_json::Value>);

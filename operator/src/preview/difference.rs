@@ -1,25 +1,26 @@
-//! What a change does to an object, field by field. Pure; no value of a Secret ever gets into it.
+//! The difference between two versions of an object, field by field. Pure. Contains no value of a
+//! Secret.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// What happens to one object.
+/// The change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// `Kind/name`.
     pub title: String,
     pub verb: Verb,
-    /// The fields that change, one a line.
+    /// The changed fields, one a line.
     pub fields: Vec<String>,
     /// Whether its pods are recreated.
     pub rolls: bool,
 }
 
-/// What is done to an object.
+/// The kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    Make,
+    Create,
     Change,
     Delete,
     Keep,
@@ -28,7 +29,7 @@ pub enum Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Make => "+",
+            Self::Create => "+",
             Self::Change => "~",
             Self::Delete => "-",
             Self::Keep => "=",
@@ -37,17 +38,17 @@ impl fmt::Display for Verb {
 }
 
 impl Change {
-    /// An object that is not there yet.
-    pub fn made(title: String) -> Self {
-        Self { title, verb: Verb::Make, fields: Vec::new(), rolls: false }
+    /// The creation of an object.
+    pub fn created(title: String) -> Self {
+        Self { title, verb: Verb::Create, fields: Vec::new(), rolls: false }
     }
 
-    /// An object that goes.
+    /// The deletion of an object.
     pub fn deleted(title: String) -> Self {
         Self { title, verb: Verb::Delete, fields: Vec::new(), rolls: false }
     }
 
-    /// From an object as it is to what it would be.
+    /// The change from the live object to the one after applying.
     pub fn between(title: String, live: &Value, after: &Value) -> Self {
         let mut fields = Vec::new();
         let secret = live["kind"] == "Secret";
@@ -58,13 +59,13 @@ impl Change {
         Self { title, verb, fields, rolls }
     }
 
-    /// Whether anything happens.
+    /// Whether the object changes.
     pub fn is_one(&self) -> bool {
         self.verb != Verb::Keep
     }
 }
 
-/// The object without what the API server keeps books by.
+/// The object without the fields that the API server maintains.
 fn stripped(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -108,7 +109,7 @@ fn compare(old: &Value, new: &Value, path: &str, secret: bool, out: &mut Vec<Str
             }
         },
         (Value::String(old), Value::String(new)) => match (document(old), document(new)) {
-            // A file in a ConfigMap: its fields say more than its text.
+            // Compares a file in a ConfigMap by its fields.
             (Some(old), Some(new)) => compare(&old, &new, path, secret, out),
             _ => out.push(line(path, Some(&Value::String(old.clone())), Some(&Value::String(new.clone())), secret)),
         },
@@ -116,7 +117,7 @@ fn compare(old: &Value, new: &Value, path: &str, secret: bool, out: &mut Vec<Str
     }
 }
 
-/// A list of things with names, by name.
+/// A list of named items as a map by name.
 fn named(list: &[Value]) -> Option<Map<String, Value>> {
     list.iter().map(|item| Some((item.get("name")?.as_str()?.to_owned(), item.clone()))).collect()
 }
@@ -133,15 +134,15 @@ fn some(value: &Value) -> Option<&Value> {
 }
 
 fn line(path: &str, old: Option<&Value>, new: Option<&Value>, secret: bool) -> String {
-    let said = |value: &Value| match value {
+    let printed = |value: &Value| match value {
         _ if secret => "…".to_owned(),
         Value::String(text) => shortened(text),
         other => shortened(&other.to_string()),
     };
     match (old, new) {
-        (Some(old), Some(new)) => format!("{path}: {} -> {}", said(old), said(new)),
-        (None, Some(new)) => format!("{path}: {} (new)", said(new)),
-        (Some(old), None) => format!("{path}: {} (gone)", said(old)),
+        (Some(old), Some(new)) => format!("{path}: {} -> {}", printed(old), printed(new)),
+        (None, Some(new)) => format!("{path}: {} (new)", printed(new)),
+        (Some(old), None) => format!("{path}: {} (removed)", printed(old)),
         (None, None) => path.to_owned(),
     }
 }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn named_things_are_compared_by_name_whatever_their_order() {
+    fn named_items_are_compared_by_name() {
         let old =
             json!({"spec": {"template": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}}});
         let new =
@@ -176,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_keeps_is_no_change() {
+    fn fields_of_the_api_server_are_ignored() {
         let old = json!({"metadata": {"resourceVersion": "1", "generation": 1, "managedFields": []}, "status": {"a": 1}, "spec": {"a": 1}});
         let new = json!({"metadata": {"resourceVersion": "2", "generation": 2}, "spec": {"a": 1}});
         assert_eq!(Change::between("x".into(), &old, &new).verb, Verb::Keep);
     }
 
     #[test]
-    fn files_are_compared_by_their_fields_and_secrets_are_never_told() {
+    fn files_are_compared_by_field_and_secrets_are_hidden() {
         let map =
             |capacity: u32| json!({"data": {"config.yaml": format!("lanes:\n  low:\n    capacity: {capacity}\n")}});
         assert_eq!(fields(&map(1), &map(2)), ["data[config.yaml].lanes.low.capacity: 1 -> 2"]);
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_between_characters() {
+    fn long_texts_are_cut_at_a_character_boundary() {
         assert_eq!(shortened(&"ü".repeat(100)).chars().count(), 81);
         assert_eq!(shortened("one\ntwo"), "one…");
     }

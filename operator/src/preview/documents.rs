@@ -1,4 +1,4 @@
-//! What was given to plan: YAML or JSON documents, read strictly. Pure.
+//! The input of `plan`: YAML or JSON documents, parsed strictly. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +13,26 @@ use crate::{
     spec::secrets::Values,
 };
 
-/// Documents by what they are; the others are left alone.
+/// Documents by kind. Other kinds are ignored.
 #[derive(Debug, Default)]
 pub struct Documents {
     pub platforms: Vec<AnalyticsPlatform>,
     pub pools: Vec<WorkerPool>,
-    /// Values by namespace, if it is said, and name.
+    /// Values by namespace, if set, and name.
     pub secrets: BTreeMap<(Option<String>, String), Values>,
 }
 
 impl Documents {
-    /// Adds all documents of a text that is called `source`.
+    /// Adds all documents of `text`. `source` is its name in errors.
     ///
     /// # Errors
-    /// When it is no YAML, or one of our kinds has a field that it does not know or lacks one that it needs: says which.
+    /// The text is not YAML, or an object of `switchyard.dev` has an unknown field or lacks a
+    /// required one.
     pub fn add(&mut self, source: &str, text: &str) -> anyhow::Result<()> {
         for (at, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-            let place = || format!("{source}, document {}", at + 1);
-            let value = Value::deserialize(document).with_context(place)?;
-            self.add_value(value).with_context(place)?;
+            let position = || format!("{source}, document {}", at + 1);
+            let value = Value::deserialize(document).with_context(position)?;
+            self.add_value(value).with_context(position)?;
         }
         Ok(())
     }
@@ -67,14 +68,14 @@ impl Documents {
         Ok(())
     }
 
-    /// The values of a Secret of `namespace`, if it was given.
+    /// The values of a Secret of `namespace`, if it is among the documents.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&Values> {
-        let said = (Some(namespace.to_owned()), name.to_owned());
-        self.secrets.get(&said).or_else(|| self.secrets.get(&(None, name.to_owned())))
+        let key = (Some(namespace.to_owned()), name.to_owned());
+        self.secrets.get(&key).or_else(|| self.secrets.get(&(None, name.to_owned())))
     }
 }
 
-/// Reads an object, and refuses fields that would be dropped.
+/// Parses an object and refuses fields that parsing drops.
 fn strictly<K: Resource<DynamicType = ()> + DeserializeOwned + Serialize>(value: Value) -> anyhow::Result<K> {
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let what = format!("{} {name}", K::kind(&()));
@@ -84,7 +85,7 @@ fn strictly<K: Resource<DynamicType = ()> + DeserializeOwned + Serialize>(value:
     let object: K = serde_json::from_value(value.clone()).with_context(|| what.clone())?;
     let kept = serde_json::to_value(&object)?;
     match dropped(&value["spec"], &kept["spec"], "spec") {
-        Some(path) => bail!("{what}: there is no field {path}: is it misspelt?"),
+        Some(path) => bail!("{what}: unknown field {path}"),
         None => Ok(object),
     }
 }
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_documents_ours_are_taken() {
+    fn documents_of_other_kinds_are_ignored() {
         let documents = read(
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n\
              apiVersion: switchyard.dev/v1alpha1\nkind: AnalyticsPlatform\nmetadata: {name: main}\nspec: {environment: development}\n---\n\
@@ -132,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_says_nonsense_is_refused_with_its_place() {
+    fn a_malformed_document_is_refused_with_its_position() {
         let head = "apiVersion: switchyard.dev/v1alpha1\nkind: AnalyticsPlatform\nmetadata: {name: main}\n";
         for (text, words) in [
             (
                 format!("{head}spec: {{environment: development, api: {{replica: 3}}}}"),
-                "there is no field spec.api.replica",
+                "unknown field spec.api.replica",
             ),
             (format!("{head}spec: {{environment: test}}"), "unknown variant `test`"),
             (format!("{head}spec: {{}}"), "missing field `environment`"),
@@ -146,7 +147,7 @@ mod tests {
             ("apiVersion: switchyard.dev/v1alpha1\nkind: Platform".to_owned(), "no kind Platform"),
             ("apiVersion: switchyard.dev/v1alpha1\nkind: WorkerPool\nspec: {}".to_owned(), "no metadata.name"),
         ] {
-            let error = format!("{:#}", read(&text).expect_err("nonsense"));
+            let error = format!("{:#}", read(&text).expect_err("malformed"));
             assert!(error.contains(words), "{error}");
         }
     }

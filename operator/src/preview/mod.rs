@@ -1,7 +1,9 @@
-//! `switchyard plan`: what a platform and its pools would become, and whether their connections fit, before anything does.
+//! `switchyard plan`: previews the objects of a platform and its pools, and their connection
+//! budget.
 //!
-//! It plans with the controllers' own functions, up to the moment at which everything is set up. With a cluster it looks at what is there and has the
-//! API server try every change without keeping it; without one it takes the Secrets that are named for right.
+//! It plans with the functions of the controllers, up to the state after a successful setup. With a
+//! cluster it compares with the live objects and sends every change as a dry run. Without one it
+//! assumes that the referenced Secrets exist and are valid.
 
 pub mod difference;
 pub mod documents;
@@ -21,11 +23,11 @@ use crate::{
     spec::images::Images,
 };
 
-/// Plans, prints, and answers with the exit code: 0 when everything fits, 1 when something would be refused, 2 when asked to tell changes and there
-/// are some.
+/// Plans, prints the result, and returns the exit code: 1 if something would be refused, 2 if
+/// `--exit-code` is set and something would change, else 0.
 ///
 /// # Errors
-/// When a file is no such thing, or the cluster does not answer.
+/// A file cannot be read or parsed, or the cluster does not answer.
 pub async fn run(options: &Options) -> anyhow::Result<u8> {
     let documents = read(options)?;
     let outcome = if options.offline {
@@ -58,7 +60,7 @@ fn read(options: &Options) -> anyhow::Result<Documents> {
         documents.add(&path.display().to_string(), &text)?;
     }
     if documents.platforms.is_empty() && documents.pools.is_empty() {
-        bail!("there is neither an AnalyticsPlatform nor a WorkerPool in what was given: name their files with -f");
+        bail!("the files contain neither an AnalyticsPlatform nor a WorkerPool: name other files with -f");
     }
     Ok(documents)
 }

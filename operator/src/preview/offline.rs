@@ -1,4 +1,6 @@
-//! Planning without a cluster: into an empty namespace, with every Secret that is not given taken for right. Pure.
+//! Plans without a cluster, for an empty namespace. Pure.
+//!
+//! Assumes that every referenced Secret that is not among the documents exists and is valid.
 
 use std::collections::BTreeMap;
 
@@ -22,32 +24,32 @@ use crate::{
     },
 };
 
-/// What the documents would become in an empty cluster.
+/// Plans the documents for an empty cluster.
 ///
 /// # Errors
-/// When a pool's platform is not among them.
+/// The platform of a pool is not among the documents.
 pub fn outcome(documents: &Documents, namespace: &str, images: &Images) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
-    let place = |named: Option<String>| named.unwrap_or_else(|| namespace.to_owned());
-    let key = |pool: &WorkerPool| (place(pool.namespace()), pool.spec.platform_ref.name.clone());
+    let namespace_of = |named: Option<String>| named.unwrap_or_else(|| namespace.to_owned());
+    let key = |pool: &WorkerPool| (namespace_of(pool.namespace()), pool.spec.platform_ref.name.clone());
     for pool in &documents.pools {
         let (namespace, platform) = key(pool);
-        let there = |p: &AnalyticsPlatform| p.name_any() == platform && place(p.namespace()) == namespace;
+        let there = |p: &AnalyticsPlatform| p.name_any() == platform && namespace_of(p.namespace()) == namespace;
         if !documents.platforms.iter().any(there) {
             bail!(
-                "WorkerPool {}: there is no AnalyticsPlatform {platform} of namespace {namespace} in what was given: add its file, or leave out --offline",
+                "WorkerPool {}: there is no AnalyticsPlatform {platform} of namespace {namespace} in the files: add its file, or omit --offline",
                 pool.name_any()
             );
         }
     }
     for platform in &documents.platforms {
-        let namespace = place(platform.namespace());
+        let namespace = namespace_of(platform.namespace());
         let pools = documents.pools.iter().filter(|pool| key(pool) == (namespace.clone(), platform.name_any()));
         let (input, assumed) = input(platform, &namespace, documents);
         outcome.assumed.extend(assumed);
         let whole = whole(input, pools.cloned().collect(), images, |_| None, |_| Vec::new());
-        let secrets = whole.input.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name)));
-        let changes = secrets.chain(whole.manifests.iter().map(|manifest| Change::made(manifest.title()))).collect();
+        let secrets = whole.input.to_generate.iter().map(|secret| Change::created(format!("Secret/{}", secret.name)));
+        let changes = secrets.chain(whole.manifests.iter().map(|manifest| Change::created(manifest.title()))).collect();
         outcome.platforms.push(Planned {
             settings: whole.input.settings,
             budget: whole.budget,
@@ -67,20 +69,20 @@ fn input(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -
     stored.metadata.namespace = Some(namespace.to_owned());
     stored.metadata.uid = Some(PLANNED.to_owned());
     let owner = Owner::of(&stored, &name).expect("it has an identity");
-    // The same at every call: their digests are in the pod templates.
+    // Deterministic, since the digests are in the pod templates.
     let to_generate = generate(&settings, &mut StdRng::seed_from_u64(0));
     let mut secrets: BTreeMap<_, _> = to_generate.iter().map(|g| (g.name.clone(), Some(g.values.clone()))).collect();
-    let stand_ins = stand_ins(&settings);
+    let placeholders = placeholders(&settings);
     let mut assumed = Vec::new();
     for secret in named(&settings) {
         let values = documents.secret(namespace, &secret).cloned().unwrap_or_else(|| {
             assumed.push(secret.clone());
-            stand_ins.get(&secret).cloned().unwrap_or_default()
+            placeholders.get(&secret).cloned().unwrap_or_default()
         });
         secrets.insert(secret, Some(values));
     }
-    let words = (!assumed.is_empty())
-        .then(|| format!("Secrets of {namespace} that are there and right: {}", assumed.join(", ")));
+    let assumption = (!assumed.is_empty())
+        .then(|| format!("these Secrets exist in namespace {namespace} and are valid: {}", assumed.join(", ")));
     let input = PlatformInput {
         settings,
         owner,
@@ -89,11 +91,11 @@ fn input(platform: &AnalyticsPlatform, namespace: &str, documents: &Documents) -
         pools: Vec::new(),
         observed: Observed::default(),
     };
-    (input, words)
+    (input, assumption)
 }
 
-/// Values that would pass, by the Secret's name.
-fn stand_ins(settings: &Settings) -> BTreeMap<String, Values> {
+/// Valid placeholder values, by the name of the Secret.
+fn placeholders(settings: &Settings) -> BTreeMap<String, Values> {
     let mut all: BTreeMap<String, Values> = BTreeMap::new();
     let mut add = |secret: &str, values: &[(&str, &str)]| {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));

@@ -1,4 +1,4 @@
-//! Planning against a cluster: with what is there, and every change tried by the API server without keeping it.
+//! Plans against a cluster: compares with the live objects and sends every change as a dry run.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::{
     spec::{images::Images, names},
 };
 
-/// Field manager of what is tried and not kept.
+/// Field manager of the dry runs of custom resources.
 const MANAGER: &str = "switchyard-plan";
 
 /// A cluster to plan against.
@@ -39,10 +39,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of the kubeconfig, or of the pod.
+    /// Connects to the cluster of the kubeconfig, or of the pod.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is no such cluster.
     pub async fn connect(options: &Options) -> anyhow::Result<Self> {
         let from = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
         let config = match &options.context {
@@ -57,11 +57,12 @@ impl Cluster {
     }
 }
 
-/// The images that the operator of this cluster runs; without an operator, those of this release.
+/// The images of the operator in this cluster; without an operator, those of this release.
 async fn images(client: &Client, namespace: &str) -> anyhow::Result<Images> {
     let operators: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels("app.kubernetes.io/name=switchyard-operator");
-    let list = operators.list(&ours).await.with_context(|| format!("cannot look for the operator in {namespace}"))?;
+    let list =
+        operators.list(&ours).await.with_context(|| format!("cannot list the operators in namespace {namespace}"))?;
     let variables: Option<BTreeMap<String, String>> = list.items.into_iter().find_map(|operator| {
         let container = operator.spec?.template.spec?.containers.into_iter().next()?;
         Some(container.env?.into_iter().filter_map(|variable| Some((variable.name, variable.value?))).collect())
@@ -69,20 +70,20 @@ async fn images(client: &Client, namespace: &str) -> anyhow::Result<Images> {
     Ok(variables.map_or_else(Images::of_release, |variables| Images::of_variables(&variables)))
 }
 
-/// What the documents would become.
+/// Plans the documents.
 ///
 /// # Errors
-/// When the API server does not answer, or lets this user not read what the plan follows from.
+/// The API server does not answer, or does not let this user read the input of the plan.
 pub async fn outcome(documents: &Documents, cluster: &Cluster) -> anyhow::Result<Outcome> {
-    let place = |named: Option<String>| named.unwrap_or_else(|| cluster.namespace.clone());
+    let namespace_of = |named: Option<String>| named.unwrap_or_else(|| cluster.namespace.clone());
     let mut outcome = Outcome::default();
-    // The platforms that are given, and those that are there of pools that are given.
+    // The platforms of the documents, and the live platforms of their other pools.
     let mut platforms: Vec<(String, AnalyticsPlatform)> = Vec::new();
     for platform in &documents.platforms {
-        platforms.push((place(platform.namespace()), platform.clone()));
+        platforms.push((namespace_of(platform.namespace()), platform.clone()));
     }
     for pool in &documents.pools {
-        let (namespace, name) = (place(pool.namespace()), &pool.spec.platform_ref.name);
+        let (namespace, name) = (namespace_of(pool.namespace()), &pool.spec.platform_ref.name);
         if platforms.iter().any(|(there, platform)| *there == namespace && platform.name_any() == *name) {
             continue;
         }
@@ -95,10 +96,9 @@ pub async fn outcome(documents: &Documents, cluster: &Cluster) -> anyhow::Result
         platforms.push((namespace, platform));
     }
     for (namespace, platform) in platforms {
-        let pools = documents
-            .pools
-            .iter()
-            .filter(|pool| place(pool.namespace()) == namespace && pool.spec.platform_ref.name == platform.name_any());
+        let pools = documents.pools.iter().filter(|pool| {
+            namespace_of(pool.namespace()) == namespace && pool.spec.platform_ref.name == platform.name_any()
+        });
         let pools = pools.cloned().collect();
         outcome.platforms.push(one(cluster, &namespace, platform, pools).await?);
     }
@@ -115,12 +115,12 @@ async fn one(
     let is_there = Api::<Namespace>::all(client.clone()).get_opt(namespace).await.is_ok_and(|found| found.is_some());
     let mut refused = Vec::new();
     if is_there {
-        refused.extend(tried(client, namespace, &platform).await.err());
+        refused.extend(dry_run(client, namespace, &platform).await.err());
         for pool in &pools {
-            refused.extend(tried(client, namespace, pool).await.err());
+            refused.extend(dry_run(client, namespace, pool).await.err());
         }
     } else {
-        refused.push((format!("Namespace {namespace}"), "it is not there: create it first".to_owned()));
+        refused.push((format!("Namespace {namespace}"), "it does not exist: create it first".to_owned()));
     }
     let platform = stored(client, namespace, platform).await?;
     let mut more = Vec::new();
@@ -128,7 +128,7 @@ async fn one(
         let given = pool.spec.replicas.is_some() || pool.spec.scaling.is_some();
         let mut pool = stored(client, namespace, pool).await?;
         if !given && let Some(live) = api::get::<WorkerPool>(client, namespace, &pool.name_any()).await? {
-            // Whoever scales it by hand goes on doing so.
+            // Keeps the replicas of a pool that is scaled by hand.
             pool.spec.replicas = live.spec.replicas;
         }
         more.push(pool);
@@ -151,7 +151,7 @@ async fn one(
     );
     refused.extend(more_refused);
     let mut changes: Vec<Change> =
-        input.to_generate.iter().map(|secret| Change::made(format!("Secret/{}", secret.name))).collect();
+        input.to_generate.iter().map(|secret| Change::created(format!("Secret/{}", secret.name))).collect();
     for manifest in &manifests {
         match change(client, manifest, is_there).await {
             Ok(change) => changes.push(change),
@@ -163,8 +163,8 @@ async fn one(
     Ok(Planned { settings: input.settings, budget, refused, manifests, changes, pools: input.pools })
 }
 
-/// Has the API server try the custom resource itself, with its own rules.
-async fn tried<K>(client: &Client, namespace: &str, object: &K) -> Result<(), (String, String)>
+/// Applies the custom resource as a dry run, so that the API server checks its rules.
+async fn dry_run<K>(client: &Client, namespace: &str, object: &K) -> Result<(), (String, String)>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
         + serde::Serialize
@@ -192,7 +192,7 @@ where
     }
 }
 
-/// The object as it would be stored: what is given, under the identity of what is there.
+/// The object with the UID and the creation time of the live one.
 async fn stored<K>(client: &Client, namespace: &str, mut object: K) -> anyhow::Result<K>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
@@ -208,10 +208,10 @@ where
     Ok(object)
 }
 
-/// What applying `manifest` would do.
+/// The change that applying `manifest` makes.
 async fn change(client: &Client, manifest: &Manifest, namespace_is_there: bool) -> Result<Change, String> {
     if !namespace_is_there {
-        return Ok(Change::made(manifest.title()));
+        return Ok(Change::created(manifest.title()));
     }
     let namespace = manifest.object.namespace().unwrap_or_default();
     let api: Api<kube::api::DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &manifest.resource);
@@ -224,7 +224,7 @@ async fn change(client: &Client, manifest: &Manifest, namespace_is_there: bool) 
     let after = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.object)).await.map_err(words)?;
     let json = |object: &kube::api::DynamicObject| serde_json::to_value(object).map_err(|error| error.to_string());
     Ok(match live {
-        None => Change::made(manifest.title()),
+        None => Change::created(manifest.title()),
         Some(live) => Change::between(manifest.title(), &json(&live)?, &json(&after)?),
     })
 }

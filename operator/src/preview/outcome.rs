@@ -1,4 +1,4 @@
-//! What planning came to. Pure.
+//! The result of planning. Pure.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -27,11 +27,11 @@ use crate::{
 };
 use switchyard_contract::Kind;
 
-/// What was planned, a part for each platform.
+/// The planned platforms.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub platforms: Vec<Planned>,
-    /// What the plan takes for granted, in words.
+    /// Assumptions of the plan.
     pub assumed: Vec<String>,
 }
 
@@ -40,29 +40,29 @@ pub struct Outcome {
 pub struct Planned {
     pub settings: Settings,
     pub budget: Budget,
-    /// Why something would not happen: what it is about, and the words of its condition.
+    /// Refusals: the subject, and the message of its condition.
     pub refused: Vec<(String, String)>,
-    /// Objects as they would be applied, in the order in which they would be.
+    /// Objects that would be applied, in this order.
     pub manifests: Vec<Manifest>,
-    /// What would change; without a cluster, everything is made.
+    /// Changes. Without a cluster everything is created.
     pub changes: Vec<Change>,
-    /// Pools with what they were planned as.
+    /// The pools as planned.
     pub pools: Vec<WorkerPool>,
 }
 
 impl Outcome {
-    /// Whether anything of it would be refused.
+    /// Whether anything would be refused.
     pub fn is_refused(&self) -> bool {
         self.platforms.iter().any(|planned| !planned.refused.is_empty())
     }
 
-    /// How many objects would change.
+    /// The number of objects that would change.
     pub fn changes(&self) -> usize {
         self.platforms.iter().flat_map(|planned| &planned.changes).filter(|change| change.is_one()).count()
     }
 }
 
-/// Everything that one platform would be, once every step has succeeded that has to come before.
+/// The plan of one platform after every preceding step has succeeded.
 #[derive(Debug)]
 pub struct Whole {
     pub plan: Plan,
@@ -73,7 +73,7 @@ pub struct Whole {
     pub deletes: Vec<ObjectId>,
 }
 
-/// Plans the platform of `input` to its end. `more` are pools that are not there yet; a pool's own owner is asked of `owner_of`.
+/// Plans the platform of `input` up to its final stage. `more` are pools that do not exist yet.
 pub fn whole(
     mut input: PlatformInput,
     more: Vec<WorkerPool>,
@@ -89,7 +89,7 @@ pub fn whole(
         let name = default_name(&input.settings.name, *kind);
         if !input.pools.iter().any(|pool| pool.name_any() == name) {
             let mut pool = default_pool(&input.owner, *kind);
-            // Made with the platform, and so before any pool that is not there yet.
+            // Created with the platform, and so before any pool that does not exist yet.
             pool.metadata.creation_timestamp =
                 Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
             input.pools.push(pool);
@@ -135,7 +135,7 @@ pub fn whole(
     Whole { plan, budget, input, refused, manifests, deletes }
 }
 
-/// A pool that is there owns its objects; one that is not gets a stand-in of an identity.
+/// The owner reference to a pool. A pool that does not exist yet gets a placeholder UID.
 fn owner_of(pool: &WorkerPool, input: &PlatformInput) -> Option<Owner> {
     let mut pool = pool.clone();
     pool.metadata.namespace.get_or_insert_with(|| input.settings.namespace.clone());
@@ -143,13 +143,13 @@ fn owner_of(pool: &WorkerPool, input: &PlatformInput) -> Option<Owner> {
     Owner::of(&pool, &input.settings.name)
 }
 
-/// Identity of an owner that is not there yet.
+/// UID of an owner that does not exist yet.
 pub const PLANNED: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Plays every step that has to succeed before the next, and gathers all that is applied on the way.
+/// Simulates the success of every step and collects all objects that are applied on the way.
 fn to_the_end(input: &mut PlatformInput, images: &Images) -> (Plan, Budget, Vec<Manifest>) {
     let mut all: Vec<Manifest> = Vec::new();
-    // When every pool has been there for long enough.
+    // Late enough for the objects that wait for their pools.
     let then = Timestamp::now() + SignedDuration::from_mins(1);
     loop {
         let valid = validate(input.clone());

@@ -1,4 +1,4 @@
-//! An outcome as text for people, or as YAML. Pure.
+//! Prints an outcome as text or as YAML. Pure.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::{
     },
     resources::worker_pool::default_name,
     spec::{
-        connection_budget::{Budget, KEPT},
+        connection_budget::{ADMIN_CONNECTIONS, Budget},
         defaults,
         pool::pool_replicas,
         replicas::Replicas,
@@ -22,22 +22,22 @@ use crate::{
     },
 };
 
-/// For people.
+/// The outcome as text.
 pub fn text(outcome: &Outcome) -> String {
     let mut out = String::new();
     for planned in &outcome.platforms {
         platform(&mut out, planned);
     }
     for assumed in &outcome.assumed {
-        let _ = writeln!(out, "Taken for granted: {assumed}");
+        let _ = writeln!(out, "Assumption: {assumed}");
     }
     out
 }
 
-/// The objects as they would be applied, in that order.
+/// The objects that would be applied, in this order.
 ///
 /// # Errors
-/// When an object is no YAML, which none is.
+/// An object does not serialize, which is a bug.
 pub fn yaml(outcome: &Outcome) -> anyhow::Result<String> {
     let mut out = String::new();
     for manifest in outcome.platforms.iter().flat_map(|planned| &planned.manifests) {
@@ -51,7 +51,7 @@ fn platform(out: &mut String, planned: &Planned) {
     let _ =
         writeln!(out, "AnalyticsPlatform {}/{}, {}", settings.namespace, settings.name, settings.environment.as_str());
     if settings.paused {
-        let _ = writeln!(out, "  It is paused: none of this happens before spec.paused is taken away.");
+        let _ = writeln!(out, "  Paused: nothing is applied until spec.paused is removed.");
     }
     table(out, &sizes(settings, &planned.pools));
     connections(out, settings, &planned.budget);
@@ -62,42 +62,43 @@ fn platform(out: &mut String, planned: &Planned) {
     out.push('\n');
 }
 
-/// What the environment presets, with what the spec says instead.
+/// Number of pods and resources of each workload.
 fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
-    let row =
-        |name: &str, pods: String, container: &Resources, more: String| [name.to_owned(), pods, said(container), more];
+    let row = |name: &str, pods: String, container: &Resources, more: String| {
+        [name.to_owned(), pods, printed(container), more]
+    };
     let targets = settings.api_targets;
-    let aims = match settings.api_replicas {
+    let aim = match settings.api_replicas {
         Replicas::Fixed(_) => String::new(),
-        Replicas::Scaled { .. } => format!("aims at {} % of CPU and {} % of memory", targets.cpu, targets.memory),
+        Replicas::Scaled(_) => format!("target {} % CPU, {} % memory", targets.cpu, targets.memory),
     };
     let mut rows = vec![
         ["".into(), "pods".into(), "container".into(), "".into()],
-        row("API", pods(settings.api_replicas), &settings.api_resources, aims),
+        row("API", pods(settings.api_replicas), &settings.api_resources, aim),
     ];
     let mut pools: Vec<&WorkerPool> = pools.iter().collect();
-    // The default pools first, as they are listed everywhere.
-    let rank =
+    // The default pools first, in the usual order.
+    let position =
         |pool: &WorkerPool| Kind::ALL.iter().position(|kind| default_name(&settings.name, *kind) == pool.name_any());
-    pools.sort_by_key(|pool| (rank(pool).unwrap_or(usize::MAX), pool.name_any()));
+    pools.sort_by_key(|pool| (position(pool).unwrap_or(usize::MAX), pool.name_any()));
     for pool in pools {
         let resources = defaults::worker_resources(settings.environment, pool.spec.kind)
             .overridden_by(pool.spec.resources.as_ref());
         let jobs =
             pool.spec.concurrency.map_or_else(|| defaults::concurrency(pool.spec.kind).to_string(), |n| n.to_string());
-        let gpu = pool.spec.gpu.as_ref().map_or_else(String::new, |gpu| format!(", {} GPUs a pod", gpu.count));
+        let gpu = pool.spec.gpu.as_ref().map_or_else(String::new, |gpu| format!(", {} GPUs per pod", gpu.count));
         rows.push(row(
             &pool.name_any(),
             pods(pool_replicas(&pool.spec)),
             &resources,
-            format!("{}, {jobs} jobs a pod{gpu}", pool.spec.kind),
+            format!("{}, {jobs} jobs per pod{gpu}", pool.spec.kind),
         ));
     }
     let bundled = bundled_components(settings);
     if !bundled.is_empty() {
         let names: Vec<_> =
-            bundled.into_iter().map(|component| component.bundled().trim_start_matches("the ")).collect();
-        rows.push(["besides".into(), "1 each".into(), String::new(), names.join(", ")]);
+            bundled.into_iter().map(|component| component.bundled().trim_start_matches("the bundled ")).collect();
+        rows.push(["bundled services".into(), "1 each".into(), String::new(), names.join(", ")]);
     }
     rows
 }
@@ -105,31 +106,32 @@ fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
 fn pods(replicas: Replicas) -> String {
     match replicas {
         Replicas::Fixed(replicas) => replicas.to_string(),
-        Replicas::Scaled { min, max } => format!("{min} to {max}"),
+        Replicas::Scaled(bounds) => format!("{} to {}", bounds.min(), bounds.max()),
     }
 }
 
-fn said(resources: &Resources) -> String {
+fn printed(resources: &Resources) -> String {
     let list =
         |map: &Option<std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
             map.iter().flatten().map(|(name, quantity)| format!("{name} {}", quantity.0)).collect::<Vec<_>>().join(", ")
         };
-    format!("{}; at most {}", list(&resources.requests), list(&resources.limits))
+    format!("{}; limit {}", list(&resources.requests), list(&resources.limits))
 }
 
 fn connections(out: &mut String, settings: &Settings, budget: &Budget) {
-    let _ = writeln!(out, "  Database connections, {} in all", settings.max_connections);
+    let _ = writeln!(out, "  Database connections, {} in total", settings.max_connections);
     let mut rows = vec![["", "size", "overflow", "pods at most", "used at most"].map(str::to_owned)];
-    for row in &budget.allocations {
-        let numbers = [row.size, row.overflow, row.pods_at_most, row.used_at_most].map(|number| number.to_string());
+    for allocation in &budget.allocations {
+        let numbers = [allocation.size, allocation.overflow, allocation.pods_at_most, allocation.used_at_most]
+            .map(|number| number.to_string());
         let [size, overflow, pods, used] = numbers;
-        rows.push([row.role.to_string(), size, overflow, pods, used]);
+        rows.push([allocation.role.to_string(), size, overflow, pods, used]);
     }
-    let claimed: u32 = budget.allocations.iter().map(crate::spec::connection_budget::Allocation::total).sum();
-    let reserve = settings.max_connections.saturating_sub(claimed.saturating_add(KEPT));
+    let allocated: u32 = budget.allocations.iter().map(crate::spec::connection_budget::Allocation::total).sum();
+    let reserve = settings.max_connections.saturating_sub(allocated.saturating_add(ADMIN_CONNECTIONS));
     rows.push([
-        "kept for setup and administration".into(),
-        KEPT.to_string(),
+        "setup and administration".into(),
+        ADMIN_CONNECTIONS.to_string(),
         String::new(),
         String::new(),
         String::new(),
@@ -146,8 +148,8 @@ fn changes(out: &mut String, planned: &Planned) {
     let count = |verb: Verb| planned.changes.iter().filter(|change| change.verb == verb).count();
     let _ = writeln!(
         out,
-        "  Objects: {} made, {} changed, {} deleted, {} left as they are",
-        count(Verb::Make),
+        "  Objects: {} created, {} changed, {} deleted, {} unchanged",
+        count(Verb::Create),
         count(Verb::Change),
         count(Verb::Delete),
         count(Verb::Keep)
@@ -161,7 +163,7 @@ fn changes(out: &mut String, planned: &Planned) {
     }
 }
 
-/// Rows with columns of equal width.
+/// Prints rows with aligned columns.
 fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
     let mut widths = [0; N];
     for row in rows {

@@ -16,12 +16,12 @@ use k8s_openapi::{
 
 use crate::{
     capacity::hpa,
-    spec::{defaults::Targets, names},
+    spec::{defaults::Targets, names, replicas::ScalingBounds},
 };
 
-/// Scales the Deployment `pool` between `min` and `max` pods, by the external metric
+/// Scales the Deployment `pool` within `bounds`, by the external metric
 /// [`names::DESIRED_REPLICAS_METRIC`].
-pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32)) -> HorizontalPodAutoscaler {
+pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, bounds: ScalingBounds) -> HorizontalPodAutoscaler {
     let desired = MetricSpec {
         type_: "External".into(),
         external: Some(ExternalMetricSource {
@@ -43,17 +43,17 @@ pub fn pool_autoscaler(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32))
         }),
         ..MetricSpec::default()
     };
-    autoscaler(metadata, (min, max), vec![desired], hpa::behavior())
+    autoscaler(metadata, bounds, vec![desired], hpa::behavior())
 }
 
-/// Scales the Deployment of the same name between `min` and `max` pods, by the CPU and memory
+/// Scales the Deployment of the same name within `bounds`, by the CPU and memory
 /// utilization of its container `container`.
 ///
 /// Sidecars are not measured: a container without requests would make the metric unavailable.
 pub fn horizontal_pod_autoscaler(
     metadata: ObjectMeta,
     container: &str,
-    (min, max): (i32, i32),
+    bounds: ScalingBounds,
     targets: Targets,
 ) -> HorizontalPodAutoscaler {
     let metric = |name: &str, percent: i32| MetricSpec {
@@ -80,12 +80,12 @@ pub fn horizontal_pod_autoscaler(
         }),
         scale_up: None,
     };
-    autoscaler(metadata, (min, max), vec![metric("cpu", targets.cpu), metric("memory", targets.memory)], behavior)
+    autoscaler(metadata, bounds, vec![metric("cpu", targets.cpu), metric("memory", targets.memory)], behavior)
 }
 
 fn autoscaler(
     metadata: ObjectMeta,
-    (min, max): (i32, i32),
+    bounds: ScalingBounds,
     metrics: Vec<MetricSpec>,
     behavior: HorizontalPodAutoscalerBehavior,
 ) -> HorizontalPodAutoscaler {
@@ -96,8 +96,8 @@ fn autoscaler(
                 kind: "Deployment".into(),
                 name: metadata.name.clone().unwrap_or_default(),
             },
-            min_replicas: Some(min),
-            max_replicas: max,
+            min_replicas: Some(bounds.min()),
+            max_replicas: bounds.max(),
             metrics: Some(metrics),
             behavior: Some(behavior),
         }),

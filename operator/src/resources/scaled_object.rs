@@ -7,7 +7,11 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{capacity::hpa, resources::manifest::Manifest, spec::names::SCALER_POOL_KEY};
+use crate::{
+    capacity::hpa,
+    resources::manifest::Manifest,
+    spec::{names::SCALER_POOL_KEY, replicas::ScalingBounds},
+};
 
 /// Interval in seconds at which KEDA checks whether a pool without pods needs some. The first job
 /// waits for it.
@@ -23,13 +27,13 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject"))
 }
 
-/// Scales the Deployment `pool` between `min` and `max` pods, as the external scaler at `scaler`
+/// Scales the Deployment `pool` within `bounds`, as the external scaler at `scaler`
 /// requests.
-pub fn scaled_object(metadata: ObjectMeta, pool: &str, (min, max): (i32, i32), scaler: &str) -> Manifest {
+pub fn scaled_object(metadata: ObjectMeta, pool: &str, bounds: ScalingBounds, scaler: &str) -> Manifest {
     let spec = json!({
         "scaleTargetRef": {"name": pool},
-        "minReplicaCount": min,
-        "maxReplicaCount": max,
+        "minReplicaCount": bounds.min(),
+        "maxReplicaCount": bounds.max(),
         "pollingInterval": POLLING_SECONDS,
         "cooldownPeriod": COOL_DOWN_SECONDS,
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": hpa::behavior()}},

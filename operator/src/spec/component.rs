@@ -1,8 +1,8 @@
-//! The parts of a platform that a condition or a problem is about.
+//! The components of a platform that conditions and problems refer to.
 
 use std::fmt;
 
-/// What a problem or a state is about.
+/// The subject of a condition or a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub enum Component {
     Database,
@@ -17,7 +17,7 @@ impl Component {
     /// The backing services, in the order in which the setup Job checks them.
     pub const BACKING: [Self; 4] = [Self::Database, Self::Broker, Self::Cache, Self::ObjectStore];
 
-    /// The condition of the platform that tells about it.
+    /// The condition of the platform that reports it.
     pub const fn condition(self) -> &'static str {
         match self {
             Self::Database => "DatabaseReady",
@@ -29,7 +29,7 @@ impl Component {
         }
     }
 
-    /// Value of the component label of what is bundled for it, and ending of its Secret's name.
+    /// Value of the component label of the bundled service, and suffix of the name of its Secret.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Database => "database",
@@ -41,7 +41,7 @@ impl Component {
         }
     }
 
-    /// What is brought along for it, in words.
+    /// The bundled service of it, for messages.
     pub const fn bundled(self) -> &'static str {
         match self {
             Self::Database => "the bundled PostgreSQL",
@@ -52,7 +52,7 @@ impl Component {
         }
     }
 
-    /// The backing service that goes by this name.
+    /// The backing service with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::BACKING.into_iter().find(|component| component.as_str() == name)
     }

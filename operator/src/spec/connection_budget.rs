@@ -1,8 +1,10 @@
-//! Database-connection arithmetic, pure.
+//! The connection budget: divides the database connections of a platform. Pure.
 //!
-//! A platform has `maxConnections`. Each database role has a row of them, which PostgreSQL enforces; what no row claims is reserve. A pod's
-//! connections follow from its row and from the number of pods that the row is planned for, not from how many there are right now: scaling
-//! changes no pod template. What does not fit is refused with the arithmetic, the younger pool first.
+//! A platform has `maxConnections`. Each database role has an allocation of them, which PostgreSQL
+//! enforces as a `CONNECTION LIMIT`; unallocated connections are the reserve. The connections of
+//! one pod are its allocation divided by the number of pods that the allocation is planned for, not
+//! by the current number, so scaling changes no pod template. What does not fit is refused with the
+//! arithmetic, younger pools first.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,12 +12,12 @@ use switchyard_contract::{ConnectionPool, Role};
 
 use crate::{crd::Connections, spec::defaults::SURGE};
 
-/// Connections that belong to no workload: setup, administration, and what PostgreSQL keeps for superusers.
-pub const KEPT: u32 = 10;
-/// The platform's documented number of connections; default rows are in proportion to it.
+/// Connections for setup, administration and the superuser slots of PostgreSQL.
+pub const ADMIN_CONNECTIONS: u32 = 10;
+/// Default of `maxConnections`. The default allocations are in proportion to it.
 pub const DEFAULT_MAX: u32 = 500;
 
-/// A share of the connections, for all pods of a workload together.
+/// Connections of all pods of a workload together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     pub size: u32,
@@ -25,12 +27,12 @@ pub struct Share {
 }
 
 impl Share {
-    /// Connections, overflow included.
+    /// Connections, including the overflow.
     pub const fn total(&self) -> u32 {
         self.size.saturating_add(self.overflow)
     }
 
-    /// The documented row of `role`, in proportion to `max` connections.
+    /// The default allocation of `role`, in proportion to `max` connections.
     pub fn default_of(role: Role, max: u32) -> Self {
         let (size, overflow, wait_timeout_seconds, statement_timeout_seconds) = match role {
             Role::Api => (100, 50, 2, 10),
@@ -43,7 +45,7 @@ impl Share {
     }
 }
 
-/// Pods that a role's row is planned for, where no `scaling.max` says it.
+/// The number of pods that the allocation of a role is planned for without a `scaling.max`.
 const fn planned_pods(role: Role) -> u32 {
     match role {
         Role::Api => 10 + SURGE,
@@ -52,53 +54,53 @@ const fn planned_pods(role: Role) -> u32 {
     }
 }
 
-/// What the API asks for.
+/// The connections that the API requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiDemand {
-    /// Its row.
+    /// The allocation of the API.
     pub share: Share,
-    /// Most pods at once, surge included.
+    /// Most pods at once, including the surge.
     pub pods_at_most: u32,
-    /// Most pods, surge included, that scaling may ever ask for; none when nothing scales it.
+    /// Most pods that scaling may ever request, including the surge; none for a fixed number.
     pub bound: Option<u32>,
 }
 
-/// What a pool asks for.
+/// The connections that a pool requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolDemand {
     pub name: String,
-    /// When it was made, in any unit that orders; the younger gives way.
+    /// Creation time in any unit that orders. Younger pools are refused first.
     pub age_order: i64,
     pub role: Role,
-    /// Most pods at once, surge included.
+    /// Most pods at once, including the surge.
     pub pods_at_most: u32,
-    /// Most pods, surge included, that scaling may ever ask for; none when nothing scales it.
+    /// Most pods that scaling may ever request, including the surge; none for a fixed number.
     pub bound: Option<u32>,
-    /// A share of its own, instead of the role's row.
+    /// Connections of its own, in addition to the allocation of the role.
     pub share: Option<Share>,
 }
 
-/// A row of the budget.
+/// The allocation of one database role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allocation {
     pub role: Role,
     pub size: u32,
     pub overflow: u32,
     pub statement_timeout_seconds: u64,
-    /// Pods that were granted connections, at most, surge included.
+    /// Most pods with granted connections at once, including the surge.
     pub pods_at_most: u32,
-    /// What those pods may hold at most.
+    /// Most connections that these pods hold together.
     pub used_at_most: u32,
 }
 
 impl Allocation {
-    /// The role's `CONNECTION LIMIT`.
+    /// The `CONNECTION LIMIT` of the role.
     pub const fn total(&self) -> u32 {
         self.size.saturating_add(self.overflow)
     }
 }
 
-/// Why something does not fit, with the arithmetic and what to change.
+/// Why a demand does not fit: the arithmetic and what to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub String);
 
@@ -108,19 +110,19 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Who gets what.
+/// The divided connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     pub allocations: Vec<Allocation>,
-    /// What one pod of the API may hold.
+    /// Connections of one pod of the API.
     pub api: Result<ConnectionPool, Refusal>,
-    /// What one pod of each pool may hold, by the pool's name.
+    /// Connections of one pod of each pool, by the name of the pool.
     pub pools: BTreeMap<String, Result<ConnectionPool, Refusal>>,
-    /// Whether all rows together fit, with the arithmetic either way.
+    /// Whether all allocations fit together, with the arithmetic.
     pub verdict: Result<String, Refusal>,
 }
 
-/// Divides `max` connections.
+/// Divides `max` connections among the API and the pools.
 pub fn divide(max: u32, api: &ApiDemand, pools: &[PoolDemand]) -> Budget {
     let mut allocations = vec![Allocation::of(Role::Api, api.share)];
     allocations.extend(
@@ -132,7 +134,7 @@ pub fn divide(max: u32, api: &ApiDemand, pools: &[PoolDemand]) -> Budget {
     let mut granted = BTreeMap::new();
     let mut in_order: Vec<&PoolDemand> = pools.iter().collect();
     in_order.sort_by(|a, b| (a.age_order, &a.name).cmp(&(b.age_order, &b.name)));
-    // What the pools without a share of their own have taken of their row so far.
+    // Connections granted so far to the pools that share the allocation of their role.
     let mut taken: BTreeMap<Role, u32> = BTreeMap::new();
     for pool in in_order {
         let grant = match pool.share {
@@ -168,10 +170,10 @@ impl Allocation {
     }
 }
 
-/// A pod's part of `share`: `total` connections, of which as many last as in the share.
+/// The pool of one pod with `total` connections, divided into size and overflow as `share` is.
 fn pool_of(share: Share, total: u32) -> ConnectionPool {
-    let lasting = (u64::from(total) * u64::from(share.size)).div_ceil(u64::from(share.total().max(1)));
-    let size = u32::try_from(lasting).unwrap_or(total).clamp(1, total.max(1));
+    let permanent = (u64::from(total) * u64::from(share.size)).div_ceil(u64::from(share.total().max(1)));
+    let size = u32::try_from(permanent).unwrap_or(total).clamp(1, total.max(1));
     ConnectionPool {
         size,
         overflow: total.saturating_sub(size),
@@ -185,8 +187,8 @@ fn grant_api(api: &ApiDemand, allocation: &mut Allocation) -> Result<ConnectionP
     let per_pod = (api.share.total() / planned).max(1);
     if api.pods_at_most.saturating_mul(per_pod) > api.share.total() {
         return Err(Refusal(format!(
-            "the API may have {} pods at once ({SURGE} of them during a rollout) and its row holds {} connections, which is less than one each: \
-             raise spec.api.connections or have fewer pods",
+            "the API may have {} pods at once (including {SURGE} for a rollout), but its allocation has {} connections, \
+             less than one for each pod: raise spec.api.connections, or lower the number of pods",
             api.pods_at_most,
             api.share.total(),
         )));
@@ -195,7 +197,7 @@ fn grant_api(api: &ApiDemand, allocation: &mut Allocation) -> Result<ConnectionP
     Ok(pool_of(api.share, per_pod))
 }
 
-/// A pool that shares its role's row with the others.
+/// Grants connections to a pool that shares the allocation of its role with other pools.
 fn grant_shared(
     pool: &PoolDemand,
     share: Share,
@@ -207,8 +209,9 @@ fn grant_shared(
     if taken.saturating_add(needs) > share.total() {
         let left = share.total() - *taken;
         return Err(Refusal(format!(
-            "{} pods at most ({SURGE} of them during a rollout) x {per_pod} connections = {needs}, and older pools leave {left} of the {} of {}: \
-             at most {} pods fit. Have fewer replicas, or give the pool a share of its own in spec.connections",
+            "{} pods at most (including {SURGE} for a rollout) x {per_pod} connections = {needs}, \
+             but older pools leave {left} of the {} connections of {}: at most {} pods fit. \
+             Lower the number of pods, or give the pool its own connections in spec.connections",
             pool.pods_at_most,
             share.total(),
             pool.role,
@@ -222,7 +225,7 @@ fn grant_shared(
     Ok(pool_of(share, per_pod))
 }
 
-/// A pool with a share of its own, which is added to its role's row and comes out of the reserve.
+/// Grants a pool its own connections: adds them to the allocation of its role, out of the reserve.
 fn grant_own(
     pool: &PoolDemand,
     share: Share,
@@ -234,17 +237,18 @@ fn grant_own(
     let needs = pool.pods_at_most.saturating_mul(per_pod);
     if needs > share.total() {
         return Err(Refusal(format!(
-            "{} pods at most ({SURGE} of them during a rollout) x {per_pod} connections = {needs}, and spec.connections gives the pool {}: \
-             raise it, or have fewer replicas",
+            "{} pods at most (including {SURGE} for a rollout) x {per_pod} connections = {needs}, \
+             but spec.connections allocates {}: raise it, or lower the number of pods",
             pool.pods_at_most,
             share.total(),
         )));
     }
-    let claimed: u32 = allocations.iter().map(Allocation::total).sum();
-    let reserve = max.saturating_sub(claimed.saturating_add(KEPT));
+    let allocated: u32 = allocations.iter().map(Allocation::total).sum();
+    let reserve = max.saturating_sub(allocated.saturating_add(ADMIN_CONNECTIONS));
     if share.total() > reserve {
         return Err(Refusal(format!(
-            "spec.connections asks for {} connections of a reserve of {reserve} ({max} in all, {claimed} in rows, {KEPT} kept for setup and administration): \
+            "spec.connections requests {} connections, but the reserve has {reserve} \
+             ({max} in total, {allocated} allocated, {ADMIN_CONNECTIONS} for setup and administration): \
              lower it, or raise spec.database.maxConnections of the platform",
             share.total(),
         )));
@@ -260,22 +264,26 @@ fn grant_own(
 }
 
 fn verdict(max: u32, allocations: &[Allocation]) -> Result<String, Refusal> {
-    let words: Vec<String> = allocations
+    let totals: Vec<String> = allocations
         .iter()
         .map(|allocation| format!("{} {}+{}", allocation.role, allocation.size, allocation.overflow))
         .collect();
-    let claimed: u32 = allocations.iter().map(Allocation::total).sum();
-    let needs = claimed.saturating_add(KEPT);
-    let sum = format!("rows {} and {KEPT} kept for setup and administration make {needs}", words.join(", "));
+    let allocated: u32 = allocations.iter().map(Allocation::total).sum();
+    let needs = allocated.saturating_add(ADMIN_CONNECTIONS);
+    let sum = format!(
+        "allocations {} and {ADMIN_CONNECTIONS} for setup and administration need {needs} of {max} connections",
+        totals.join(", "),
+    );
     if needs > max {
         Err(Refusal(format!(
-            "{sum} of {max}: raise spec.database.maxConnections, or lower spec.api.connections or the pools' spec.connections"
+            "{sum}: raise spec.database.maxConnections, or lower spec.api.connections or spec.connections of the pools"
         )))
     } else {
-        Ok(format!("{sum} of {max}; {} in reserve", max - needs))
+        Ok(format!("{sum}; {} in reserve", max - needs))
     }
 }
 
+/// Returns `default`, overridden by the fields of `over` that are set.
 pub fn share(default: Share, over: Option<&Connections>) -> Share {
     let over = over.cloned().unwrap_or_default();
     Share {
@@ -286,7 +294,7 @@ pub fn share(default: Share, over: Option<&Connections>) -> Share {
     }
 }
 
-/// The schema lets no negative number through; should one come, it counts as none.
+/// A number of the spec as unsigned. The schema accepts no negative number; here one becomes 0.
 pub fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
@@ -310,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_rows_leave_a_reserve() {
+    fn default_allocations_leave_a_reserve() {
         let budget = divide(
             500,
             &api(2),
@@ -319,7 +327,7 @@ mod tests {
         let totals: Vec<u32> = budget.allocations.iter().map(Allocation::total).collect();
         assert_eq!(totals, [150, 100, 40, 25]);
         assert!(
-            budget.verdict.as_ref().is_ok_and(|words| words.ends_with("make 325 of 500; 175 in reserve")),
+            budget.verdict.as_ref().is_ok_and(|words| words.ends_with("need 325 of 500 connections; 175 in reserve")),
             "{:?}",
             budget.verdict
         );
@@ -330,14 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn a_small_database_gets_small_rows() {
+    fn default_allocations_follow_max_connections() {
         let budget = divide(50, &ApiDemand { share: Share::default_of(Role::Api, 50), ..api(2) }, &[]);
         assert_eq!(budget.allocations.iter().map(Allocation::total).collect::<Vec<_>>(), [15, 10, 4, 2]);
         assert!(budget.verdict.is_ok());
     }
 
     #[test]
-    fn the_younger_of_two_pools_that_do_not_fit_together_says_why() {
+    fn the_younger_of_two_pools_is_refused_with_the_arithmetic() {
         let older = PoolDemand { age_order: 1, ..pool("z-older", Role::Workers, 15) };
         let younger = PoolDemand { age_order: 2, ..pool("a-younger", Role::Workers, 7) };
         let budget = divide(500, &api(2), &[younger, older]);
@@ -346,14 +354,14 @@ mod tests {
         assert!(
             words.contains("7 pods at most")
                 && words.contains("x 5 connections = 35")
-                && words.contains("leave 25 of the 100"),
+                && words.contains("leave 25 of the 100 connections"),
             "{words}"
         );
         assert!(words.contains("at most 4 pods fit"), "{words}");
     }
 
     #[test]
-    fn a_share_of_its_own_comes_out_of_the_reserve() {
+    fn connections_of_a_pool_come_out_of_the_reserve() {
         let own = PoolDemand { share: Some(share(60)), bound: Some(6), ..pool("own", Role::Discovery, 4) };
         let budget = divide(500, &api(2), std::slice::from_ref(&own));
         assert_eq!(budget.pools["own"].as_ref().map(|grant| grant.size), Ok(10));
@@ -361,18 +369,18 @@ mod tests {
         let greedy = PoolDemand { share: Some(share(200)), ..own };
         let budget = divide(500, &api(2), &[greedy]);
         assert!(
-            budget.pools["own"].as_ref().is_err_and(|Refusal(words)| words.contains("reserve of 175")),
+            budget.pools["own"].as_ref().is_err_and(|Refusal(words)| words.contains("the reserve has 175")),
             "{:?}",
             budget.pools
         );
-        assert!(budget.verdict.is_ok(), "what was refused takes nothing");
+        assert!(budget.verdict.is_ok(), "a refused pool takes nothing");
     }
 
     #[test]
-    fn rows_that_do_not_fit_are_refused_with_the_sum() {
+    fn allocations_above_the_maximum_are_refused_with_the_sum() {
         let budget = divide(100, &ApiDemand { share: share(90), pods_at_most: 2, bound: None }, &[]);
         assert!(
-            budget.verdict.is_err_and(|Refusal(words)| words.contains("make 133 of 100")),
+            budget.verdict.is_err_and(|Refusal(words)| words.contains("need 133 of 100 connections")),
             "{:?}",
             budget.allocations
         );
@@ -380,7 +388,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_granted_ever_passes_a_row(max in 10u32..2000, api_pods in 1u32..50, pools in prop::collection::vec((0usize..3, 1u32..40, prop::option::of(1u32..200), any::<bool>()), 0..12)) {
+        fn grants_never_exceed_an_allocation(max in 10u32..2000, api_pods in 1u32..50, pools in prop::collection::vec((0usize..3, 1u32..40, prop::option::of(1u32..200), any::<bool>()), 0..12)) {
             let api = ApiDemand { share: Share::default_of(Role::Api, max), pods_at_most: api_pods, bound: None };
             let pools: Vec<PoolDemand> = pools.into_iter().enumerate().map(|(i, (role, pods, own, bounded))| PoolDemand {
                 age_order: i as i64,
@@ -398,7 +406,7 @@ mod tests {
         }
 
         #[test]
-        fn scaling_a_pool_changes_nobodys_connections(before in 1u32..30, after in 1u32..30, own in prop::option::of(1u32..100)) {
+        fn scaling_a_pool_changes_no_connections(before in 1u32..30, after in 1u32..30, own in prop::option::of(1u32..100)) {
             let size = |pods| divide(500, &api(2), &[PoolDemand { share: own.map(share), ..pool("p", Role::Workers, pods) }, pool("q", Role::AiWorkers, 3)]);
             let (before, after) = (size(before), size(after));
             if let (Ok(a), Ok(b)) = (&before.pools["p"], &after.pools["p"]) {

@@ -1,4 +1,4 @@
-//! What an environment presets. Any field of the spec goes before it.
+//! The defaults of each environment. Every field of the spec takes precedence.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use switchyard_contract::Kind;
 
 use crate::crd::{Environment, Resources};
 
-/// Pods that a rollout may add on top of the replicas.
+/// Pods that a rollout adds to the replicas (`maxSurge`).
 pub const SURGE: u32 = 1;
 
-/// Use that the number of pods aims at, in percent of what the container requests.
+/// Target utilization of an autoscaler, in percent of the requests of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Targets {
     pub cpu: i32,
     pub memory: i32,
 }
 
-/// Requests and the memory limit of a container. Nothing is limited in CPU: an idle core is anybody's.
+/// Requests and the memory limit of a container. CPU has no limit, so that pods can use idle cores.
 fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resources {
     let quantity = |text: &str| Quantity(text.to_owned());
     Resources {
@@ -26,7 +26,7 @@ fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resources {
     }
 }
 
-/// Fewest and most pods of an API whose size follows the load, where the spec says nothing about its size.
+/// Minimum and maximum pods of the API if the spec sets neither `replicas` nor `scaling`.
 pub const fn api_scaling(environment: Environment) -> Option<(i32, i32)> {
     match environment {
         Environment::Development | Environment::Staging => None,
@@ -34,15 +34,15 @@ pub const fn api_scaling(environment: Environment) -> Option<(i32, i32)> {
     }
 }
 
-/// Use of the API's pods that its size aims at. Memory is a bound for the unexpected: the API holds little that grows with its load.
+/// Target utilization of the API. Memory is a safeguard: it hardly grows with the load.
 pub const API_TARGETS: Targets = Targets { cpu: 70, memory: 80 };
 
-/// Whether a workload is meant to outlast the loss of a node.
+/// Whether workloads must survive the loss of a node.
 pub const fn is_redundant(environment: Environment) -> bool {
     !matches!(environment, Environment::Development)
 }
 
-/// Pods of the API, where nothing scales it.
+/// Pods of an API that is not scaled.
 pub const fn api_replicas(environment: Environment) -> i32 {
     match environment {
         Environment::Development => 1,
@@ -51,7 +51,7 @@ pub const fn api_replicas(environment: Environment) -> i32 {
     }
 }
 
-/// The API's container.
+/// Resources of the API container.
 pub fn api_resources(environment: Environment) -> Resources {
     match environment {
         Environment::Development => resources("10m", "48Mi", "256Mi"),
@@ -60,12 +60,12 @@ pub fn api_resources(environment: Environment) -> Resources {
     }
 }
 
-/// The setup Job's container.
+/// Resources of the setup container.
 pub fn set_up_resources() -> Resources {
     resources("10m", "32Mi", "256Mi")
 }
 
-/// A worker's container.
+/// Resources of a worker container.
 pub fn worker_resources(environment: Environment, kind: Kind) -> Resources {
     match (environment, kind) {
         (Environment::Development, Kind::Ai) => resources("20m", "256Mi", "1536Mi"),
@@ -77,7 +77,7 @@ pub fn worker_resources(environment: Environment, kind: Kind) -> Resources {
     }
 }
 
-/// Jobs that one worker runs at once.
+/// Number of jobs that one worker runs at once.
 pub const fn concurrency(kind: Kind) -> u32 {
     match kind {
         Kind::Ai => 2,
@@ -85,7 +85,8 @@ pub const fn concurrency(kind: Kind) -> u32 {
     }
 }
 
-/// Seconds that a pod gets to finish what it is at. In development little, so that nobody waits for a clean-up.
+/// Termination grace period in seconds: the longest job and a margin. Short in development, so that
+/// deleting a platform is fast.
 pub const fn grace_seconds(environment: Environment, longest_job: u64) -> i64 {
     match environment {
         Environment::Development => 15,
@@ -93,7 +94,7 @@ pub const fn grace_seconds(environment: Environment, longest_job: u64) -> i64 {
     }
 }
 
-/// Bundled servers, which are for development alone.
+/// Resources of the bundled services, which are for development only.
 pub mod bundled {
     use crate::spec::defaults::{Resources, resources};
 

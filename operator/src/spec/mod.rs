@@ -1,4 +1,4 @@
-//! What a spec means: settings with every default filled in, the connection budget, names.
+//! The meaning of the specs: settings with all defaults applied, the connection budget, names.
 
 pub mod component;
 pub mod connection_budget;

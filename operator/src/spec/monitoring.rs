@@ -1,4 +1,4 @@
-//! How a platform is watched, with every default filled in. Pure.
+//! Monitoring settings of a platform with all defaults applied. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use switchyard_contract::Telemetry;
 
 use crate::crd::{MonitoringSpec, PercentAlert};
 
-/// Between two looks at the metrics, in seconds.
+/// Scrape interval, in seconds.
 const INTERVAL_SECONDS: u64 = 30;
 
-/// How many of a hundred requests are traced.
+/// Sampled requests, in percent.
 const PERCENT: u8 = 1;
 
-/// How a platform is watched, with every default filled in.
+/// Monitoring settings with all defaults applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Monitoring {
     pub prometheus: bool,
@@ -23,7 +23,7 @@ pub struct Monitoring {
 }
 
 impl Monitoring {
-    /// The settings that `spec` asks for.
+    /// Applies the defaults to `spec`.
     pub fn of(spec: Option<&MonitoringSpec>) -> Self {
         let spec = spec.cloned().unwrap_or_default();
         Self {
@@ -64,30 +64,30 @@ fn thresholds(alerts: crate::crd::Alerts) -> Thresholds {
     }
 }
 
-/// Where the runbooks are unless a platform says where its own are.
+/// Default URL prefix of the runbooks.
 pub const RUNBOOKS: &str = "https://github.com/switchyard-dev/switchyard/blob/main/docs/runbooks/";
 
-/// Two thresholds.
+/// Thresholds of a warning and of a critical alert.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Levels {
     pub warning: f64,
     pub critical: f64,
 }
 
-/// When somebody is told.
+/// Alert thresholds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
     /// Seconds.
     pub latency: Levels,
-    /// Parts of 1, as the next two.
+    /// Fractions of 1, like `cpu` and `memory`.
     pub errors: Levels,
     pub cpu: Levels,
     pub memory: Levels,
-    /// Jobs.
+    /// Number of jobs.
     pub queue: Levels,
-    /// The part of the requests that may fail in the long run.
+    /// Error budget: the fraction of requests that may fail.
     pub budget: f64,
-    /// The beginning of a runbook's address.
+    /// URL prefix of the runbooks.
     pub runbooks: String,
 }
 

@@ -1,10 +1,11 @@
 //! Kubernetes quantities (`250m`, `1536Mi`, `2e3`) as numbers, in thousandths. Pure.
 //!
-//! As in Kubernetes' own reference: a decimal number, and a binary or decimal suffix or an exponent.
+//! The format is a decimal number with a binary suffix, a decimal suffix or an exponent
+//! (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Thousandths of one, rounded up; `None` for what is no quantity.
+/// The quantity in thousandths, rounded up; `None` if it is malformed.
 pub fn thousandths(quantity: &Quantity) -> Option<i128> {
     let text = quantity.0.trim();
     let end = text
@@ -12,7 +13,7 @@ pub fn thousandths(quantity: &Quantity) -> Option<i128> {
         .find(|(at, c)| !(c.is_ascii_digit() || *c == '.' || (*at == 0 && matches!(c, '+' | '-'))))
         .map_or(text.len(), |(at, _)| at);
     let (number, suffix) = text.split_at(end);
-    // Thousandths of what the suffix stands for, as a fraction.
+    // The value of the suffix in thousandths, as a fraction.
     let (numerator, denominator): (i128, i128) = match suffix {
         "n" => (1, 1_000_000),
         "u" => (1, 1_000),
@@ -46,7 +47,8 @@ pub fn thousandths(quantity: &Quantity) -> Option<i128> {
     Some(over.div_euclid(under) + i128::from(over.rem_euclid(under) != 0))
 }
 
-/// A number of thousandths as a quantity: whole ones where they are, and bytes in Mi where `binary`.
+/// A number of thousandths as a quantity: in Mi, rounded up, if `binary`; else a whole number if
+/// possible.
 pub fn of_thousandths(thousandths: i128, binary: bool) -> Quantity {
     const MEBI: i128 = 1_000 << 20;
     if binary {
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_read_as_kubernetes_reads_them() {
+    fn quantities_are_parsed_as_in_kubernetes() {
         for (text, expected) in [
             ("0", Some(0)),
             ("1", Some(1_000)),
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_so_that_they_read_the_same() {
+    fn numbers_are_printed_as_equal_quantities() {
         assert_eq!(of_thousandths(1_500, false).0, "1500m");
         assert_eq!(of_thousandths(2_000, false).0, "2");
         assert_eq!(of_thousandths(1_610_612_736_000, true).0, "1536Mi");

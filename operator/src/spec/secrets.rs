@@ -1,4 +1,4 @@
-//! The Secrets of a platform: their names and their values.
+//! The Secrets of a platform: names and values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::{
 /// The values of a Secret.
 pub type Values = BTreeMap<String, Vec<u8>>;
 
-/// Secrets by name; `None` where there is no such Secret.
+/// Secrets by name; `None` if a Secret does not exist.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(pub BTreeMap<String, Option<Values>>);
 
@@ -38,7 +38,7 @@ pub fn admin_secret(platform: &str) -> String {
     format!("{platform}-admin")
 }
 
-/// The Secrets that the user names.
+/// The Secrets that the spec references, sorted.
 pub fn named(settings: &Settings) -> Vec<String> {
     use crate::spec::settings::Source::{Bundled, Named};
     let mut names = Vec::new();

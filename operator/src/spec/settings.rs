@@ -1,4 +1,4 @@
-//! A platform's spec with every default filled in.
+//! The spec of a platform with all defaults applied. Pure.
 
 use switchyard_contract::{Analysis, LaneLimits, Lanes, Pooler, Recovery, Retry, Role, TierLimits, Tiers};
 
@@ -11,27 +11,27 @@ use crate::{
         connection_budget::{ApiDemand, DEFAULT_MAX, Share, count, share},
         defaults::{self, Targets},
         monitoring::Monitoring,
-        replicas::Replicas,
+        replicas::{Replicas, ScalingBounds},
     },
 };
 
-/// Where a backing service comes from.
+/// The source of a backing service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source<T> {
-    /// The operator brings it along.
+    /// The operator runs a bundled one.
     Bundled,
-    /// The user has it.
+    /// The user provides it.
     Named(T),
 }
 
 impl<T> Source<T> {
-    /// Whether the operator brings it along.
+    /// Whether the operator runs a bundled one.
     pub const fn is_bundled(&self) -> bool {
         matches!(self, Self::Bundled)
     }
 }
 
-/// Where profiles come from.
+/// The source of the profiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileSource {
     pub endpoint: String,
@@ -39,7 +39,8 @@ pub struct ProfileSource {
     pub secret: String,
 }
 
-/// A platform's spec with every default filled in. Secrets are named, not read.
+/// The spec of a platform with all defaults applied. Secrets are references; their values are not
+/// read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub namespace: String,
@@ -67,7 +68,7 @@ pub struct Settings {
     pub ingress: Option<IngressOptions>,
     pub route: Option<RouteOptions>,
     pub monitoring: Monitoring,
-    /// Whether pods that do not get ready are replaced.
+    /// Whether pods that stay unready are replaced.
     pub replace_pods: bool,
     pub recovery: Recovery,
 }
@@ -108,8 +109,8 @@ impl Settings {
             api_replicas: Replicas::of(
                 api.replicas,
                 scaling
-                    .map(|scaling| (scaling.min, scaling.max))
-                    .or_else(|| defaults::api_scaling(environment).filter(|_| api.replicas.is_none())),
+                    .map(ScalingBounds::from)
+                    .or_else(|| default_api_scaling(environment).filter(|_| api.replicas.is_none())),
                 defaults::api_replicas(environment),
             ),
             api_targets: Targets {
@@ -129,7 +130,7 @@ impl Settings {
         }
     }
 
-    /// What the API asks of the connection budget.
+    /// The connections that the API requests of the connection budget.
     pub fn api_demand(&self) -> ApiDemand {
         ApiDemand {
             share: self.api_share,
@@ -142,6 +143,11 @@ impl Settings {
     pub fn url(&self) -> String {
         format!("http://{}-api.{}.svc", self.name, self.namespace)
     }
+}
+
+/// The default bounds of the API.
+fn default_api_scaling(environment: Environment) -> Option<ScalingBounds> {
+    defaults::api_scaling(environment).map(|(min, max)| ScalingBounds::new(min, max))
 }
 
 fn lanes(spec: &AnalyticsPlatformSpec) -> Lanes {

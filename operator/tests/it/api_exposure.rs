@@ -1,4 +1,4 @@
-//! What goes with the workloads, and goes away again.
+//! Objects beside the workloads: autoscalers, disruption budgets, exposure, monitoring, quotas.
 
 use crate::common::{fresh, own_secrets, own_services, pool, ready, set_up, settings};
 use crate::planned::{find, planned, planned_pool, pool_input};
@@ -29,7 +29,7 @@ fn found(resource: &ApiResource, name: &str) -> ObjectId {
 }
 
 #[test]
-fn in_production_the_api_follows_the_load_unless_the_spec_says_how_many_pods() {
+fn production_scales_the_api_unless_the_spec_sets_replicas() {
     let of = |environment: &str, api: Value| {
         let plan = planned(&platform(environment, api));
         let scalers = names(&plan, "HorizontalPodAutoscaler");
@@ -49,7 +49,7 @@ fn in_production_the_api_follows_the_load_unless_the_spec_says_how_many_pods() {
 }
 
 #[test]
-fn an_autoscaler_that_is_no_longer_wanted_goes_before_the_replicas_are_set() {
+fn an_obsolete_autoscaler_is_deleted_before_replicas_are_set() {
     let mut input = platform("production", json!({"replicas": 4}));
     input.observed.api = Some(ready(7));
     input.observed.optional = platform_kinds().iter().map(|kind| found(kind, "main-api")).collect();
@@ -60,13 +60,13 @@ fn an_autoscaler_that_is_no_longer_wanted_goes_before_the_replicas_are_set() {
 }
 
 #[test]
-fn what_goes_with_workloads_stays_while_they_are_not_planned() {
+fn objects_beside_workloads_stay_while_workloads_are_not_planned() {
     let mut input = platform("development", json!({}));
     input.observed.optional = platform_kinds().iter().map(|kind| found(kind, "main-api")).collect();
     assert!(!planned(&input).delete.is_empty());
     let mut running = input.clone();
     running.observed.jobs.values_mut().for_each(|job| *job = JobState::Running { trouble: None });
-    // But for a quota that nobody asks for any more: it may be what keeps the rest from coming.
+    // Except for an obsolete quota, which may block the other objects.
     let goes = |input: &PlatformInput| {
         planned(input).delete.iter().map(|found| found.resource.kind.clone()).collect::<Vec<_>>()
     };
@@ -76,7 +76,7 @@ fn what_goes_with_workloads_stays_while_they_are_not_planned() {
 }
 
 #[test]
-fn a_disruption_budget_lets_one_pod_go_and_never_blocks_a_drain() {
+fn a_disruption_budget_allows_one_pod_and_never_blocks_a_drain() {
     for environment in ["staging", "production"] {
         let input = platform(environment, json!({"replicas": 1}));
         let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
@@ -92,7 +92,7 @@ fn a_disruption_budget_lets_one_pod_go_and_never_blocks_a_drain() {
 }
 
 #[test]
-fn a_pool_of_a_platform_that_became_a_development_one_gives_up_its_disruption_budget() {
+fn a_change_to_development_deletes_the_disruption_budget_of_a_pool() {
     let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn"}));
     let of = |environment: &str| {
         let mut input = pool_input(&platform(environment, json!({})), &pool);
@@ -103,7 +103,7 @@ fn a_pool_of_a_platform_that_became_a_development_one_gives_up_its_disruption_bu
 }
 
 #[test]
-fn callers_from_outside_are_led_to_their_own_calls_and_not_to_the_admin_s() {
+fn exposure_covers_the_public_api_and_not_the_admin_api() {
     let way = json!({"ingress": {"host": "analytics.example.com", "className": "nginx", "secretRef": {"name": "tls"},
         "annotations": {"cert-manager.io/cluster-issuer": "main"}}});
     let plan = planned(&platform("staging", way));
@@ -121,7 +121,7 @@ fn callers_from_outside_are_led_to_their_own_calls_and_not_to_the_admin_s() {
 }
 
 #[test]
-fn a_route_waits_for_a_cluster_that_knows_routes_and_holds_nothing_else_up() {
+fn a_route_without_the_gateway_api_delays_nothing_else() {
     let way = json!({"route": {"host": "analytics.example.com", "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}]}});
     let mut input = platform("staging", way);
     let plan = planned(&input);
@@ -137,8 +137,7 @@ fn a_route_waits_for_a_cluster_that_knows_routes_and_holds_nothing_else_up() {
 }
 
 #[test]
-fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and_the_rules_have_the_spec_s_thresholds()
-{
+fn monitoring_covers_all_pods_and_uses_the_thresholds_of_the_spec() {
     let watched = json!({
         "prometheus": true, "labels": {"release": "prom", "app.kubernetes.io/managed-by": "me"}, "interval": "15s",
         "alerts": {"latency": {"warning": "3s"}, "errors": {"critical": 20}, "queue": {"warning": 7}, "failuresPerHundredThousand": 50,
@@ -147,7 +146,7 @@ fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and
     let mut spec = own_services();
     spec["monitoring"] = watched;
     let mut input = set_up(fresh(settings("main", spec.clone()), &own_secrets()));
-    assert!(names(&planned(&input), "PodMonitor").is_empty(), "nobody knows the kind");
+    assert!(names(&planned(&input), "PodMonitor").is_empty(), "the kind is unknown");
     input.observed.missing.clear();
     let plan = planned(&input);
     let (monitor, rule) =
@@ -158,7 +157,7 @@ fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and
     }
     let endpoint = &monitor.object.data["spec"]["podMetricsEndpoints"][0];
     assert_eq!((&endpoint["port"], &endpoint["interval"]), (&json!("operations"), &json!("15s")));
-    // The pods that it picks are those of the API and of every pool, and they have that port.
+    // It selects the pods of the API and of every pool, and they have that port.
     let selector = &monitor.object.data["spec"]["selector"];
     let api = &find(&plan.apply, "Deployment/main-api").object.data["spec"]["template"];
     for (key, value) in selector["matchLabels"].as_object().unwrap() {
@@ -190,7 +189,7 @@ fn where_the_prometheus_operator_is_every_pod_with_metrics_is_asked_for_them_and
 }
 
 #[test]
-fn a_namespace_of_its_own_is_held_to_what_the_platform_needs_and_a_quarter_more() {
+fn namespace_limits_allow_a_quarter_more_than_the_platform_needs() {
     let mut spec = own_services();
     spec["namespaceLimits"] = json!(true);
     spec["api"] =
@@ -201,7 +200,8 @@ fn a_namespace_of_its_own_is_held_to_what_the_platform_needs_and_a_quarter_more(
     input.pools = vec![pool("main-ai", gpus)];
     let plan = planned(&input);
     let hard = &find(&plan.apply, "ResourceQuota/main-limits").object.data["spec"]["hard"];
-    // Four pods of the API and five of the pool with what a rollout adds, and two setup Jobs: 11 pods, 4 + 10 cores and 20 thousandths.
+    // Four API pods and five worker pods, including the surge, and two setup Jobs: 11 pods and
+    // 14.02 cores.
     assert_eq!(hard["pods"], "14");
     assert_eq!(hard["requests.cpu"], "17525m");
     assert_eq!(hard["requests.nvidia.com/gpu"], "10", "GPUs are dear: no more than are needed");
@@ -213,7 +213,7 @@ fn a_namespace_of_its_own_is_held_to_what_the_platform_needs_and_a_quarter_more(
 }
 
 #[test]
-fn pods_keep_apart_and_have_the_rank_of_their_most_urgent_lane_but_for_development() {
+fn pods_spread_and_have_the_priority_class_of_their_most_urgent_lane() {
     let lanes = |lanes: Value| json!({"platformRef": {"name": "main"}, "kind": "cdn", "lanes": lanes});
     let template = |environment: &str, spec: Value| {
         let input = pool_input(&platform(environment, json!({})), &pool("p", spec));

@@ -1,18 +1,21 @@
-//! Queue facts -> pods wanted.
+//! The desired pods for given queue statistics.
 
 use std::collections::BTreeMap;
 
 use crate::queues::queues;
 use proptest::prelude::*;
 use switchyard_contract::{Kind, Lane, Lanes, QueueStats};
-use switchyard_operator::capacity::{
-    Ask, Bound, DesiredPods, Pool, Size, Target, desired_pods,
-    gpu::{Node, Quota, gpu_capacity},
-    zero::{Step, step},
+use switchyard_operator::{
+    capacity::{
+        Bound, Demand, DesiredPods, Pool, Size, Target, desired_pods,
+        gpu::{Node, Quota, gpu_capacity},
+        zero::{Step, step},
+    },
+    spec::replicas::ScalingBounds,
 };
 
-fn scaled(name: &str, lanes: &[Lane], min: u32, max: u32) -> Pool {
-    let size = Size::Scaled { min, max, target: Target::Wait(30.0) };
+fn scaled(name: &str, lanes: &[Lane], min: i32, max: i32) -> Pool {
+    let size = Size::Scaled { bounds: ScalingBounds::new(min, max), target: Target::Wait(30.0) };
     Pool { name: name.into(), kind: Kind::Cdn, lanes: lanes.iter().copied().collect(), concurrency: 8, size }
 }
 
@@ -20,8 +23,8 @@ fn of_one(queues: &[QueueStats], pool: &Pool) -> DesiredPods {
     desired_pods(queues, std::slice::from_ref(pool), &Lanes::default())[&pool.name].clone()
 }
 
-fn ask(facts: &QueueStats) -> Ask {
-    Ask::of(facts, &[Target::Wait(30.0)], Lanes::default().get(facts.lane))
+fn demand(stats: &QueueStats) -> Demand {
+    Demand::of(stats, &[Target::Wait(30.0)], Lanes::default().get(stats.lane))
 }
 
 fn near(a: f64, b: f64) -> bool {
@@ -29,82 +32,82 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn steady_load_asks_for_arrivals_times_service_and_a_headroom() {
-    let facts = QueueStats {
+fn steady_load_needs_arrivals_times_service_time_plus_headroom() {
+    let stats = QueueStats {
         arrival_rate: 5.0,
         service_seconds: Some(2.0),
         running: 10,
         ..QueueStats::quiet(Kind::Cdn, Lane::Normal)
     };
-    let ask = ask(&facts);
-    assert!(near(ask.load, 10.0) && near(ask.slots, 10.0 / 0.85), "{ask}");
-    assert_eq!(ask.to_string(), "normal asks for 11.8 slots: 10.0 busy (5.00 jobs/s x 2.0 s) + 1.8 headroom");
+    let demand = demand(&stats);
+    assert!(near(demand.load, 10.0) && near(demand.slots, 10.0 / 0.85), "{demand}");
+    assert_eq!(demand.to_string(), "normal needs 11.8 slots: 10.0 busy (5.00 jobs/s x 2.0 s) + 1.8 headroom");
 }
 
 #[test]
-fn a_backlog_asks_for_what_starts_it_within_the_target_and_never_for_more_than_a_slot_a_job() {
+fn a_backlog_starts_within_the_target_with_at_most_one_slot_a_job() {
     let short = QueueStats { depth: 100, service_seconds: Some(1.5), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
-    assert!(near(ask(&short).slots, 10.0), "of 30 s half are left once a pod is there: 100 x 1.5 s / 15 s");
+    assert!(near(demand(&short).slots, 10.0), "half of 30 s remain once a pod has started: 100 x 1.5 s / 15 s");
     let long = QueueStats { service_seconds: Some(600.0), ..short };
-    assert!(near(ask(&long).slots, 100.0));
+    assert!(near(demand(&long).slots, 100.0));
     let due = QueueStats { depth: 40, due_soon: 60, ..short };
-    assert!(near(ask(&due).slots, 10.0), "retries that are due within a minute wait as well");
-    let patient = Ask::of(&short, &[Target::Wait(640.0)], Lanes::default().get(Lane::Low));
+    assert!(near(demand(&due).slots, 10.0), "retries due within a minute count as waiting");
+    let patient = Demand::of(&short, &[Target::Wait(640.0)], Lanes::default().get(Lane::Low));
     assert!(near(patient.slots, 0.25));
-    let strictest = Ask::of(&short, &[Target::Wait(640.0), Target::Backlog(5.0)], Lanes::default().get(Lane::Low));
+    let strictest = Demand::of(&short, &[Target::Wait(640.0), Target::Backlog(5.0)], Lanes::default().get(Lane::Low));
     assert!(near(strictest.slots, 20.0));
 }
 
 #[test]
-fn without_a_service_time_every_job_gets_a_slot_or_little_s_law_gives_one() {
+fn the_service_time_defaults_to_littles_law_or_one_slot_a_job() {
     let cold = QueueStats { depth: 7, running: 2, arrival_rate: 0.03, ..QueueStats::quiet(Kind::Cdn, Lane::High) };
-    assert!(near(ask(&cold).slots, 7.0), "{}", ask(&cold));
+    assert!(near(demand(&cold).slots, 7.0), "{}", demand(&cold));
     let running = QueueStats { depth: 0, running: 12, completion_rate: 3.0, ..cold };
-    assert_eq!(ask(&running).service, Some(4.0));
+    assert_eq!(demand(&running).service, Some(4.0));
 }
 
 #[test]
-fn the_last_minute_counts_only_where_it_cannot_be_chance() {
-    let facts =
+fn the_last_minute_counts_only_beyond_poisson_noise() {
+    let stats =
         QueueStats { arrival_rate: 2.0, recent_arrival_rate: Some(2.2), ..QueueStats::quiet(Kind::Cdn, Lane::Normal) };
-    assert!(near(ask(&facts).arrivals, 2.0));
-    let rising = ask(&QueueStats { recent_arrival_rate: Some(10.0), ..facts }).arrivals;
-    let falling = ask(&QueueStats { recent_arrival_rate: Some(0.1), ..facts }).arrivals;
+    assert!(near(demand(&stats).arrivals, 2.0));
+    let rising = demand(&QueueStats { recent_arrival_rate: Some(10.0), ..stats }).arrivals;
+    let falling = demand(&QueueStats { recent_arrival_rate: Some(0.1), ..stats }).arrivals;
     assert!(rising > 9.0 && rising < 10.0 && falling < 0.3 && falling > 0.1, "{rising} {falling}");
 }
 
 #[test]
-fn long_jobs_that_run_keep_their_slots_when_arrivals_are_forgotten() {
-    let facts = QueueStats { running: 10, service_seconds: Some(900.0), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
-    assert!(near(ask(&facts).slots, 10.0) && ask(&facts).bound == Bound::Running);
+fn long_running_jobs_keep_their_slots_without_recent_arrivals() {
+    let stats = QueueStats { running: 10, service_seconds: Some(900.0), ..QueueStats::quiet(Kind::Cdn, Lane::Low) };
+    assert!(near(demand(&stats).slots, 10.0) && demand(&stats).bound == Bound::Running);
 }
 
 #[test]
-fn a_burst_of_long_jobs_asks_for_no_more_slots_than_there_are_jobs() {
-    let facts = QueueStats {
+fn a_burst_of_long_jobs_needs_at_most_one_slot_a_job() {
+    let stats = QueueStats {
         depth: 10,
         arrival_rate: 10.0 / 300.0,
         service_seconds: Some(6000.0),
         ..QueueStats::quiet(Kind::Cdn, Lane::Low)
     };
-    assert!(ask(&facts).bound == Bound::Jobs && near(ask(&facts).slots, 12.0), "{}", ask(&facts));
+    assert!(demand(&stats).bound == Bound::Jobs && near(demand(&stats).slots, 12.0), "{}", demand(&stats));
 }
 
 #[test]
-fn analyses_never_get_more_slots_than_their_lane_may_run_and_a_paused_lane_those_that_run() {
+fn analyses_are_limited_by_their_lane_and_paused_lanes_by_running_jobs() {
     let flood = QueueStats {
         depth: 400,
         arrival_rate: 9.0,
         service_seconds: Some(60.0),
         ..QueueStats::quiet(Kind::General, Lane::Normal)
     };
-    assert!(near(ask(&flood).slots, 8.0) && ask(&flood).bound == Bound::Limit);
+    assert!(near(demand(&flood).slots, 8.0) && demand(&flood).bound == Bound::Limit);
     let paused = QueueStats { paused: true, running: 3, ..flood };
-    assert!(near(ask(&paused).slots, 3.0) && ask(&paused).bound == Bound::Paused);
+    assert!(near(demand(&paused).slots, 3.0) && demand(&paused).bound == Bound::Paused);
 }
 
 #[test]
-fn pods_follow_from_what_a_worker_keeps_free_for_better_lanes() {
+fn pods_account_for_slots_kept_for_more_urgent_lanes() {
     let pool = scaled("all", Lane::ALL, 0, 100);
     let pods = |slots: &[(Lane, f64)]| pool.pods_for(&slots.iter().copied().collect());
     assert!(near(pods(&[(Lane::Critical, 16.0)]), 2.0));
@@ -121,10 +124,10 @@ fn pods_follow_from_what_a_worker_keeps_free_for_better_lanes() {
 }
 
 #[test]
-fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
-    let facts = queues(Kind::Cdn, Lane::Critical, |facts| {
-        facts.depth = 80;
-        facts.service_seconds = Some(30.0);
+fn fixed_pools_take_their_share_first_then_pinned_then_by_size() {
+    let stats = queues(Kind::Cdn, Lane::Critical, |stats| {
+        stats.depth = 80;
+        stats.service_seconds = Some(30.0);
     });
     let fixed = Pool { size: Size::Fixed(2), ..scaled("fixed", &[Lane::Critical], 0, 0) };
     let pools = [
@@ -133,18 +136,19 @@ fn fixed_pools_come_first_then_pinned_ones_and_the_rest_is_shared_by_size() {
         scaled("pinned", &[Lane::Critical], 0, 4),
         fixed,
     ];
-    let all = desired_pods(&facts, &pools, &Lanes::default());
+    let all = desired_pods(&stats, &pools, &Lanes::default());
     let pods: Vec<(&str, f64)> = all.iter().map(|(name, desired)| (name.as_str(), desired.pods)).collect();
-    // 80 slots, of which the fixed pool has 16, the pinned one takes 32, and 32 are left: 4 pods, three quarters of them the bigger pool's.
+    // Of 80 slots the fixed pool has 16 and the pinned one 32. The other 32 need 4 pods, three of
+    // them of the bigger pool.
     assert_eq!(pods.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["big", "pinned", "small"]);
     assert!(near(pods[0].1, 3.0) && near(pods[1].1, 4.0) && near(pods[2].1, 1.0), "{pods:?}");
     let words = all["big"].to_string();
-    assert!(words.starts_with("3.00 pods wanted (0 to 9) for 24.0 slots; critical asks for 80.0 slots:"), "{words}");
-    assert!(words.ends_with("+ 80.0 for the 80 that wait; 24.0 of them here"), "{words}");
+    assert!(words.starts_with("3.00 desired pods (0 to 9) for 24.0 slots; critical needs 80.0 slots:"), "{words}");
+    assert!(words.ends_with("+ 80.0 for 80 waiting jobs; 24.0 of them in this pool"), "{words}");
 }
 
 #[test]
-fn facts_that_are_missing_give_no_value() {
+fn missing_statistics_give_no_value() {
     let pool = scaled("pool", &[Lane::High, Lane::Low], 1, 5);
     assert!(desired_pods(&[], std::slice::from_ref(&pool), &Lanes::default()).is_empty());
     assert!(
@@ -159,74 +163,74 @@ fn facts_that_are_missing_give_no_value() {
 }
 
 #[test]
-fn facts_are_read_from_what_the_api_says_of_a_lane() {
+fn statistics_are_parsed_from_the_lane_report() {
     let text = r#"{"kind":"ai","lane":"low","paused":false,"depth":3,"oldest_age_seconds":1.5,"running":1,"retrying":0,"waiting":0,"arrival_rate":0.5,"completion_rate":0.25}"#;
-    let facts: QueueStats = serde_json::from_str(text).unwrap();
-    assert_eq!((facts.depth, facts.due_soon, facts.service_seconds), (3, 0, None));
-    assert_eq!(serde_json::from_str::<QueueStats>(&serde_json::to_string(&facts).unwrap()).unwrap(), facts);
+    let stats: QueueStats = serde_json::from_str(text).unwrap();
+    assert_eq!((stats.depth, stats.due_soon, stats.service_seconds), (3, 0, None));
+    assert_eq!(serde_json::from_str::<QueueStats>(&serde_json::to_string(&stats).unwrap()).unwrap(), stats);
 }
 
 #[test]
-fn a_pool_goes_to_none_when_nothing_has_gone_on_and_comes_back_at_once() {
+fn an_idle_pool_scales_to_zero_and_back_at_once() {
     let (pool, lanes) = (scaled("pool", Lane::ALL, 0, 5), Lanes::default());
     let what = |pods, change: &dyn Fn(&mut QueueStats)| {
-        let facts = queues(Kind::Cdn, Lane::Low, change);
-        step(&pool, pods, &facts, desired_pods(&facts, std::slice::from_ref(&pool), &lanes).get("pool"))
+        let stats = queues(Kind::Cdn, Lane::Low, change);
+        step(&pool, pods, &stats, desired_pods(&stats, std::slice::from_ref(&pool), &lanes).get("pool"))
     };
     assert_eq!(what(1, &|_| ()), Step::Set(0));
     assert_eq!(what(2, &|_| ()), Step::Leave, "the autoscaler brings it to one");
     assert_eq!(what(0, &|_| ()), Step::Leave);
-    assert_eq!(what(0, &|facts| facts.depth = 1), Step::Set(1));
-    assert_eq!(what(0, &|facts| facts.due_soon = 1), Step::Set(1));
+    assert_eq!(what(0, &|stats| stats.depth = 1), Step::Set(1));
+    assert_eq!(what(0, &|stats| stats.due_soon = 1), Step::Set(1));
     for busy in [
-        (|facts| facts.depth = 1) as fn(&mut QueueStats),
-        |facts| facts.running = 1,
-        |facts| facts.due_soon = 1,
-        |facts| facts.waiting = 1,
-        |facts| facts.arrival_rate = 1.0 / 300.0,
-        |facts| facts.completion_rate = 1.0 / 300.0,
-        |facts| facts.arrival_rate = f64::NAN,
+        (|stats| stats.depth = 1) as fn(&mut QueueStats),
+        |stats| stats.running = 1,
+        |stats| stats.due_soon = 1,
+        |stats| stats.waiting = 1,
+        |stats| stats.arrival_rate = 1.0 / 300.0,
+        |stats| stats.completion_rate = 1.0 / 300.0,
+        |stats| stats.arrival_rate = f64::NAN,
     ] {
         assert_eq!(what(1, &busy), Step::Leave);
     }
     assert_eq!(
-        what(1, &|facts| (facts.depth, facts.paused) = (9, true)),
+        what(1, &|stats| (stats.depth, stats.paused) = (9, true)),
         Step::Set(0),
         "a paused lane has nothing to do"
     );
-    assert_eq!(what(0, &|facts| (facts.depth, facts.paused) = (9, true)), Step::Leave);
+    assert_eq!(what(0, &|stats| (stats.depth, stats.paused) = (9, true)), Step::Leave);
     let lasting = scaled("pool", Lane::ALL, 2, 5);
-    let facts = queues(Kind::Cdn, Lane::Low, |_| ());
-    let desired = desired_pods(&facts, std::slice::from_ref(&lasting), &lanes);
-    assert_eq!(step(&lasting, 0, &facts, desired.get("pool")), Step::Set(2));
-    assert_eq!(step(&lasting, 1, &facts, desired.get("pool")), Step::Leave);
+    let stats = queues(Kind::Cdn, Lane::Low, |_| ());
+    let desired = desired_pods(&stats, std::slice::from_ref(&lasting), &lanes);
+    assert_eq!(step(&lasting, 0, &stats, desired.get("pool")), Step::Set(2));
+    assert_eq!(step(&lasting, 1, &stats, desired.get("pool")), Step::Leave);
 }
 
 #[test]
-fn gpus_are_asked_for_as_far_as_there_are_some_on_one_node_and_in_the_quota() {
+fn gpu_capacity_is_limited_by_nodes_and_quotas() {
     let node = |allocatable, others| Node { name: "n".into(), allocatable, others };
     let resource = "nvidia.com/gpu";
     let nodes = [node(4, 1), node(8, 3)];
     let fits = gpu_capacity(3, 2, resource, Some(&nodes), &[]);
-    assert_eq!((fits.pods, fits.words.as_str()), (3, "3 pods with 2 nvidia.com/gpu each have room"));
+    assert_eq!((fits.pods, fits.message.as_str()), (3, "3 pods with 2 nvidia.com/gpu each fit"));
     let few = gpu_capacity(9, 2, resource, Some(&nodes), &[]);
     assert_eq!(few.pods, 3, "of 3 and 5 free ones, 1 and 2 pods: a GPU on each node is left over");
     assert!(
-        few.words
-            .starts_with("3 of 9 pods with 2 nvidia.com/gpu each have room: 2 nodes have 12, of which others hold 4"),
+        few.message
+            .starts_with("3 of 9 pods with 2 nvidia.com/gpu each fit: 2 nodes have 12, of which other pods hold 4"),
         "{}",
-        few.words
+        few.message
     );
     let quota = Quota { name: "team".into(), hard: 6, others: 3 };
     let quoted = gpu_capacity(9, 2, resource, Some(&nodes), std::slice::from_ref(&quota));
     assert!(
-        quoted.pods == 1 && quoted.words.contains("quota team allows 6, of which others hold 3"),
+        quoted.pods == 1 && quoted.message.contains("ResourceQuota team allows 6, of which other pods hold 3"),
         "{}",
-        quoted.words
+        quoted.message
     );
-    assert_eq!(gpu_capacity(9, 2, resource, None, &[]).pods, 9, "nodes that are made as they are needed bind nothing");
+    assert_eq!(gpu_capacity(9, 2, resource, None, &[]).pods, 9, "nodes on demand are no limit");
     let none = gpu_capacity(9, 1, resource, Some(&[]), &[quota]);
-    assert!(none.pods == 0 && none.words.contains("no ready node matches"), "{}", none.words);
+    assert!(none.pods == 0 && none.message.contains("no ready node matches"), "{}", none.message);
     assert_eq!(gpu_capacity(9, 0, resource, Some(&[node(i64::MAX, -5), node(i64::MAX, i64::MIN)]), &[]).pods, 9);
 }
 
@@ -243,7 +247,7 @@ fn any_count() -> impl Strategy<Value = i64> {
 }
 
 prop_compose! {
-    fn any_facts(kind: Kind, lane: Lane)(
+    fn any_stats(kind: Kind, lane: Lane)(
         (paused, depth, running, retrying, due_soon, waiting) in (prop::bool::weighted(0.1), any_count(), any_count(), any_count(), any_count(), any_count()),
         (oldest_age_seconds, arrival_rate, completion_rate) in (any_number(), any_number(), any_number()),
         (recent_arrival_rate, service_seconds) in (prop::option::of(any_number()), prop::option::of(any_number())),
@@ -253,18 +257,18 @@ prop_compose! {
 }
 
 fn any_queues() -> impl Strategy<Value = Vec<QueueStats>> {
-    let each = |kind| Lane::ALL.iter().map(move |lane| any_facts(kind, *lane));
+    let each = |kind| Lane::ALL.iter().map(move |lane| any_stats(kind, *lane));
     [Kind::General, Kind::Cdn].into_iter().flat_map(each).collect::<Vec<_>>()
 }
 
 prop_compose! {
     fn any_pool()(
         lanes in prop::sample::subsequence(Lane::ALL.to_vec(), 1..=4),
-        (general, concurrency, min, more) in (any::<bool>(), 1u32..20, 0u32..4, 0u32..30),
+        (general, concurrency, min, more) in (any::<bool>(), 1u32..20, 0i32..4, 0i32..30),
         target in prop_oneof![any_number().prop_map(Target::Wait), any_number().prop_map(Target::Backlog)],
         fixed in prop::bool::weighted(0.3),
     ) -> Pool {
-        let size = if fixed { Size::Fixed(min) } else { Size::Scaled { min, max: min + more, target } };
+        let size = if fixed { Size::Fixed(min.cast_unsigned()) } else { Size::Scaled { bounds: ScalingBounds::new(min, min + more), target } };
         let kind = if general { Kind::General } else { Kind::Cdn };
         Pool { name: String::new(), kind, lanes: lanes.into_iter().collect(), concurrency, size }
     }
@@ -281,47 +285,47 @@ fn any_pools() -> impl Strategy<Value = Vec<Pool>> {
 
 proptest! {
     #[test]
-    fn any_facts_give_finite_values_within_the_bounds_and_the_same_ones_again(queues in any_queues(), pools in any_pools()) {
+    fn any_statistics_give_finite_deterministic_values_in_bounds(queues in any_queues(), pools in any_pools()) {
         let all = desired_pods(&queues, &pools, &Lanes::default());
         prop_assert_eq!(&all, &desired_pods(&queues, &pools, &Lanes::default()));
         for pool in &pools {
-            let Size::Scaled { min, max, .. } = pool.size else { prop_assert!(!all.contains_key(&pool.name)); continue };
+            let Size::Scaled { bounds, .. } = pool.size else { prop_assert!(!all.contains_key(&pool.name)); continue };
             let desired = &all[&pool.name];
-            prop_assert!(desired.pods >= f64::from(min) && desired.pods <= f64::from(max), "{desired}");
-            prop_assert!(desired.asks.iter().all(|ask| ask.slots.is_finite() && ask.slots >= 0.0), "{desired}");
+            prop_assert!(desired.pods >= f64::from(bounds.min()) && desired.pods <= f64::from(bounds.max()), "{desired}");
+            prop_assert!(desired.demands.iter().all(|demand| demand.slots.is_finite() && demand.slots >= 0.0), "{desired}");
             step(pool, 0, &queues, Some(desired));
         }
     }
 
     #[test]
-    fn a_lane_s_shares_never_add_up_to_more_than_it_asks_for(queues in any_queues(), pools in any_pools()) {
+    fn shares_of_a_lane_never_exceed_its_demand(queues in any_queues(), pools in any_pools()) {
         let all = desired_pods(&queues, &pools, &Lanes::default());
         for kind in [Kind::General, Kind::Cdn] {
             let ours: Vec<&DesiredPods> = pools.iter().filter(|pool| pool.kind == kind).filter_map(|pool| all.get(&pool.name)).collect();
-            for ask in ours.iter().flat_map(|desired| &desired.asks) {
-                let sum: f64 = ours.iter().filter_map(|desired| desired.slots.get(&ask.lane)).sum();
-                prop_assert!(sum <= ask.slots * (1.0 + 1e-9), "{sum} of {ask}");
-                if kind == Kind::General && ask.bound != Bound::Paused {
-                    prop_assert!(ask.slots <= f64::from(Lanes::default().get(ask.lane).max_running));
+            for demand in ours.iter().flat_map(|desired| &desired.demands) {
+                let sum: f64 = ours.iter().filter_map(|desired| desired.slots.get(&demand.lane)).sum();
+                prop_assert!(sum <= demand.slots * (1.0 + 1e-9), "{sum} of {demand}");
+                if kind == Kind::General && demand.bound != Bound::Paused {
+                    prop_assert!(demand.slots <= f64::from(Lanes::default().get(demand.lane).max_running));
                 }
             }
         }
     }
 
     #[test]
-    fn more_backlog_or_more_arrivals_never_want_fewer_pods(
+    fn more_backlog_or_arrivals_never_need_fewer_pods(
         queues in any_queues(), pools in any_pools(), which in 0usize..8, (depth, due) in (0i64..500, 0i64..500), (rate, recent) in (0.0..20.0f64, 0.0..20.0f64),
     ) {
-        let grown: Vec<QueueStats> = queues.iter().enumerate().map(|(at, facts)| {
+        let grown: Vec<QueueStats> = queues.iter().enumerate().map(|(at, stats)| {
             if at != which {
-                return *facts;
+                return *stats;
             }
             QueueStats {
-                depth: facts.depth.saturating_add(depth),
-                due_soon: facts.due_soon.saturating_add(due),
-                arrival_rate: facts.arrival_rate + rate,
-                recent_arrival_rate: facts.recent_arrival_rate.map(|now| now + recent),
-                ..*facts
+                depth: stats.depth.saturating_add(depth),
+                due_soon: stats.due_soon.saturating_add(due),
+                arrival_rate: stats.arrival_rate + rate,
+                recent_arrival_rate: stats.recent_arrival_rate.map(|now| now + recent),
+                ..*stats
             }
         }).collect();
         let (before, after) = (desired_pods(&queues, &pools, &Lanes::default()), desired_pods(&grown, &pools, &Lanes::default()));

@@ -1,4 +1,4 @@
-//! Facts for plans, made by hand.
+//! Fixtures: input for plans.
 
 use std::collections::BTreeMap;
 
@@ -70,15 +70,15 @@ pub fn pool(name: &str, value: Value) -> WorkerPool {
     pool
 }
 
-/// A Secret that there is, or not.
+/// The values of a Secret, or `None` if it does not exist.
 pub type MaybeSecret = Option<BTreeMap<String, Vec<u8>>>;
 
 pub fn secret(values: &[(&str, &str)]) -> MaybeSecret {
     Some(values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
 }
 
-/// What a platform that nobody has looked at yet is planned from: Secrets are about to be generated, the same at every call. The cluster does not know
-/// the Prometheus operator.
+/// The input of a new platform. Its Secrets are generated, deterministically. The cluster has no
+/// Prometheus Operator.
 pub fn fresh(settings: Settings, named: &[(&str, MaybeSecret)]) -> PlatformInput {
     let to_generate = generate(&settings, &mut StdRng::seed_from_u64(7));
     let mut secrets: BTreeMap<_, _> = named.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect();
@@ -93,11 +93,12 @@ pub fn ready(desired: i32) -> Rollout {
     Rollout { desired, replicas: desired, ready: desired, complete: true, trouble: None }
 }
 
-/// The same platform once its Secrets exist, its servers are ready and its setup has succeeded.
+/// The same platform after its Secrets exist, its bundled services are ready and its setup has
+/// succeeded.
 pub fn set_up(mut input: PlatformInput) -> PlatformInput {
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
-    let job = plan(&validate(input.clone()), &images(), now()).setup_job.expect("nothing stands in the way");
+    let job = plan(&validate(input.clone()), &images(), now()).setup_job.expect("a setup");
     input.observed.jobs.insert(job, JobState::Succeeded);
     input
 }

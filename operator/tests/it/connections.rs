@@ -1,4 +1,5 @@
-//! Evaluates NetworkPolicies connection by connection, as the Kubernetes documentation defines them.
+//! Evaluates NetworkPolicies connection by connection, as the Kubernetes documentation defines
+//! them.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +39,7 @@ pub fn may(policies: &[NetworkPolicy], from: &End, to: &End, protocol: &str, por
     out && into
 }
 
-/// Whether no policy closes `end` this way, or one of those that do opens it.
+/// Whether no policy selects `end` in this direction, or one that does allows the connection.
 fn opened(policies: &[NetworkPolicy], end: &End, way: &str, opens: impl Fn(&NetworkPolicy) -> bool) -> bool {
     let End::Pod { namespace, labels } = end else { return true };
     let closing: Vec<&NetworkPolicy> = policies
@@ -53,7 +54,7 @@ fn opened(policies: &[NetworkPolicy], end: &End, way: &str, opens: impl Fn(&Netw
     closing.is_empty() || closing.into_iter().any(opens)
 }
 
-/// No ports are all ports.
+/// No ports means every port.
 fn has(ports: Option<&[NetworkPolicyPort]>, protocol: &str, port: u16) -> bool {
     let Some(ports) = ports else { return true };
     ports
@@ -61,7 +62,7 @@ fn has(ports: Option<&[NetworkPolicyPort]>, protocol: &str, port: u16) -> bool {
         .any(|one| one.protocol.as_deref() == Some(protocol) && one.port == Some(IntOrString::Int(i32::from(port))))
 }
 
-/// No peers are everybody.
+/// No peers means every peer.
 fn leads(policy: &NetworkPolicy, peers: Option<&[NetworkPolicyPeer]>, end: &End) -> bool {
     let Some(peers) = peers else { return true };
     peers.iter().any(|peer| match end {

@@ -1,4 +1,4 @@
-//! The CRDs in the repository are those of the types, and such that the API server takes them and a person understands them.
+//! The CRDs: they match the types, and the API server accepts them.
 
 use std::{fs, path::Path};
 
@@ -17,21 +17,21 @@ fn schemas() -> Vec<(String, Value)> {
         .collect()
 }
 
-/// Calls `look` with every schema below `schema` and its path.
-fn walk(schema: &Value, path: &str, look: &mut impl FnMut(&str, &Value)) {
-    look(path, schema);
+/// Calls `visit` with every schema below `schema` and its path.
+fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        walk(property, &format!("{path}.{name}"), look);
+        walk(property, &format!("{path}.{name}"), visit);
     }
     for inner in ["items", "additionalProperties"] {
         if schema[inner].is_object() {
-            walk(&schema[inner], &format!("{path}.{inner}"), look);
+            walk(&schema[inner], &format!("{path}.{inner}"), visit);
         }
     }
 }
 
 #[test]
-fn the_files_are_those_of_the_types() {
+fn crd_files_match_the_types() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for document in documents().expect("the types serialize") {
         for folder in ["crds", "charts/switchyard/crds"] {
@@ -44,10 +44,10 @@ fn the_files_are_those_of_the_types() {
 }
 
 #[test]
-fn each_is_small_enough_for_a_client_side_apply() {
+fn crds_are_small_enough_for_a_client_side_apply() {
     for document in documents().expect("the types serialize") {
         assert!(document.yaml.len() < SIZE_LIMIT, "{}: {} bytes", document.file, document.yaml.len());
-        // What `kubectl apply` keeps in an annotation, whose limit is that of all annotations together.
+        // `kubectl apply` stores the object in an annotation; the limit is that of all annotations.
         let crd: Value = serde_norway::from_str(&document.yaml).expect("it is YAML");
         let applied = serde_json::to_string(&crd).expect("JSON").len();
         assert!(applied < 262_144, "{}: {applied} bytes as JSON", document.file);
@@ -55,7 +55,7 @@ fn each_is_small_enough_for_a_client_side_apply() {
 }
 
 #[test]
-fn each_schema_is_structural_and_each_field_is_documented() {
+fn schemas_are_structural_and_every_field_is_documented() {
     for (file, schema) in schemas() {
         let mut wrong = Vec::new();
         walk(&schema, "", &mut |path, node| {
@@ -78,7 +78,7 @@ fn each_schema_is_structural_and_each_field_is_documented() {
 }
 
 #[test]
-fn no_field_of_a_spec_has_a_default_since_a_pipeline_would_fight_it() {
+fn no_spec_field_has_a_default_that_a_pipeline_would_see_as_drift() {
     for (file, schema) in schemas() {
         walk(&schema["properties"]["spec"], "spec", &mut |path, node| {
             assert!(node.get("default").is_none(), "{file}: {path} has a default");
@@ -87,7 +87,7 @@ fn no_field_of_a_spec_has_a_default_since_a_pipeline_would_fight_it() {
 }
 
 #[test]
-fn a_status_that_nobody_has_written_has_observed_no_generation_and_nothing_else_has_a_default_above_it() {
+fn the_only_default_is_the_observed_generation_of_an_unset_status() {
     for (file, schema) in schemas() {
         let mut defaults = Vec::new();
         walk(&schema, "", &mut |path, node| {
@@ -100,7 +100,7 @@ fn a_status_that_nobody_has_written_has_observed_no_generation_and_nothing_else_
 }
 
 #[test]
-fn a_pipeline_that_takes_the_operator_away_leaves_the_definitions_and_so_every_platform() {
+fn crds_are_annotated_against_pruning() {
     for document in documents().expect("the types serialize") {
         let crd: Value = serde_norway::from_str(&document.yaml).expect("it is YAML");
         let annotations = &crd["metadata"]["annotations"];
@@ -110,7 +110,7 @@ fn a_pipeline_that_takes_the_operator_away_leaves_the_definitions_and_so_every_p
 }
 
 #[test]
-fn every_list_says_how_it_is_merged() {
+fn every_list_has_a_merge_strategy() {
     for (file, schema) in schemas() {
         walk(&schema, "", &mut |path, node| {
             if node["type"] == "array" {
@@ -122,8 +122,9 @@ fn every_list_says_how_it_is_merged() {
 }
 
 #[test]
-fn what_a_rule_looks_at_is_bounded() {
-    // The API server refuses a CRD whose rules could cost too much, and counts on the longest that the schema lets through.
+fn fields_of_validation_rules_are_bounded() {
+    // The API server estimates the cost of a rule from the longest value that the schema allows,
+    // and refuses a CRD above its limit.
     for (file, schema) in schemas() {
         walk(&schema["properties"]["spec"], "spec", &mut |path, node| {
             let ruled = node.get("x-kubernetes-validations").is_some();
@@ -138,7 +139,7 @@ fn what_a_rule_looks_at_is_bounded() {
 }
 
 #[test]
-fn every_rule_says_what_to_change() {
+fn every_validation_rule_says_what_to_change() {
     for (file, schema) in schemas() {
         walk(&schema, "", &mut |path, node| {
             for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {

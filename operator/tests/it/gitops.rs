@@ -1,5 +1,7 @@
-//! What GitOps pipelines see: objects as they lie in a cluster, from the moment that they are applied until they are gone, are files that
-//! e2e/gitops reads with the programs of others. `UPDATE_FIXTURES=1` writes them anew.
+//! Fixtures for GitOps tools: objects in each state from their creation to their deletion.
+//!
+//! `e2e/gitops` evaluates the files with the health checks of Argo CD and Flux.
+//! `UPDATE_FIXTURES=1` rewrites them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,10 +23,10 @@ use switchyard_operator::{
     spec::component::Component,
 };
 
-/// Generation of the spec that every status here speaks of.
+/// Generation of the spec that every status describes.
 const GENERATION: i64 = 3;
 
-/// An object with what others should make of it.
+/// An object with its expected health.
 struct Fixture {
     file: String,
     kstatus: &'static str,
@@ -52,23 +54,23 @@ fn object(kind: &str, name: &str, spec: &Value, status: Option<Value>) -> Value 
     object
 }
 
-/// The object after its spec has been changed once more.
+/// The object after another change of its spec.
 fn changed(mut object: Value) -> Value {
     object["metadata"]["generation"] = json!(GENERATION + 1);
     object
 }
 
-/// The object while what belongs to it is being deleted.
+/// The object during its deletion.
 fn deleted(mut object: Value) -> Value {
     object["metadata"]["deletionTimestamp"] = json!(now().to_string());
     object["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
     object
 }
 
-/// A platform as it lies in the cluster once the operator has looked at it; the digest in its setup's name says nothing here.
+/// A reconciled platform. The digest in the name of the setup Job is replaced.
 fn platform(spec: &Value, input: &PlatformInput) -> Value {
     let plan = planned(input);
-    let told = status(
+    let reported = status(
         &AnalyticsPlatformStatus::default(),
         Some(GENERATION),
         &validate(input.clone()),
@@ -77,14 +79,14 @@ fn platform(spec: &Value, input: &PlatformInput) -> Value {
         None,
         now(),
     );
-    let mut told = serde_json::to_string(&told).expect("JSON");
+    let mut reported = serde_json::to_string(&reported).expect("JSON");
     if let Some(job) = &plan.setup_job {
-        told = told.replace(job.as_str(), "main-setup-0123456789");
+        reported = reported.replace(job.as_str(), "main-setup-0123456789");
     }
-    object("AnalyticsPlatform", "main", spec, Some(serde_json::from_str(&told).expect("JSON")))
+    object("AnalyticsPlatform", "main", spec, Some(serde_json::from_str(&reported).expect("JSON")))
 }
 
-/// These facts with API and default pools, every one of them ready.
+/// The input with a ready API and ready default pools.
 fn serving(mut input: PlatformInput) -> PlatformInput {
     input.pools = ["general", "cdn", "discovery", "ai"]
         .map(|kind| {
@@ -155,11 +157,11 @@ fn set_up_as(spec: &Value) -> PlatformInput {
     PlatformInput { settings: settings("main", spec.clone()), ..input }
 }
 
-/// A pool as it lies in the cluster once the operator has looked at it.
+/// A reconciled pool.
 fn worker_pool(pool: &WorkerPool, input: &worker_pool::input::PoolInput) -> Value {
     let plan = planned_pool(input);
     let previous = WorkerPoolStatus::default();
-    let told = worker_pool::status::status(
+    let reported = worker_pool::status::status(
         &previous,
         Some(GENERATION),
         &worker_pool::validate::validate(input.clone()),
@@ -168,17 +170,17 @@ fn worker_pool(pool: &WorkerPool, input: &worker_pool::input::PoolInput) -> Valu
         now(),
     );
     let spec = serde_json::to_value(&pool.spec).expect("JSON");
-    object("WorkerPool", "extra", &spec, Some(serde_json::to_value(told).expect("JSON")))
+    object("WorkerPool", "extra", &spec, Some(serde_json::to_value(reported).expect("JSON")))
 }
 
 fn pools() -> Vec<Fixture> {
-    let wanted = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2}));
+    let extra = pool("extra", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2}));
     let greedy = pool(
         "extra",
         json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 2, "connections": {"size": 500}}),
     );
     let main = set_up(of(&own_services()));
-    let with = |rollout: Option<Rollout>| worker_pool::input::PoolInput { rollout, ..pool_input(&main, &wanted) };
+    let with = |rollout: Option<Rollout>| worker_pool::input::PoolInput { rollout, ..pool_input(&main, &extra) };
     let none = worker_pool::input::PoolInput { platform: None, ..with(None) };
     let mut waiting = with(None);
     let mut paused = with(Some(ready(2)));
@@ -187,17 +189,17 @@ fn pools() -> Vec<Fixture> {
         other.settings.paused = true;
     }
     let stuck = Rollout { desired: 2, trouble: Some("exceeded quota: pods".into()), ..Rollout::default() };
-    let all_ready = worker_pool(&wanted, &with(Some(ready(2))));
-    let spec = serde_json::to_value(&wanted.spec).expect("JSON");
+    let all_ready = worker_pool(&extra, &with(Some(ready(2))));
+    let spec = serde_json::to_value(&extra.spec).expect("JSON");
 
     vec![
         fixture("pool-fresh", "InProgress", "Progressing", object("WorkerPool", "extra", &spec, None)),
-        fixture("pool-waiting-for-its-platform", "InProgress", "Progressing", worker_pool(&wanted, &waiting)),
-        fixture("pool-starting", "InProgress", "Progressing", worker_pool(&wanted, &with(None))),
-        fixture("pool-whose-pods-do-not-start", "InProgress", "Progressing", worker_pool(&wanted, &with(Some(stuck)))),
+        fixture("pool-waiting-for-its-platform", "InProgress", "Progressing", worker_pool(&extra, &waiting)),
+        fixture("pool-starting", "InProgress", "Progressing", worker_pool(&extra, &with(None))),
+        fixture("pool-whose-pods-do-not-start", "InProgress", "Progressing", worker_pool(&extra, &with(Some(stuck)))),
         fixture("pool-ready", "Current", "Healthy", all_ready.clone()),
-        fixture("pool-paused", "Current", "Suspended", worker_pool(&wanted, &paused)),
-        fixture("pool-without-a-platform", "Failed", "Degraded", worker_pool(&wanted, &none)),
+        fixture("pool-paused", "Current", "Suspended", worker_pool(&extra, &paused)),
+        fixture("pool-without-a-platform", "Failed", "Degraded", worker_pool(&extra, &none)),
         fixture("pool-over-budget", "Failed", "Degraded", worker_pool(&greedy, &pool_input(&main, &greedy))),
         fixture("pool-changed", "InProgress", "Progressing", changed(all_ready.clone())),
         fixture("pool-deleted", "Terminating", "Progressing", deleted(all_ready)),
@@ -205,9 +207,9 @@ fn pools() -> Vec<Fixture> {
 }
 
 #[test]
-fn the_fixtures_are_what_the_operator_says() {
+fn gitops_fixtures_match_the_status_of_the_operator() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/gitops/fixtures");
-    let wanted: BTreeMap<String, String> = platforms()
+    let expected: BTreeMap<String, String> = platforms()
         .into_iter()
         .chain(pools())
         .map(|fixture| {
@@ -219,7 +221,7 @@ fn the_fixtures_are_what_the_operator_says() {
     if env::var_os("UPDATE_FIXTURES").is_some() {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
-        for (file, text) in &wanted {
+        for (file, text) in &expected {
             fs::write(folder.join(file), text).expect("a file");
         }
     }
@@ -234,13 +236,13 @@ fn the_fixtures_are_what_the_operator_says() {
         })
         .collect();
     let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&wanted), "run this test with UPDATE_FIXTURES=1");
-    for (file, text) in &wanted {
+    assert_eq!(names(&found), names(&expected), "run this test with UPDATE_FIXTURES=1");
+    for (file, text) in &expected {
         assert!(found[file] == *text, "{file} is not what the operator says: run this test with UPDATE_FIXTURES=1");
     }
 }
 
-/// Everything that the operator applies for these platforms and for a pool of each kind, early and late in their lives.
+/// All objects that the operator applies for platforms and for a pool of each kind, at every stage.
 fn applied() -> Vec<Manifest> {
     let mut all = Vec::new();
     for spec in [json!({"environment": "development"}), own_services()] {
@@ -267,7 +269,8 @@ fn applied() -> Vec<Manifest> {
     all
 }
 
-/// Paths below `value` that hold nothing: a null, an empty list, an empty object. An empty selector is something: it picks all.
+/// Paths below `value` with a null, an empty list or an empty object. An empty selector is allowed:
+/// it selects everything.
 fn empty(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Null => found.push(path.to_owned()),
@@ -280,7 +283,7 @@ fn empty(value: &Value, path: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn nothing_that_is_applied_holds_an_empty_field_which_the_api_server_would_drop() {
+fn applied_objects_have_no_empty_fields() {
     let all = applied();
     let kinds: BTreeSet<&str> = all.iter().map(|manifest| manifest.resource.kind.as_str()).collect();
     assert!(
@@ -295,7 +298,7 @@ fn nothing_that_is_applied_holds_an_empty_field_which_the_api_server_would_drop(
 }
 
 #[test]
-fn nobody_but_its_owner_says_how_many_pods_there_are() {
+fn only_the_owner_of_the_replicas_sets_them() {
     let main = serving(set_up(of(&own_services())));
     let scaled = pool(
         "extra",
@@ -309,7 +312,7 @@ fn nobody_but_its_owner_says_how_many_pods_there_are() {
     assert_eq!(replicas(None), json!(2), "it starts at its minimum");
     assert_eq!(replicas(Some(ready(5))), Value::Null, "and is then the autoscaler's");
 
-    // A pipeline may hold any other field of a default pool, and `kubectl scale` its replicas.
+    // A pipeline may own any other field of a default pool, and `kubectl scale` its replicas.
     let plan = planned(&main);
     for kind in ["general", "cdn", "discovery", "ai"] {
         let spec = find(&plan.apply, &format!("WorkerPool/main-{kind}")).object.data["spec"].clone();
@@ -318,8 +321,9 @@ fn nobody_but_its_owner_says_how_many_pods_there_are() {
 }
 
 #[test]
-fn what_the_operator_makes_is_never_taken_for_a_part_of_somebodys_release() {
-    // Argo CD can be told to find its own by this label, and prunes what bears it and is not in Git.
+fn operator_objects_carry_no_release_labels() {
+    // Argo CD can be configured to track its objects by this label, and prunes those that are not
+    // in Git.
     for manifest in applied() {
         let labels = manifest.object.metadata.labels.clone().unwrap_or_default();
         assert!(!labels.contains_key("app.kubernetes.io/instance"), "{}", manifest.title());

@@ -1,4 +1,5 @@
-//! Plans, statuses and capacity from made-up input, and the controllers against an API server that fails.
+//! Tests of plans, statuses and capacity for given input, and of the controllers against a faulty
+//! API server.
 
 mod api_exposure;
 mod capacity;
@@ -15,4 +16,5 @@ mod properties;
 mod queues;
 mod scaled_pools;
 mod status;
+mod summary;
 mod upgrade;

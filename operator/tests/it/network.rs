@@ -1,4 +1,4 @@
-//! Who may connect to whom: a table of what is open, and everything else is closed.
+//! NetworkPolicies: a table of the allowed connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ fn in_pod(namespace: &str, labels: Labels) -> End {
     End::Pod { namespace: namespace.into(), labels }
 }
 
-/// Pods with the labels that the plans give them.
+/// Pods with the labels of the plans.
 fn own_pods(input: &PlatformInput, pools: &Value) -> BTreeMap<String, End> {
     let of = |manifest: &Manifest| {
         let labels = manifest.object.data["spec"]["template"]["metadata"]["labels"].clone();
@@ -73,14 +73,15 @@ fn others() -> BTreeMap<String, End> {
     .into()
 }
 
-/// Every connection over TCP that is open and has one of `own` at an end, as `from -> to: ports`, with the same callers of the same in one line.
+/// Allowed TCP connections from or to one of `own`, as `from -> to: ports`. Targets with equal
+/// ports share a line.
 fn table(policies: &[NetworkPolicy], own: &BTreeMap<String, End>) -> BTreeSet<String> {
-    let mut everybody = others();
-    everybody.extend(own.clone());
+    let mut all = others();
+    all.extend(own.clone());
     let mut open = BTreeSet::new();
-    for (from, one) in &everybody {
+    for (from, one) in &all {
         let mut by_ports: BTreeMap<Vec<u16>, Vec<&str>> = BTreeMap::new();
-        for (to, other) in &everybody {
+        for (to, other) in &all {
             if from != to && (own.contains_key(from) || own.contains_key(to)) {
                 let ports: Vec<u16> = PORTS.iter().copied().filter(|p| may(policies, one, other, "TCP", *p)).collect();
                 by_ports.entry(ports).or_default().push(to);
@@ -101,19 +102,19 @@ fn development(more: Value) -> PlatformInput {
 }
 
 #[test]
-fn with_everything_bundled_only_what_is_needed_is_open() {
+fn bundled_services_open_only_the_needed_connections() {
     let input = development(json!({}));
     insta::assert_debug_snapshot!(table(&policies(&input), &own_pods(&input, &json!({}))));
 }
 
 #[test]
-fn with_the_users_own_services_their_ports_are_open_and_nothing_else() {
+fn external_services_open_only_their_own_ports() {
     let input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     insta::assert_debug_snapshot!(table(&policies(&input), &own_pods(&input, &json!({}))));
 }
 
 #[test]
-fn names_are_looked_up_by_workloads_alone() {
+fn only_workloads_may_use_dns() {
     let input = development(json!({}));
     let (policies, own, others) = (policies(&input), own_pods(&input, &json!({})), others());
     for (name, pod) in &own {
@@ -127,7 +128,7 @@ fn names_are_looked_up_by_workloads_alone() {
 }
 
 #[test]
-fn no_override_of_a_pod_template_gets_a_pod_out() {
+fn a_pod_template_override_opens_no_connections() {
     let labels = json!({"switchyard.dev/kind": "cdn", "switchyard.dev/platform": "other", "app.kubernetes.io/component": "setup"});
     let disguised = json!({"podTemplate": {"metadata": {"labels": labels}}});
     let input = development(json!({"api": disguised}));
@@ -137,7 +138,7 @@ fn no_override_of_a_pod_template_gets_a_pod_out() {
 }
 
 #[test]
-fn the_workers_of_an_api_without_a_profile_source_reach_none() {
+fn workers_without_a_profile_source_have_no_egress_to_one() {
     let input = set_up(fresh(settings("main", json!({"environment": "development"})), &[]));
     let (policies, own, others) = (policies(&input), own_pods(&input, &json!({})), others());
     assert!(!may(&policies, &own["general"], &others["internet"], "TCP", 443));
@@ -145,7 +146,7 @@ fn the_workers_of_an_api_without_a_profile_source_reach_none() {
 }
 
 #[test]
-fn traces_reach_their_collector_from_the_api_and_the_workers_alone() {
+fn only_the_api_and_the_workers_reach_the_trace_collector() {
     let traced = json!({"monitoring": {"traces": {"endpoint": "http://collector.observability:4318"}}});
     let input = development(traced);
     let (policies, own) = (policies(&input), own_pods(&input, &json!({})));
@@ -159,7 +160,7 @@ fn traces_reach_their_collector_from_the_api_and_the_workers_alone() {
 }
 
 #[test]
-fn a_service_in_another_namespace_may_lead_to_any_port_there() {
+fn a_service_of_another_namespace_opens_every_port_there() {
     let mut secrets = own_secrets();
     secrets[1].1 = crate::common::secret(&[("uri", "amqp://app:hidden@mq.queues.svc.cluster.local/app")]);
     let input = set_up(fresh(settings("main", own_services()), &secrets));
@@ -172,7 +173,7 @@ fn a_service_in_another_namespace_may_lead_to_any_port_there() {
 }
 
 #[test]
-fn policies_that_are_not_wanted_go_even_while_the_set_up_cannot_succeed_for_them() {
+fn disabled_network_policies_are_deleted_before_the_setup() {
     let mut input = development(json!({"networkPolicies": false}));
     assert!(policies(&input).is_empty());
     let left = ObjectId { resource: network_policies(), name: "main-setup".into(), uid: "1".into() };
@@ -182,7 +183,7 @@ fn policies_that_are_not_wanted_go_even_while_the_set_up_cannot_succeed_for_them
 }
 
 #[test]
-fn nothing_that_runs_is_closed_before_it_is_opened() {
+fn network_policies_never_close_a_running_pod_first() {
     let mut input = development(json!({}));
     let all = policies(&input);
     assert_eq!(all.last().and_then(|policy| policy.metadata.name.as_deref()), Some("main-closed"));

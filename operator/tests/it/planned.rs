@@ -1,4 +1,4 @@
-//! Plans of made-up facts.
+//! Plans of fixtures.
 
 use switchyard_operator::{
     controllers::{
@@ -35,7 +35,7 @@ pub fn find<'a>(manifests: &'a [Manifest], title: &str) -> &'a Manifest {
 pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> PoolInput {
     let mut pools = platform.pools.clone();
     pools.push(pool.clone());
-    // What the pools ask for may be a part of the setup.
+    // The setup depends on the connections of the pools.
     let with = set_up(PlatformInput { pools: pools.clone(), ..platform.clone() });
     PoolInput {
         pool: pool.clone(),

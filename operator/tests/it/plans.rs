@@ -1,9 +1,12 @@
-//! Plans: golden files of whole platforms, and what holds for every plan.
+//! Plans: golden files of whole platforms, and properties of every plan.
+//!
+//! Review a change of the golden plans by the snapshots `golden_summary_of_*`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use crate::planned::{find, planned, planned_pool, pool_input};
+use crate::summary::summary;
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -37,34 +40,63 @@ fn template_of(plan: &worker_pool::plan::Plan) -> Value {
     deployment.object.data["spec"]["template"].clone()
 }
 
-#[test]
-fn golden_development_with_nothing_else_at_first() {
-    insta::assert_snapshot!(yaml(&planned(&fresh(settings("main", json!({"environment": "development"})), &[]))));
+fn development_at_first() -> PlatformInput {
+    fresh(settings("main", json!({"environment": "development"})), &[])
 }
 
-#[test]
-fn golden_development_with_nothing_else_once_set_up() {
-    insta::assert_snapshot!(yaml(&planned(&set_up(fresh(
-        settings("main", json!({"environment": "development"})),
-        &[]
-    )))));
+fn development() -> PlatformInput {
+    set_up(development_at_first())
 }
 
-#[test]
-fn golden_staging_with_the_users_own_services() {
-    insta::assert_snapshot!(yaml(&planned(&set_up(fresh(settings("main", own_services()), &own_secrets())))));
+fn staging() -> PlatformInput {
+    set_up(fresh(settings("main", own_services()), &own_secrets()))
 }
 
-#[test]
-fn golden_production_with_the_users_own_services() {
+fn production() -> PlatformInput {
     let mut spec = own_services();
     spec["environment"] = json!("production");
     spec["api"] = json!({});
-    insta::assert_snapshot!(yaml(&planned(&set_up(fresh(settings("main", spec), &own_secrets())))));
+    set_up(fresh(settings("main", spec), &own_secrets()))
 }
 
 #[test]
-fn golden_set_up_job() {
+fn golden_development_at_first() {
+    insta::assert_snapshot!(yaml(&planned(&development_at_first())));
+}
+
+#[test]
+fn golden_development_after_setup() {
+    insta::assert_snapshot!(yaml(&planned(&development())));
+}
+
+#[test]
+fn golden_staging_with_external_services() {
+    insta::assert_snapshot!(yaml(&planned(&staging())));
+}
+
+#[test]
+fn golden_production_with_external_services() {
+    insta::assert_snapshot!(yaml(&planned(&production())));
+}
+
+#[test]
+fn golden_summary_of_development() {
+    let at_first = planned(&development_at_first());
+    insta::assert_snapshot!(summary(&planned(&development()), ("development at first", &at_first)));
+}
+
+#[test]
+fn golden_summary_of_staging() {
+    insta::assert_snapshot!(summary(&planned(&staging()), ("development", &planned(&development()))));
+}
+
+#[test]
+fn golden_summary_of_production() {
+    insta::assert_snapshot!(summary(&planned(&production()), ("staging", &planned(&staging()))));
+}
+
+#[test]
+fn golden_setup_job() {
     let mut input = fresh(settings("main", json!({"environment": "development"})), &[]);
     input.to_generate.clear();
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
@@ -98,7 +130,7 @@ fn golden_pool_with_a_gpu() {
 }
 
 #[test]
-fn nothing_of_ours_starts_before_the_set_up_has_succeeded() {
+fn workloads_start_only_after_a_successful_setup() {
     let mut input = set_up(fresh(settings("main", json!({"environment": "development"})), &[]));
     let kinds =
         |input: &PlatformInput| planned(input).apply.iter().map(|m| m.resource.kind.clone()).collect::<BTreeSet<_>>();
@@ -114,7 +146,7 @@ fn nothing_of_ours_starts_before_the_set_up_has_succeeded() {
 }
 
 #[test]
-fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed() {
+fn a_failed_setup_is_retried_after_a_delay_or_at_once_for_a_new_secret() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let job = planned(&input).setup_job.expect("a setup");
     input.observed.jobs.insert(
@@ -133,7 +165,7 @@ fn a_failed_set_up_is_made_anew_after_a_while_and_at_once_when_a_secret_changed(
 }
 
 #[test]
-fn a_new_token_of_the_profile_source_sets_nothing_up_again() {
+fn a_new_profile_source_token_needs_no_setup() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let before = planned(&input);
     input.secrets.0.insert("apify".into(), crate::common::secret(&[("token", "new")]));
@@ -154,7 +186,7 @@ fn a_new_token_of_the_profile_source_sets_nothing_up_again() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_told_and_what_runs_stays() {
+fn invalid_secrets_are_reported_and_workloads_stay() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     input.secrets.0.insert("db".into(), None);
     input.secrets.0.insert("mq".into(), crate::common::secret(&[("url", "amqp://mq")]));
@@ -168,7 +200,7 @@ fn what_stands_in_the_way_is_told_and_what_runs_stays() {
 }
 
 #[test]
-fn one_replica_address_among_many_that_is_none_is_told_without_its_password() {
+fn an_invalid_replica_uri_is_reported_without_its_password() {
     let good = "postgres://app:hidden@db.example.org:5432/app";
     let refused = |replicas: &str| {
         let mut input = fresh(settings("main", own_services()), &own_secrets());
@@ -186,7 +218,7 @@ fn one_replica_address_among_many_that_is_none_is_told_without_its_password() {
 }
 
 #[test]
-fn a_pool_whose_platform_is_not_set_up_keeps_its_pods_and_still_scales() {
+fn a_pool_keeps_its_pods_and_scales_before_the_setup() {
     let platform = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let pool = pool("main-cdn", json!({"platformRef": {"name": "main"}, "kind": "cdn", "replicas": 3}));
     let mut input = pool_input(&platform, &pool);
@@ -201,7 +233,7 @@ fn a_pool_whose_platform_is_not_set_up_keeps_its_pods_and_still_scales() {
 }
 
 #[test]
-fn an_autoscaled_deployment_starts_at_its_minimum_and_is_then_left_alone() {
+fn replicas_of_an_autoscaled_deployment_are_set_once() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let replicas = |input: &PlatformInput| {
         let plan = planned(input);
@@ -252,7 +284,7 @@ fn every_pod_passes_the_restricted_standard() {
 }
 
 #[test]
-fn secrets_are_files_and_each_pod_has_its_own_alone() {
+fn each_pod_mounts_only_its_own_secrets() {
     let input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let files = |template: &Value| -> BTreeSet<String> {
         template["spec"]["volumes"]
@@ -291,7 +323,7 @@ fn secrets_are_files_and_each_pod_has_its_own_alone() {
     assert_eq!(of("discovery"), with(&["database-roles/analytics_discovery"]));
 }
 
-/// Any spec that the schema lets through, as far as it matters here.
+/// Names and specs that the schema allows.
 fn specs() -> impl Strategy<Value = (String, Value)> {
     let name = "[a-z]([-a-z0-9]{0,38}[a-z0-9])?";
     let replicas = prop_oneof![
@@ -324,7 +356,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_plan_is_the_same_for_the_same_facts((name, spec) in specs()) {
+    fn plans_are_deterministic((name, spec) in specs()) {
         let input = set_up(fresh(settings(&name, spec.clone()), &own_secrets()));
         let again = set_up(fresh(settings(&name, spec), &own_secrets()));
         prop_assert_eq!(planned(&input), planned(&again));
@@ -342,7 +374,7 @@ proptest! {
             for title in &titles {
                 let name = title.split('/').nth(1).unwrap_or_default();
                 let longest = match title.split('/').next() {
-                    // The pods' labels hold these names with an ending of ten characters, those of Jobs with none.
+                    // A label of the pods holds this name with a suffix of ten characters.
                     Some("StatefulSet") => 52,
                     _ => 63,
                 };
@@ -352,7 +384,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_belongs_to_the_platform((name, spec) in specs()) {
+    fn every_object_is_owned_by_the_platform((name, spec) in specs()) {
         let input = fresh(settings(&name, spec), &own_secrets());
         let ours = set_up(input.clone());
         for manifest in planned(&input).create.iter().chain(&planned(&ours).apply) {
@@ -370,7 +402,7 @@ proptest! {
         let scaled = set_up(fresh(settings("main", json!({"environment": "development", "api": {"replicas": after}})), &[]));
         let api = |input: &PlatformInput| find(&planned(input).apply, "Deployment/main-api").object.data["spec"]["template"].clone();
         prop_assert_eq!(api(&platform), api(&scaled));
-        prop_assert_eq!(planned(&platform).setup_job, planned(&scaled).setup_job, "nor is anything set up again");
+        prop_assert_eq!(planned(&platform).setup_job, planned(&scaled).setup_job, "scaling needs no setup");
 
         let of = |replicas: i32| {
             let pool = pool("p", json!({"platformRef": {"name": "main"}, "kind": kind, "replicas": replicas}));
@@ -385,7 +417,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_of_a_secret_is_in_anything_but_secrets((name, spec) in specs()) {
+    fn secret_values_appear_only_in_secrets((name, spec) in specs()) {
         let input = fresh(settings(&name, spec), &own_secrets());
         let values: BTreeMap<_, _> = input.to_generate.iter().flat_map(|g| g.values.clone()).filter(|(key, _)| key != "username").collect();
         let text = planned(&set_up(input)).apply.iter().map(|m| serde_json::to_string(&m.object).expect("JSON")).collect::<String>();

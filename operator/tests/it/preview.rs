@@ -1,4 +1,4 @@
-//! What `plan` tells without a cluster: the presets, the connection arithmetic, and what would be made.
+//! The output of `plan --offline`: presets, connection budget, created objects.
 
 use switchyard_operator::{
     preview::{documents::Documents, offline, outcome::Outcome, report},
@@ -11,7 +11,7 @@ fn planned(text: &str) -> anyhow::Result<Outcome> {
     offline::outcome(&documents, "shop", &Images::of_release())
 }
 
-fn told(text: &str) -> (String, bool) {
+fn report_of(text: &str) -> (String, bool) {
     let outcome = planned(text).expect("documents");
     (report::text(&outcome), outcome.is_refused())
 }
@@ -34,43 +34,43 @@ fn pool(name: &str, spec: &str) -> String {
 #[test]
 fn golden_presets() {
     for environment in ["development", "staging", "production"] {
-        let (text, refused) = told(&platform(environment, ""));
+        let (text, refused) = report_of(&platform(environment, ""));
         assert!(!refused, "{text}");
         insta::assert_snapshot!(environment, text);
     }
 }
 
 #[test]
-fn golden_fields_that_override_a_preset_and_a_pool_that_takes_from_the_reserve() {
+fn golden_overrides_of_a_preset_and_a_pool_with_its_own_connections() {
     let own = platform("production", "api: {replicas: 2, resources: {requests: {cpu: '2'}}}\n  namespaceLimits: true")
         + &pool("gpu", "kind: ai, scaling: {min: 0, max: 4}, gpu: {count: 1}, connections: {size: 20, overflow: 5}");
-    let (text, refused) = told(&own);
+    let (text, refused) = report_of(&own);
     assert!(!refused, "{text}");
     insta::assert_snapshot!("overrides", text);
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_arithmetic_the_younger_pool_first() {
+fn the_younger_of_two_pools_that_do_not_fit_is_refused() {
     let two = platform("production", "")
         + &pool("first", "kind: ai, replicas: 2, connections: {size: 100}")
         + &pool("second", "kind: ai, replicas: 2, connections: {size: 100}");
-    let (text, refused) = told(&two);
+    let (text, refused) = report_of(&two);
     assert!(refused);
     assert!(
-        text.contains("REFUSED WorkerPool second: spec.connections asks for 100 connections of a reserve of"),
+        text.contains("REFUSED WorkerPool second: spec.connections requests 100 connections, but the reserve has"),
         "{text}"
     );
     assert!(!text.contains("REFUSED WorkerPool first"), "{text}");
 
-    let (text, refused) = told(&platform("production", "api: {connections: {size: 600}}"));
-    assert!(refused && text.contains("REFUSED ConnectionBudget: rows") && text.contains("of 500"), "{text}");
+    let (text, refused) = report_of(&platform("production", "api: {connections: {size: 600}}"));
+    assert!(refused && text.contains("REFUSED ConnectionBudget: allocations") && text.contains("of 500"), "{text}");
 }
 
 #[test]
-fn a_secret_that_is_given_is_looked_at_and_never_told() {
+fn a_given_secret_is_checked_and_not_printed() {
     let wrong =
         "---\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {uri: 'mysql://u:topsecret@h/d'}\n";
-    let (text, refused) = told(&(platform("staging", "") + wrong));
+    let (text, refused) = report_of(&(platform("staging", "") + wrong));
     assert!(refused && text.contains("key uri of Secret db is no address of PostgreSQL"), "{text}");
     assert!(!text.contains("topsecret"), "{text}");
 }

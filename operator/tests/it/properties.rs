@@ -1,4 +1,4 @@
-//! What holds for the plans of every platform together with its pools, whatever they are called.
+//! Properties of the plans of a platform and its pools, for all names.
 
 use std::collections::BTreeMap;
 
@@ -41,13 +41,13 @@ fn platforms() -> impl Strategy<Value = (String, Value)> {
     (name(40), environment, any::<bool>()).prop_map(|(name, environment, own)| (name, spec(environment, own)))
 }
 
-/// Everything that is ever planned for a platform and these pools.
+/// All objects of all stages of a platform and these pools.
 fn everything(input: &PlatformInput, pools: &[WorkerPool]) -> Vec<Manifest> {
     let mut later = set_up(input.clone());
     let running = planned(&later).apply;
     later.observed.jobs.clear();
     let mut all: BTreeMap<String, Manifest> = BTreeMap::new();
-    // The same object may be planned at more than one stage, but not twice at one.
+    // An object may be planned at several stages, but only once at each.
     for stage in [planned(input).create, planned(input).apply, planned(&later).apply, running] {
         all.extend(stage.into_iter().map(|manifest| (manifest.title(), manifest)));
     }
@@ -68,7 +68,7 @@ fn is_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// The object once it has been an object of its own kind.
+/// The object after a round trip through its typed form.
 fn typed<K: Serialize + DeserializeOwned>(object: Value) -> Value {
     let object: K = serde_json::from_value(object).expect("an object of its kind");
     serde_json::to_value(&object).expect("JSON")
@@ -78,8 +78,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn names_of_a_platform_and_its_pools_are_labels_and_unique((platform, spec) in platforms(), user in name(52)) {
-        // Pools share the names of a platform's own parts with it: one that is called like the API is refused when it is applied.
+    fn names_of_all_objects_are_unique_labels((platform, spec) in platforms(), user in name(52)) {
+        // Pools share a namespace of names with the components: applying a pool named like the API
+        // is refused.
         prop_assume!(!user.starts_with(&format!("{platform}-")));
         let input = fresh(settings(&platform, spec), &own_secrets());
         let mut pools: Vec<WorkerPool> = KINDS
@@ -126,9 +127,10 @@ proptest! {
         }
     }
 
-    /// Connections follow from `scaling.max`, so that one is part of the template; nothing else about the number of pods is.
+    /// Connections depend on `scaling.max`, so the template does too, but on no other number of
+    /// pods.
     #[test]
-    fn neither_replicas_nor_the_lower_bound_of_scaling_change_a_template(
+    fn replicas_and_the_scaling_minimum_change_no_template(
         (platform, spec) in platforms(), kind in prop::sample::select(KINDS.to_vec()), before in 0i32..3, after in 0i32..3, max in 3i32..5
     ) {
         let templates = |api: Value, pods: Value| -> Vec<(String, Value)> {

@@ -1,4 +1,4 @@
-//! Pools whose size follows the load.
+//! Scaled pools.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn load(pool: &WorkerPool, depth: i64) -> Load {
 }
 
 #[test]
-fn an_autoscaler_is_given_the_pool_s_bounds_and_the_metric_and_the_replicas_are_left_to_it() {
+fn an_autoscaler_has_the_bounds_and_metric_and_owns_the_replicas() {
     let pool = scaled(json!({"min": 2, "max": 6}));
     let plan = planned(&input(&pool, Some(3), Load::default()));
     let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
@@ -67,24 +67,24 @@ fn an_autoscaler_is_given_the_pool_s_bounds_and_the_metric_and_the_replicas_are_
 }
 
 #[test]
-fn a_pool_that_may_have_no_pods_goes_to_none_and_back_by_the_operator_alone() {
+fn the_operator_scales_a_pool_to_zero_and_back() {
     let pool = scaled(json!({"min": 0, "max": 6}));
     let autoscaler =
         |plan: &Plan| find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"]["minReplicas"].clone();
     for (pods, depth, step) in [(0, 0, None), (0, 1, Some(1)), (1, 0, Some(0)), (1, 1, None), (3, 0, None)] {
         let plan = planned(&input(&pool, Some(pods), load(&pool, depth)));
         assert_eq!(plan.step, step, "{pods} pods, {depth} jobs");
-        assert_eq!(autoscaler(&plan), 1, "an autoscaler cannot ask for none");
+        assert_eq!(autoscaler(&plan), 1, "an autoscaler cannot scale to zero");
     }
     let unknown = Load { desired: Some(Err("no answer".into())), ..Load::default() };
-    assert_eq!(planned(&input(&pool, Some(1), unknown)).step, None, "nobody knows what waits");
+    assert_eq!(planned(&input(&pool, Some(1), unknown)).step, None, "the load is unknown");
 }
 
 #[test]
-fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
+fn autoscaler_bounds_are_limited_by_gpu_capacity() {
     let pool = scaled(json!({"min": 2, "max": 6}));
     let bounds = |pods: u32| {
-        let load = Load { gpu_capacity: Some(GpuCapacity { pods, words: "arithmetic".into() }), ..Load::default() };
+        let load = Load { gpu_capacity: Some(GpuCapacity { pods, message: "arithmetic".into() }), ..Load::default() };
         let input = input(&pool, Some(2), load);
         let plan = planned(&input);
         let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
@@ -98,7 +98,7 @@ fn no_more_pods_are_asked_for_than_there_are_gpus_for() {
 }
 
 #[test]
-fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load() {
+fn the_status_repeats_why_the_autoscaler_cannot_scale() {
     let pool = scaled(json!({"min": 1, "max": 6}));
     let said = |kind: &str, status_: &str, reason: &str| HorizontalPodAutoscalerCondition {
         type_: kind.into(),
@@ -133,7 +133,7 @@ fn the_pool_says_in_the_autoscaler_s_words_why_its_size_does_not_follow_the_load
 }
 
 #[test]
-fn a_pool_that_is_no_longer_scaled_gives_its_autoscaler_up() {
+fn a_pool_that_is_no_longer_scaled_loses_its_autoscaler() {
     let fixed = pool("burst", json!({"platformRef": {"name": "main"}, "kind": "ai", "replicas": 2}));
     let mut input = input(&fixed, Some(5), Load::default());
     let resource = find(
@@ -150,7 +150,7 @@ fn a_pool_that_is_no_longer_scaled_gives_its_autoscaler_up() {
 }
 
 #[test]
-fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself() {
+fn keda_scales_the_pool_including_to_zero_and_back() {
     let installation = Images { keda_scaler: Some("switchyard-keda.system.svc:9090".into()), ..images() };
     let pool = scaled(json!({"min": 0, "max": 6}));
     let by_keda = |change: &dyn Fn(&mut PoolInput)| {
@@ -174,7 +174,7 @@ fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself(
     let without = by_keda(&|input| input.missing = vec![scaled_object::resource()]);
     assert!(
         !without.apply.iter().any(|manifest| manifest.resource == scaled_object::resource()),
-        "nobody knows the kind"
+        "the kind is unknown"
     );
     assert!(without.apply.iter().any(|manifest| manifest.resource == autoscalers()));
     assert!(without.step.is_some());
@@ -182,7 +182,7 @@ fn where_keda_is_it_scales_the_pool_and_takes_the_steps_to_none_and_back_itself(
     let found = |resource: ApiResource| ObjectId { resource, name: "burst".into(), uid: "1".into() };
     let came = by_keda(&|input| input.optional = vec![found(autoscalers())]);
     assert_eq!(came.delete, [found(autoscalers())], "KEDA has come: the plain one goes");
-    let gpus = by_keda(&|input| input.load.gpu_capacity = Some(GpuCapacity { pods: 2, words: "arithmetic".into() }));
+    let gpus = by_keda(&|input| input.load.gpu_capacity = Some(GpuCapacity { pods: 2, message: "arithmetic".into() }));
     let object =
         gpus.apply.iter().find(|manifest| manifest.resource == scaled_object::resource()).expect("a ScaledObject");
     assert_eq!(object.object.data["spec"]["maxReplicaCount"], 2, "no more than there are GPUs for");

@@ -1,4 +1,4 @@
-//! Conditions follow from what is there, in plain words.
+//! Conditions and their messages.
 
 use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -14,7 +14,7 @@ use switchyard_operator::{
     spec::component::Component,
 };
 
-fn told(previous: &AnalyticsPlatformStatus, input: &PlatformInput) -> AnalyticsPlatformStatus {
+fn status_of(previous: &AnalyticsPlatformStatus, input: &PlatformInput) -> AnalyticsPlatformStatus {
     let valid = validate(input.clone());
     status(previous, Some(3), &valid, &plan(&valid, &images(), now()), None, None, now())
 }
@@ -53,26 +53,26 @@ fn serving() -> PlatformInput {
 fn from_nothing_to_serving() {
     let mut input = fresh(settings("main", json!({"environment": "development"})), &[]);
     let mut steps = Vec::new();
-    let first = told(&AnalyticsPlatformStatus::default(), &input);
+    let first = status_of(&AnalyticsPlatformStatus::default(), &input);
     steps.push(all(&first));
     input.observed.servers.insert(
         Component::Database,
         Rollout { desired: 1, trouble: Some("image x cannot be pulled".into()), ..Rollout::default() },
     );
-    steps.push(words(&told(&first, &input), "DatabaseReady"));
+    steps.push(words(&status_of(&first, &input), "DatabaseReady"));
     input.observed.servers = Component::BACKING.into_iter().map(|component| (component, ready(1))).collect();
-    let third = told(&first, &input);
+    let third = status_of(&first, &input);
     steps.push(all(&third));
-    let last = told(&third, &serving());
+    let last = status_of(&third, &serving());
     steps.push(all(&last));
     insta::assert_snapshot!(steps.join("\n\n"));
     assert_eq!(last.url.as_deref(), Some("http://main-api.shop.svc"));
-    assert!(last.set_up.is_some() && third.set_up.is_none());
-    assert_eq!(told(&last, &serving()), last, "a second look says the same");
+    assert!(last.setup.is_some() && third.setup.is_none());
+    assert_eq!(status_of(&last, &serving()), last, "a second reconcile reports the same");
 }
 
 #[test]
-fn a_refused_login_names_the_secret_and_the_rest_stands_as_far_as_it_is_known() {
+fn a_refused_login_names_the_secret_and_keeps_known_conditions() {
     let mut input = set_up(fresh(settings("main", own_services()), &own_secrets()));
     let job = input.observed.jobs.keys().next().cloned().expect("a Job");
     let report = Report {
@@ -80,54 +80,54 @@ fn a_refused_login_names_the_secret_and_the_rest_stands_as_far_as_it_is_known() 
         message: "RabbitMQ at mq.example.org refused the login of user app".into(),
     };
     input.observed.jobs.insert(job, JobState::Failed { at: now(), report });
-    let failed = told(&AnalyticsPlatformStatus::default(), &input);
+    let failed = status_of(&AnalyticsPlatformStatus::default(), &input);
     insta::assert_snapshot!(all(&failed));
 
-    // While the next attempt runs, the last result stands; of what it never got to, nothing is known.
+    // During the next attempt the last result remains. Unchecked services stay unknown.
     input.observed.jobs.clear();
-    let running = told(&failed, &input);
+    let running = status_of(&failed, &input);
     assert_eq!(words(&running, "BrokerReady"), words(&failed, "BrokerReady"));
     assert_eq!(words(&running, "DatabaseReady"), words(&failed, "DatabaseReady"));
     assert!(words(&running, "CacheReady").starts_with("CacheReady=Unknown NotChecked"));
 }
 
 #[test]
-fn a_broken_change_leaves_what_runs_running_and_says_so() {
-    let before = told(&AnalyticsPlatformStatus::default(), &serving());
+fn a_failed_setup_reports_that_workloads_keep_running() {
+    let before = status_of(&AnalyticsPlatformStatus::default(), &serving());
     let mut input = serving();
     let job = input.observed.jobs.keys().next().cloned().expect("a Job");
     input
         .observed
         .jobs
         .insert(job, JobState::Failed { at: now(), report: Report { component: None, message: "exit code 1".into() } });
-    let after = told(&before, &input);
+    let after = status_of(&before, &input);
     let ready = words(&after, "Ready");
     assert!(ready.starts_with("Ready=False SetupFailed") && ready.contains("existing pods keep running"), "{ready}");
-    assert_eq!(after.set_up, before.set_up, "workloads stay with the setup that succeeded");
+    assert_eq!(after.setup, before.setup, "workloads stay with the setup that succeeded");
 }
 
 #[test]
-fn a_roll_out_is_progress_and_not_an_outage() {
+fn a_rollout_is_progress_and_not_an_outage() {
     let mut input = serving();
     input.observed.api = Some(Rollout { complete: false, replicas: 2, ..ready(1) });
-    let status = told(&AnalyticsPlatformStatus::default(), &input);
+    let status = status_of(&AnalyticsPlatformStatus::default(), &input);
     assert!(words(&status, "Ready").starts_with("Ready=True"));
     assert!(words(&status, "Reconciling").starts_with("Reconciling=True RollingOut"));
 }
 
 #[test]
-fn a_pool_that_cannot_start_is_named_with_its_trouble() {
+fn ready_names_a_pool_that_cannot_start_and_why() {
     let mut input = serving();
     input.observed.pools.insert(
         "main-ai".into(),
         Rollout { desired: 1, trouble: Some("no node takes the pod: 0/1 nodes".into()), ..Rollout::default() },
     );
-    let ready = words(&told(&AnalyticsPlatformStatus::default(), &input), "Ready");
+    let ready = words(&status_of(&AnalyticsPlatformStatus::default(), &input), "Ready");
     assert_eq!(ready, "Ready=False Starting: Waiting for pool main-ai (no node takes the pod: 0/1 nodes).");
 }
 
 #[test]
-fn the_api_servers_own_words_are_told() {
+fn ready_repeats_the_message_of_the_api_server() {
     let valid = validate(serving());
     let plan = plan(&valid, &images(), now());
     let refused =
@@ -141,19 +141,19 @@ fn the_api_servers_own_words_are_told() {
 }
 
 #[test]
-fn a_budget_that_does_not_fit_is_refused_with_the_arithmetic() {
+fn an_exceeded_budget_is_refused_with_the_arithmetic() {
     let mut input = serving();
     input.settings = settings(
         "main",
         json!({"environment": "development", "database": {"maxConnections": 100}, "api": {"connections": {"size": 90}}}),
     );
-    let status = told(&AnalyticsPlatformStatus::default(), &input);
+    let status = status_of(&AnalyticsPlatformStatus::default(), &input);
     insta::assert_snapshot!([words(&status, "ConnectionBudget"), words(&status, "Ready")].join("\n"));
 }
 
 #[test]
-fn a_profile_source_that_is_not_there_does_not_stop_the_platform() {
-    let status = told(&AnalyticsPlatformStatus::default(), &serving());
+fn a_missing_profile_source_does_not_stop_the_platform() {
+    let status = status_of(&AnalyticsPlatformStatus::default(), &serving());
     assert!(words(&status, "Ready").starts_with("Ready=True"));
     assert!(words(&status, "ProfileSourceConfigured").contains("spec.profileSource"));
 }

@@ -1,4 +1,5 @@
-//! An upgrade of the operator alone makes no pod anew: the templates are those of the last release, which `fixtures/pod-templates.json` keeps.
+//! An upgrade of the operator alone recreates no pod: the templates equal those of the last release
+//! in `fixtures/pod-templates.json`.
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
@@ -10,7 +11,7 @@ use switchyard_operator::{controllers::platform::input::PlatformInput, resources
 fn templates(of: &str, manifests: &[Manifest], all: &mut BTreeMap<String, Value>) {
     for manifest in manifests {
         let template = &manifest.object.data["spec"]["template"];
-        // A Job is made anew with every change by design: its name says so.
+        // A Job is recreated with every change by design: its name has a digest.
         if !template.is_null() && manifest.resource.kind != "Job" {
             all.insert(format!("{of}: {}", manifest.title()), template.clone());
         }
@@ -64,7 +65,7 @@ fn an_upgrade_of_the_operator_changes_no_pod_template() {
         assert_eq!(
             all.get(name),
             Some(template),
-            "{name}: this change of the operator alone would make the pods of every platform anew. If that must be, say so in the release's notes, and \
+            "{name}: this change of the operator alone recreates the pods of every platform. If it is necessary, mention it in the release notes, and \
              run this test with UPDATE_FIXTURES=1"
         );
     }

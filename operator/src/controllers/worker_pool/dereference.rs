@@ -14,12 +14,12 @@ use crate::{
             scaling::{Autoscaler, Load},
         },
     },
-    crd::{Scaling, WorkerPool},
+    crd::WorkerPool,
     kubernetes::{
         cache::entry::ObservedState, error::Error, kinds::pool_kinds, reader::ClusterReader, rollout::Rollout,
     },
     resources::owner::Owner,
-    spec::names::POOL_LABEL,
+    spec::{names::POOL_LABEL, pool::pool_replicas, replicas::ScalingBounds},
 };
 
 /// Reads the input of the plan of `pool`.
@@ -38,7 +38,7 @@ pub async fn dereference(
     let platform = match cache.platform(&owner.namespace, platform_name) {
         None => None,
         Some(platform) => {
-            let setup = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
+            let setup = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.setup);
             let references = references(reader, &platform).await?;
             Some(PlatformSnapshot {
                 settings: references.settings,
@@ -51,9 +51,9 @@ pub async fn dereference(
     };
     let (rollout, provider) = rollout(reader, &owner, pool).await?;
     let optional = cache.owned(&owner, &pool_kinds());
-    let load = match (&pool.spec.scaling, &platform) {
-        (Some(scaling), Some(platform)) => {
-            load(reader, platform_client, pool, scaling, platform, rollout.as_ref()).await?
+    let load = match (pool_replicas(&pool.spec).scaling(), &platform) {
+        (Some(bounds), Some(platform)) => {
+            load(reader, platform_client, pool, bounds, platform, rollout.as_ref()).await?
         }
         _ => Load::default(),
     };
@@ -88,7 +88,7 @@ async fn load(
     reader: &ClusterReader,
     platform_client: &PlatformClient,
     pool: &WorkerPool,
-    scaling: &Scaling,
+    bounds: ScalingBounds,
     platform: &PlatformSnapshot,
     rollout: Option<&Rollout>,
 ) -> Result<Load, Error> {
@@ -100,7 +100,7 @@ async fn load(
         }
     });
     // Autoscalers do not scale to or from zero, so the operator needs the demand itself.
-    let desired = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
+    let desired = if rollout.is_some_and(|rollout| bounds.min() == 0 || rollout.desired == 0) {
         let stats = platform_client.of(namespace, &platform.settings.name).await;
         Some(stats.map(|stats| {
             let desired =
@@ -110,6 +110,6 @@ async fn load(
     } else {
         None
     };
-    let gpu_capacity = gpu_capacity::gpu_capacity(&reader.client, pool, scaling, namespace).await?;
+    let gpu_capacity = gpu_capacity::gpu_capacity(&reader.client, pool, bounds, namespace).await?;
     Ok(Load { desired, autoscaler, gpu_capacity })
 }

@@ -8,9 +8,9 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::{
     capacity::gpu::{self, GpuCapacity},
-    crd::{Gpu, Scaling, WorkerPool},
+    crd::{Gpu, WorkerPool},
     kubernetes::error::Error,
-    spec::{names::POOL_LABEL, pool::gpu_resource, quantity::thousandths},
+    spec::{names::POOL_LABEL, pool::gpu_resource, quantity::thousandths, replicas::ScalingBounds},
 };
 
 /// The GPU capacity for `pool`; none if it needs no GPU. Without the right to list nodes, only
@@ -21,7 +21,7 @@ use crate::{
 pub async fn gpu_capacity(
     client: &Client,
     pool: &WorkerPool,
-    scaling: &Scaling,
+    bounds: ScalingBounds,
     namespace: &str,
 ) -> Result<Option<GpuCapacity>, Error> {
     let Some(gpu) = &pool.spec.gpu else { return Ok(None) };
@@ -79,7 +79,7 @@ pub async fn gpu_capacity(
     let quotas: Vec<gpu::Quota> =
         limits.into_iter().map(|(name, hard, used)| gpu::Quota { name, hard, others: (used - own).max(0) }).collect();
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
-    Ok(Some(gpu::gpu_capacity(count(scaling.max), count(gpu.count), resource, nodes.as_deref(), &quotas)))
+    Ok(Some(gpu::gpu_capacity(count(bounds.max()), count(gpu.count), resource, nodes.as_deref(), &quotas)))
 }
 
 /// Nodes that can run the pool's pods: ready, not cordoned, with the labels, and with tolerated

@@ -117,7 +117,7 @@ fn running(input: &PoolInput, grant: &Grant, credentials: &Credentials, images: 
         stage: Stage::Running,
         delete: orphans(&input.optional, &pool_kinds(), &input.missing, &apply),
         apply,
-        scaled: matches!(pool_replicas(&input.pool.spec), Replicas::Scaled { .. }),
+        scaled: pool_replicas(&input.pool.spec).scaling().is_some(),
         only_replicas: None,
         step: match scaler {
             Some(_) => None,

@@ -24,6 +24,7 @@ use crate::{
         cache::{entry::CachedObject, store::WatchCache},
         error::Error,
     },
+    spec::pool::pool_replicas,
 };
 
 /// A settled pool is reconciled this often, in case a watch misses a change.
@@ -54,10 +55,11 @@ fn requeue_after(
         return reconciler.retry_after(pool);
     }
     let ready = condition::find(&update.status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
-    let fixed = match (&input.pool.spec.scaling, input.rollout.as_ref().map(|rollout| rollout.desired)) {
+    let fixed = match (pool_replicas(&input.pool.spec).scaling(), input.rollout.as_ref().map(|rollout| rollout.desired))
+    {
         (Some(_), Some(0)) => Some(AT_ZERO_INTERVAL),
         // A step to zero may become due.
-        (Some(scaling), _) if scaling.min == 0 => Some(WorkerPool::PROGRESS_INTERVAL),
+        (Some(bounds), _) if bounds.min() == 0 => Some(WorkerPool::PROGRESS_INTERVAL),
         _ => ready.then_some(RESYNC_INTERVAL),
     };
     reconciler.requeue_after(pool, ready || update.changed, fixed)

@@ -13,9 +13,10 @@ use switchyard_contract::LanesReport;
 use crate::{
     capacity::{DesiredPods, Pool, gpu::GpuCapacity, zero},
     controllers::condition::{Condition, ConditionStatus, condition},
-    crd::{Scaling, WorkerPool},
+    crd::WorkerPool,
     kubernetes::rollout::Rollout,
     resources::{horizontal_pod_autoscaler::pool_autoscaler, manifest::Manifest, scaled_object::scaled_object},
+    spec::replicas::ScalingBounds,
 };
 
 /// The lengths of the platform's lanes, and the pods that they require of the pool.
@@ -47,15 +48,20 @@ impl Load {
     /// latter cannot scale to zero, so the operator takes those steps: see [`Self::step`].
     ///
     /// The maximum is limited to the available GPUs.
-    pub fn autoscaler(&self, metadata: ObjectMeta, pool: &str, scaling: &Scaling, scaler: Option<&str>) -> Manifest {
-        let gpu_capacity = self
-            .gpu_capacity
-            .as_ref()
-            .map_or(scaling.max, |gpu_capacity| i32::try_from(gpu_capacity.pods).unwrap_or(i32::MAX));
-        let max = scaling.max.min(gpu_capacity).max(1);
+    pub fn autoscaler(
+        &self,
+        metadata: ObjectMeta,
+        pool: &str,
+        bounds: ScalingBounds,
+        scaler: Option<&str>,
+    ) -> Manifest {
+        let bounds = match &self.gpu_capacity {
+            Some(capacity) => bounds.limited_to(capacity.pods),
+            None => bounds,
+        };
         match scaler {
-            Some(scaler) => scaled_object(metadata, pool, (scaling.min.clamp(0, max), max), scaler),
-            None => Manifest::of(&pool_autoscaler(metadata, pool, (scaling.min.clamp(1, max), max))),
+            Some(scaler) => scaled_object(metadata, pool, bounds, scaler),
+            None => Manifest::of(&pool_autoscaler(metadata, pool, bounds.at_least_one())),
         }
     }
 
@@ -70,28 +76,28 @@ impl Load {
     }
 
     /// The conditions `Autoscaling` and `GpuCapacity`. A failure quotes the autoscaler.
-    pub fn conditions(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Vec<Condition> {
-        let mut all = vec![self.autoscaling(scaling, rollout)];
+    pub fn conditions(&self, bounds: ScalingBounds, rollout: Option<&Rollout>) -> Vec<Condition> {
+        let mut all = vec![self.autoscaling(bounds, rollout)];
         if let Some(gpu_capacity) = &self.gpu_capacity {
-            let fits = i64::from(gpu_capacity.pods) >= i64::from(scaling.max);
+            let fits = i64::from(gpu_capacity.pods) >= i64::from(bounds.max());
             all.push(condition(
                 "GpuCapacity",
                 fits,
                 if fits { "Fits" } else { "InsufficientGpus" },
-                format!("{}.", gpu_capacity.words),
+                format!("{}.", gpu_capacity.message),
             ));
         }
         all
     }
 
-    fn autoscaling(&self, scaling: &Scaling, rollout: Option<&Rollout>) -> Condition {
+    fn autoscaling(&self, bounds: ScalingBounds, rollout: Option<&Rollout>) -> Condition {
         let kind = "Autoscaling";
-        let bounds = format!("between {} and {} pods", scaling.min, scaling.max);
+        let range = format!("between {} and {} pods", bounds.min(), bounds.max());
         if let Some(Err(words)) = &self.desired {
             return condition(kind, false, "LoadUnknown", format!("The number of pods stays unchanged: {words}."));
         }
         if rollout.is_some_and(|rollout| rollout.desired == 0) {
-            return condition(kind, true, "ScaledToZero", format!("The queues are empty; the pool scales {bounds}."));
+            return condition(kind, true, "ScaledToZero", format!("The queues are empty; the pool scales {range}."));
         }
         let by = self.autoscaler.as_ref().map_or("HorizontalPodAutoscaler", |autoscaler| autoscaler.kind);
         let failed = |kind: &str| {
@@ -114,7 +120,7 @@ impl Load {
                 )
             }
             None if self.autoscaler.as_ref().is_some_and(|autoscaler| !autoscaler.conditions.is_empty()) => {
-                condition(kind, true, "Active", format!("The pool scales {bounds}."))
+                condition(kind, true, "Active", format!("The pool scales {range}."))
             }
             None => {
                 condition(kind, ConditionStatus::Unknown, "NotSeen", "The autoscaler has not reported on the pool yet.")

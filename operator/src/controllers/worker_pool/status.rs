@@ -52,9 +52,10 @@ pub fn status(
     let name = input.pool.metadata.name.as_deref().unwrap_or_default();
     let platform = &input.pool.spec.platform_ref.name;
     let rollout = input.rollout.clone().unwrap_or_default();
-    let desired = match pool_replicas(&input.pool.spec) {
-        Replicas::Fixed(replicas) => replicas,
-        Replicas::Scaled { min, .. } => input.rollout.as_ref().map_or(min, |rollout| rollout.desired),
+    let replicas = pool_replicas(&input.pool.spec);
+    let desired = match replicas {
+        Replicas::Fixed(pods) => pods,
+        Replicas::Scaled(bounds) => input.rollout.as_ref().map_or(bounds.min(), |rollout| rollout.desired),
     };
     let ready = ready(input, plan, rejection, &rollout, desired);
     let stalled =
@@ -62,8 +63,8 @@ pub fn status(
     let mut conditions = vec![ready.clone()];
     conditions.extend(budget(plan));
     conditions.extend(input.provider.as_ref().map(ExecutionProvider::condition));
-    if let (Some(scaling), Stage::Running) = (&input.pool.spec.scaling, &plan.stage) {
-        conditions.extend(input.load.conditions(scaling, input.rollout.as_ref()));
+    if let (Some(bounds), Stage::Running) = (replicas.scaling(), &plan.stage) {
+        conditions.extend(input.load.conditions(bounds, input.rollout.as_ref()));
     }
     conditions.push(match (&plan.stage, stalled) {
         (Stage::Running, false) if !rollout.complete || rollout.desired != desired => condition(

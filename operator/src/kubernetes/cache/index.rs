@@ -258,7 +258,7 @@ fn pool(namespace: &str, name: &str) -> ReconcileRequest {
 /// What pools go by in their platform's status.
 fn set_up(object: Option<&CachedObject>) -> Option<&SetupStatus> {
     match &object?.state {
-        ObservedState::Platform(Some(status)) => status.set_up.as_ref(),
+        ObservedState::Platform(Some(status)) => status.setup.as_ref(),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         horizontal_pod_autoscaler::horizontal_pod_autoscaler, http_route, ingress::ingress, manifest::Manifest,
         owner::Owner, pod_disruption_budget::pod_disruption_budget,
     },
-    spec::{defaults, names, replicas::Replicas, settings::Settings},
+    spec::{defaults, names, settings::Settings},
 };
 
 /// The objects that scale, protect and expose the API's Deployment. They have its name. Objects of
@@ -17,8 +17,8 @@ pub fn api_exposure(settings: &Settings, owner: &Owner, missing: &[ApiResource])
     let name = format!("{}-api", settings.name);
     let meta = || owner.meta(name.clone(), "api");
     let mut all = Vec::new();
-    if let Replicas::Scaled { min, max } = settings.api_replicas {
-        all.push(Manifest::of(&horizontal_pod_autoscaler(meta(), "api", (min, max), settings.api_targets)));
+    if let Some(bounds) = settings.api_replicas.scaling() {
+        all.push(Manifest::of(&horizontal_pod_autoscaler(meta(), "api", bounds, settings.api_targets)));
     }
     if defaults::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(meta(), names::selector(&settings.name, "api"))));

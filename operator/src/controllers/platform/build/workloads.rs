@@ -209,7 +209,7 @@ pub fn api(
             "api",
             &[(API_SERVICE_PORT, API_PORT_NAME), (i32::from(OPERATIONS_PORT), OPERATIONS)],
         ),
-        scaled: matches!(settings.api_replicas, Replicas::Scaled { .. }),
+        scaled: settings.api_replicas.scaling().is_some(),
     })
 }
 
@@ -225,7 +225,7 @@ pub fn priority(settings: &Settings, images: &Images, lane: Lane) -> Option<Stri
 pub fn starting_replicas(replicas: Replicas, exists: bool) -> Option<i32> {
     match replicas {
         Replicas::Fixed(replicas) => Some(replicas),
-        Replicas::Scaled { min, .. } => (!exists).then_some(min),
+        Replicas::Scaled(bounds) => (!exists).then_some(bounds.min()),
     }
 }
 

@@ -43,9 +43,9 @@ pub fn objects(
         Manifest::of(&config_map(owner, name, "worker", &config)),
         Manifest::of(&deployment(metadata.clone(), selector.clone(), replicas, template)),
     ];
-    if let Some(scaling) = &spec.scaling {
+    if let Some(bounds) = pool_replicas(spec).scaling() {
         let scaler = keda_scaler(&input.missing, images);
-        all.push(input.load.autoscaler(metadata.clone(), name, scaling, scaler));
+        all.push(input.load.autoscaler(metadata.clone(), name, bounds, scaler));
     }
     if defaults::is_redundant(settings.environment) {
         all.push(Manifest::of(&pod_disruption_budget(metadata, selector)));
