@@ -84,11 +84,11 @@ impl Applier {
             && let Some(live) = self.live(&key, manifest).await?
         {
             if let Some(why) = foreign_object(&live.meta, &manifest.object.metadata) {
-                let words = format!("there is one already, and {why}: remove or rename one of the two");
+                let message = format!("there is one already, and {why}: remove or rename one of the two");
                 return Err(Error::Refused {
-                    what: format!("cannot apply {}", manifest.title()),
+                    action: format!("cannot apply {}", manifest.title()),
                     reason: "Refused",
-                    words,
+                    message,
                 });
             }
             if scaled {
@@ -102,7 +102,7 @@ impl Applier {
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&object)).await;
         let outcome = outcome.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
-        self.cache.applied(&key, &digest, CachedObject::of(&key.kind, &outcome));
+        self.cache.record_apply(&key, &digest, CachedObject::of(&key.kind, &outcome));
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Applier {
 
     /// Keeps what came of a write.
     fn keep(&self, kind: &str, outcome: &DynamicObject) {
-        self.cache.written(&Key::of(kind, &outcome.metadata), CachedObject::of(kind, outcome));
+        self.cache.record_write(&Key::of(kind, &outcome.metadata), CachedObject::of(kind, outcome));
     }
 
     /// Sets a Deployment's replicas and nothing else.
@@ -213,7 +213,7 @@ impl Applier {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(Error::of(format!("cannot write the status of {kind} {name}"), error)),
             Ok(outcome) => {
-                self.cache.written(&Key::of(&kind, outcome.meta()), to_cached(&outcome));
+                self.cache.record_write(&Key::of(&kind, outcome.meta()), to_cached(&outcome));
                 Ok(())
             }
         }

@@ -52,7 +52,7 @@ impl ClusterReader {
         let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), Some(since), ask).await;
         pods.ok_or_else(|| match failure {
             Some(error) => Error::of("cannot list pods", error),
-            None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
+            None => Error::Unavailable { action: "cannot list pods".into(), message: "the last attempt failed".into() },
         })
     }
 
@@ -69,7 +69,7 @@ impl ClusterReader {
         let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
         let version = CachedObject::of_secret(&secret.metadata).version;
         let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-        self.cache.read(namespace, name, version, Arc::new(values.clone()));
+        self.cache.record_secret(namespace, name, version, Arc::new(values.clone()));
         Ok(Some(values))
     }
 }

@@ -32,7 +32,7 @@ pub async fn dereference(
     pool: &WorkerPool,
 ) -> Result<PoolInput, Error> {
     let cache = &reader.cache;
-    cache.check()?;
+    cache.check_watches()?;
     let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
     let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
     let platform = match cache.platform(&owner.namespace, platform_name) {
@@ -57,7 +57,7 @@ pub async fn dereference(
         }
         _ => Load::default(),
     };
-    let missing = cache.missing();
+    let missing = cache.missing_kinds();
     Ok(PoolInput { pool: pool.clone(), owner, platform, rollout, provider, optional, missing, load })
 }
 
