@@ -100,7 +100,7 @@ async fn load(
     });
     // Only the operator takes the steps between none and one.
     let desired = if rollout.is_some_and(|rollout| scaling.min == 0 || rollout.desired == 0) {
-        let stats = platform_client.of(namespace, &platform.settings.name).await;
+        let stats = platform_client.queue_stats(namespace, &platform.settings.name).await;
         Some(stats.map(|stats| {
             let desired =
                 desired_replicas::of_pools(&stats.lanes, &platform.settings, platform.pools.iter()).remove(&name);

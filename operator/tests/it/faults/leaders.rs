@@ -27,7 +27,7 @@ use kube::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use switchyard_operator::{
-    kubernetes::{client::within_limits, leader_election::Candidate, write_fence::Fence},
+    kubernetes::{client::with_limits, leader_election::Candidate, write_fence::Fence},
     telemetry::{heartbeat::Heartbeat, http::router, metrics::Metrics},
 };
 use tokio::{
@@ -192,8 +192,8 @@ impl Candidates {
             move |request| link.clone().carry(request)
         });
         let fence = Fence::default();
-        let election = Client::new(within_limits(transport.clone(), None), "system");
-        let client = Client::new(within_limits(transport, Some(fence.clone())), "system");
+        let election = Client::new(with_limits(transport.clone(), None), "system");
+        let client = Client::new(with_limits(transport, Some(fence.clone())), "system");
         let (heartbeat, shutdown) = (Heartbeat::default(), CancellationToken::new());
         let candidate = Candidate::new(election, "system", "lease", &identity, fence);
         let task = tokio::spawn({
@@ -386,7 +386,7 @@ fn a_leader_that_is_told_to_stop_hands_over_at_once_unless_something_of_its_own_
         });
         let candidate = |identity: &str, fence| {
             Candidate::new(
-                Client::new(within_limits(transport.clone(), None), "system"),
+                Client::new(with_limits(transport.clone(), None), "system"),
                 "system",
                 "lease",
                 identity,

@@ -25,7 +25,7 @@ use switchyard_operator::{
     controllers::{context::Context, controller, health::Healths},
     kubernetes::{
         cache::store::WatchCache,
-        client::within_limits,
+        client::with_limits,
         write_fence::{Fence, Moment},
     },
     telemetry::metrics::Metrics,
@@ -140,7 +140,7 @@ async fn started(fault: Option<Fault>) -> Server {
         let server = server.clone();
         move |request| server.clone().answer(request)
     });
-    let client = Client::new(within_limits(transport, Some(fence.clone())), "default");
+    let client = Client::new(with_limits(transport, Some(fence.clone())), "default");
     let (cache, writers) = WatchCache::new();
     tokio::spawn({
         let (cache, client) = (cache.clone(), client.clone());
