@@ -8,7 +8,7 @@
 //! controllers                            platform, worker_pool, recovery
 //!     dereference -> validate -> plan -> apply -> status
 //! autoscaling                            desired replicas, for KEDA and the HPA
-//! kubernetes                             client, applier, watch cache, leader election, write fence
+//! kubernetes                             client, applier, cache, leader election, write fence
 //! resources                              builders of Kubernetes objects, pure
 //! capacity                               from queue statistics to replicas, pure
 //! spec                                   settings, defaults, connection budget, names, pure

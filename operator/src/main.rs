@@ -1,6 +1,6 @@
-//! `switchyard-operator`: `run` runs the controllers, `plan` previews what they would do, `crds` writes
-//! the custom resource definitions. Users install it as `switchyard` or as the kubectl plugin
-//! `kubectl-switchyard`.
+//! `switchyard-operator`: `run` runs the controllers, `plan` previews what they would do, `crds`
+//! writes the custom resource definitions. Users install it as `switchyard` or as the kubectl
+//! plugin `kubectl-switchyard`.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 

@@ -33,10 +33,12 @@ pub struct Options {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_ADDRESS", default_value = "0.0.0.0:8081")]
     pub operations_address: String,
-    /// Address of the external metrics API, which serves desired replicas to HorizontalPodAutoscalers. Disabled by default.
+    /// Address of the external metrics API, which serves desired replicas to
+    /// HorizontalPodAutoscalers. Disabled by default.
     #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_ADDRESS", requires = "external_metrics_service")]
     pub external_metrics_address: Option<String>,
-    /// Service of that address, in the namespace of the Lease. A Secret of the same name holds the certificate.
+    /// Service of that address, in the namespace of the Lease. A Secret of the same name holds the
+    /// certificate.
     #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_SERVICE")]
     pub external_metrics_service: Option<String>,
     /// Address of the external scaler for KEDA. Disabled by default.

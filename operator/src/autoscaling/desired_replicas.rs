@@ -1,7 +1,7 @@
 //! Desired replicas of pools, for KEDA and the external metrics API.
 //!
-//! Every instance of the operator answers from its watch cache, so an answer makes no call of the API
-//! server.
+//! Every instance of the operator answers from its watch cache, so an answer makes no call of the
+//! API server.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use crate::{
     spec::settings::Settings,
 };
 
-/// Computes desired replicas from the watch cache and the queue statistics of the platforms. Cheap to
-/// clone.
+/// Computes desired replicas from the watch cache and the queue statistics of the platforms. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct DesiredReplicas {
     pub platform_client: PlatformClient,

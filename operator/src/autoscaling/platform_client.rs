@@ -58,7 +58,8 @@ impl PlatformClient {
     /// The queue statistics of a platform, at most [`QUEUE_STATS_TTL`] old.
     ///
     /// # Errors
-    /// If its API does not answer or does not know them. Callers must not read that as empty queues.
+    /// If its API does not answer or does not know them. Callers must not read that as empty
+    /// queues.
     pub async fn queue_stats(&self, namespace: &str, platform: &str) -> QueueStatsResult {
         let load = async { self.get(namespace, platform, "lanes").await.map(Arc::new) };
         self.answers.get((namespace.to_owned(), platform.to_owned()), None, load).await

@@ -71,9 +71,9 @@ impl Applier {
     /// Applies an object with server-side apply. Makes no call if the object was applied before and
     /// has not been modified since.
     ///
-    /// `scaled` says that an autoscaler owns the replicas of the Deployment. Their field is then handed
-    /// over before the first apply without it. A WorkerPool that a user created under the name of a
-    /// default pool is adopted; any other foreign object is refused.
+    /// `scaled` says that an autoscaler owns the replicas of the Deployment. Their field is then
+    /// handed over before the first apply without it. A WorkerPool that a user created under the
+    /// name of a default pool is adopted; any other foreign object is refused.
     ///
     /// # Errors
     /// If the object is foreign, or the API server does not answer or refuses.
@@ -90,7 +90,7 @@ impl Applier {
             && let Some(live) = self.live(&key, manifest).await?
         {
             if let Some(why) = foreign_object(&live.meta, &manifest.object.metadata) {
-                let message = format!("there is one already, and {why}: remove or rename one of the two");
+                let message = format!("it already exists and {why}: remove or rename one of the two");
                 return Err(Error::Refused {
                     action: format!("cannot apply {}", manifest.title()),
                     reason: "Refused",
@@ -229,7 +229,8 @@ impl Applier {
 /// Why an existing object is foreign, so that the operator must not adopt it.
 ///
 /// Adopting it would overwrite its fields, and delete it with the platform. An object without a
-/// controller is the operator's own if it carries the labels, as after `kubectl delete --cascade=orphan`.
+/// controller is the operator's own if it carries the labels, as after `kubectl delete
+/// --cascade=orphan`.
 fn foreign_object(live: &ObjectMeta, desired: &ObjectMeta) -> Option<String> {
     let controller = |meta: &ObjectMeta| {
         meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).cloned()
@@ -238,9 +239,9 @@ fn foreign_object(live: &ObjectMeta, desired: &ObjectMeta) -> Option<String> {
     let same = |key| label(live, key).is_some() && label(live, key) == label(desired, key);
     match controller(live) {
         Some(owner) if controller(desired).is_some_and(|ours| ours.uid == owner.uid) => None,
-        Some(owner) => Some(format!("it belongs to {} {}", owner.kind, owner.name)),
+        Some(owner) => Some(format!("belongs to {} {}", owner.kind, owner.name)),
         None if same(names::MANAGED_BY_LABEL) && same(names::PLATFORM_LABEL) => None,
-        None => Some("it was not created by this operator".into()),
+        None => Some("was not created by this operator".into()),
     }
 }
 
@@ -274,6 +275,6 @@ mod tests {
         assert!(foreign_object(&meta(None, None), &desired).is_some(), "created by hand or by Helm");
         assert!(foreign_object(&meta(Some("other"), None), &desired).is_some(), "another platform's");
         let other = foreign_object(&meta(Some("demo"), Some("2")), &desired);
-        assert_eq!(other.as_deref(), Some("it belongs to AnalyticsPlatform demo"));
+        assert_eq!(other.as_deref(), Some("belongs to AnalyticsPlatform demo"));
     }
 }

@@ -54,8 +54,8 @@ impl std::error::Error for CallError {}
 
 /// Connects to the cluster of `config`.
 ///
-/// With a `fence`, writes have to pass it, and `metrics` counts the calls. TCP_USER_TIMEOUT requires a
-/// direct connection.
+/// With a `fence`, writes have to pass it, and `metrics` counts the calls. TCP_USER_TIMEOUT
+/// requires a direct connection.
 ///
 /// # Errors
 /// If the configuration names a proxy, or invalid certificates or credentials.
@@ -84,8 +84,8 @@ pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyh
 
 /// Adds deadlines, the write fence and retries to `transport`.
 ///
-/// Responses 429, 503 and 504 are retried after the time in `Retry-After`, or with exponential backoff
-/// from 5 ms. Each attempt has its own deadline and passes the fence.
+/// Responses 429, 503 and 504 are retried after the time in `Retry-After`, or with exponential
+/// backoff from 5 ms. Each attempt has its own deadline and passes the fence.
 pub fn with_limits<S, B>(
     transport: S,
     fence: Option<Fence>,
@@ -117,7 +117,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // `poll_ready` reserved capacity in `self`, so the call must use that instance, not the clone.
+        // `poll_ready` reserved capacity in `self`, so the call must use that instance, not the
+        // clone.
         let other = self.transport.clone();
         let transport = std::mem::replace(&mut self.transport, other);
         match self.fence.clone().filter(|_| !request.method().is_safe()) {
@@ -151,8 +152,8 @@ where
     let mut call = pin!(async { buffer(transport.call(request).await.map_err(Into::into)?.map(Answer::new)).await });
     let mut expired = pin!(tokio::time::sleep(limit));
     let response = poll_fn(|context| {
-        // Checked before the call is polled. When a suspended process resumes, its connection is ready
-        // and its time is over at the same moment.
+        // Checked before the call is polled. When a suspended process resumes, its connection is
+        // ready and its time is over at the same moment.
         if write.left().is_zero() || expired.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(CallError::Timeout(limit).into()));
         }

@@ -4,7 +4,8 @@
 //! renews every [`RENEW_INTERVAL`] and stops leading after [`RENEW_DEADLINE`] without a renewal.
 //! Another candidate takes over after [`LEASE_DURATION`] without a change of the Lease. It measures
 //! that from its own observation of the Lease, on its own monotonic clock, so wall clocks may
-//! differ. A write of the Lease is a compare-and-set on its resourceVersion, so only one candidate wins.
+//! differ. A write of the Lease is a compare-and-set on its resourceVersion, so only one candidate
+//! wins.
 //!
 //! client-go leaves open that a former leader may still write: it gives no fencing. Here the
 //! [`Fence`] stops writes of tasks that have not ended yet, and of a process that was suspended.
@@ -56,8 +57,8 @@ impl Candidate {
         }
     }
 
-    /// Runs `work` while this candidate leads, until `shutdown`. Drops `work` when the lease may have
-    /// expired.
+    /// Runs `work` while this candidate leads, until `shutdown`. Drops `work` when the lease may
+    /// have expired.
     pub async fn lead<F, Fut>(mut self, metrics: &Metrics, heartbeat: &Heartbeat, shutdown: &CancellationToken, work: F)
     where
         F: Fn() -> Fut,
@@ -84,8 +85,8 @@ impl Candidate {
             };
             self.fence.close();
             metrics.set_leader(false);
-            // The next leader starts at once, so no write of this one may take effect later. Otherwise the
-            // lease has to expire.
+            // The next leader starts at once, so no write of this one may take effect later.
+            // Otherwise the lease has to expire.
             if released && self.fence.is_clear() {
                 self.release().await;
             }
@@ -96,7 +97,8 @@ impl Candidate {
         }
     }
 
-    /// Waits until this candidate holds the lease. Returns the time of the request; `None` at shutdown.
+    /// Waits until this candidate holds the lease. Returns the time of the request; `None` at
+    /// shutdown.
     async fn acquire(&mut self, heartbeat: &Heartbeat, shutdown: &CancellationToken) -> Option<Moment> {
         loop {
             heartbeat.beat();
@@ -140,8 +142,8 @@ impl Candidate {
         }
     }
 
-    /// Acquires or renews the lease, if it is free, expired or held by this candidate. Returns whether
-    /// this candidate holds it now.
+    /// Acquires or renews the lease, if it is free, expired or held by this candidate. Returns
+    /// whether this candidate holds it now.
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
@@ -231,7 +233,8 @@ mod tests {
 
     #[test]
     fn leader_stops_before_another_may_start() {
-        // The leader measures from before its request, a candidate from after it observed the effect.
+        // The leader measures from before its request, a candidate from after it observed the
+        // effect.
         assert!(RENEW_DEADLINE + RENEW_INTERVAL < LEASE_DURATION);
     }
 

@@ -106,8 +106,8 @@ impl JobState {
             return Self::Running { trouble: None };
         };
         let at = failed.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let words = failed.message.clone().unwrap_or_else(|| "it failed without a message".into());
-        Self::Failed { at, report: Report::read(&words) }
+        let message = failed.message.clone().unwrap_or_else(|| "it failed without a message".into());
+        Self::Failed { at, report: Report::read(&message) }
     }
 
     /// Adds the reason why its pods do not run.
@@ -116,15 +116,15 @@ impl JobState {
             Self::Running { .. } => Self::Running { trouble: trouble(pods) },
             Self::Succeeded => Self::Succeeded,
             Self::Failed { at, report } => {
-                let said = pods.iter().flat_map(container_statuses).find_map(|container| {
+                let message = pods.iter().flat_map(container_statuses).find_map(|container| {
                     let terminated = container.state.as_ref()?.terminated.as_ref()?;
                     let message = terminated.message.clone().filter(|message| !message.trim().is_empty());
                     Some(message.unwrap_or_else(|| {
                         format!("it ended with exit code {} without a message", terminated.exit_code)
                     }))
                 });
-                let said = said.or_else(|| trouble(pods)).map(|words| Report::read(&words));
-                Self::Failed { at, report: said.unwrap_or(report) }
+                let pod_report = message.or_else(|| trouble(pods)).map(|message| Report::read(&message));
+                Self::Failed { at, report: pod_report.unwrap_or(report) }
             }
         }
     }
@@ -135,13 +135,13 @@ impl Report {
     /// `message`, or else the text itself.
     pub fn read(text: &str) -> Self {
         #[derive(serde::Deserialize)]
-        struct Said {
+        struct TerminationMessage {
             component: String,
             message: String,
         }
-        match text.lines().rev().find_map(|line| serde_json::from_str::<Said>(line.trim()).ok()) {
-            Some(said) => {
-                Self { component: Component::from_name(&said.component.replace('_', "-")), message: said.message }
+        match text.lines().rev().find_map(|line| serde_json::from_str::<TerminationMessage>(line.trim()).ok()) {
+            Some(parsed) => {
+                Self { component: Component::from_name(&parsed.component.replace('_', "-")), message: parsed.message }
             }
             None => Self { component: None, message: shortened(text.trim()) },
         }
@@ -181,13 +181,13 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
         "ErrImagePull" | "ImagePullBackOff" => Some(format!("image {} cannot be pulled", container.image)),
         "CrashLoopBackOff" => {
             let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            let said =
-                last.and_then(|last| last.message.as_deref()).map(|said| format!(": {}", Report::read(said).message));
+            let message =
+                last.and_then(|last| last.message.as_deref()).map(|text| format!(": {}", Report::read(text).message));
             Some(format!(
-                "container {} fails again and again, last with exit code {}{}",
+                "container {} crashes repeatedly, last with exit code {}{}",
                 container.name,
                 last.map_or(0, |last| last.exit_code),
-                said.unwrap_or_else(|| "; see its log".into()),
+                message.unwrap_or_else(|| "; see its log".into()),
             ))
         }
         reason @ ("InvalidImageName"
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn failed_job_reports_the_termination_message() {
-        let said = "noise\n{\"component\":\"object-store\",\"message\":\"no such bucket\"}\n";
+        let message = "noise\n{\"component\":\"object-store\",\"message\":\"no such bucket\"}\n";
         let pod = pod(
             json!({"containerStatuses": [{"name": "setup", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 1, "message": said}}}]}),
+            "state": {"terminated": {"exitCode": 1, "message": message}}}]}),
         );
         let JobState::Failed { at, report } = JobState::of(&job("Failed")).with_pods(&[pod]) else {
             panic!("not failed")

@@ -25,7 +25,8 @@ impl<K: Eq + Hash, V: Clone> TtlCache<K, V> {
         Self { ttl, cells: Arc::default() }
     }
 
-    /// The value of `key`. Loads it with `load` if the last one has expired or is from before `since`.
+    /// The value of `key`. Loads it with `load` if the last one has expired or is from before
+    /// `since`.
     pub async fn get(&self, key: K, since: Option<Instant>, load: impl Future<Output = V>) -> V {
         let cell = self.cell(key);
         let mut last = cell.lock().await;

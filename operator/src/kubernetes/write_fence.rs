@@ -1,11 +1,11 @@
 //! The write fence: stops the writes of an instance that may have lost leadership.
 //!
 //! The API server does not tie a write to the Lease, and takes no fencing token. The leader
-//! therefore bounds each write in time. Another instance can lead [`LEASE_DURATION`] after the leader
-//! requested its last renewal, at the earliest. So no write starts later than [`RENEW_DEADLINE`] after
-//! that request, and each has only the rest of the lease. Three parties enforce that limit: the client,
-//! the kernel, which drops unacknowledged bytes ([`TCP_USER_TIMEOUT`]), and the API server, which
-//! honours the query parameter `timeout`.
+//! therefore bounds each write in time. Another instance can lead [`LEASE_DURATION`] after the
+//! leader requested its last renewal, at the earliest. So no write starts later than
+//! [`RENEW_DEADLINE`] after that request, and each has only the rest of the lease. Three parties
+//! enforce that limit: the client, the kernel, which drops unacknowledged bytes
+//! ([`TCP_USER_TIMEOUT`]), and the API server, which honours the query parameter `timeout`.
 //!
 //! A paused VM is the exception, since its clocks stop too. After resuming, it may write for up to
 //! 2 s, until its next renewal.
@@ -17,11 +17,12 @@ use tokio::{sync::watch, time::Instant};
 
 /// The leader stops after this long without a renewal. `RenewDeadline` in client-go.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// A candidate takes over after this long without a change of the Lease. `LeaseDuration` in client-go.
+/// A candidate takes over after this long without a change of the Lease. `LeaseDuration` in
+/// client-go.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// The kernel closes a connection whose bytes are not acknowledged for this long (`TCP_USER_TIMEOUT`,
-/// RFC 5482). Otherwise they would stay in its buffers, even after the process has ended, and arrive
-/// when a broken network recovers.
+/// The kernel closes a connection whose bytes are not acknowledged for this long
+/// (`TCP_USER_TIMEOUT`, RFC 5482). Otherwise they would stay in its buffers, even after the process
+/// has ended, and arrive when a broken network recovers.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Margin for clock drift and for the response on its way back.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -101,8 +102,8 @@ impl Fence {
     }
 }
 
-/// A write in flight. If it is dropped before [`Write::answered`], it may still take effect until the
-/// lease expires.
+/// A write in flight. If it is dropped before [`Write::answered`], it may still take effect until
+/// the lease expires.
 #[derive(Debug)]
 pub struct Write {
     fence: Fence,

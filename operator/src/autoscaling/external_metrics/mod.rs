@@ -1,4 +1,5 @@
-//! The external-metrics API (`external.metrics.k8s.io/v1beta1`) with one metric: the desired replicas of a pool.
+//! The external-metrics API (`external.metrics.k8s.io/v1beta1`) with one metric: the desired
+//! replicas of a pool.
 //!
 //! An extension API server behind the aggregation layer of Kubernetes. The API server proxies each
 //! request, authenticates with its client certificate and names the user in headers. A

@@ -26,8 +26,8 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Reads the headers that the API server sets, after removing those of its client. `None` if they
-    /// name no user.
+    /// Reads the headers that the API server sets, after removing those of its client. `None` if
+    /// they name no user.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let all = |name: &str| -> Vec<String> {
             headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()

@@ -1,4 +1,5 @@
-//! The operator as an external scaler of KEDA. See <https://keda.sh/docs/latest/concepts/external-scalers/>.
+//! The operator as an external scaler of KEDA. See
+//! <https://keda.sh/docs/latest/concepts/external-scalers/>.
 //!
 //! Serves the same desired replicas as the external metrics API. In a cluster with KEDA, that API
 //! belongs to KEDA. The server has no TLS, since it exposes nothing but desired replicas.
@@ -69,7 +70,7 @@ impl Service<Request<Body>> for Scaler {
         let scaler = self.clone();
         let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         match call.as_str() {
-            "IsActive" => unary(request, move |object| scaler.clone().is_active(object)),
+            "IsActive" => unary(request, move |object| scaler.clone().activity(object)),
             "GetMetricSpec" => unary(request, Self::metric_spec),
             "GetMetrics" => unary(request, move |request| scaler.clone().metrics(request)),
             // KEDA calls `StreamIsActive` only on push scalers.
@@ -82,9 +83,9 @@ impl Service<Request<Body>> for Scaler {
 }
 
 impl Scaler {
-    /// KEDA activates a pool without pods on `true`. It deactivates the pool after `false` for the whole
-    /// cooldown period.
-    async fn is_active(self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
+    /// KEDA activates a pool without pods on `true`. It deactivates the pool after `false` for the
+    /// whole cooldown period.
+    async fn activity(self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let load = self.0.load(&object.namespace, pool_of(&object)?).await.map_err(Status::unavailable)?;
         Ok(IsActiveResponse { result: load.desired.pods > 0.0 || !load.idle })
     }
@@ -95,7 +96,8 @@ impl Scaler {
         Ok(GetMetricSpecResponse { metric_specs: vec![spec] })
     }
 
-    /// Fails if the load is unknown. KEDA then keeps the replicas, where a value of 0 would remove them.
+    /// Fails if the load is unknown. KEDA then keeps the replicas, where a value of 0 would remove
+    /// them.
     async fn metrics(self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
         let object = request.scaled_object_ref.unwrap_or_default();
         let load = self.0.load(&object.namespace, pool_of(&object)?).await.map_err(Status::unavailable)?;

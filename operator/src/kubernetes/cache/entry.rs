@@ -199,7 +199,8 @@ fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
     object.inspect_err(|error| tracing::warn!(%error, "could not decode object")).ok()
 }
 
-/// The `Ready` condition of a ScaledObject as one of a HorizontalPodAutoscaler. None before KEDA has reconciled it.
+/// The `Ready` condition of a ScaledObject as one of a HorizontalPodAutoscaler. None before KEDA
+/// has reconciled it.
 fn conditions_of_scaled_object(conditions: &Value) -> Vec<HorizontalPodAutoscalerCondition> {
     let text =
         |condition: &Value, field: &str| condition[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);

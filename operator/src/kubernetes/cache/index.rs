@@ -54,7 +54,8 @@ impl ObjectIndex {
         self.entries.get(key).map(|entry| entry.object.clone())
     }
 
-    /// The objects of `kind` in `namespace`: name, object, and time of the last change of its state.
+    /// The objects of `kind` in `namespace`: name, object, and time of the last change of its
+    /// state.
     pub fn of_kind<'a>(
         &'a self,
         kind: &'a str,
@@ -67,7 +68,8 @@ impl ObjectIndex {
             .map(|(key, entry)| (key.name.as_str(), &entry.object, entry.changed_at))
     }
 
-    /// Puts an object unless the index holds a newer version. Returns the requests that the change causes.
+    /// Puts an object unless the index holds a newer version. Returns the requests that the change
+    /// causes.
     pub fn put(&mut self, key: &Key, object: CachedObject, source: ChangeSource) -> BTreeSet<ReconcileRequest> {
         let list = self.lists.get(&key.kind).copied().unwrap_or_default();
         if object.version > 0 && self.deleted.get(key).is_some_and(|version| object.version <= *version) {
@@ -98,7 +100,8 @@ impl ObjectIndex {
         requests
     }
 
-    /// Records the result of applying a manifest with this digest. Returns the requests that the change causes.
+    /// Records the result of applying a manifest with this digest. Returns the requests that the
+    /// change causes.
     pub fn record_apply(&mut self, key: &Key, digest: &str, result: CachedObject) -> BTreeSet<ReconcileRequest> {
         let shared = Arc::new(result.clone());
         let requests = self.put(key, result, ChangeSource::OwnWrite);
@@ -120,10 +123,12 @@ impl ObjectIndex {
         })
     }
 
-    /// Removes a deleted object, `last` being its final state. Returns the requests that this causes.
+    /// Removes a deleted object, `last` being its final state. Returns the requests that this
+    /// causes.
     pub fn remove(&mut self, key: &Key, last: &CachedObject) -> BTreeSet<ReconcileRequest> {
-        // The event may concern an earlier object of the same name, or be older than the entry: an object
-        // that loses its labels is deleted for the watch, and the operator may have restored them since.
+        // The event may concern an earlier object of the same name, or be older than the entry: an
+        // object that loses its labels is deleted for the watch, and the operator may have restored
+        // them since.
         let is_last = |entry: &Entry| entry.object.meta.uid == last.meta.uid && entry.object.version <= last.version;
         let known = self.entries.get(key);
         if known.is_some_and(|entry| !is_last(entry)) {
@@ -231,7 +236,8 @@ impl ObjectIndex {
                 }
             }
             _ => {
-                // An own write needs no reconcile, unless its result shows a state that the cache had not seen.
+                // An own write needs no reconcile, unless its result shows a state that the cache
+                // had not seen.
                 let is_relevant = if source == ChangeSource::OwnWrite {
                     before.is_some() && state_changed
                 } else {

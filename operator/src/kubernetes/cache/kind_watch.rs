@@ -162,7 +162,8 @@ impl<'a, K: ResourceExt + 'static> KindWatch<'a, K> {
         self.consecutive_errors += 1;
         self.record_error(error);
         self.cache.answer_resync(self.spec.kind, self.resync_number);
-        // A refused watch leaves open whether the cluster still serves an optional kind. A list decides.
+        // A refused watch leaves open whether the cluster still serves an optional kind. A list
+        // decides.
         let must_list = self.spec.optional
             && matches!(error, watcher::Error::WatchStartFailed(error) if is_missing(code_of(error)));
         let errors = self.consecutive_errors;

@@ -213,10 +213,11 @@ impl WatchCache {
         let _ = self.0.watches.subscribe().wait_for(is_over).await;
     }
 
-    /// Lists every kind again, and waits until all have answered, with all objects or with an error.
+    /// Lists every kind again, and waits until all have answered, with all objects or with an
+    /// error.
     ///
-    /// A new leader calls it first. A watch that receives nothing does not notice, so the cache of a
-    /// standby may be out of date.
+    /// A new leader calls it first. A watch that receives nothing does not notice, so the cache of
+    /// a standby may be out of date.
     pub async fn resync(&self) {
         self.initial_sync().await;
         self.0.watches.send_modify(|statuses| statuses.values_mut().for_each(|status| status.requested_resync += 1));
@@ -289,7 +290,8 @@ impl WatchCache {
         let subscriber = self.0.subscriber.lock();
         let Some(subscriber) = subscriber.as_ref() else { return };
         for request in requests {
-            // Sending fails after this instance has lost leadership, when nothing needs the request.
+            // Sending fails after this instance has lost leadership, when nothing needs the
+            // request.
             match request {
                 ReconcileRequest::Platform { namespace, name } => {
                     let _ = subscriber.platforms.send(ObjectRef::new(&name).within(&namespace));

@@ -54,8 +54,8 @@ impl WatchCache {
         let dependents = |event: &Event<K>| {
             let mut requests = BTreeSet::new();
             if let Event::Apply(object) | Event::InitApply(object) = event {
-                // The index may know this generation already, from a write of the operator. A reconcile
-                // that this write requested found the old object in the store, or none.
+                // The index may know this generation already, from a write of the operator. A
+                // reconcile that this write requested found the old object in the store, or none.
                 let old = store.get(&ObjectRef::from_obj(object));
                 if old.is_none_or(|old| old.meta().generation != object.meta().generation) {
                     let key = Key::of(&kind, object.meta());
@@ -109,7 +109,8 @@ impl WatchCache {
         }
     }
 
-    /// Watches the metadata of every Secret. The values of a Secret are read when a platform refers to it.
+    /// Watches the metadata of every Secret. The values of a Secret are read when a platform refers
+    /// to it.
     async fn watch_secrets(&self, client: &Client, namespace: Option<&str>) {
         let api: Api<PartialObjectMeta<Secret>> = scoped(client, namespace);
         let dependents = |event: &Event<PartialObjectMeta<Secret>>| match event {
