@@ -1,5 +1,6 @@
 //! The watch cache: what the operator knows of the cluster without an API call.
 
+mod dependents;
 pub mod entry;
 pub mod index;
 mod kind_watch;
