@@ -44,7 +44,8 @@ pub struct RunningCandidate {
 pub struct Candidates {
     server: Server,
     written: Arc<Mutex<Vec<Written>>>,
-    /// Identity of the last leader, and number of its tenure. A change of leader begins a new tenure.
+    /// Identity of the last leader, and number of its tenure. A change of leader begins a new
+    /// tenure.
     tenure: Arc<Mutex<(String, usize)>>,
     pub all: Vec<RunningCandidate>,
     started: usize,
@@ -139,8 +140,8 @@ impl Candidates {
         }
     }
 
-    /// Asserts that the writes of no two tenures overlap. Returns the number of writes, the number of
-    /// tenures that wrote, and the longest time without a writer.
+    /// Asserts that the writes of no two tenures overlap. Returns the number of writes, the number
+    /// of tenures that wrote, and the longest time without a writer.
     pub fn check_writes(&self) -> (usize, usize, Duration) {
         let written = self.written.lock().clone();
         let mut tenures: Vec<(usize, Instant, Instant)> = Vec::new();

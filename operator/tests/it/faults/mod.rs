@@ -1,5 +1,5 @@
-//! The controllers against an API server that fails, call by call. They converge to the same objects,
-//! then stop writing, and do not retry in a hot loop.
+//! The controllers against an API server that fails, call by call. They converge to the same
+//! objects, then stop writing, and do not retry in a hot loop.
 
 mod candidates;
 mod cluster;
@@ -192,8 +192,8 @@ fn permanent_fault_is_reported_and_retried_with_backoff() {
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), faults.len(), failures.join("\n"));
 }
 
-/// Slightly more than without a fault: a platform and its five pools are reconciled every five minutes,
-/// and the watches are restarted as often.
+/// Slightly more than without a fault: a platform and its five pools are reconciled every five
+/// minutes, and the watches are restarted as often.
 const MAX_CALLS_PER_MINUTE: usize = 120;
 
 /// Whether a condition can report the fault: a permanent refusal of a read or write, except of the

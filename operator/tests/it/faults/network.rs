@@ -1,7 +1,8 @@
-//! The links between candidates and the API server, within the limits that the write fence relies on.
+//! The links between candidates and the API server, within the limits that the write fence relies
+//! on.
 //!
-//! A request that was sent arrives up to 2 s later, even if its sender is gone. The API server executes
-//! it within its timeout. The response may be lost.
+//! A request that was sent arrives up to 2 s later, even if its sender is gone. The API server
+//! executes it within its timeout. The response may be lost.
 
 use std::{
     sync::{

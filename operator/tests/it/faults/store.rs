@@ -1,5 +1,5 @@
-//! The objects of the fake API server, and the controllers of the cluster, as far as the operator needs
-//! them.
+//! The objects of the fake API server, and the controllers of the cluster, as far as the operator
+//! needs them.
 
 use std::collections::BTreeMap;
 
@@ -198,8 +198,8 @@ fn progressed(plural: &str, object: &Value) -> Value {
     object
 }
 
-/// Keeps the part that an apply is about: the status, or all but the status. Of the metadata it keeps
-/// labels, annotations and owners.
+/// Keeps the part that an apply is about: the status, or all but the status. Of the metadata it
+/// keeps labels, annotations and owners.
 fn strip(object: &mut Value, status: bool) {
     let Value::Object(fields) = object else { return };
     if status {
