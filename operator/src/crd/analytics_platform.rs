@@ -401,7 +401,7 @@ pub struct AnalyticsPlatformStatus {
     pub health: Option<i32>,
     /// The last setup that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_up: Option<SetupStatus>,
+    pub setup: Option<SetupStatus>,
     /// The connection budget, row by row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]

@@ -67,7 +67,7 @@ fn from_nothing_to_serving() {
     steps.push(all(&last));
     insta::assert_snapshot!(steps.join("\n\n"));
     assert_eq!(last.url.as_deref(), Some("http://main-api.shop.svc"));
-    assert!(last.set_up.is_some() && third.set_up.is_none());
+    assert!(last.setup.is_some() && third.setup.is_none());
     assert_eq!(told(&last, &serving()), last, "a second look says the same");
 }
 
@@ -106,7 +106,7 @@ fn a_broken_change_leaves_what_runs_running_and_says_so() {
         ready.starts_with("Ready=False SetupFailed") && ready.contains("what ran before goes on running"),
         "{ready}"
     );
-    assert_eq!(after.set_up, before.set_up, "workloads stay with the setup that succeeded");
+    assert_eq!(after.setup, before.setup, "workloads stay with the setup that succeeded");
 }
 
 #[test]

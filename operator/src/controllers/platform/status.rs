@@ -60,9 +60,9 @@ pub fn status(
         environment: Some(settings.environment),
         url: observed.api.as_ref().map(|_| settings.url()),
         health: observed.health.as_ref().map(grade),
-        set_up: match (&plan.stage, &plan.set_up) {
+        setup: match (&plan.stage, &plan.set_up) {
             (Stage::Running, Some(job)) => Some(SetupStatus { job: job.clone() }),
-            _ => previous.set_up.clone(),
+            _ => previous.setup.clone(),
         },
         connections: valid
             .budget

@@ -38,7 +38,7 @@ pub async fn dereference(
     let platform = match cache.platform(&owner.namespace, platform_name) {
         None => None,
         Some(platform) => {
-            let set_up = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.set_up);
+            let set_up = cache.platform_status(&owner.namespace, platform_name).and_then(|status| status.setup);
             let references = references(reader, &platform).await?;
             Some(PlatformSnapshot {
                 settings: references.settings,

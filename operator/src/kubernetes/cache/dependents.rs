@@ -112,7 +112,7 @@ impl ObjectIndex {
 /// The part of the status of a platform that its pools depend on.
 fn setup(object: Option<&CachedObject>) -> Option<&SetupStatus> {
     match &object?.state {
-        ObservedState::Platform(Some(status)) => status.set_up.as_ref(),
+        ObservedState::Platform(Some(status)) => status.setup.as_ref(),
         _ => None,
     }
 }

@@ -330,9 +330,9 @@ mod tests {
             objects.put(&main, platform(5, json!({"url": "http://x"})), ChangeSource::OwnWrite),
             BTreeSet::new()
         );
-        let set_up = json!({"url": "http://x", "setup": {"job": "main-setup-1"}});
+        let setup = json!({"url": "http://x", "setup": {"job": "main-setup-1"}});
         assert_eq!(
-            objects.put(&main, platform(6, set_up), ChangeSource::OwnWrite),
+            objects.put(&main, platform(6, setup), ChangeSource::OwnWrite),
             requests(&["burst"], &[]),
             "pools wait for the setup"
         );
