@@ -1,16 +1,16 @@
-//! The operator: controllers that turn an `AnalyticsPlatform` and its `WorkerPool`s into what runs.
+//! The operator: controllers that deploy an `AnalyticsPlatform` and its `WorkerPool`s.
 //!
 //! Every import points downwards:
 //!
 //! ```text
 //! main, run
-//! preview                                what a spec would become, before anything does
+//! preview                                dry run: what the controllers would do
 //! controllers                            platform, worker_pool, recovery
 //!     dereference -> validate -> plan -> apply -> status
-//! autoscaling                            how many pods a pool should have, for KEDA and the HPA
-//! kubernetes                             client, applier, watch cache, leader election, write fence
+//! autoscaling                            desired replicas, for KEDA and the HPA
+//! kubernetes                             client, applier, cache, leader election, write fence
 //! resources                              builders of Kubernetes objects, pure
-//! capacity                               from queues to pods, pure
+//! capacity                               from queue statistics to replicas, pure
 //! spec                                   settings, defaults, connection budget, names, pure
 //! crd                telemetry           custom resources; metrics and their HTTP server
 //! ```

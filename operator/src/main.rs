@@ -1,5 +1,6 @@
-//! `switchyard-operator`: `run` runs the controllers, `plan` tells what they would do, `crds` writes the custom resource definitions. For people it
-//! is installed as `switchyard`, and as the kubectl plug-in `kubectl-switchyard`.
+//! `switchyard-operator`: `run` runs the controllers, `plan` previews what they would do, `crds`
+//! writes the custom resource definitions. Users install it as `switchyard` or as the kubectl
+//! plugin `kubectl-switchyard`.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -17,20 +18,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the controllers against the cluster of the pod, or of KUBECONFIG.
+    /// Run the controllers in the cluster of the pod, or in that of KUBECONFIG.
     Run(Box<run::Options>),
-    /// Tell what platforms and pools would become, and whether their database connections fit, before anything does.
+    /// Preview the objects of platforms and pools, and whether their database connections fit.
     Plan(preview::options::Options),
     /// Write the custom resource definitions.
     Crds {
-        /// A folder for one file each, instead of standard output.
+        /// Directory for one file per definition, instead of standard output.
         #[arg(long)]
         dir: Option<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
-    match perform(Cli::parse().command) {
+    match execute(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("switchyard: {error:#}");
@@ -39,14 +40,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(command: Command) -> anyhow::Result<ExitCode> {
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()
-                .context("cannot start the runtime")?;
+                .context("could not start the runtime")?;
             runtime.block_on(run::run(*options))?;
         }
         Command::Plan(options) => {

@@ -1,4 +1,4 @@
-//! `switchyard-operator run`.
+//! The command `switchyard-operator run`.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -18,28 +18,30 @@ use crate::{
 pub struct Options {
     #[command(flatten)]
     pub images: Images,
-    /// Watch this namespace alone; left out, all of them.
+    /// Namespace to watch. All namespaces by default.
     #[arg(long, env = "SWITCHYARD_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Namespace of the Lease that the instances elect their leader by.
+    /// Namespace of the Lease for leader election.
     #[arg(long, env = "SWITCHYARD_LEASE_NAMESPACE", default_value = "switchyard-system")]
     pub lease_namespace: String,
-    /// Name of that Lease.
+    /// Name of the Lease for leader election.
     #[arg(long, env = "SWITCHYARD_LEASE_NAME", default_value = "switchyard-operator")]
     pub lease_name: String,
-    /// Name of this instance, for instance the pod's. A random ending is added to it.
+    /// Name of this instance, usually that of its pod. A random suffix is added.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
-    /// Where to serve /livez, /readyz and /metrics.
+    /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "SWITCHYARD_OPERATIONS_ADDRESS", default_value = "0.0.0.0:8081")]
     pub operations_address: String,
-    /// Where to serve the external-metrics API, by which the cluster's autoscalers learn how many pods a pool should have; left out, nowhere.
+    /// Address of the external metrics API, which serves desired replicas to
+    /// HorizontalPodAutoscalers. Disabled by default.
     #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_ADDRESS", requires = "external_metrics_service")]
     pub external_metrics_address: Option<String>,
-    /// Service that leads there, in the namespace of the Lease. A Secret of its name keeps the certificate.
+    /// Service of that address, in the namespace of the Lease. A Secret of the same name holds the
+    /// certificate.
     #[arg(long, env = "SWITCHYARD_EXTERNAL_METRICS_SERVICE")]
     pub external_metrics_service: Option<String>,
-    /// Where to answer KEDA as an external scaler; left out, nowhere.
+    /// Address of the external scaler for KEDA. Disabled by default.
     #[arg(long, env = "SWITCHYARD_KEDA_ADDRESS")]
     pub keda_address: Option<String>,
 }
@@ -47,7 +49,7 @@ pub struct Options {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When there is no cluster to talk to or the operations port is taken.
+/// If no cluster is configured, or the operations address cannot be bound.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
@@ -55,18 +57,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=warn".into()),
         )
         .init();
-    let config = Config::infer()
-        .await
-        .context("no cluster to talk to: run in a pod with a service account, or set KUBECONFIG")?;
-    // Another for each process: one that is started anew in the same pod must not take the lease for its own while writes of the old one are on their way.
+    let config = Config::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?;
+    // Unique to the process: a restarted process in the same pod must not take over the lease while
+    // writes of its predecessor are in flight.
     let name = options.identity.as_deref().unwrap_or("switchyard-operator");
     let identity = format!("{name}_{:08x}", rand::random::<u32>());
     let fence = Fence::default();
     let (cache, writers) = WatchCache::new();
     let healths = Healths::default();
-    let metrics = Metrics::showing(StateMetrics { cache: cache.clone(), healths: healths.clone() });
+    let metrics = Metrics::with_collector(StateMetrics { cache: cache.clone(), healths: healths.clone() });
     let (heartbeat, shutdown) = (Heartbeat::default(), CancellationToken::new());
-    let (election, client) = (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
+    let (election_client, client) =
+        (connect(&config, &metrics, None)?, connect(&config, &metrics, Some(fence.clone()))?);
     let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let platform_client = PlatformClient::new();
     let context = Context::new(
@@ -83,7 +85,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         async move { cache.run(&client, namespace.as_deref(), writers).await }
     });
 
-    let serving = tokio::spawn({
+    let operations = tokio::spawn({
         let (address, metrics, heartbeat, shutdown) =
             (options.operations_address.clone(), metrics.clone(), heartbeat.clone(), shutdown.clone());
         async move {
@@ -95,40 +97,40 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
-            terminated().await;
-            tracing::info!("stopping");
+            termination_signal().await;
+            tracing::info!("shutting down");
             shutdown.cancel();
         }
     });
 
-    let autoscalers = autoscalers(&options);
+    let metrics_options = external_metrics_options(&options);
     let desired = DesiredReplicas { platform_client, cache: cache.clone() };
     if let Some(address) = options.keda_address.clone().filter(|address| !address.is_empty()) {
         let (desired, shutdown) = (desired.clone(), shutdown.clone());
         tokio::spawn(async move {
             if let Err(error) = keda::serve(desired, &address, shutdown.clone()).await {
-                tracing::error!(error = format!("{error:#}"), "KEDA is not served");
+                tracing::error!(error = format!("{error:#}"), "could not serve KEDA scaler");
                 shutdown.cancel();
             }
         });
     }
-    if let Some(autoscalers) = autoscalers.clone() {
-        // Whether somebody may read the metric is asked by every instance, so not through the fence.
-        let (client, shutdown) = (election.clone(), shutdown.clone());
+    if let Some(options) = metrics_options.clone() {
+        // Every instance creates SubjectAccessReviews, standbys too, so they bypass the fence.
+        let (client, shutdown) = (election_client.clone(), shutdown.clone());
         tokio::spawn(async move {
-            if let Err(error) = external_metrics::server::serve(client, desired, &autoscalers, shutdown.clone()).await {
-                tracing::error!(error = format!("{error:#}"), "autoscalers get no metrics");
+            if let Err(error) = external_metrics::server::serve(client, desired, &options, shutdown.clone()).await {
+                tracing::error!(error = format!("{error:#}"), "could not serve external metrics");
                 shutdown.cancel();
             }
         });
     }
     let certificate = || async {
-        match &autoscalers {
-            Some(autoscalers) => external_metrics::certificate::keep(client.clone(), autoscalers).await,
+        match &metrics_options {
+            Some(options) => external_metrics::certificate::maintain(client.clone(), options).await,
             None => std::future::pending().await,
         }
     };
-    Candidate::new(election, &options.lease_namespace, &options.lease_name, &identity, fence)
+    Candidate::new(election_client, &options.lease_namespace, &options.lease_name, &identity, fence)
         .lead(&metrics, &heartbeat, &shutdown, || async {
             cache.resync().await;
             let (platforms, pools) = cache.subscribe();
@@ -139,10 +141,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         })
         .await;
     shutdown.cancel();
-    serving.await.context("the operations server failed")?
+    operations.await.context("the operations server panicked")?
 }
 
-fn autoscalers(options: &Options) -> Option<external_metrics::options::Options> {
+fn external_metrics_options(options: &Options) -> Option<external_metrics::options::Options> {
     Some(external_metrics::options::Options {
         address: options.external_metrics_address.clone().filter(|address| !address.is_empty())?,
         namespace: options.lease_namespace.clone(),
@@ -150,7 +152,7 @@ fn autoscalers(options: &Options) -> Option<external_metrics::options::Options> 
     })
 }
 
-async fn terminated() {
+async fn termination_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

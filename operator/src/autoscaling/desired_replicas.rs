@@ -1,6 +1,7 @@
-//! The pods that pools should have, for whoever asks: an autoscaler through the external-metrics API.
+//! Desired replicas of pools, for KEDA and the external metrics API.
 //!
-//! Every instance of the operator answers from its copies of all platforms and pools, so that an answer costs the API server nothing.
+//! Every instance of the operator answers from its watch cache, so an answer makes no call of the
+//! API server.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use crate::{
     spec::settings::Settings,
 };
 
-/// Answers from copies of all platforms and pools, and from what their APIs tell. Cheap to clone.
+/// Computes desired replicas from the watch cache and the queue statistics of the platforms. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct DesiredReplicas {
     pub platform_client: PlatformClient,
@@ -23,10 +25,10 @@ pub struct DesiredReplicas {
 }
 
 impl DesiredReplicas {
-    /// What the pool `namespace`/`name` should have for its load.
+    /// The load of the pool `namespace`/`name`.
     ///
     /// # Errors
-    /// When nothing is known about the pool, or about what waits for it: in words.
+    /// With a message if the pool or its queue statistics are not known.
     pub async fn load(&self, namespace: &str, name: &str) -> Result<PoolLoad, String> {
         let pool = self
             .cache
@@ -42,7 +44,7 @@ impl DesiredReplicas {
             .ok_or_else(|| format!("there is no AnalyticsPlatform {platform_name} in namespace {namespace}"))?;
         let siblings = self.cache.pools_of(namespace, platform_name);
         let settings = Settings::of(namespace, platform_name, &platform.spec);
-        let stats = self.platform_client.of(namespace, platform_name).await?;
+        let stats = self.platform_client.queue_stats(namespace, platform_name).await?;
         let desired = of_pools(&stats.lanes, &settings, siblings.iter()).remove(name).ok_or_else(|| {
             format!("the API of platform {platform_name} does not know every lane that WorkerPool {name} serves")
         })?;
@@ -53,13 +55,13 @@ impl DesiredReplicas {
 /// The load of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolLoad {
-    /// The pods that it should have.
+    /// Desired pods, with fractions.
     pub desired: capacity::DesiredPods,
-    /// Whether nothing is going on, nor has been for five minutes.
+    /// Whether the pool has had nothing to do for five minutes.
     pub idle: bool,
 }
 
-/// The pods that each scaled pool of a platform should have for what waits.
+/// Desired pods of each scaled pool of a platform, by name.
 pub fn of_pools<'a>(
     stats: &[QueueStats],
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! How many pods a pool should have, for the autoscalers that ask: KEDA and the cluster's own.
+//! Autoscaling of pools: serves desired replicas to KEDA and to HorizontalPodAutoscalers.
 
 pub mod desired_replicas;
 pub(crate) mod external_metrics;

@@ -1,4 +1,4 @@
-//! What waits in a platform's lanes and how it does, as its API tells on its operations port.
+//! Client of the API of a platform: queue statistics and health, from its operations port.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,22 +7,23 @@ use switchyard_contract::{HealthReport, LanesReport, OPERATIONS_PORT};
 
 use crate::kubernetes::ttl_cache::TtlCache;
 
-/// How long an answer is good: all pools of a platform ask at about the same time.
-const FRESH: Duration = Duration::from_secs(4);
-/// How long a platform may take to answer. An autoscaler waits for it.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// An answer longer than this is none of ours. Sixteen lanes make some 5 kB.
-const MOST_BYTES: usize = 1 << 20;
-/// Why nothing is known about a platform's lanes, in words.
+/// Time to live of queue statistics. All pools of a platform ask at about the same time.
+const QUEUE_STATS_TTL: Duration = Duration::from_secs(4);
+/// Timeout of a request. An autoscaler waits for the response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest accepted response. Sixteen lanes take about 5 kB.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
+/// Why the API of a platform did not answer.
 pub type Unavailable = String;
 
-type Answer = Result<Arc<LanesReport>, Unavailable>;
-/// Asks platforms' APIs, each at most once in 4 s. Cheap to clone.
+type QueueStatsResult = Result<Arc<LanesReport>, Unavailable>;
+
+/// Client of the APIs of all platforms. Cheap to clone.
 #[derive(Clone)]
 pub struct PlatformClient {
     http: reqwest::Client,
     /// By namespace and name.
-    answers: TtlCache<(String, String), Answer>,
+    answers: TtlCache<(String, String), QueueStatsResult>,
 }
 
 impl Default for PlatformClient {
@@ -32,59 +33,60 @@ impl Default for PlatformClient {
 }
 
 impl PlatformClient {
-    /// Nothing asked yet.
+    /// A client with an empty cache.
     ///
     /// # Panics
-    /// When the TLS library cannot be set up, which it can.
+    /// If the TLS library cannot be initialized.
     pub fn new() -> Self {
         let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("an HTTP client");
-        Self { http, answers: TtlCache::new(FRESH) }
+        Self { http, answers: TtlCache::new(QUEUE_STATS_TTL) }
     }
 
-    /// How a platform does.
+    /// The health report of a platform.
     ///
     /// # Errors
-    /// When its API does not answer.
+    /// If its API does not answer.
     pub async fn health_report(&self, namespace: &str, platform: &str) -> Result<HealthReport, Unavailable> {
-        self.ask(namespace, platform, "health").await
+        self.get(namespace, platform, "health").await
     }
 
-    /// The lanes of a platform.
+    /// The queue statistics of a platform, at most [`QUEUE_STATS_TTL`] old.
     ///
     /// # Errors
-    /// When its API does not answer, or does not know: nobody may act on that as if nothing waited.
-    pub async fn of(&self, namespace: &str, platform: &str) -> Answer {
-        let ask = async { self.ask(namespace, platform, "lanes").await.map(Arc::new) };
-        self.answers.get((namespace.to_owned(), platform.to_owned()), None, ask).await
+    /// If its API does not answer or does not know them. Callers must not read that as empty
+    /// queues.
+    pub async fn queue_stats(&self, namespace: &str, platform: &str) -> QueueStatsResult {
+        let load = async { self.get(namespace, platform, "lanes").await.map(Arc::new) };
+        self.answers.get((namespace.to_owned(), platform.to_owned()), None, load).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, namespace: &str, platform: &str, what: &str) -> Result<T, Unavailable> {
-        let url = format!("http://{platform}-api.{namespace}.svc:{OPERATIONS_PORT}/{what}");
-        let silence = |why: String| format!("the API of platform {platform} does not tell what waits: {why}");
-        let mut response = self.http.get(&url).send().await.map_err(|error| silence(reason(&error)))?;
+    async fn get<T: DeserializeOwned>(&self, namespace: &str, platform: &str, path: &str) -> Result<T, Unavailable> {
+        let url = format!("http://{platform}-api.{namespace}.svc:{OPERATIONS_PORT}/{path}");
+        let unavailable = |cause: String| format!("the API of platform {platform} did not answer /{path}: {cause}");
+        let mut response = self.http.get(&url).send().await.map_err(|error| unavailable(root_cause(&error)))?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| silence(reason(&error)))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(root_cause(&error)))? {
             body.extend_from_slice(&chunk);
-            if body.len() > MOST_BYTES {
-                return Err(silence("its answer is too long".into()));
+            if body.len() > MAX_RESPONSE_BYTES {
+                return Err(unavailable("the response is too long".into()));
             }
         }
         if !status.is_success() {
-            let words: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
-            return Err(silence(format!("{status}: {words}")));
+            let message: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
+            return Err(unavailable(format!("{status}: {message}")));
         }
-        serde_json::from_slice(&body).map_err(|error| silence(format!("its answer is not understood: {error}")))
+        serde_json::from_slice(&body).map_err(|error| unavailable(format!("the response is invalid: {error}")))
     }
 }
 
 /// The innermost cause: the outer ones repeat the address.
-fn reason(error: &reqwest::Error) -> String {
+fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

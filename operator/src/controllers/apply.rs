@@ -72,8 +72,8 @@ impl Applied {
     /// Records the first refusal. Other errors are returned, since a retry may succeed.
     fn record(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         match result {
-            Err(Error::Refused { what, reason, words }) => {
-                self.rejection.get_or_insert(Rejection { reason, message: format!("{what}: {words}") });
+            Err(Error::Refused { action, reason, message }) => {
+                self.rejection.get_or_insert(Rejection { reason, message: format!("{action}: {message}") });
                 Ok(())
             }
             other => other,
@@ -108,8 +108,8 @@ pub async fn apply(applier: &Applier, namespace: &str, changes: Changes<'_>) -> 
         let scaled =
             manifest.resource.kind == "Deployment" && changes.scaled.iter().any(|name| name == manifest.name());
         match applier.apply(manifest, scaled).await {
-            Err(Error::Refused { what, words, .. }) if is_monitoring(&manifest.resource) => {
-                applied.unmonitored = Some(format!("{what}: {words}"));
+            Err(Error::Refused { action, message, .. }) if is_monitoring(&manifest.resource) => {
+                applied.unmonitored = Some(format!("{action}: {message}"));
             }
             result => applied.record(result)?,
         }

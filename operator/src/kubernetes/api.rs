@@ -1,4 +1,4 @@
-//! Handles of the API server's resources, by namespace and kind.
+//! Typed handles for resources of the API server.
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, api::ApiResource, core::DynamicResourceScope};
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::kubernetes::error::Error;
 
-/// The objects of `namespace`, or of all.
+/// The objects of `namespace`, or of all namespaces.
 pub fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -17,7 +17,7 @@ where
     }
 }
 
-/// The objects of a kind that is known at run time, of `namespace`, or of all.
+/// The objects of a kind that is known at run time, in `namespace` or in all namespaces.
 pub fn scoped_dynamic<K>(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> Api<K>
 where
     K: Resource<Scope = DynamicResourceScope, DynamicType = ApiResource>,
@@ -28,7 +28,10 @@ where
     }
 }
 
-/// An object, if it exists.
+/// Reads an object, if it exists.
+///
+/// # Errors
+/// If the API server does not answer or refuses.
 pub async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,

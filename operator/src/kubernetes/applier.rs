@@ -1,4 +1,4 @@
-//! Writes to the API server.
+//! Applies, creates and deletes objects.
 
 use std::sync::Arc;
 
@@ -28,11 +28,14 @@ use crate::{
     spec::names,
 };
 
-/// Field manager that holds the replicas of a Deployment that something else scales. The value must belong to somebody when the operator gives it
-/// up, or the API server sets it back to 1.
-const REPLICAS_KEEPER: &str = "switchyard-replicas";
+/// Field manager of `spec.replicas` of a Deployment that an autoscaler scales.
+///
+/// When the last manager of the field stops applying it, the API server resets the value to 1. This
+/// manager therefore takes the field over before the operator gives it up. See "Transferring
+/// ownership" at <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
+const REPLICAS_MANAGER: &str = "switchyard-replicas";
 
-/// Writes objects to the API server, and what came of it to the watch cache.
+/// Writes objects to the API server, and the results to the watch cache.
 #[derive(Clone)]
 pub struct Applier {
     client: Client,
@@ -40,7 +43,7 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Writes through `client`.
+    /// Writes through `client`, and records the results in `cache`.
     pub const fn new(client: Client, cache: WatchCache) -> Self {
         Self { client, cache }
     }
@@ -49,15 +52,15 @@ impl Applier {
         scoped_dynamic(&self.client, manifest.object.metadata.namespace.as_deref(), &manifest.resource)
     }
 
-    /// Creates an object unless it is there already. Tells whether it did.
+    /// Creates an object unless it exists. Returns whether it was created.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn create(&self, manifest: &Manifest) -> Result<bool, Error> {
         let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
         match self.api_of(manifest).create(&params, &manifest.object).await {
-            Ok(outcome) => {
-                self.keep(&manifest.resource.kind, &outcome);
+            Ok(result) => {
+                self.record(&manifest.resource.kind, &result);
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
@@ -65,12 +68,15 @@ impl Applier {
         }
     }
 
-    /// Applies an object server-side, unless it was applied before and nobody has touched it since; somebody else's object is refused. A WorkerPool of
-    /// the user's under the name of a default pool is a pool of the platform all the same. Of a Deployment that is `scaled` something else decides on the
-    /// replicas: where no other manager holds them yet, they are handed over first.
+    /// Applies an object with server-side apply. Makes no call if the object was applied before and
+    /// has not been modified since.
+    ///
+    /// `scaled` says that an autoscaler owns the replicas of the Deployment. Their field is then
+    /// handed over before the first apply without it. A WorkerPool that a user created under the
+    /// name of a default pool is adopted; any other foreign object is refused.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the object is foreign, or the API server does not answer or refuses.
     pub async fn apply(&self, manifest: &Manifest, scaled: bool) -> Result<(), Error> {
         let key = Key::of_manifest(manifest);
         let text = serde_json::to_vec(&manifest.object).map_err(kube::Error::SerdeError);
@@ -84,29 +90,29 @@ impl Applier {
             && let Some(live) = self.live(&key, manifest).await?
         {
             if let Some(why) = foreign_object(&live.meta, &manifest.object.metadata) {
-                let words = format!("there is one already, and {why}: remove or rename one of the two");
+                let message = format!("it already exists and {why}: remove or rename one of the two");
                 return Err(Error::Refused {
-                    what: format!("cannot apply {}", manifest.title()),
+                    action: format!("cannot apply {}", manifest.title()),
                     reason: "Refused",
-                    words,
+                    message,
                 });
             }
             if scaled {
                 self.hand_over(&live, manifest).await?;
-                // It is there after all, with as many as something else has decided on.
+                // The autoscaler owns the field, with the replicas that it has chosen.
                 if let Some(spec) = object.data.get_mut("spec").and_then(serde_json::Value::as_object_mut) {
                     spec.remove("replicas");
                 }
             }
         }
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&object)).await;
-        let outcome = outcome.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
-        self.cache.applied(&key, &digest, CachedObject::of(&key.kind, &outcome));
+        let result = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&object)).await;
+        let result = result.map_err(|error| Error::of(format!("cannot apply {}", manifest.title()), error))?;
+        self.cache.record_apply(&key, &digest, CachedObject::of(&key.kind, &result));
         Ok(())
     }
 
-    /// What is there under that name: of what carries the operator's label there is a copy.
+    /// The live object. The cache holds every object with the operator's label; others are read.
     async fn live(&self, key: &Key, manifest: &Manifest) -> Result<Option<Arc<CachedObject>>, Error> {
         if let Some(object) = self.cache.get(&key.kind, &key.namespace, &key.name) {
             return Ok(Some(object));
@@ -120,54 +126,54 @@ impl Applier {
         let ObservedState::Deployment { replicas: Some(replicas), handed_over: false, .. } = live.state else {
             return Ok(());
         };
-        let keep = json!({
+        let owned = json!({
             "apiVersion": manifest.resource.api_version,
             "kind": manifest.resource.kind,
             "metadata": {"name": manifest.name()},
             "spec": {"replicas": replicas},
         });
-        let params = PatchParams::apply(REPLICAS_KEEPER).force();
-        let outcome = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&keep)).await;
-        let outcome = outcome
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        let result = self.api_of(manifest).patch(manifest.name(), &params, &Patch::Apply(&owned)).await;
+        let result = result
             .map_err(|error| Error::of(format!("cannot hand over the replicas of {}", manifest.title()), error))?;
-        self.keep("Deployment", &outcome);
+        self.record("Deployment", &result);
         Ok(())
     }
 
-    /// Keeps what came of a write.
-    fn keep(&self, kind: &str, outcome: &DynamicObject) {
-        self.cache.written(&Key::of(kind, &outcome.metadata), CachedObject::of(kind, outcome));
+    /// Records the result of a write in the cache.
+    fn record(&self, kind: &str, result: &DynamicObject) {
+        self.cache.record_write(&Key::of(kind, &result.metadata), CachedObject::of(kind, result));
     }
 
-    /// Sets a Deployment's replicas and nothing else.
+    /// Sets the replicas of a Deployment.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn set_replicas(&self, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
         self.patch_replicas(namespace, name, replicas, names::FIELD_MANAGER).await
     }
 
-    /// Sets the replicas of a Deployment that an autoscaler decides on otherwise, and leaves the field to it.
+    /// Sets the replicas of a Deployment once, and leaves the field to its autoscaler.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn step_replicas(&self, namespace: &str, name: &str, replicas: i32) -> Result<(), Error> {
-        self.patch_replicas(namespace, name, replicas, REPLICAS_KEEPER).await
+        self.patch_replicas(namespace, name, replicas, REPLICAS_MANAGER).await
     }
 
-    async fn patch_replicas(&self, namespace: &str, name: &str, replicas: i32, by: &str) -> Result<(), Error> {
+    async fn patch_replicas(&self, namespace: &str, name: &str, replicas: i32, manager: &str) -> Result<(), Error> {
         let api = scoped_dynamic(&self.client, Some(namespace), &ApiResource::erase::<Deployment>(&()));
-        let params = PatchParams { field_manager: Some(by.into()), ..PatchParams::default() };
-        let outcome = api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await;
-        let outcome = outcome.map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
-        self.keep("Deployment", &outcome);
+        let params = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
+        let result = api.patch(name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await;
+        let result = result.map_err(|error| Error::of(format!("cannot scale Deployment/{name}"), error))?;
+        self.record("Deployment", &result);
         Ok(())
     }
 
-    /// Deletes a Job with its pods, if it is still the one that is known.
+    /// Deletes a Job with its pods, if its UID is still the one in the cache.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn delete_job(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let Some(object) = self.cache.get("Job", namespace, name) else { return Ok(()) };
         let uid = object.meta.uid.clone().unwrap_or_default();
@@ -175,10 +181,10 @@ impl Applier {
         self.delete(namespace, &found).await
     }
 
-    /// Deletes an object that was found, if it is still that one.
+    /// Deletes an object, if its UID is still the same.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn delete(&self, namespace: &str, found: &ObjectId) -> Result<(), Error> {
         let api: Api<DynamicObject> = scoped_dynamic(&self.client, Some(namespace), &found.resource);
         let only = Preconditions { uid: Some(found.uid.clone()), ..Preconditions::default() };
@@ -189,10 +195,10 @@ impl Applier {
         }
     }
 
-    /// Writes the status of a custom resource, of which `to_cached` makes a copy.
+    /// Writes the status of a custom resource. `to_cached` converts the result for the cache.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn write_status<K>(
         &self,
         object: &K,
@@ -209,19 +215,22 @@ impl Applier {
             json!({"apiVersion": K::api_version(&()), "kind": kind, "metadata": {"name": name}, "status": status});
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         match api.patch_status(&name, &params, &Patch::Apply(&body)).await {
-            // It was deleted meanwhile: there is nobody to tell.
+            // The object was deleted meanwhile.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(Error::of(format!("cannot write the status of {kind} {name}"), error)),
-            Ok(outcome) => {
-                self.cache.written(&Key::of(&kind, outcome.meta()), to_cached(&outcome));
+            Ok(result) => {
+                self.cache.record_write(&Key::of(&kind, result.meta()), to_cached(&result));
                 Ok(())
             }
         }
     }
 }
 
-/// Why an object that is there must not be overwritten: somebody else's of the same name would lose its fields now, and itself with the platform.
-/// One without an owner is the operator's own when it carries the labels, as after an orphaning deletion.
+/// Why an existing object is foreign, so that the operator must not adopt it.
+///
+/// Adopting it would overwrite its fields, and delete it with the platform. An object without a
+/// controller is the operator's own if it carries the labels, as after `kubectl delete
+/// --cascade=orphan`.
 fn foreign_object(live: &ObjectMeta, desired: &ObjectMeta) -> Option<String> {
     let controller = |meta: &ObjectMeta| {
         meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).cloned()
@@ -230,9 +239,9 @@ fn foreign_object(live: &ObjectMeta, desired: &ObjectMeta) -> Option<String> {
     let same = |key| label(live, key).is_some() && label(live, key) == label(desired, key);
     match controller(live) {
         Some(owner) if controller(desired).is_some_and(|ours| ours.uid == owner.uid) => None,
-        Some(owner) => Some(format!("it belongs to {} {}", owner.kind, owner.name)),
+        Some(owner) => Some(format!("belongs to {} {}", owner.kind, owner.name)),
         None if same(names::MANAGED_BY_LABEL) && same(names::PLATFORM_LABEL) => None,
-        None => Some("it was not made by this operator".into()),
+        None => Some("was not created by this operator".into()),
     }
 }
 
@@ -258,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_ours_or_nobodys_with_our_labels_is_taken() {
+    fn own_and_orphaned_objects_are_adopted_and_foreign_ones_refused() {
         let desired = meta(Some("demo"), Some("1"));
         assert_eq!(foreign_object(&desired, &desired), None);
         assert_eq!(foreign_object(&meta(Some("demo"), None), &desired), None, "orphaned");
         assert_eq!(foreign_object(&meta(None, Some("1")), &desired), None, "labels removed by hand");
-        assert!(foreign_object(&meta(None, None), &desired).is_some(), "made by hand or by helm");
+        assert!(foreign_object(&meta(None, None), &desired).is_some(), "created by hand or by Helm");
         assert!(foreign_object(&meta(Some("other"), None), &desired).is_some(), "another platform's");
         let other = foreign_object(&meta(Some("demo"), Some("2")), &desired);
-        assert_eq!(other.as_deref(), Some("it belongs to AnalyticsPlatform demo"));
+        assert_eq!(other.as_deref(), Some("belongs to AnalyticsPlatform demo"));
     }
 }

@@ -1,4 +1,4 @@
-//! The client of the API server: every call has a deadline, and writes go out only while the lease is held.
+//! The client of the API server. Every call has a deadline, and writes pass the write fence.
 
 use std::{
     fmt,
@@ -25,37 +25,40 @@ use kube::{
 use tower::{BoxError, Service, ServiceBuilder, retry::RetryLayer};
 
 use crate::{
-    kubernetes::write_fence::{Fence, UNSENT},
+    kubernetes::write_fence::{Fence, TCP_USER_TIMEOUT},
     telemetry::metrics::Metrics,
 };
 
-/// The time that a call has that is no fenced write; of a watch, its beginning.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline of a call that is not a fenced write. Of a watch, only its start has to meet it.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a call was not made, or not to its end.
+/// Why a call was not sent or not completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stopped {
-    /// This instance does not hold the lease, or may not hold it any more.
+pub enum CallError {
+    /// This instance does not lead, or may have lost leadership.
     Fenced,
-    /// There was no answer for this long.
-    Silence(Duration),
+    /// No response for this long.
+    Timeout(Duration),
 }
 
-impl fmt::Display for Stopped {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fenced => f.write_str("not sent: another instance may hold the lease"),
-            Self::Silence(limit) => write!(f, "no answer for {} s", limit.as_secs_f32()),
+            Self::Timeout(limit) => write!(f, "no response for {} s", limit.as_secs_f32()),
         }
     }
 }
 
-impl std::error::Error for Stopped {}
+impl std::error::Error for CallError {}
 
-/// A client of the cluster that `config` names. With a `fence` its writes go no further than that allows, and its calls are counted in `metrics`.
+/// Connects to the cluster of `config`.
+///
+/// With a `fence`, writes have to pass it, and `metrics` counts the calls. TCP_USER_TIMEOUT
+/// requires a direct connection.
 ///
 /// # Errors
-/// When the configuration makes no client.
+/// If the configuration names a proxy, or invalid certificates or credentials.
 pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyhow::Result<Client> {
     anyhow::ensure!(
         config.proxy_url.is_none(),
@@ -64,24 +67,26 @@ pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyh
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(config.connect_timeout);
-    tcp.set_tcp_user_timeout(Some(UNSENT));
-    let connector = config.rustls_https_connector_with_connector(tcp).context("the certificates are of no use")?;
+    tcp.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    let connector = config.rustls_https_connector_with_connector(tcp).context("invalid certificates")?;
     let counted = fence.is_some().then(|| metrics.clone());
     let service = ServiceBuilder::new()
         .map_request(move |request: Request<Body>| {
-            counted.iter().for_each(|metrics| metrics.called(request.method().as_str()));
+            counted.iter().for_each(|metrics| metrics.count_call(request.method().as_str()));
             request
         })
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().context("the credentials are of no use")?)
-        .layer(config.extra_headers_layer().context("the headers are of no use")?)
-        .service(within_limits(Http::builder(TokioExecutor::new()).build(connector), fence));
+        .option_layer(config.auth_layer().context("invalid credentials")?)
+        .layer(config.extra_headers_layer().context("invalid headers")?)
+        .service(with_limits(Http::builder(TokioExecutor::new()).build(connector), fence));
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// Calls over `transport` as the operator makes them. What the API server answers with 'later' (429, 503, 504) is tried again as it says, or after 5 ms,
-/// doubled each time; each try has a deadline, and is fenced, of its own.
-pub fn within_limits<S, B>(
+/// Adds deadlines, the write fence and retries to `transport`.
+///
+/// Responses 429, 503 and 504 are retried after the time in `Retry-After`, or with exponential
+/// backoff from 5 ms. Each attempt has its own deadline and passes the fence.
+pub fn with_limits<S, B>(
     transport: S,
     fence: Option<Fence>,
 ) -> impl Service<Request<Body>, Response = Response<Answer>, Error = BoxError, Future: Send> + Clone + Send
@@ -112,7 +117,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that was asked whether it is ready.
+        // `poll_ready` reserved capacity in `self`, so the call must use that instance, not the
+        // clone.
         let other = self.transport.clone();
         let transport = std::mem::replace(&mut self.transport, other);
         match self.fence.clone().filter(|_| !request.method().is_safe()) {
@@ -130,9 +136,9 @@ where
     let watch = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
     let call = async {
         let response = transport.call(request).await.map_err(Into::into)?.map(Answer::new);
-        if watch { Ok(response) } else { whole(response).await }
+        if watch { Ok(response) } else { buffer(response).await }
     };
-    tokio::time::timeout(DEADLINE, call).await.map_err(|_| Stopped::Silence(DEADLINE))?
+    tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| CallError::Timeout(CALL_TIMEOUT))?
 }
 
 async fn write<S, B>(mut transport: S, request: Request<Body>, fence: Fence) -> Result<Response<Answer>, BoxError>
@@ -140,33 +146,34 @@ where
     S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let write = fence.begin().ok_or(Stopped::Fenced)?;
+    let write = fence.begin().ok_or(CallError::Fenced)?;
     let limit = write.left();
     let request = with_timeout(request, limit)?;
-    let mut call = pin!(async { whole(transport.call(request).await.map_err(Into::into)?.map(Answer::new)).await });
-    let mut late = pin!(tokio::time::sleep(limit));
+    let mut call = pin!(async { buffer(transport.call(request).await.map_err(Into::into)?.map(Answer::new)).await });
+    let mut expired = pin!(tokio::time::sleep(limit));
     let response = poll_fn(|context| {
-        // Looked at before the call goes on, not after: a process that stood still finds its connection made and its time over at one moment.
-        if write.left().is_zero() || late.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(Stopped::Silence(limit).into()));
+        // Checked before the call is polled. When a suspended process resumes, its connection is
+        // ready and its time is over at the same moment.
+        if write.left().is_zero() || expired.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(CallError::Timeout(limit).into()));
         }
         call.as_mut().poll(context)
     })
     .await?;
-    // Behind such an answer the work may go on.
+    // After a 5xx, the API server may still execute the request.
     if !response.status().is_server_error() {
         write.answered();
     }
     Ok(response)
 }
 
-/// The response with all of its body.
-async fn whole(response: Response<Answer>) -> Result<Response<Answer>, BoxError> {
+/// Reads the whole body of the response.
+async fn buffer(response: Response<Answer>) -> Result<Response<Answer>, BoxError> {
     let (head, body) = response.into_parts();
     Ok(Response::from_parts(head, Answer::from(to_bytes(body, usize::MAX).await?)))
 }
 
-/// The request with word to the API server to give it up after `limit`, wherever it is by then.
+/// Adds the query parameter `timeout`, after which the API server aborts the request.
 fn with_timeout(request: Request<Body>, limit: Duration) -> Result<Request<Body>, BoxError> {
     let (mut head, body) = request.into_parts();
     let mut parts = head.uri.into_parts();
@@ -192,7 +199,7 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
-    use crate::kubernetes::write_fence::{GIVE_UP, Moment};
+    use crate::kubernetes::write_fence::{Moment, RENEW_DEADLINE};
 
     fn held() -> Fence {
         let fence = Fence::default();
@@ -204,49 +211,49 @@ mod tests {
         Request::builder().method(method).uri("/api/v1/things?a=b").body(Body::empty()).expect("a request")
     }
 
-    fn why(result: Result<Response<Answer>, BoxError>) -> Option<Stopped> {
+    fn call_error(result: Result<Response<Answer>, BoxError>) -> Option<CallError> {
         result.err().and_then(|error| error.downcast_ref().cloned())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_says_nothing_is_given_up_before_or_after_its_first_word() {
-        let mute = service_fn(|_| std::future::pending::<Result<Response<Answer>, Infallible>>());
+    async fn silent_server_times_out_before_or_after_the_headers() {
+        let silent = service_fn(|_| std::future::pending::<Result<Response<Answer>, Infallible>>());
         let started = tokio::time::Instant::now();
-        let result = within_limits(mute, None).oneshot(request(Method::GET)).await;
-        assert_eq!((why(result), started.elapsed()), (Some(Stopped::Silence(DEADLINE)), DEADLINE));
+        let result = with_limits(silent, None).oneshot(request(Method::GET)).await;
+        assert_eq!((call_error(result), started.elapsed()), (Some(CallError::Timeout(CALL_TIMEOUT)), CALL_TIMEOUT));
 
         let half = service_fn(|_| async {
             let body = Answer::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
             Ok::<_, Infallible>(Response::new(body))
         });
-        assert!(why(within_limits(half, None).oneshot(request(Method::GET)).await).is_some());
-        let result = within_limits(half, Some(held())).oneshot(request(Method::PATCH)).await;
-        assert!(matches!(why(result), Some(Stopped::Silence(_))));
+        assert!(call_error(with_limits(half, None).oneshot(request(Method::GET)).await).is_some());
+        let result = with_limits(half, Some(held())).oneshot(request(Method::PATCH)).await;
+        assert!(matches!(call_error(result), Some(CallError::Timeout(_))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_server_is_told_how_long_a_write_may_take() {
+    async fn write_carries_its_time_left_as_the_timeout_parameter() {
         let echo = service_fn(|request: Request<Body>| async move {
             Ok::<_, Infallible>(Response::new(Answer::from(request.uri().to_string())))
         });
         let fence = held();
         advance(Duration::from_secs(4)).await;
-        let said = |response: Response<Answer>| async {
+        let echoed = |response: Response<Answer>| async {
             String::from_utf8(to_bytes(response.into_body(), 100).await.expect("a body").to_vec()).expect("text")
         };
-        let write = within_limits(echo, Some(fence.clone())).oneshot(request(Method::PATCH)).await.expect("sent");
-        let uri = said(write).await;
+        let write = with_limits(echo, Some(fence.clone())).oneshot(request(Method::PATCH)).await.expect("sent");
+        let uri = echoed(write).await;
         let left = uri.strip_prefix("/api/v1/things?a=b&timeout=").and_then(|rest| rest.strip_suffix("ms"));
         let left: u64 = left.and_then(|left| left.parse().ok()).unwrap_or_else(|| panic!("{uri}"));
-        assert!((8_000..=8_500).contains(&left), "15 s - 4 s - 2 s - 0.5 s, and {left} ms were said");
-        let read = within_limits(echo, Some(fence)).oneshot(request(Method::GET)).await.expect("sent");
-        assert_eq!(said(read).await, "/api/v1/things?a=b");
+        assert!((8_000..=8_500).contains(&left), "15 s - 4 s - 2 s - 0.5 s, and {left} ms were sent");
+        let read = with_limits(echo, Some(fence)).oneshot(request(Method::GET)).await.expect("sent");
+        assert_eq!(echoed(read).await, "/api/v1/things?a=b");
     }
 
-    /// The clock jumps while a write waits for its connection, as it does for a process that was stopped: by the time it goes on, everything that it
-    /// waited for has happened.
+    /// The clock jumps while a write waits for its connection, as for a suspended process. When the
+    /// process resumes, the connection is ready and the lease has expired.
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_stood_still_sends_nothing_when_it_wakes() {
+    async fn suspended_process_sends_nothing_after_it_resumes() {
         let (connected, sent) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let transport = service_fn({
             let (connected, sent) = (connected.clone(), sent.clone());
@@ -259,13 +266,13 @@ mod tests {
                 }
             }
         });
-        for (stood_still, expected) in [(Duration::from_secs(1), 1), (Duration::from_secs(20), 0)] {
+        for (suspended, expected) in [(Duration::from_secs(1), 1), (Duration::from_secs(20), 0)] {
             sent.store(0, Ordering::SeqCst);
             let fence = held();
-            let write = tokio::spawn(within_limits(transport.clone(), Some(fence)).oneshot(request(Method::POST)));
+            let write = tokio::spawn(with_limits(transport.clone(), Some(fence)).oneshot(request(Method::POST)));
             tokio::task::yield_now().await;
             connected.notify_one();
-            advance(stood_still).await;
+            advance(suspended).await;
             let result = write.await.expect("no panic");
             assert_eq!((result.is_ok(), sent.load(Ordering::SeqCst)), (expected == 1, expected));
             let _ = tokio::time::timeout(Duration::from_millis(1), connected.notified()).await;
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_written_by_an_instance_that_does_not_hold_the_lease() {
+    async fn instance_without_the_lease_sends_no_write() {
         let sent = Arc::new(AtomicUsize::new(0));
         let transport = service_fn({
             let sent = sent.clone();
@@ -283,13 +290,13 @@ mod tests {
             }
         });
         let fence = Fence::default();
-        let call = |method| within_limits(transport.clone(), Some(fence.clone())).oneshot(request(method));
-        assert_eq!(why(call(Method::DELETE).await), Some(Stopped::Fenced));
+        let call = |method| with_limits(transport.clone(), Some(fence.clone())).oneshot(request(method));
+        assert_eq!(call_error(call(Method::DELETE).await), Some(CallError::Fenced));
         assert!(call(Method::GET).await.is_ok(), "standbys may read");
         fence.renewed(Moment::now());
         assert!(call(Method::PUT).await.is_ok());
-        advance(GIVE_UP).await;
-        assert_eq!(why(call(Method::POST).await), Some(Stopped::Fenced));
+        advance(RENEW_DEADLINE).await;
+        assert_eq!(call_error(call(Method::POST).await), Some(CallError::Fenced));
         assert_eq!(sent.load(Ordering::SeqCst), 2);
     }
 }

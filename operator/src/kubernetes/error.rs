@@ -1,32 +1,32 @@
-//! Why a call of the API server came to nothing.
+//! Errors of calls of the API server.
 
-/// Why something could not be done.
+/// Why a call of the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server took the call and refused it: trying again at once does not help.
-    #[error("{what}: {words}")]
+    /// The API server refused the call. An immediate retry does not help.
+    #[error("{action}: {message}")]
     Refused {
-        /// What it was about.
-        what: String,
-        /// A stable reason.
+        /// What failed, for instance "cannot apply Deployment main".
+        action: String,
+        /// A condition reason.
         reason: &'static str,
-        /// The server's words.
-        words: String,
+        /// The message of the API server.
+        message: String,
     },
-    /// The call did not get through, or somebody else was faster: worth trying again.
-    #[error("{what}: {source}")]
+    /// The API server did not answer, or another writer was faster. A retry may succeed.
+    #[error("{action}: {source}")]
     Unanswered {
-        /// What it was about.
-        what: String,
+        /// What failed, for instance "cannot apply Deployment main".
+        action: String,
         source: kube::Error,
     },
-    /// What the decision follows from is not known: worth trying again.
-    #[error("{what}: {words}")]
-    Unseen {
-        /// What it was about.
-        what: String,
+    /// The input of a decision is not known. A retry may succeed.
+    #[error("{action}: {message}")]
+    Unavailable {
+        /// What failed, for instance "cannot apply Deployment main".
+        action: String,
         /// Why it is not known.
-        words: String,
+        message: String,
     },
     /// The object has no namespace or was never stored.
     #[error("{0} has no namespace or identity")]
@@ -34,24 +34,24 @@ pub enum Error {
 }
 
 impl Error {
-    /// Sorts a client's error.
-    pub fn of(what: impl Into<String>, error: kube::Error) -> Self {
-        let what = what.into();
+    /// Classifies an error of the client.
+    pub fn of(action: impl Into<String>, error: kube::Error) -> Self {
+        let action = action.into();
         match error {
             kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 422) => Self::Refused {
-                what,
+                action,
                 reason: if status.code == 403 { "Forbidden" } else { "Refused" },
-                words: status.message.clone(),
+                message: status.message.clone(),
             },
-            source => Self::Unanswered { what, source },
+            source => Self::Unanswered { action, source },
         }
     }
 
-    /// A label for metrics: `refused`, `unanswered` or `unstored`.
+    /// Value of the metric label `category`: `refused`, `unanswered` or `unstored`.
     pub const fn category(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Unanswered { .. } | Self::Unseen { .. } => "unanswered",
+            Self::Unanswered { .. } | Self::Unavailable { .. } => "unanswered",
             Self::Unstored(_) => "unstored",
         }
     }

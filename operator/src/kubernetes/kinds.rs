@@ -1,4 +1,4 @@
-//! Objects that a spec asks for and may stop asking for: what there is of them and is no longer wanted. Pure.
+//! Kinds of objects that a spec may stop asking for, so that they are pruned. Pure.
 
 use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -10,7 +10,7 @@ use kube::api::ApiResource;
 
 use crate::resources::{http_route, pod_monitor, prometheus_rule, scaled_object};
 
-/// Kinds that go with a platform's workloads.
+/// Kinds of objects that accompany the workloads of a platform.
 pub fn platform_kinds() -> Vec<ApiResource> {
     let mut kinds =
         vec![autoscalers(), disruption_budgets(), ApiResource::erase::<Ingress>(&()), http_route::resource()];
@@ -19,37 +19,37 @@ pub fn platform_kinds() -> Vec<ApiResource> {
     kinds
 }
 
-/// Kinds that may stand in the way of everything.
+/// Kinds whose objects can block other objects or the traffic between pods.
 pub fn blocking_kinds() -> Vec<ApiResource> {
     vec![network_policies(), ApiResource::erase::<ResourceQuota>(&()), ApiResource::erase::<LimitRange>(&())]
 }
 
-/// The kind that decides on replicas.
+/// HorizontalPodAutoscaler.
 pub fn autoscalers() -> ApiResource {
     ApiResource::erase::<HorizontalPodAutoscaler>(&())
 }
 
-/// Kinds that go with a pool's Deployment.
+/// Kinds of objects that accompany the Deployment of a pool.
 pub fn pool_kinds() -> Vec<ApiResource> {
     vec![autoscalers(), scaled_object::resource(), disruption_budgets()]
 }
 
-/// Kinds that a cluster may or may not know.
+/// Kinds that the operator works without.
 pub fn optional_kinds() -> Vec<ApiResource> {
     vec![http_route::resource(), scaled_object::resource(), pod_monitor::resource(), prometheus_rule::resource()]
 }
 
-/// Whether a kind is there to have a platform watched, and for nothing else.
+/// Whether a kind serves monitoring only.
 pub fn is_monitoring(kind: &ApiResource) -> bool {
     [pod_monitor::resource(), prometheus_rule::resource()].contains(kind)
 }
 
-/// The kind that lets drains take one pod after the other.
+/// PodDisruptionBudget.
 pub fn disruption_budgets() -> ApiResource {
     ApiResource::erase::<PodDisruptionBudget>(&())
 }
 
-/// The kind that closes pods to connections.
+/// NetworkPolicy.
 pub fn network_policies() -> ApiResource {
     ApiResource::erase::<NetworkPolicy>(&())
 }

@@ -1,4 +1,4 @@
-//! The API server: the client, what is read from it and written to it, and who may write.
+//! Access to the API server: client, watch cache, reads, writes, leader election and write fence.
 
 pub mod api;
 pub mod applier;

@@ -1,20 +1,22 @@
-//! Objects that a spec no longer asks for. Pure.
+//! Orphans: objects that a spec no longer asks for. Pure.
 
 use kube::api::ApiResource;
 
 use crate::resources::manifest::Manifest;
 
-/// An object that there is, of the owner that was asked for.
+/// Identity of an existing object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectId {
     pub resource: ApiResource,
     pub name: String,
-    /// It is deleted under this identity alone, so that what somebody else puts in its place meanwhile stays.
+    /// Precondition of its deletion, which protects a later object of the same name.
     pub uid: String,
 }
 
-/// Of what was `found`, everything of these kinds that is not `desired`. What belongs to a `missing` kind stays: it is not asked for only because nobody
-/// knows the kind at the moment.
+/// The objects of `kinds` in `found` that are not `desired`.
+///
+/// Objects of a `missing` kind stay. The plan leaves them out only because the cluster does not
+/// serve the kind at the moment.
 pub fn orphans(
     found: &[ObjectId],
     kinds: &[ApiResource],
@@ -25,7 +27,9 @@ pub fn orphans(
         .iter()
         .filter(|found| !missing.contains(&found.resource))
         .filter(|found| kinds.contains(&found.resource))
-        .filter(|found| !desired.iter().any(|w| w.resource == found.resource && w.name() == found.name))
+        .filter(|found| {
+            !desired.iter().any(|manifest| manifest.resource == found.resource && manifest.name() == found.name)
+        })
         .cloned()
         .collect()
 }

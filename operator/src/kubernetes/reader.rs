@@ -19,10 +19,10 @@ use crate::{
     spec::{names, secrets::Values},
 };
 
-/// How long an answer about pods is good.
-const PODS_FRESH: Duration = Duration::from_secs(2);
+/// How long a list of pods is served from the cache.
+const PODS_TTL: Duration = Duration::from_secs(2);
 
-/// The API server, with what the watch cache holds of its objects.
+/// Reads through the watch cache.
 #[derive(Clone)]
 pub struct ClusterReader {
     pub client: Client,
@@ -32,15 +32,16 @@ pub struct ClusterReader {
 }
 
 impl ClusterReader {
-    /// Reads through `client` what `cache` does not hold.
+    /// Reads from `cache`, and through `client` what it does not hold.
     pub fn new(client: Client, cache: WatchCache) -> Self {
-        Self { client, cache, pods: TtlCache::new(PODS_FRESH) }
+        Self { client, cache, pods: TtlCache::new(PODS_TTL) }
     }
 
-    /// The pods of a platform and of its pools, as they were within the last seconds and after `since`: all that wait for pods ask at about the same time.
+    /// The pods of a platform and of its pools. The list is not older than [`PODS_TTL`] nor than
+    /// `since`: all pools of a platform ask at about the same time.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn pods(&self, namespace: &str, platform: &str, since: Instant) -> Result<Arc<Vec<Pod>>, Error> {
         let mut failure = None;
         let ask = async {
@@ -52,14 +53,14 @@ impl ClusterReader {
         let pods = self.pods.get((namespace.to_owned(), platform.to_owned()), Some(since), ask).await;
         pods.ok_or_else(|| match failure {
             Some(error) => Error::of("cannot list pods", error),
-            None => Error::Unseen { what: "cannot list pods".into(), words: "the last try failed".into() },
+            None => Error::Unavailable { action: "cannot list pods".into(), message: "the last attempt failed".into() },
         })
     }
 
-    /// The values of a Secret, if it exists. They are read when the Secret is new or another than when they were read last.
+    /// The values of a Secret, if it exists. They are read again only after a change of the Secret.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// If the API server does not answer or refuses.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Values>, Error> {
         match self.cache.secret(namespace, name) {
             store::Secret::Missing => return Ok(None),
@@ -69,7 +70,7 @@ impl ClusterReader {
         let Some(secret) = get::<Secret>(&self.client, namespace, name).await? else { return Ok(None) };
         let version = CachedObject::of_secret(&secret.metadata).version;
         let values: Values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-        self.cache.read(namespace, name, version, Arc::new(values.clone()));
+        self.cache.record_secret(namespace, name, version, Arc::new(values.clone()));
         Ok(Some(values))
     }
 }

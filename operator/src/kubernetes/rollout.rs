@@ -1,4 +1,4 @@
-//! How Deployments, StatefulSets and Jobs are doing, and what keeps their pods from running. Pure.
+//! Progress of Deployments, StatefulSets and Jobs, and why their pods do not run. Pure.
 
 use k8s_openapi::{
     api::{
@@ -11,11 +11,11 @@ use k8s_openapi::{
 
 use crate::spec::component::Component;
 
-/// How a setup Job is doing.
+/// State of a setup Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
     Running {
-        /// What keeps its pod from running.
+        /// Why its pod does not run.
         trouble: Option<String>,
     },
     Succeeded,
@@ -25,31 +25,31 @@ pub enum JobState {
     },
 }
 
-/// What a failed setup said.
+/// Why a setup failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// What it is about, when it said so.
+    /// The component that failed, if the setup named one.
     pub component: Option<Component>,
     pub message: String,
 }
 
-/// How a Deployment or StatefulSet is doing.
+/// Progress of a Deployment or StatefulSet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rollout {
-    /// Pods that there should be.
+    /// Desired pods.
     pub desired: i32,
-    /// Pods that there are.
+    /// Existing pods.
     pub replicas: i32,
-    /// Pods that are ready, old ones included.
+    /// Ready pods, of old templates too.
     pub ready: i32,
-    /// Whether all pods are of the newest template, and ready.
+    /// Whether all pods are ready and of the newest template.
     pub complete: bool,
-    /// What keeps pods from running, in words.
+    /// Why pods do not run.
     pub trouble: Option<String>,
 }
 
 impl Rollout {
-    /// Whether there is at least one ready pod, or none is wanted.
+    /// Whether at least one pod is ready, or none is desired.
     pub const fn serves(&self) -> bool {
         self.ready > 0 || self.desired == 0
     }
@@ -86,7 +86,7 @@ impl Rollout {
         Self { desired, replicas, ready, complete: current && newest && ready == desired, trouble: None }
     }
 
-    /// The same with what its pods say.
+    /// Adds the reason why its pods do not run.
     pub fn with_pods(self, pods: &[Pod]) -> Self {
         Self { trouble: self.trouble.or_else(|| trouble(pods)), ..self }
     }
@@ -106,48 +106,49 @@ impl JobState {
             return Self::Running { trouble: None };
         };
         let at = failed.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let words = failed.message.clone().unwrap_or_else(|| "it failed and said nothing".into());
-        Self::Failed { at, report: Report::read(&words) }
+        let message = failed.message.clone().unwrap_or_else(|| "it failed without a message".into());
+        Self::Failed { at, report: Report::read(&message) }
     }
 
-    /// The same with what its pods say.
+    /// Adds the reason why its pods do not run.
     pub fn with_pods(self, pods: &[Pod]) -> Self {
         match self {
             Self::Running { .. } => Self::Running { trouble: trouble(pods) },
             Self::Succeeded => Self::Succeeded,
             Self::Failed { at, report } => {
-                let said = pods.iter().flat_map(container_statuses).find_map(|container| {
+                let message = pods.iter().flat_map(container_statuses).find_map(|container| {
                     let terminated = container.state.as_ref()?.terminated.as_ref()?;
                     let message = terminated.message.clone().filter(|message| !message.trim().is_empty());
                     Some(message.unwrap_or_else(|| {
-                        format!("it ended with exit code {} and said nothing", terminated.exit_code)
+                        format!("it ended with exit code {} without a message", terminated.exit_code)
                     }))
                 });
-                let said = said.or_else(|| trouble(pods)).map(|words| Report::read(&words));
-                Self::Failed { at, report: said.unwrap_or(report) }
+                let pod_report = message.or_else(|| trouble(pods)).map(|message| Report::read(&message));
+                Self::Failed { at, report: pod_report.unwrap_or(report) }
             }
         }
     }
 }
 
 impl Report {
-    /// Reads a termination message: the last line that is JSON of `component` and `message`, else the text itself.
+    /// Parses a termination message: the last line that is a JSON object with `component` and
+    /// `message`, or else the text itself.
     pub fn read(text: &str) -> Self {
         #[derive(serde::Deserialize)]
-        struct Said {
+        struct TerminationMessage {
             component: String,
             message: String,
         }
-        match text.lines().rev().find_map(|line| serde_json::from_str::<Said>(line.trim()).ok()) {
-            Some(said) => {
-                Self { component: Component::from_name(&said.component.replace('_', "-")), message: said.message }
+        match text.lines().rev().find_map(|line| serde_json::from_str::<TerminationMessage>(line.trim()).ok()) {
+            Some(parsed) => {
+                Self { component: Component::from_name(&parsed.component.replace('_', "-")), message: parsed.message }
             }
             None => Self { component: None, message: shortened(text.trim()) },
         }
     }
 }
 
-/// At most 400 characters of a text.
+/// The first 400 characters of a text.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(400) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -155,7 +156,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// What keeps a pod from running, in words that do not change from one look to the next.
+/// Why one of the pods does not run. The text is stable, so that a condition does not flap.
 pub fn trouble(pods: &[Pod]) -> Option<String> {
     pods.iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
@@ -176,17 +177,17 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?.waiting.as_ref()?;
     let message = || state.message.as_deref().map(|message| format!(": {}", shortened(message))).unwrap_or_default();
     match state.reason.as_deref()? {
-        // These two take turns, with ever other words.
+        // The kubelet alternates between these two, with different messages.
         "ErrImagePull" | "ImagePullBackOff" => Some(format!("image {} cannot be pulled", container.image)),
         "CrashLoopBackOff" => {
             let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            let said =
-                last.and_then(|last| last.message.as_deref()).map(|said| format!(": {}", Report::read(said).message));
+            let message =
+                last.and_then(|last| last.message.as_deref()).map(|text| format!(": {}", Report::read(text).message));
             Some(format!(
-                "container {} fails again and again, last with exit code {}{}",
+                "container {} crashes repeatedly, last with exit code {}{}",
                 container.name,
                 last.map_or(0, |last| last.exit_code),
-                said.unwrap_or_else(|| "; its log tells why".into()),
+                message.unwrap_or_else(|| "; see its log".into()),
             ))
         }
         reason @ ("InvalidImageName"
@@ -215,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_job_tells_what_its_container_said() {
-        let said = "noise\n{\"component\":\"object-store\",\"message\":\"no such bucket\"}\n";
+    fn failed_job_reports_the_termination_message() {
+        let message = "noise\n{\"component\":\"object-store\",\"message\":\"no such bucket\"}\n";
         let pod = pod(
             json!({"containerStatuses": [{"name": "setup", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 1, "message": said}}}]}),
+            "state": {"terminated": {"exitCode": 1, "message": message}}}]}),
         );
         let JobState::Failed { at, report } = JobState::of(&job("Failed")).with_pods(&[pod]) else {
             panic!("not failed")
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_cannot_be_pulled_is_told_in_the_same_words_each_time() {
+    fn image_pull_failure_has_a_stable_message() {
         let waiting = |reason: &str, message: &str| {
             trouble(&[pod(
                 json!({"containerStatuses": [{"name": "api", "image": "nowhere/api:1", "imageID": "", "ready": false, "restartCount": 0,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roll_out_is_complete_when_the_newest_pods_are_ready_and_no_old_one_is_left() {
+    fn rollout_is_complete_with_all_new_pods_ready_and_no_old_one() {
         let deployment = |status: Value| -> Deployment {
             serde_json::from_value(json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status})).expect("a deployment")
         };

@@ -1,54 +1,51 @@
-//! Answers that are good for some seconds: whoever asks meanwhile gets the last one, and those who ask at once wait for one answer.
+//! A cache whose entries expire, and whose concurrent misses of a key make one call.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
-/// What nobody has asked about for this long is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+/// A key that is not requested for this long is evicted.
+const EVICT_AFTER: Duration = Duration::from_secs(600);
 
-/// By key, with when it was last asked for.
+/// By key, with the time of the last request.
 type Cells<K, V> = HashMap<K, (Instant, Cell<V>)>;
 type Cell<V> = Arc<AsyncMutex<Option<(Instant, V)>>>;
 
-/// Answers by what was asked, each good for the same time. Clones share them.
+/// A cache whose entries expire after the same time to live. Clones share it.
 #[derive(Clone)]
 pub struct TtlCache<K, V> {
-    good_for: Duration,
+    ttl: Duration,
     cells: Arc<Mutex<Cells<K, V>>>,
 }
 
 impl<K: Eq + Hash, V: Clone> TtlCache<K, V> {
-    /// Nothing asked yet.
-    pub fn new(good_for: Duration) -> Self {
-        Self { good_for, cells: Arc::default() }
+    /// An empty cache.
+    pub fn new(ttl: Duration) -> Self {
+        Self { ttl, cells: Arc::default() }
     }
 
-    /// The answer to `key`: the last one, if it is still good and not from before `since`, or what `ask` answers.
-    pub async fn get(&self, key: K, since: Option<Instant>, ask: impl Future<Output = V>) -> V {
+    /// The value of `key`. Loads it with `load` if the last one has expired or is from before
+    /// `since`.
+    pub async fn get(&self, key: K, since: Option<Instant>, load: impl Future<Output = V>) -> V {
         let cell = self.cell(key);
         let mut last = cell.lock().await;
-        if let Some((at, answer)) = &*last
-            && at.elapsed() < self.good_for
+        if let Some((at, value)) = &*last
+            && at.elapsed() < self.ttl
             && since.is_none_or(|since| *at >= since)
         {
-            return answer.clone();
+            return value.clone();
         }
-        let answer = ask.await;
-        *last = Some((Instant::now(), answer.clone()));
-        answer
+        let value = load.await;
+        *last = Some((Instant::now(), value.clone()));
+        value
     }
 
     fn cell(&self, key: K) -> Cell<V> {
-        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.retain(|_, (asked, _)| asked.elapsed() < FORGOTTEN);
-        let (asked, cell) = cells.entry(key).or_insert_with(|| (Instant::now(), Cell::default()));
-        *asked = Instant::now();
+        let mut cells = self.cells.lock();
+        cells.retain(|_, (requested, _)| requested.elapsed() < EVICT_AFTER);
+        let (requested, cell) = cells.entry(key).or_insert_with(|| (Instant::now(), Cell::default()));
+        *requested = Instant::now();
         cell.clone()
     }
 }
@@ -60,16 +57,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_asked_for_again_when_it_is_no_longer_good() {
-        let (fresh, asked) = (TtlCache::new(Duration::from_secs(4)), Cell::new(0));
-        let ask = async |key: &str| fresh.get(key.to_owned(), None, async { asked.replace(asked.get() + 1) }).await;
-        assert_eq!([ask("a").await, ask("a").await, ask("b").await], [0, 0, 1]);
+    async fn value_is_loaded_again_after_it_expires() {
+        let (cache, loads) = (TtlCache::new(Duration::from_secs(4)), Cell::new(0));
+        let load = async |key: &str| cache.get(key.to_owned(), None, async { loads.replace(loads.get() + 1) }).await;
+        assert_eq!([load("a").await, load("a").await, load("b").await], [0, 0, 1]);
         tokio::time::advance(Duration::from_secs(4)).await;
-        assert_eq!([ask("a").await, ask("a").await], [2, 2]);
-        let later = fresh.get("a".to_owned(), Some(Instant::now() + Duration::from_secs(1)), async { 9 }).await;
-        assert_eq!(later, 9, "what was answered before is of no use");
-        tokio::time::advance(FORGOTTEN).await;
-        ask("c").await;
-        assert_eq!(fresh.cells.lock().expect("nobody panics with it").len(), 1);
+        assert_eq!([load("a").await, load("a").await], [2, 2]);
+        let later = cache.get("a".to_owned(), Some(Instant::now() + Duration::from_secs(1)), async { 9 }).await;
+        assert_eq!(later, 9, "the value is from before `since`");
+        tokio::time::advance(EVICT_AFTER).await;
+        load("c").await;
+        assert_eq!(cache.cells.lock().len(), 1);
     }
 }

@@ -1,25 +1,34 @@
-//! What keeps one instance of the operator from writing when another may have taken over.
+//! The write fence: stops the writes of an instance that may have lost leadership.
 //!
-//! Nothing on the API server's side ties a write to the Lease, so the holder sees to it that no write of its own can take effect later than
-//! [`EXPIRE`] after it asked for its last renewal, which is the earliest that another can begin: none starts once that is [`GIVE_UP`] ago, and
-//! each is given what is left of the Lease, by the client, by the kernel's buffers ([`UNSENT`]) and by the API server itself (`timeout`).
+//! The API server does not tie a write to the Lease, and takes no fencing token. The leader
+//! therefore bounds each write in time. Another instance can lead [`LEASE_DURATION`] after the
+//! leader requested its last renewal, at the earliest. So no write starts later than
+//! [`RENEW_DEADLINE`] after that request, and each has only the rest of the lease. Three parties
+//! enforce that limit: the client, the kernel, which drops unacknowledged bytes
+//! ([`TCP_USER_TIMEOUT`]), and the API server, which honours the query parameter `timeout`.
+//!
+//! A paused VM is the exception, since its clocks stop too. After resuming, it may write for up to
+//! 2 s, until its next renewal.
 
 use std::{sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{sync::watch, time::Instant};
 
-/// Without a renewal for this long the holder stops.
-pub const GIVE_UP: Duration = Duration::from_secs(10);
-/// Without a change for this long a candidate takes over.
-pub const EXPIRE: Duration = Duration::from_secs(15);
-/// Bytes that the other end does not acknowledge for this long are given up by the kernel, together with their connection. Without that they would
-/// lie in its buffers, even after the process has ended, and arrive when a broken network heals.
-pub const UNSENT: Duration = Duration::from_secs(2);
-/// For clocks that run unevenly and for the way back.
-const SLACK: Duration = Duration::from_millis(500);
+/// The leader stops after this long without a renewal. `RenewDeadline` in client-go.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// A candidate takes over after this long without a change of the Lease. `LeaseDuration` in
+/// client-go.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// The kernel closes a connection whose bytes are not acknowledged for this long
+/// (`TCP_USER_TIMEOUT`, RFC 5482). Otherwise they would stay in its buffers, even after the process
+/// has ended, and arrive when a broken network recovers.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Margin for clock drift and for the response on its way back.
+const MARGIN: Duration = Duration::from_millis(500);
 
-/// A moment by two clocks. The monotonic one stands still while the machine sleeps, the other does not.
+/// A moment on two clocks. `CLOCK_MONOTONIC` stops while the machine is suspended, `CLOCK_BOOTTIME`
+/// does not.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     monotonic: Instant,
@@ -35,7 +44,7 @@ impl Moment {
         Self { monotonic: Instant::now(), since_boot: Duration::new(seconds, nanoseconds) }
     }
 
-    /// The time since, by the clock that says more.
+    /// Time since this moment, by the clock that shows more.
     pub fn elapsed(&self) -> Duration {
         let now = Self::now();
         now.monotonic.duration_since(self.monotonic).max(now.since_boot.saturating_sub(self.since_boot))
@@ -44,70 +53,73 @@ impl Moment {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When the last renewal that succeeded was asked for; none while the lease is not held.
+    /// When the last successful renewal was requested. `None` while the lease is not held.
     renewed: Option<Moment>,
-    /// Writes that are on their way.
+    /// Writes in flight.
     in_flight: usize,
-    /// Until then a write may take effect whose answer was not waited for.
-    doubtful: Option<Instant>,
+    /// Until then an abandoned write may still take effect.
+    uncertain_until: Option<Instant>,
 }
 
-/// Lets writes through while the lease is held; clones share it. A new one is closed.
+/// Lets writes pass while the lease is held. Clones share it. A new fence is closed.
 #[derive(Debug, Clone, Default)]
 pub struct Fence(Arc<watch::Sender<State>>);
 
 impl Fence {
-    /// The lease is held by a request that was sent at `asked`.
-    pub fn renewed(&self, asked: Moment) {
-        self.0.send_modify(|state| state.renewed = Some(asked));
+    /// Opens the fence: the renewal that was requested at `requested` succeeded.
+    pub fn renewed(&self, requested: Moment) {
+        self.0.send_modify(|state| state.renewed = Some(requested));
     }
 
-    /// Lets no further write through.
+    /// Closes the fence.
     pub fn close(&self) {
         self.0.send_modify(|state| state.renewed = None);
     }
 
-    /// Begins a write; none when it must not be made.
+    /// Begins a write. `None` if it must not be sent.
     pub fn begin(&self) -> Option<Write> {
         let mut begun = None;
         self.0.send_modify(|state| {
-            let Some(age) = state.renewed.map(|renewed| renewed.elapsed()).filter(|age| *age < GIVE_UP) else { return };
+            let Some(age) = state.renewed.map(|renewed| renewed.elapsed()).filter(|age| *age < RENEW_DEADLINE) else {
+                return;
+            };
             state.in_flight += 1;
-            begun = Some((EXPIRE - age, Moment::now()));
+            begun = Some((LEASE_DURATION - age, Moment::now()));
         });
         begun.map(|(expires, begun)| Write { fence: self.clone(), begun, expires, answered: false })
     }
 
-    /// Waits until no write is on its way.
+    /// Waits until no write is in flight.
     pub async fn drained(&self) {
-        // It ends early when the sender is gone, and `self` holds that.
+        // `self` owns the sender, so the channel is open.
         let _ = self.0.subscribe().wait_for(|state| state.in_flight == 0).await;
     }
 
-    /// Whether no write of the past can still take effect, so that another may begin at once.
+    /// Whether no earlier write can still take effect, so that the next leader may start at once.
     pub fn is_clear(&self) -> bool {
         let state = self.0.borrow();
-        state.in_flight == 0 && state.doubtful.is_none_or(|until| until < Instant::now())
+        state.in_flight == 0 && state.uncertain_until.is_none_or(|until| until < Instant::now())
     }
 }
 
-/// A write that is on its way. One that is dropped before [`Write::answered`] may take effect for a while yet.
+/// A write in flight. If it is dropped before [`Write::answered`], it may still take effect until
+/// the lease expires.
 #[derive(Debug)]
 pub struct Write {
     fence: Fence,
     begun: Moment,
-    /// The time from `begun` on after which another may hold the lease.
+    /// Time from `begun` until another instance may hold the lease.
     expires: Duration,
     answered: bool,
 }
 
 impl Write {
-    /// The time that the whole call may take, from now on.
+    /// Time that is left for the whole call.
     pub fn left(&self) -> Duration {
-        self.expires.saturating_sub(UNSENT + SLACK).saturating_sub(self.begun.elapsed())
+        self.expires.saturating_sub(TCP_USER_TIMEOUT + MARGIN).saturating_sub(self.begun.elapsed())
     }
 
-    /// The API server has said what came of it.
+    /// The API server has answered, so the write has taken effect or never will.
     pub fn answered(mut self) {
         self.answered = true;
     }
@@ -119,7 +131,7 @@ impl Drop for Write {
             state.in_flight -= 1;
             if !self.answered {
                 let until = self.begun.monotonic + self.expires;
-                state.doubtful = Some(state.doubtful.map_or(until, |other| other.max(until)));
+                state.uncertain_until = Some(state.uncertain_until.map_or(until, |other| other.max(until)));
             }
         });
     }
@@ -130,7 +142,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_may_begin_for_ten_seconds_and_never_lasts_until_another_can_hold_the_lease() {
+    async fn write_starts_within_renew_deadline_and_ends_before_the_lease() {
         let fence = Fence::default();
         assert!(fence.begin().is_none(), "the lease was never held");
         fence.renewed(Moment::now());
@@ -139,7 +151,7 @@ mod tests {
             assert_eq!(left.is_some(), second < 10, "{second} s after the renewal");
             if let Some(left) = left {
                 assert!(
-                    !left.is_zero() && Duration::from_secs(second) + left + UNSENT < EXPIRE,
+                    !left.is_zero() && Duration::from_secs(second) + left + TCP_USER_TIMEOUT < LEASE_DURATION,
                     "{second} s: {left:?}"
                 );
             }
@@ -148,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_answered_is_doubtful_until_the_lease_would_have_expired() {
+    async fn unanswered_write_is_uncertain_until_the_lease_expires() {
         let fence = Fence::default();
         fence.renewed(Moment::now());
         fence.begin().expect("held").answered();
@@ -158,7 +170,7 @@ mod tests {
         assert!(fence.begin().is_none() && !fence.is_clear());
         drop(write);
         assert!(!fence.is_clear());
-        tokio::time::advance(EXPIRE + Duration::from_millis(1)).await;
+        tokio::time::advance(LEASE_DURATION + Duration::from_millis(1)).await;
         assert!(fence.is_clear());
     }
 }

@@ -1,4 +1,4 @@
-//! The sign of life of the election.
+//! The heartbeat of leader election, for the liveness probe.
 
 use std::{
     sync::{
@@ -10,10 +10,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The election beats at least this often while the process is alive.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Without a beat for this long, leader election has stalled. It beats every 2 s, and waits at most
+/// 15 s for the API server.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 
-/// The last sign of life of the election, which is what the whole operator hangs on.
+/// The last beat of leader election, on which all work of the operator depends. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     started: Instant,
@@ -27,13 +28,13 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    /// Gives a sign of life.
+    /// Records a beat.
     pub fn beat(&self) {
         self.last.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    /// Whether there was one lately.
+    /// Whether the last beat is less than a minute old.
     pub fn is_alive(&self) -> bool {
-        self.started.elapsed().saturating_sub(Duration::from_secs(self.last.load(Ordering::Relaxed))) < SILENCE
+        self.started.elapsed().saturating_sub(Duration::from_secs(self.last.load(Ordering::Relaxed))) < STALLED_AFTER
     }
 }

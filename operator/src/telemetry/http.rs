@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/metrics`.
+//! Serves `/livez`, `/readyz` and `/metrics`.
 
 use anyhow::Context;
 use axum::{Router, http::StatusCode, routing::get};
@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{heartbeat::Heartbeat, metrics::Metrics};
 
-/// What is served. A standby is ready: it could take over at any time.
-pub fn router(metrics: Metrics, heartbeat: Heartbeat, stopping: CancellationToken) -> Router {
+/// The routes. A standby is ready, since it can take over at any time.
+pub fn router(metrics: Metrics, heartbeat: Heartbeat, shutdown: CancellationToken) -> Router {
     Router::new()
         .route(
             "/livez",
@@ -15,15 +15,15 @@ pub fn router(metrics: Metrics, heartbeat: Heartbeat, stopping: CancellationToke
                 if heartbeat.is_alive() {
                     (StatusCode::OK, "ok")
                 } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, "the election has been silent for a minute")
+                    (StatusCode::SERVICE_UNAVAILABLE, "leader election has stalled for a minute")
                 }
             }),
         )
         .route(
             "/readyz",
             get(move || async move {
-                if stopping.is_cancelled() {
-                    (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+                if shutdown.is_cancelled() {
+                    (StatusCode::SERVICE_UNAVAILABLE, "shutting down")
                 } else {
                     (StatusCode::OK, "ok")
                 }
@@ -40,7 +40,7 @@ pub fn router(metrics: Metrics, heartbeat: Heartbeat, stopping: CancellationToke
 /// Serves on `address` until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// If the address cannot be bound.
 pub async fn serve(
     address: &str,
     metrics: Metrics,
@@ -53,5 +53,5 @@ pub async fn serve(
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
-        .context("the operations server ended")
+        .context("could not serve operations port")
 }

@@ -32,7 +32,7 @@ struct RecoveryLabels {
     action: String,
 }
 
-/// The operator's metrics; clones share them.
+/// The metrics of the operator. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -52,10 +52,10 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics beside those of `fleet`.
-    pub fn showing(fleet: impl Collector) -> Self {
+    /// Metrics that also export those of `collector`.
+    pub fn with_collector(collector: impl Collector) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(fleet));
+        registry.register_collector(Box::new(collector));
         Self::of(registry)
     }
 
@@ -69,18 +69,18 @@ impl Metrics {
         let status_writes = Family::default();
         let calls = Family::default();
         let leader = Gauge::default();
-        registry.register("reconciles", "Reconciles that ended", reconciles.clone());
-        registry.register("reconcile_errors", "Reconciles that failed", errors.clone());
-        registry.register("reconcile_duration_seconds", "Time that a reconcile took", seconds.clone());
-        registry.register("status_writes", "Times that a status was written", status_writes.clone());
-        registry.register("api_calls", "Calls of the API server, the election's left out", calls.clone());
+        registry.register("reconciles", "Completed reconciles", reconciles.clone());
+        registry.register("reconcile_errors", "Failed reconciles", errors.clone());
+        registry.register("reconcile_duration_seconds", "Duration of a reconcile", seconds.clone());
+        registry.register("status_writes", "Status updates", status_writes.clone());
+        registry.register("api_calls", "API calls, without those of leader election", calls.clone());
         registry.register("leader", "1 while this instance holds the lease", leader.clone());
         let recoveries = Family::default();
-        registry.register("recoveries", "What was healed without anybody asking", recoveries.clone());
+        registry.register("recoveries", "Automatic recoveries", recoveries.clone());
         Self { registry: Arc::new(all), recoveries, reconciles, errors, seconds, status_writes, calls, leader }
     }
 
-    /// Something of a platform was healed.
+    /// Counts a recovery.
     pub fn recovered(&self, namespace: &str, platform: &str, action: &'static str) {
         let labels = RecoveryLabels {
             namespace: namespace.to_owned(),
@@ -90,37 +90,37 @@ impl Metrics {
         self.recoveries.get_or_create(&labels).inc();
     }
 
-    /// A reconcile of an object of `kind` ended.
+    /// Counts and times a completed reconcile of an object of `kind`.
     pub fn reconciled(&self, kind: &str, took: Duration) {
         let label = Kind { kind: kind.to_owned() };
         self.reconciles.get_or_create(&label).inc();
         self.seconds.get_or_create(&label).observe(took.as_secs_f64());
     }
 
-    /// A reconcile of an object of `kind` failed.
+    /// Counts a failed reconcile of an object of `kind`.
     pub fn error(&self, kind: &str, category: &str) {
         self.errors.get_or_create(&Failure { kind: kind.to_owned(), category: category.to_owned() }).inc();
     }
 
-    /// A status was written.
+    /// Counts a status update.
     pub fn status_written(&self, kind: &str) {
         self.status_writes.get_or_create(&Kind { kind: kind.to_owned() }).inc();
     }
 
-    /// The API server is called.
-    pub fn called(&self, verb: &str) {
+    /// Counts a call of the API server.
+    pub fn count_call(&self, verb: &str) {
         self.calls.get_or_create(&Verb { verb: verb.to_owned() }).inc();
     }
 
-    /// Whether this instance holds the lease.
-    pub fn leads(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+    /// Sets whether this instance leads.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
     }
 
-    /// In the format of Prometheus.
+    /// Renders all metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        // Writing into a String does not fail.
+        // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }

@@ -1,4 +1,4 @@
-//! The operator's own metrics, and where they are served.
+//! Metrics, probes and heartbeat of the operator.
 
 pub mod heartbeat;
 pub mod http;

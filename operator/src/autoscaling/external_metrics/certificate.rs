@@ -1,4 +1,7 @@
-//! The certificate that the metrics are served with: made by the leader, kept in a Secret that all instances read, and told to the API server.
+//! The serving certificate of the external metrics API.
+//!
+//! The leader issues it and stores it in a Secret, which all instances read. It also writes the
+//! certificate into the `caBundle` of the APIService.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,17 +21,18 @@ use crate::{
     spec::names,
 };
 
-/// How long a certificate is good.
-const LIFE: time::Duration = time::Duration::days(365);
-/// How long before its end another is made.
-const RENEWED_BEFORE: time::Duration = time::Duration::days(60);
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_secs(600);
-const RETRY: Duration = Duration::from_secs(5);
+/// Lifetime of a certificate.
+const LIFETIME: time::Duration = time::Duration::days(365);
+/// A certificate is renewed this long before it expires.
+const RENEW_BEFORE: time::Duration = time::Duration::days(60);
+/// How often the certificate is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(600);
+/// Pause after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-/// The certificate before this one, which instances go on using until they have read the new one.
+/// The previous certificate. Instances serve it until they have read the new one.
 const PREVIOUS: &str = "previous.crt";
 
 /// A certificate with its key, both in PEM.
@@ -40,18 +44,20 @@ pub struct Pair {
 
 impl Pair {
     pub fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<_, _>>().context("the certificate is no PEM")
+        CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<_, _>>()
+            .context("the certificate is not PEM")
     }
 
     pub fn key(&self) -> anyhow::Result<PrivateKeyDer<'static>> {
-        PrivateKeyDer::from_pem_slice(&self.key).context("the certificate's key is no PEM")
+        PrivateKeyDer::from_pem_slice(&self.key).context("the key of the certificate is not PEM")
     }
 }
 
-/// Reads the certificate that there is.
+/// Reads the current certificate.
 ///
 /// # Errors
-/// When there is none yet.
+/// If there is none yet.
 pub async fn read(client: &Client, options: &Options) -> anyhow::Result<Pair> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &options.namespace);
     let mut data = secrets.get(&options.service).await?.data.unwrap_or_default();
@@ -59,73 +65,71 @@ pub async fn read(client: &Client, options: &Options) -> anyhow::Result<Pair> {
     Ok(Pair { certificate: take(CERTIFICATE)?, key: take(KEY)? })
 }
 
-/// Makes the certificate, makes another in time, and tells the API server which to trust; for ever. The leader's work.
-pub async fn keep(client: Client, options: &Options) {
+/// Issues and renews the certificate for ever, and publishes it to the API server. Only the leader
+/// runs it.
+pub async fn maintain(client: Client, options: &Options) {
     loop {
-        let wait = match look(&client, options).await {
-            Ok(()) => LOOK,
+        let wait = match reconcile(&client, options).await {
+            Ok(()) => CHECK_INTERVAL,
             Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "cannot keep the certificate of the metrics for autoscalers"
-                );
-                RETRY
+                tracing::warn!(error = format!("{error:#}"), "could not maintain certificate of external metrics");
+                RETRY_INTERVAL
             }
         };
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn look(client: &Client, options: &Options) -> anyhow::Result<()> {
+async fn reconcile(client: &Client, options: &Options) -> anyhow::Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &options.namespace);
-    let there = secrets.get_opt(&options.service).await.context("cannot read its Secret")?;
-    let data = there.as_ref().and_then(|secret| secret.data.clone()).unwrap_or_default();
+    let existing = secrets.get_opt(&options.service).await.context("cannot read its Secret")?;
+    let data = existing.as_ref().and_then(|secret| secret.data.clone()).unwrap_or_default();
     let value = |key: &str| data.get(key).map(|value| value.0.clone()).filter(|value| !value.is_empty());
-    let current = value(CERTIFICATE).filter(|certificate| value(KEY).is_some() && is_good(certificate));
+    let current = value(CERTIFICATE).filter(|certificate| value(KEY).is_some() && is_valid(certificate));
     let (certificate, previous) = match current {
         Some(certificate) => (certificate, value(PREVIOUS)),
         None => {
-            let fresh = make(options)?;
+            let issued = issue(options)?;
             let previous = value(CERTIFICATE);
-            let secret = secret(options, there.as_ref(), &fresh, previous.as_ref());
-            // Whoever else has just written it was faster: the next look takes theirs.
-            match &there {
+            let secret = secret(options, existing.as_ref(), &issued, previous.as_ref());
+            // On a conflict, the next check uses the certificate of the other writer.
+            match &existing {
                 Some(_) => secrets.replace(&options.service, &PostParams::default(), &secret).await,
                 None => secrets.create(&PostParams::default(), &secret).await,
             }
             .context("cannot write its Secret")?;
-            (fresh.certificate, previous)
+            (issued.certificate, previous)
         }
     };
-    tell(client, options, &[Some(certificate), previous].into_iter().flatten().collect::<Vec<_>>().concat()).await
+    publish(client, options, &[Some(certificate), previous].into_iter().flatten().collect::<Vec<_>>().concat()).await
 }
 
-/// Whether a certificate has long enough to live.
-fn is_good(certificate: &[u8]) -> bool {
+/// Whether a certificate need not be renewed yet.
+fn is_valid(certificate: &[u8]) -> bool {
     let Some(Ok(certificate)) = CertificateDer::pem_slice_iter(certificate).next() else { return false };
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(&certificate) else { return false };
     certificate.validity().not_after.timestamp() - time::OffsetDateTime::now_utc().unix_timestamp()
-        > RENEWED_BEFORE.whole_seconds()
+        > RENEW_BEFORE.whole_seconds()
 }
 
-fn make(options: &Options) -> anyhow::Result<Pair> {
+fn issue(options: &Options) -> anyhow::Result<Pair> {
     let host = format!("{}.{}.svc", options.service, options.namespace);
     let mut params = CertificateParams::new(vec![host])?;
     let now = time::OffsetDateTime::now_utc();
-    // A day back, for clocks that are behind.
-    (params.not_before, params.not_after) = (now - time::Duration::DAY, now + LIFE);
+    // Valid since yesterday, for clocks that are behind.
+    (params.not_before, params.not_after) = (now - time::Duration::DAY, now + LIFETIME);
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     Ok(Pair { certificate: certificate.pem().into_bytes(), key: key.serialize_pem().into_bytes() })
 }
 
-fn secret(options: &Options, there: Option<&Secret>, fresh: &Pair, previous: Option<&Vec<u8>>) -> Secret {
+fn secret(options: &Options, existing: Option<&Secret>, issued: &Pair, previous: Option<&Vec<u8>>) -> Secret {
     let mut data = BTreeMap::from([
-        (CERTIFICATE.to_owned(), ByteString(fresh.certificate.clone())),
-        (KEY.to_owned(), ByteString(fresh.key.clone())),
+        (CERTIFICATE.to_owned(), ByteString(issued.certificate.clone())),
+        (KEY.to_owned(), ByteString(issued.key.clone())),
     ]);
     data.extend(previous.map(|previous| (PREVIOUS.to_owned(), ByteString(previous.clone()))));
-    let mut metadata = there.map(|secret| secret.metadata.clone()).unwrap_or_else(|| ObjectMeta {
+    let mut metadata = existing.map(|secret| secret.metadata.clone()).unwrap_or_else(|| ObjectMeta {
         name: Some(options.service.clone()),
         labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
         ..ObjectMeta::default()
@@ -134,18 +138,18 @@ fn secret(options: &Options, there: Option<&Secret>, fresh: &Pair, previous: Opt
     Secret { metadata, type_: Some("kubernetes.io/tls".into()), data: Some(data), ..Secret::default() }
 }
 
-/// Has the API server trust the certificate, where it is our Service that it asks.
-async fn tell(client: &Client, options: &Options, bundle: &[u8]) -> anyhow::Result<()> {
+/// Writes the certificate into the APIService, if that refers to the Service of the operator.
+async fn publish(client: &Client, options: &Options, bundle: &[u8]) -> anyhow::Result<()> {
     let services: Api<APIService> = Api::all(client.clone());
     let name = format!("{VERSION}.{GROUP}");
-    let there = services.get_opt(&name).await.with_context(|| format!("cannot read APIService {name}"))?;
-    let spec = there.and_then(|service| service.spec).unwrap_or_default();
+    let existing = services.get_opt(&name).await.with_context(|| format!("cannot read APIService {name}"))?;
+    let spec = existing.and_then(|service| service.spec).unwrap_or_default();
     let ours = spec.service.as_ref().is_some_and(|service| {
         service.name.as_deref() == Some(&options.service) && service.namespace.as_deref() == Some(&options.namespace)
     });
     if !ours {
         anyhow::bail!(
-            "APIService {name} is somebody else's or not there, so that no HorizontalPodAutoscaler asks for our metrics"
+            "APIService {name} is missing or refers to another Service, so HorizontalPodAutoscalers get no metrics"
         );
     }
     if spec.ca_bundle.as_ref().is_some_and(|known| known.0 == bundle) {

@@ -1,4 +1,4 @@
-//! Connections: TLS with a client's certificate, of which both sides may change while it runs.
+//! Listens with mutual TLS, and reloads the certificates of both sides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,27 +19,28 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::autoscaling::external_metrics::{certificate, options::Options, reviewer::Asker, trust::Trust};
+use crate::autoscaling::external_metrics::{certificate, options::Options, reviewer::Requester, trust::Trust};
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections at once; the API server needs a handful.
-const CONNECTIONS: usize = 64;
-/// How often the certificates of both sides are read again.
-const RELOAD: Duration = Duration::from_secs(60);
-/// How soon after a failure.
-const RETRY: Duration = Duration::from_secs(2);
+/// Timeout of a TLS handshake, and of reading the headers of a request.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Concurrent connections. The API server needs a handful.
+const MAX_CONNECTIONS: usize = 64;
+/// How often the certificates of both sides are reloaded.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+/// Pause after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Configuration of the TLS server.
 #[derive(Clone)]
-struct Terms {
+struct TlsConfig {
     acceptor: TlsAcceptor,
     trust: Arc<Trust>,
 }
 
-/// Takes connections until `shutdown`.
+/// Accepts connections until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// If the address cannot be bound.
 pub async fn listen(
     client: Client,
     options: &Options,
@@ -48,26 +49,26 @@ pub async fn listen(
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&options.address)
         .await
-        .with_context(|| format!("cannot listen on {} for metrics of autoscalers", options.address))?;
-    let (newest, terms) = watch::channel(None);
-    let reading = read_terms(client, options, newest);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+        .with_context(|| format!("cannot listen on {} for external metrics", options.address))?;
+    let (newest, tls) = watch::channel(None);
+    let reading = reload_tls(client, options, newest);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accepting = async {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
-                // Out of file handles, most likely.
+                // Most likely out of file descriptors.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Some(terms): Option<Terms> = terms.borrow().clone() else { continue };
+            let Some(tls): Option<TlsConfig> = tls.borrow().clone() else { continue };
             let (router, shutdown) = (router.clone(), shutdown.clone());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = converse(stream, terms, router) => {}
+                    () = serve_connection(stream, tls, router) => {}
                     () = shutdown.cancelled() => {}
                 }
-                drop(place);
+                drop(permit);
             });
         }
     };
@@ -79,7 +80,7 @@ pub async fn listen(
     Ok(())
 }
 
-async fn read_terms(client: Client, options: &Options, newest: watch::Sender<Option<Terms>>) {
+async fn reload_tls(client: Client, options: &Options, newest: watch::Sender<Option<TlsConfig>>) {
     let mut last = None;
     loop {
         let read = async {
@@ -88,56 +89,56 @@ async fn read_terms(client: Client, options: &Options, newest: watch::Sender<Opt
             anyhow::Ok((pair, trust))
         };
         let wait = match read.await {
-            Ok(read) if last.as_ref() == Some(&read) => RELOAD,
-            Ok((pair, trust)) => match terms(&pair, &trust) {
-                Ok(terms) => {
-                    newest.send_replace(Some(terms));
+            Ok(read) if last.as_ref() == Some(&read) => RELOAD_INTERVAL,
+            Ok((pair, trust)) => match tls(&pair, &trust) {
+                Ok(tls) => {
+                    newest.send_replace(Some(tls));
                     last = Some((pair, trust));
-                    tracing::info!("serving metrics to autoscalers");
-                    RELOAD
+                    tracing::info!("serving external metrics");
+                    RELOAD_INTERVAL
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no metrics for autoscalers");
-                    RELOAD
+                    tracing::warn!(%error, "could not load certificates of external metrics");
+                    RELOAD_INTERVAL
                 }
             },
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "no certificates yet for the metrics of autoscalers");
-                RETRY
+                tracing::warn!(error = format!("{error:#}"), "could not read certificates of external metrics");
+                RETRY_INTERVAL
             }
         };
         tokio::time::sleep(wait).await;
     }
 }
 
-fn terms(pair: &certificate::Pair, trust: &Trust) -> anyhow::Result<Terms> {
+fn tls(pair: &certificate::Pair, trust: &Trust) -> anyhow::Result<TlsConfig> {
     let mut config = ServerConfig::builder()
         .with_client_cert_verifier(trust.verifier()?)
         .with_single_cert(pair.chain()?, pair.key()?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Terms { acceptor: TlsAcceptor::from(Arc::new(config)), trust: Arc::new(trust.clone()) })
+    Ok(TlsConfig { acceptor: TlsAcceptor::from(Arc::new(config)), trust: Arc::new(trust.clone()) })
 }
 
-async fn converse(stream: TcpStream, terms: Terms, router: Router) {
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, terms.acceptor.accept(stream)).await else { return };
+async fn serve_connection(stream: TcpStream, tls: TlsConfig, router: Router) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream)).await else { return };
     let certificates = stream.get_ref().1.peer_certificates();
-    if !certificates.and_then(<[_]>::first).is_some_and(|certificate| terms.trust.vouches(certificate)) {
-        tracing::warn!("somebody else than the API server asked for metrics");
+    if !certificates.and_then(<[_]>::first).is_some_and(|certificate| tls.trust.is_trusted(certificate)) {
+        tracing::warn!("refused client other than the API server");
         return;
     }
     let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {
             let mut request = request.map(Body::new);
-            if let Some(asker) = Asker::of(request.headers()) {
-                request.extensions_mut().insert(asker);
+            if let Some(requester) = Requester::of(request.headers()) {
+                request.extensions_mut().insert(requester);
             }
             router.oneshot(request).await
         }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    server.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
     if let Err(error) = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await {
-        tracing::debug!(%error, "a connection for metrics ended badly");
+        tracing::debug!(%error, "could not serve connection of external metrics");
     }
 }

@@ -1,7 +1,10 @@
-//! The external-metrics API (`external.metrics.k8s.io/v1beta1`) with one metric: the pods that a pool should have.
+//! The external-metrics API (`external.metrics.k8s.io/v1beta1`) with one metric: the desired
+//! replicas of a pool.
 //!
-//! The cluster's API server hands requests on, and says who asks: it is known by its certificate, and whoever asks must be allowed to read the metric
-//! (an SubjectAccessReview answers that). Every instance of the operator serves, the leader or not.
+//! An extension API server behind the aggregation layer of Kubernetes. The API server proxies each
+//! request, authenticates with its client certificate and names the user in headers. A
+//! SubjectAccessReview then decides whether that user may read the metric. Every instance of the
+//! operator serves, standbys too.
 
 pub mod certificate;
 mod listener;

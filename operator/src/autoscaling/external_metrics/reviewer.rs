@@ -1,32 +1,33 @@
-//! Whether whoever asks may read a metric, as the cluster's own rules say.
+//! Authorization of requests by SubjectAccessReview.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::http::HeaderMap;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
+use parking_lot::Mutex;
 
 use crate::autoscaling::external_metrics::options::GROUP;
 
-/// How long an answer is good: an autoscaler asks every 15 s for every pool.
-const FRESH: Duration = Duration::from_secs(60);
-/// Answers that are kept at most.
-const MOST: usize = 10_000;
+/// Time to live of a decision. An autoscaler asks every 15 s for every pool.
+const DECISION_TTL: Duration = Duration::from_secs(60);
+/// Most decisions in the cache.
+const MAX_DECISIONS: usize = 10_000;
 
-/// Who asks, as the API server says.
+/// The user of a request, as the API server authenticated them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Asker {
+pub struct Requester {
     pub user: String,
     pub groups: Vec<String>,
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-impl Asker {
-    /// Reads the headers that the API server adds; it takes them out of what its callers send. `None` when it says nobody.
+impl Requester {
+    /// Reads the headers that the API server sets, after removing those of its client. `None` if
+    /// they name no user.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let all = |name: &str| -> Vec<String> {
             headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
@@ -40,37 +41,37 @@ impl Asker {
     }
 }
 
-/// Whoever asks, a namespace, a metric.
-type Question = (Asker, String, String);
+/// User, namespace and metric.
+type ReviewKey = (Requester, String, String);
 
-/// Asks the API server, and remembers for a minute.
+/// Asks the API server, and caches each decision for [`DECISION_TTL`].
 pub struct Reviewer {
     reviews: Api<SubjectAccessReview>,
-    answers: Mutex<HashMap<Question, (Instant, bool)>>,
+    decisions: Mutex<HashMap<ReviewKey, (Instant, bool)>>,
 }
 
 impl Reviewer {
     pub fn new(client: Client) -> Self {
-        Self { reviews: Api::all(client), answers: Mutex::default() }
+        Self { reviews: Api::all(client), decisions: Mutex::default() }
     }
 
-    /// Whether `asker` may get `metric` in `namespace`.
+    /// Whether `requester` may get `metric` in `namespace`.
     ///
     /// # Errors
-    /// When the API server does not say.
-    pub async fn may_read(&self, asker: &Asker, namespace: &str, metric: &str) -> Result<bool, String> {
-        let key = (asker.clone(), namespace.to_owned(), metric.to_owned());
-        let known = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+    /// If the API server does not answer.
+    pub async fn may_read(&self, requester: &Requester, namespace: &str, metric: &str) -> Result<bool, String> {
+        let key = (requester.clone(), namespace.to_owned(), metric.to_owned());
+        let known = self.decisions.lock().get(&key).copied();
         if let Some((at, allowed)) = known
-            && at.elapsed() < FRESH
+            && at.elapsed() < DECISION_TTL
         {
             return Ok(allowed);
         }
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
-                user: Some(asker.user.clone()),
-                groups: Some(asker.groups.clone()),
-                extra: Some(asker.extra.clone()),
+                user: Some(requester.user.clone()),
+                groups: Some(requester.groups.clone()),
+                extra: Some(requester.extra.clone()),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.into()),
                     version: Some("*".into()),
@@ -83,17 +84,17 @@ impl Reviewer {
             },
             ..SubjectAccessReview::default()
         };
-        let answer = self.reviews.create(&PostParams::default(), &review).await;
-        let allowed = answer
-            .map_err(|error| format!("cannot ask whether {} may read {metric}: {error}", asker.user))?
+        let result = self.reviews.create(&PostParams::default(), &review).await;
+        let allowed = result
+            .map_err(|error| format!("cannot ask whether {} may read {metric}: {error}", requester.user))?
             .status
             .is_some_and(|status| status.allowed);
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= MOST {
-            answers.retain(|_, (at, _)| at.elapsed() < FRESH);
+        let mut decisions = self.decisions.lock();
+        if decisions.len() >= MAX_DECISIONS {
+            decisions.retain(|_, (at, _)| at.elapsed() < DECISION_TTL);
         }
-        if answers.len() < MOST {
-            answers.insert(key, (Instant::now(), allowed));
+        if decisions.len() < MAX_DECISIONS {
+            decisions.insert(key, (Instant::now(), allowed));
         }
         Ok(allowed)
     }

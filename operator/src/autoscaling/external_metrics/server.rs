@@ -1,4 +1,4 @@
-//! Serves the metric of the pods that a pool should have.
+//! Routes and handlers of the external metrics API.
 
 use std::sync::Arc;
 
@@ -21,34 +21,34 @@ use crate::{
         external_metrics::{
             listener,
             options::{GROUP, Options, VERSION},
-            reviewer::{Asker, Reviewer},
+            reviewer::{Requester, Reviewer},
         },
     },
     spec::names::{DESIRED_REPLICAS_METRIC as METRIC, DESIRED_REPLICAS_POOL_LABEL as POOL},
 };
 
-/// What answers.
+/// State of the handlers.
 #[derive(Clone)]
-struct Serving {
+struct Handlers {
     desired: DesiredReplicas,
     reviewer: Arc<Reviewer>,
 }
 
-/// Serves until `shutdown`. While the certificate is not there yet, it waits for it.
+/// Serves until `shutdown`. Refuses connections until the certificate exists.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// If the address cannot be bound.
 pub async fn serve(
     client: Client,
     desired: DesiredReplicas,
     options: &Options,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let serving = Serving { desired, reviewer: Arc::new(Reviewer::new(client.clone())) };
-    listener::listen(client, options, router(serving), shutdown).await
+    let handlers = Handlers { desired, reviewer: Arc::new(Reviewer::new(client.clone())) };
+    listener::listen(client, options, router(handlers), shutdown).await
 }
 
-fn router(serving: Serving) -> Router {
+fn router(handlers: Handlers) -> Router {
     let versions = json!([{"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION}]);
     let group = json!({"name": GROUP, "versions": versions, "preferredVersion": versions[0]});
     let with_kind = |kind: &str, mut body: Value| {
@@ -64,39 +64,43 @@ fn router(serving: Serving) -> Router {
         .route(&format!("/apis/{GROUP}"), with_kind("APIGroup", group.clone()))
         .route(&format!("/apis/{GROUP}/{VERSION}"), with_kind("APIResourceList", resources))
         .route(&format!("/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{{metric}}"), get(values))
-        .fallback(async || refused(StatusCode::NOT_FOUND, "NotFound", "there is no such path"))
-        .with_state(serving)
+        .fallback(async || refused(StatusCode::NOT_FOUND, "NotFound", "no such path"))
+        .with_state(handlers)
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct Parameters {
     label_selector: Option<String>,
 }
 
 async fn values(
-    State(serving): State<Serving>,
+    State(handlers): State<Handlers>,
     Path((namespace, metric)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
-    Extension(asker): Extension<Asker>,
+    Query(parameters): Query<Parameters>,
+    Extension(requester): Extension<Requester>,
 ) -> Response {
-    match serving.reviewer.may_read(&asker, &namespace, &metric).await {
+    match handlers.reviewer.may_read(&requester, &namespace, &metric).await {
         Ok(true) => {}
         Ok(false) => {
-            let words = format!("{} may not get {metric}.{GROUP} in namespace {namespace}", asker.user);
-            return refused(StatusCode::FORBIDDEN, "Forbidden", &words);
+            let message = format!("{} may not get {metric}.{GROUP} in namespace {namespace}", requester.user);
+            return refused(StatusCode::FORBIDDEN, "Forbidden", &message);
         }
         Err(error) => return refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &error),
     }
     if metric != METRIC {
-        return refused(StatusCode::NOT_FOUND, "NotFound", &format!("the one metric here is {METRIC}"));
+        return refused(StatusCode::NOT_FOUND, "NotFound", &format!("the only metric is {METRIC}"));
     }
-    let Some(pool) = asked.label_selector.as_deref().and_then(pool_of) else {
-        return refused(StatusCode::BAD_REQUEST, "BadRequest", &format!("select one pool, as by {POOL}=NAME"));
+    let Some(pool) = parameters.label_selector.as_deref().and_then(pool_of) else {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            &format!("select one pool, for instance with {POOL}=NAME"),
+        );
     };
-    match serving.desired.load(&namespace, pool).await {
+    match handlers.desired.load(&namespace, pool).await {
         Ok(load) => {
-            // Thousandths, as quantities have them; rounded up, so that a little more than n is never n.
+            // In thousandths, rounded up, so that slightly more than n pods stays more than n.
             let thousandths = (load.desired.pods.max(0.0) * 1000.0).ceil().min(1e9);
             Json(json!({
                 "kind": "ExternalMetricValueList", "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {},
@@ -107,12 +111,12 @@ async fn values(
             }))
             .into_response()
         }
-        // No value, rather than one that would scale a pool down: the autoscaler keeps what there is.
-        Err(words) => refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &words),
+        // Without a value, the autoscaler keeps the replicas, where a value of 0 would remove them.
+        Err(message) => refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &message),
     }
 }
 
-/// The pool that a label selector picks, if it picks one by name and nothing else.
+/// The pool that a label selector selects, if it selects exactly one by name.
 fn pool_of(selector: &str) -> Option<&str> {
     let (key, value) = selector.split_once('=')?;
     let value = value.trim_start_matches('=').trim();
@@ -120,7 +124,7 @@ fn pool_of(selector: &str) -> Option<&str> {
     (key.trim() == POOL && !value.is_empty() && value.chars().all(is_name)).then_some(value)
 }
 
-/// A refusal as the API server words them.
+/// A `Status` object, as the API server returns it.
 fn refused(status: StatusCode, reason: &str, message: &str) -> Response {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pool_is_selected_by_name() {
+    fn selector_must_name_one_pool() {
         for (selector, expected) in [
             ("pool=main-ai", Some("main-ai")),
             ("pool==main-ai", Some("main-ai")),

@@ -1,4 +1,6 @@
-//! Whom the API server's word is taken from: the certificates that it presents when it hands requests on, as a ConfigMap of the cluster says.
+//! Client certificates of the API server, from the ConfigMap `extension-apiserver-authentication`.
+//!
+//! See "Configure the Aggregation Layer" in the Kubernetes documentation.
 
 use std::sync::Arc;
 
@@ -13,20 +15,20 @@ use tokio_rustls::rustls::{
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 
-/// Whoever has one of these certificates speaks for others.
+/// The client certificates that may name another user in the request headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// The roots, in PEM.
+    /// Root certificates, in PEM.
     roots: String,
-    /// Common names that the certificate may have; any when empty.
+    /// Allowed common names of the certificate. Any if empty.
     names: Vec<String>,
 }
 
 impl Trust {
-    /// Reads it.
+    /// Reads the ConfigMap.
     ///
     /// # Errors
-    /// When the ConfigMap cannot be read, or the cluster has no aggregation layer.
+    /// If the ConfigMap cannot be read, or the cluster has no aggregation layer.
     pub async fn read(client: &Client) -> anyhow::Result<Self> {
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
         let data = maps.get(NAME).await?.data.unwrap_or_default();
@@ -41,10 +43,10 @@ impl Trust {
         Ok(Self { roots, names })
     }
 
-    /// What checks a certificate in the handshake.
+    /// Verifies the certificate of a client during the handshake.
     ///
     /// # Errors
-    /// When the roots are none.
+    /// If the root certificates are invalid.
     pub fn verifier(&self) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(self.roots.as_bytes()) {
@@ -53,8 +55,8 @@ impl Trust {
         Ok(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
     }
 
-    /// Whether a certificate that the verifier has let through may speak for others.
-    pub fn vouches(&self, certificate: &CertificateDer<'_>) -> bool {
+    /// Whether a verified certificate has an allowed common name.
+    pub fn is_trusted(&self, certificate: &CertificateDer<'_>) -> bool {
         let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
         let mut names = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
         self.names.is_empty() || names.any(|name| self.names.iter().any(|allowed| allowed == name))

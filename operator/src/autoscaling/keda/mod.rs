@@ -1,7 +1,8 @@
-//! The operator as an external scaler of KEDA: the same pods wanted that plain autoscalers are told by the external-metrics API, which in a cluster
-//! with KEDA is KEDA's own.
+//! The operator as an external scaler of KEDA. See
+//! <https://keda.sh/docs/latest/concepts/external-scalers/>.
 //!
-//! It is served without TLS: it tells how many pods a pool should have, and nothing else.
+//! Serves the same desired replicas as the external metrics API. In a cluster with KEDA, that API
+//! belongs to KEDA. The server has no TLS, since it exposes nothing but desired replicas.
 
 mod protocol;
 
@@ -29,20 +30,20 @@ use crate::{
     spec::names::{DESIRED_REPLICAS_METRIC, SCALER_POOL_KEY},
 };
 
-/// How long an answer may take. KEDA gives up about then.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Calls at once on one connection, which KEDA has for all pools.
-const CALLS: usize = 4096;
+/// Timeout of a call, about that of KEDA.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Concurrent calls on one connection. KEDA uses one connection for all pools.
+const MAX_CONCURRENT_CALLS: usize = 4096;
 
 /// Serves at `address` until `shutdown`.
 ///
 /// # Errors
-/// When the address is none, or cannot be bound.
+/// If the address is invalid or cannot be bound.
 pub async fn serve(desired: DesiredReplicas, address: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let address = address.parse().with_context(|| format!("{address} is no address to serve KEDA at"))?;
+    let address = address.parse().with_context(|| format!("invalid address {address} for the KEDA scaler"))?;
     Server::builder()
-        .timeout(PATIENCE)
-        .concurrency_limit_per_connection(CALLS)
+        .timeout(CALL_TIMEOUT)
+        .concurrency_limit_per_connection(MAX_CONCURRENT_CALLS)
         .add_service(Scaler(desired))
         .serve_with_shutdown(address, shutdown.cancelled())
         .await
@@ -71,18 +72,19 @@ impl Service<Request<Body>> for Scaler {
         match call.as_str() {
             "IsActive" => unary(request, move |object| scaler.clone().activity(object)),
             "GetMetricSpec" => unary(request, Self::metric_spec),
-            "GetMetrics" => unary(request, move |asked| scaler.clone().metrics(asked)),
-            // `StreamIsActive` is asked of scalers that push.
+            "GetMetrics" => unary(request, move |request| scaler.clone().metrics(request)),
+            // KEDA calls `StreamIsActive` only on push scalers.
             other => {
-                let words = format!("there is no call {other} here");
-                Box::pin(async { Ok(Status::new(Code::Unimplemented, words).into_http()) })
+                let message = format!("unknown method {other}");
+                Box::pin(async { Ok(Status::new(Code::Unimplemented, message).into_http()) })
             }
         }
     }
 }
 
 impl Scaler {
-    /// KEDA goes from none to some when that says so, and to none when it has said no for the cool-down.
+    /// KEDA activates a pool without pods on `true`. It deactivates the pool after `false` for the
+    /// whole cooldown period.
     async fn activity(self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let load = self.0.load(&object.namespace, pool_of(&object)?).await.map_err(Status::unavailable)?;
         Ok(IsActiveResponse { result: load.desired.pods > 0.0 || !load.idle })
@@ -94,14 +96,18 @@ impl Scaler {
         Ok(GetMetricSpecResponse { metric_specs: vec![spec] })
     }
 
-    /// No value where nothing is known, rather than one that would scale a pool down: KEDA keeps what there is.
-    async fn metrics(self, asked: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
-        let object = asked.scaled_object_ref.unwrap_or_default();
+    /// Fails if the load is unknown. KEDA then keeps the replicas, where a value of 0 would remove
+    /// them.
+    async fn metrics(self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        let object = request.scaled_object_ref.unwrap_or_default();
         let load = self.0.load(&object.namespace, pool_of(&object)?).await.map_err(Status::unavailable)?;
         let pods = load.desired.pods.clamp(0.0, 1e6);
         #[expect(clippy::cast_possible_truncation, reason = "it is small and not negative")]
-        let value =
-            MetricValue { metric_name: asked.metric_name, metric_value: pods.ceil() as i64, metric_value_float: pods };
+        let value = MetricValue {
+            metric_name: request.metric_name,
+            metric_value: pods.ceil() as i64,
+            metric_value_float: pods,
+        };
         Ok(GetMetricsResponse { metric_values: vec![value] })
     }
 }
@@ -109,7 +115,9 @@ impl Scaler {
 fn pool_of(object: &ScaledObjectRef) -> Result<&str, Status> {
     let pool = object.scaler_metadata.get(SCALER_POOL_KEY).map(String::as_str).filter(|pool| !pool.is_empty());
     pool.ok_or_else(|| {
-        Status::invalid_argument(format!("the trigger's metadata has no {SCALER_POOL_KEY}: give the WorkerPool's name"))
+        Status::invalid_argument(format!(
+            "the metadata of the trigger lacks {SCALER_POOL_KEY}: set it to the name of the WorkerPool"
+        ))
     })
 }
 
@@ -122,23 +130,23 @@ mod tests {
     use super::*;
     use crate::{autoscaling::platform_client::PlatformClient, kubernetes::cache::store::WatchCache};
 
-    async fn ask<Q, A>(at: &str, call: &str, question: Q) -> Result<A, Status>
+    async fn call<Q, A>(address: &str, method: &str, message: Q) -> Result<A, Status>
     where
         Q: prost::Message + Default + 'static,
         A: prost::Message + Default + 'static,
     {
-        let channel = Endpoint::from_shared(format!("http://{at}")).expect("an address").connect_lazy();
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         let mut client = Grpc::new(channel);
         client.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-        let path = format!("/{SERVICE}/{call}").parse().expect("a path");
+        let path = format!("/{SERVICE}/{method}").parse().expect("a path");
         client
-            .unary(tonic::Request::new(question), path, ProstCodec::<Q, A>::default())
+            .unary(tonic::Request::new(message), path, ProstCodec::<Q, A>::default())
             .await
             .map(tonic::Response::into_inner)
     }
 
     #[tokio::test]
-    async fn a_client_is_told_what_is_known_and_why_nothing_is() {
+    async fn client_gets_the_metric_spec_and_the_reason_of_an_unknown_load() {
         let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn({
@@ -158,23 +166,23 @@ mod tests {
             scaler_metadata: pool.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         };
         let known = object(&[(SCALER_POOL_KEY, "images")]);
-        let spec: GetMetricSpecResponse = ask(&at, "GetMetricSpec", known.clone()).await.expect("an answer");
+        let spec: GetMetricSpecResponse = call(&at, "GetMetricSpec", known.clone()).await.expect("an answer");
         assert_eq!(
             (spec.metric_specs[0].metric_name.as_str(), spec.metric_specs[0].target_size),
             (DESIRED_REPLICAS_METRIC, 1)
         );
 
-        let nameless = ask::<_, IsActiveResponse>(&at, "IsActive", object(&[])).await.expect_err("no pool");
+        let nameless = call::<_, IsActiveResponse>(&at, "IsActive", object(&[])).await.expect_err("no pool");
         assert_eq!(nameless.code(), Code::InvalidArgument);
-        let unknown = ask::<_, IsActiveResponse>(&at, "IsActive", known.clone()).await.expect_err("no such pool");
+        let unknown = call::<_, IsActiveResponse>(&at, "IsActive", known.clone()).await.expect_err("no such pool");
         assert_eq!(unknown.code(), Code::Unavailable);
         assert!(unknown.message().contains("no WorkerPool images in namespace shop"), "{}", unknown.message());
         let asked =
             GetMetricsRequest { scaled_object_ref: Some(known.clone()), metric_name: DESIRED_REPLICAS_METRIC.into() };
-        let unknown = ask::<_, GetMetricsResponse>(&at, "GetMetrics", asked).await.expect_err("no such pool");
+        let unknown = call::<_, GetMetricsResponse>(&at, "GetMetrics", asked).await.expect_err("no such pool");
         assert_eq!(unknown.code(), Code::Unavailable);
-        let pushed = ask::<_, IsActiveResponse>(&at, "StreamIsActive", known).await.expect_err("it does not push");
-        assert_eq!(pushed.code(), Code::Unimplemented);
+        let stream = call::<_, IsActiveResponse>(&at, "StreamIsActive", known).await.expect_err("not a push scaler");
+        assert_eq!(stream.code(), Code::Unimplemented);
 
         shutdown.cancel();
         serving.await.expect("no panic").expect("no error");

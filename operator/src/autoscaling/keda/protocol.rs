@@ -1,5 +1,5 @@
-//! KEDA's protocol of external scalers, `externalscaler.ExternalScaler` of
-//! <https://github.com/kedacore/keda/blob/main/pkg/scalers/externalscaler/externalscaler.proto>: its messages.
+//! Messages of the gRPC service `externalscaler.ExternalScaler` of KEDA. Source:
+//! <https://github.com/kedacore/keda/blob/main/pkg/scalers/externalscaler/externalscaler.proto>.
 
 use std::{collections::HashMap, convert::Infallible};
 
@@ -12,14 +12,14 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// Whose scaling is asked about.
+/// The ScaledObject that a call is about.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ScaledObjectRef {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(string, tag = "2")]
     pub namespace: String,
-    /// The trigger's metadata.
+    /// Metadata of the trigger.
     #[prost(map = "string, string", tag = "3")]
     pub scaler_metadata: HashMap<String, String>,
 }
@@ -70,18 +70,18 @@ pub struct MetricValue {
     pub metric_value_float: f64,
 }
 
-/// Name of the service.
+/// Full name of the gRPC service.
 pub const SERVICE: &str = "externalscaler.ExternalScaler";
 
-/// Answers a call of one question and one answer.
-pub fn unary<Q, A, F, O>(request: Request<Body>, answer: F) -> BoxFuture<'static, Result<Response<Body>, Infallible>>
+/// Serves a unary call with `handler`.
+pub fn unary<Q, A, F, O>(request: Request<Body>, handler: F) -> BoxFuture<'static, Result<Response<Body>, Infallible>>
 where
     Q: prost::Message + Default + 'static,
     A: prost::Message + Default + 'static,
     F: Fn(Q) -> O + Send + 'static,
     O: Future<Output = Result<A, Status>> + Send + 'static,
 {
-    Box::pin(async move { Ok(Grpc::new(ProstCodec::<A, Q>::default()).unary(Unary(answer), request).await) })
+    Box::pin(async move { Ok(Grpc::new(ProstCodec::<A, Q>::default()).unary(Unary(handler), request).await) })
 }
 
 struct Unary<F>(F);
@@ -96,7 +96,7 @@ where
     type Future = BoxFuture<'static, Result<tonic::Response<A>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
-        let answer = (self.0)(request.into_inner());
-        Box::pin(async move { answer.await.map(tonic::Response::new) })
+        let response = (self.0)(request.into_inner());
+        Box::pin(async move { response.await.map(tonic::Response::new) })
     }
 }

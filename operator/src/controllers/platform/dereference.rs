@@ -76,7 +76,7 @@ pub async fn dereference(
     healths: &Healths,
     platform: &AnalyticsPlatform,
 ) -> Result<PlatformInput, Error> {
-    reader.cache.check()?;
+    reader.cache.check_watches()?;
     let References { settings, owner, secrets, to_generate, pools } = references(reader, platform).await?;
     let (mut observed, list_pods_since) = observed(reader, &owner);
     if let Some(since) = list_pods_since {
@@ -91,7 +91,7 @@ pub async fn dereference(
 fn observed(reader: &ClusterReader, owner: &Owner) -> (Observed, Option<Instant>) {
     let mut found = Observed {
         optional: reader.cache.owned(owner, &platform_kinds()),
-        missing: reader.cache.missing(),
+        missing: reader.cache.missing_kinds(),
         ..Observed::default()
     };
     let mut list_pods_since = None;

@@ -32,7 +32,7 @@ pub async fn dereference(
     pool: &WorkerPool,
 ) -> Result<PoolInput, Error> {
     let cache = &reader.cache;
-    cache.check()?;
+    cache.check_watches()?;
     let (name, platform_name) = (pool.name_any(), &pool.spec.platform_ref.name);
     let owner = Owner::of(pool, platform_name).ok_or_else(|| Error::Unstored(name.clone()))?;
     let platform = match cache.platform(&owner.namespace, platform_name) {
@@ -57,7 +57,7 @@ pub async fn dereference(
         }
         _ => Load::default(),
     };
-    let missing = cache.missing();
+    let missing = cache.missing_kinds();
     Ok(PoolInput { pool: pool.clone(), owner, platform, rollout, provider, optional, missing, load })
 }
 
@@ -101,7 +101,7 @@ async fn load(
     });
     // Autoscalers do not scale to or from zero, so the operator needs the demand itself.
     let desired = if rollout.is_some_and(|rollout| bounds.min() == 0 || rollout.desired == 0) {
-        let stats = platform_client.of(namespace, &platform.settings.name).await;
+        let stats = platform_client.queue_stats(namespace, &platform.settings.name).await;
         Some(stats.map(|stats| {
             let desired =
                 desired_replicas::of_pools(&stats.lanes, &platform.settings, platform.pools.iter()).remove(&name);

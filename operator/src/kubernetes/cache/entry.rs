@@ -1,4 +1,4 @@
-//! What is kept of one object: who it is, whose it is, and what decisions need of its state. Pure.
+//! A cached object: its metadata, and the part of its spec and status that decisions need. Pure.
 
 use k8s_openapi::{
     api::{
@@ -19,7 +19,7 @@ use crate::{
     spec::names::{self, digest},
 };
 
-/// Where an object is.
+/// Kind, namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub kind: String,
@@ -37,40 +37,43 @@ impl Key {
         }
     }
 
-    /// The key of what a manifest is applied to.
+    /// The key of the object that a manifest is applied to.
     pub fn of_manifest(manifest: &Manifest) -> Self {
         Self::of(&manifest.resource.kind, &manifest.object.metadata)
     }
 }
 
-/// What changes whenever somebody changes what the object is to be, and as little else as can be told apart.
+/// Changes whenever the spec changes, and as rarely otherwise as the kind allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SpecVersion {
+    /// `metadata.generation`.
     Generation(i64),
-    /// A digest, where the API server counts no generations and others write states.
-    Spec(String),
+    /// Digest of the spec, for kinds without a generation whose status other controllers write.
+    Digest(String),
+    /// The resourceVersion, for kinds with neither.
     Version(u64),
 }
 
-/// One object, as it was last seen.
+/// The last known state of an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CachedObject {
-    /// Without the books that the API server keeps.
+    /// Without managedFields and the fields that the API server maintains, except the UID.
     pub meta: ObjectMeta,
-    /// Its resourceVersion, which only grows. 0 where it is no number.
+    /// The resourceVersion, which only grows. 0 if it is not a number.
     pub version: u64,
     spec_version: SpecVersion,
     pub state: ObservedState,
 }
 
-/// What decisions need of an object's state.
+/// The part of an object that decisions need.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ObservedState {
+    /// Only the metadata matters.
     Nothing,
     Deployment {
         rollout: Rollout,
         replicas: Option<i32>,
-        /// Whether a manager other than the operator's own holds the replicas.
+        /// Whether a field manager other than the operator's owns `spec.replicas`.
         handed_over: bool,
     },
     StatefulSet(Rollout),
@@ -84,7 +87,7 @@ pub enum ObservedState {
 }
 
 impl CachedObject {
-    /// What is kept of a whole object of `kind`.
+    /// Caches an object of `kind`.
     pub fn of(kind: &str, object: &DynamicObject) -> Self {
         let custom = match kind {
             "Secret" => Some(Self::of_secret(&object.metadata)),
@@ -118,23 +121,23 @@ impl CachedObject {
         Self::new(&object.metadata, spec, state.unwrap_or(ObservedState::Nothing))
     }
 
-    /// An object of which nothing but its metadata counts.
+    /// Caches the metadata of an object.
     pub fn of_meta(meta: &ObjectMeta) -> Self {
         Self::new(meta, None, ObservedState::Nothing)
     }
 
-    /// A Secret: that it exists, in which version, and nothing else.
+    /// Caches the UID and the version of a Secret.
     pub fn of_secret(meta: &ObjectMeta) -> Self {
         let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
         Self::of_meta(&ObjectMeta { uid, resource_version, ..ObjectMeta::default() })
     }
 
-    /// A platform.
+    /// Caches a platform.
     pub fn of_platform(platform: &AnalyticsPlatform) -> Self {
         Self::new(&platform.metadata, None, ObservedState::Platform(platform.status.clone().map(Box::new)))
     }
 
-    /// A pool.
+    /// Caches a pool.
     pub fn of_pool(pool: &WorkerPool) -> Self {
         let platform = pool.spec.platform_ref.name.clone();
         Self::new(&pool.metadata, None, ObservedState::Pool { platform, status: pool.status.clone().map(Box::new) })
@@ -144,7 +147,7 @@ impl CachedObject {
         let version = meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
         let generation = meta.generation.filter(|generation| *generation > 0);
         let spec_version = spec
-            .map(SpecVersion::Spec)
+            .map(SpecVersion::Digest)
             .or(generation.map(SpecVersion::Generation))
             .unwrap_or(SpecVersion::Version(version));
         let meta = ObjectMeta {
@@ -158,17 +161,17 @@ impl CachedObject {
         Self { meta, version, spec_version, state }
     }
 
-    /// Whether it is the same object as `other`, and nobody has changed what it is to be.
-    pub fn is_untouched_since(&self, other: &Self) -> bool {
+    /// Whether this is the same object as `other`, with the same spec.
+    pub fn is_unmodified_since(&self, other: &Self) -> bool {
         self.meta.uid == other.meta.uid && self.spec_version == other.spec_version
     }
 
-    /// Whether it is the same object as `other`, with the same metadata and the same to be.
-    pub fn is_same_but_for_content(&self, other: &Self) -> bool {
+    /// Whether this is the same object as `other`, with the same metadata and spec.
+    pub fn differs_in_state_only(&self, other: &Self) -> bool {
         self.spec_version == other.spec_version && self.meta == other.meta
     }
 
-    /// Whether it carries the labels, annotations and owners of `desired`.
+    /// Whether the object carries the labels, annotations and owners of `desired`.
     pub fn carries(&self, desired: &ObjectMeta) -> bool {
         fn all<K: Ord, V: PartialEq>(
             desired: Option<&std::collections::BTreeMap<K, V>>,
@@ -192,11 +195,12 @@ impl CachedObject {
 }
 
 fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
-    let whole = serde_json::to_value(object).and_then(serde_json::from_value);
-    whole.inspect_err(|error| tracing::warn!(%error, "an object is not what its kind says")).ok()
+    let object = serde_json::to_value(object).and_then(serde_json::from_value);
+    object.inspect_err(|error| tracing::warn!(%error, "could not decode object")).ok()
 }
 
-/// KEDA's conditions as an autoscaler's. Of one that KEDA has not looked at yet there are none.
+/// The `Ready` condition of a ScaledObject as one of a HorizontalPodAutoscaler. None before KEDA
+/// has reconciled it.
 fn conditions_of_scaled_object(conditions: &Value) -> Vec<HorizontalPodAutoscalerCondition> {
     let text =
         |condition: &Value, field: &str| condition[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);

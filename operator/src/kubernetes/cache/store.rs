@@ -1,11 +1,12 @@
-//! What the operator knows of the cluster without asking: copies that watches keep up to date, and that its own writes are added to at once, so that
-//! it never acts on a state from before its last write.
+//! The watch cache: what the operator knows of the cluster without an API call.
 //!
-//! Every instance keeps them, the standbys too: whoever takes over knows everything already.
+//! Watches keep the objects up to date. The operator also enters the result of each of its own
+//! writes, so a reconcile never acts on a state from before its last write. Every instance keeps a
+//! cache, standbys too, so a new leader starts with a warm one.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -15,8 +16,9 @@ use kube::{
     api::ApiResource,
     runtime::reflector::{ObjectRef, Store, store, store::Writer},
 };
+use parking_lot::Mutex;
 use tokio::{
-    sync::{mpsc, watch as signal},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
@@ -25,8 +27,9 @@ use crate::{
     kubernetes::{
         cache::{
             entry::{CachedObject, Key, ObservedState},
-            index::{ChangeSource, ObjectIndex, ReconcileRequest},
-            watch_state::WatchState,
+            index::{ChangeSource, ObjectIndex},
+            reconcile_request::ReconcileRequest,
+            watch_status::{WatchState, WatchStatus},
         },
         error::Error,
         kinds::optional_kinds,
@@ -36,47 +39,41 @@ use crate::{
     spec::secrets::{Values, secrets_of},
 };
 
-/// The copies; clones are the same ones.
+/// The watch cache. Clones share it.
 #[derive(Clone)]
 pub struct WatchCache(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) platforms: Store<AnalyticsPlatform>,
-    pub(super) pools: Store<WorkerPool>,
+    platforms: Store<AnalyticsPlatform>,
+    pools: Store<WorkerPool>,
     pub(super) objects: Mutex<ObjectIndex>,
-    pub(super) values: Mutex<Read>,
-    /// How far the watch of each kind has come.
-    pub(super) states: signal::Sender<BTreeMap<String, WatchState>>,
-    /// Counts the times that everything is to be listed anew.
-    pub(super) resyncs: signal::Sender<u64>,
-    /// By kind, the last of them to which a list has come to an end, be it a bad one.
-    pub(super) answered: signal::Sender<BTreeMap<String, u64>>,
-    /// Whether watches keep the copies, or they are of one moment.
-    pub(super) is_live: bool,
+    secrets: Mutex<SecretValues>,
+    pub(super) watches: watch::Sender<WatchStatuses>,
+    /// Whether watches keep the cache up to date. Otherwise it is a snapshot.
+    is_live: bool,
     /// The controllers of this instance, while it leads.
-    pub(super) subscriber: Mutex<Option<Subscriber>>,
+    subscriber: Mutex<Option<Subscriber>>,
 }
 
-/// By namespace and name: the values of Secrets that were asked for, with the version that they are of.
-pub(super) type Read = HashMap<(String, String), (u64, Arc<Values>)>;
+/// By kind.
+pub(super) type WatchStatuses = BTreeMap<String, WatchStatus>;
 
-pub(super) struct Subscriber {
+/// Values of Secrets with the resourceVersion that they belong to, by namespace and name.
+type SecretValues = HashMap<(String, String), (u64, Arc<Values>)>;
+
+struct Subscriber {
     platforms: mpsc::UnboundedSender<ObjectRef<AnalyticsPlatform>>,
     pools: mpsc::UnboundedSender<ObjectRef<WorkerPool>>,
 }
 
-/// The sides of the copies of platforms and pools that are written to.
+/// Write access to the stores of platforms and pools.
 pub struct Writers {
     pub(super) platforms: Writer<AnalyticsPlatform>,
     pub(super) pools: Writer<WorkerPool>,
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl WatchCache {
-    /// Nothing seen yet. [`Self::run`] fills and keeps them with what writes.
+    /// An empty cache. Pass the writers to [`Self::run`], which fills it.
     pub fn new() -> (Self, Writers) {
         Self::with(true)
     }
@@ -87,10 +84,8 @@ impl WatchCache {
             platforms,
             pools,
             objects: Mutex::default(),
-            values: Mutex::default(),
-            states: signal::Sender::default(),
-            resyncs: signal::Sender::default(),
-            answered: signal::Sender::default(),
+            secrets: Mutex::default(),
+            watches: watch::Sender::default(),
             is_live,
             subscriber: Mutex::default(),
         };
@@ -117,7 +112,7 @@ impl WatchCache {
         self.0.pools.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// The pools that name a platform, the user's own included, by name.
+    /// The pools that refer to a platform, sorted by name. Includes pools that a user created.
     pub fn pools_of(&self, namespace: &str, platform: &str) -> Vec<WorkerPool> {
         let mut all: Vec<WorkerPool> = self
             .0
@@ -131,7 +126,7 @@ impl WatchCache {
         all
     }
 
-    /// The status of a platform, as it was last written.
+    /// The last known status of a platform, own writes included.
     pub fn platform_status(&self, namespace: &str, name: &str) -> Option<AnalyticsPlatformStatus> {
         match &self.get("AnalyticsPlatform", namespace, name)?.state {
             ObservedState::Platform(status) => status.as_deref().cloned(),
@@ -139,7 +134,7 @@ impl WatchCache {
         }
     }
 
-    /// The status of a pool, as it was last written.
+    /// The last known status of a pool, own writes included.
     pub fn pool_status(&self, namespace: &str, name: &str) -> Option<WorkerPoolStatus> {
         match &self.get("WorkerPool", namespace, name)?.state {
             ObservedState::Pool { status, .. } => status.as_deref().cloned(),
@@ -147,29 +142,32 @@ impl WatchCache {
         }
     }
 
-    /// An object that the operator made, or a custom resource.
+    /// An object that carries the operator's label, a Secret or a custom resource.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<CachedObject>> {
         let key = Key { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
-        locked(&self.0.objects).get(&key)
+        self.0.objects.lock().get(&key)
     }
 
-    /// Everything of `kind` in `namespace` with a label, with its name and the time since which its state has been as it is.
+    /// The objects of `kind` in `namespace` with a label: name, object, and time of the last
+    /// change of its state.
     pub fn labelled(
         &self,
         kind: &str,
         namespace: &str,
         label: (&str, &str),
     ) -> Vec<(String, Arc<CachedObject>, Instant)> {
-        locked(&self.0.objects)
+        self.0
+            .objects
+            .lock()
             .of_kind(kind, namespace)
             .filter(|(_, object, _)| object.label(label.0) == Some(label.1))
             .map(|(name, object, changed_at)| (name.to_owned(), object.clone(), changed_at))
             .collect()
     }
 
-    /// Every object of these kinds that belongs to `owner`.
+    /// The objects of these kinds that belong to `owner`.
     pub fn owned(&self, owner: &Owner, kinds: &[ApiResource]) -> Vec<ObjectId> {
-        let objects = locked(&self.0.objects);
+        let objects = self.0.objects.lock();
         let mut all = Vec::new();
         for kind in kinds {
             let of_kind = objects.of_kind(&kind.kind, &owner.namespace);
@@ -182,55 +180,88 @@ impl WatchCache {
         all
     }
 
-    /// The kinds that the cluster does not know, of those that it need not know.
-    pub fn missing(&self) -> Vec<ApiResource> {
-        let states = self.0.states.borrow();
-        optional_kinds().into_iter().filter(|kind| states.get(&kind.kind) == Some(&WatchState::Missing)).collect()
+    /// The optional kinds that the cluster does not serve.
+    pub fn missing_kinds(&self) -> Vec<ApiResource> {
+        let is_missing = |kind: &ApiResource| self.state(&kind.kind) == Some(WatchState::Missing);
+        optional_kinds().into_iter().filter(is_missing).collect()
     }
 
-    /// Whether everything is known that is to be known.
+    /// Checks that no watch is failing.
     ///
     /// # Errors
-    /// When something cannot be watched.
-    pub fn check(&self) -> Result<(), Error> {
-        let states = self.0.states.borrow();
-        let found = states.iter().find_map(|(kind, state)| match state {
-            WatchState::Failing { refused, words, .. } => Some((kind, *refused, words.clone())),
+    /// With the reason and the message of the API server if a kind cannot be watched.
+    pub fn check_watches(&self) -> Result<(), Error> {
+        let statuses = self.0.watches.borrow();
+        let failing = statuses.iter().find_map(|(kind, status)| match &status.state {
+            WatchState::Failing { refused, message, .. } => Some((kind, *refused, message.clone())),
             WatchState::Unlisted | WatchState::Listed | WatchState::Missing => None,
         });
-        let Some((kind, refused, words)) = found else { return Ok(()) };
-        let what = format!("cannot watch objects of kind {kind}");
+        let Some((kind, refused, message)) = failing else { return Ok(()) };
+        let action = format!("cannot watch objects of kind {kind}");
         Err(match refused {
-            Some(reason) => Error::Refused { what, reason, words },
-            None => Error::Unseen { what, words },
+            Some(reason) => Error::Refused { action, reason, message },
+            None => Error::Unavailable { action, message },
         })
     }
 
-    /// Waits until the first look at every kind has come to an end, be it a bad one.
+    /// Waits until the first list of every kind has ended, with all objects or with an error.
     pub async fn initial_sync(&self) {
-        let mut states = self.0.states.subscribe();
-        let over = |states: &BTreeMap<String, WatchState>| {
-            !states.is_empty() && states.values().all(|state| *state != WatchState::Unlisted)
+        let is_over = |statuses: &WatchStatuses| {
+            !statuses.is_empty() && statuses.values().all(|status| status.state != WatchState::Unlisted)
         };
-        // The sender is ours: it does not go away.
-        let _ = states.wait_for(over).await;
+        // The cache owns the sender, so the channel is open.
+        let _ = self.0.watches.subscribe().wait_for(is_over).await;
     }
 
-    /// Has everything listed anew, and waits for it: a watch that stands still does not say so, and whoever takes over must not go by what was.
+    /// Lists every kind again, and waits until all have answered, with all objects or with an
+    /// error.
+    ///
+    /// A new leader calls it first. A watch that receives nothing does not notice, so the cache of
+    /// a standby may be out of date.
     pub async fn resync(&self) {
         self.initial_sync().await;
-        self.0.resyncs.send_modify(|resync_number| *resync_number += 1);
-        let resync_number = *self.0.resyncs.borrow();
-        let mut answered = self.0.answered.subscribe();
-        // The sender is ours: it does not go away.
-        let _ = answered.wait_for(|all| all.values().all(|last| *last >= resync_number)).await;
+        self.0.watches.send_modify(|statuses| statuses.values_mut().for_each(|status| status.requested_resync += 1));
+        let is_resynced = |statuses: &WatchStatuses| statuses.values().all(WatchStatus::is_resynced);
+        // The cache owns the sender, so the channel is open.
+        let _ = self.0.watches.subscribe().wait_for(is_resynced).await;
     }
 
-    pub(super) fn answered(&self, kind: &str, resync_number: u64) {
-        self.0.answered.send_if_modified(|all| all.insert(kind.to_owned(), resync_number) != Some(resync_number));
+    pub(super) fn answer_resync(&self, kind: &str, number: u64) {
+        self.0.watches.send_if_modified(|statuses| {
+            let status = statuses.entry(kind.to_owned()).or_default();
+            std::mem::replace(&mut status.answered_resync, number) != number
+        });
     }
 
-    /// Begins to lead: what has to be looked at, from now on, beginning with everything there is.
+    pub(super) fn state(&self, kind: &str) -> Option<WatchState> {
+        self.0.watches.borrow().get(kind).map(|status| status.state.clone())
+    }
+
+    /// Sets the state of a watch. Every custom resource is reconciled if that changes a state after
+    /// the first list, since reconciles may have waited for it.
+    pub(super) fn set_state(&self, kind: &str, state: WatchState) {
+        let mut is_transition = false;
+        self.0.watches.send_if_modified(|statuses| {
+            let Some(status) = statuses.get_mut(kind) else {
+                statuses.insert(kind.to_owned(), WatchStatus { state, ..WatchStatus::default() });
+                return true;
+            };
+            if status.state == state {
+                return false;
+            }
+            is_transition = status.state != WatchState::Unlisted;
+            status.state = state;
+            true
+        });
+        if is_transition {
+            let all_requests = self.0.objects.lock().all_requests();
+            self.enqueue(all_requests);
+        }
+    }
+
+    /// Subscribes the controllers of a new leader. Begins with every custom resource.
+    ///
+    /// Replaces the subscription before.
     pub fn subscribe(
         &self,
     ) -> (
@@ -239,30 +270,29 @@ impl WatchCache {
     ) {
         let ((platforms, platform_stream), (pools, pool_stream)) =
             (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        *locked(&self.0.subscriber) = Some(Subscriber { platforms, pools });
-        let all_requests = locked(&self.0.objects).all_requests();
+        *self.0.subscriber.lock() = Some(Subscriber { platforms, pools });
+        let all_requests = self.0.objects.lock().all_requests();
         self.enqueue(all_requests);
-        (streamed(platform_stream), streamed(pool_stream))
+        (into_stream(platform_stream), into_stream(pool_stream))
     }
 
-    /// Has a platform looked at.
+    /// Reconciles a platform.
     pub fn enqueue_platform(&self, namespace: &str, name: &str) {
-        self.enqueue([ReconcileRequest::Platform { namespace: namespace.to_owned(), name: name.to_owned() }].into());
+        self.enqueue([ReconcileRequest::platform(namespace, name)].into());
     }
 
-    /// Has pools of one namespace looked at.
+    /// Reconciles pools of one namespace.
     pub fn enqueue_pools<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a String>) {
-        self.enqueue(
-            names.map(|name| ReconcileRequest::Pool { namespace: namespace.to_owned(), name: name.clone() }).collect(),
-        );
+        self.enqueue(names.map(|name| ReconcileRequest::pool(namespace, name)).collect());
     }
 
     pub(super) fn enqueue(&self, requests: BTreeSet<ReconcileRequest>) {
-        let subscriber = locked(&self.0.subscriber);
+        let subscriber = self.0.subscriber.lock();
         let Some(subscriber) = subscriber.as_ref() else { return };
-        for one in requests {
-            // Nobody may be there any more, between two times of leading.
-            match one {
+        for request in requests {
+            // Sending fails after this instance has lost leadership, when nothing needs the
+            // request.
+            match request {
                 ReconcileRequest::Platform { namespace, name } => {
                     let _ = subscriber.platforms.send(ObjectRef::new(&name).within(&namespace));
                 }
@@ -273,66 +303,70 @@ impl WatchCache {
         }
     }
 
-    /// Whether a manifest of that digest and metadata was applied and still holds.
+    /// Whether the object is as the last apply of a manifest with this digest and metadata left it.
     pub fn is_as_applied(&self, key: &Key, digest: &str, meta: &ObjectMeta) -> bool {
-        locked(&self.0.objects).is_as_applied(key, digest, meta)
+        self.0.objects.lock().is_as_applied(key, digest, meta)
     }
 
-    /// Keeps what came of applying a manifest of that digest.
-    pub fn applied(&self, key: &Key, digest: &str, outcome: CachedObject) {
-        let requests = locked(&self.0.objects).applied(key, digest, outcome);
+    /// Records the result of applying a manifest with this digest.
+    pub fn record_apply(&self, key: &Key, digest: &str, result: CachedObject) {
+        let requests = self.0.objects.lock().record_apply(key, digest, result);
         self.enqueue(requests);
     }
 
-    /// Keeps what the operator has written by other means than applying a manifest.
-    pub fn written(&self, key: &Key, outcome: CachedObject) {
-        let requests = locked(&self.0.objects).put(key, outcome, ChangeSource::OwnWrite);
+    /// Records the result of any other write of the operator.
+    pub fn record_write(&self, key: &Key, result: CachedObject) {
+        let requests = self.0.objects.lock().put(key, result, ChangeSource::OwnWrite);
         self.enqueue(requests);
     }
 
-    /// The version of a Secret and its values, as far as known.
+    /// The values of a Secret, if they are known in their current version.
     pub fn secret(&self, namespace: &str, name: &str) -> Secret {
         if !self.0.is_live {
             return Secret::Unknown;
         }
         let Some(object) = self.get("Secret", namespace, name) else { return Secret::Missing };
-        let values = locked(&self.0.values);
-        match values.get(&(namespace.to_owned(), name.to_owned())) {
+        let secrets = self.0.secrets.lock();
+        match secrets.get(&(namespace.to_owned(), name.to_owned())) {
             Some((version, values)) if *version >= object.version => Secret::Known(values.clone()),
             _ => Secret::Unknown,
         }
     }
 
-    /// Keeps the values of a Secret that was read.
-    pub fn read(&self, namespace: &str, name: &str, version: u64, values: Arc<Values>) {
-        locked(&self.0.values).insert((namespace.to_owned(), name.to_owned()), (version, values));
+    /// Records the values of a Secret that were read in `version`.
+    pub fn record_secret(&self, namespace: &str, name: &str, version: u64, values: Arc<Values>) {
+        self.0.secrets.lock().insert((namespace.to_owned(), name.to_owned()), (version, values));
     }
 
-    /// Those that use a Secret.
+    pub(super) fn forget_secret(&self, namespace: &str, name: &str) {
+        self.0.secrets.lock().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Requests for the platforms that use a Secret, and for their pools.
     pub(super) fn secret_users(&self, namespace: &str, secret: &str) -> BTreeSet<ReconcileRequest> {
-        let objects = locked(&self.0.objects);
+        let objects = self.0.objects.lock();
         let platforms = self.0.platforms.state();
-        let using = platforms.iter().filter(|platform| {
+        let users = platforms.iter().filter(|platform| {
             platform.namespace().as_deref() == Some(namespace) && secrets_of(platform).contains(secret)
         });
         let mut requests = BTreeSet::new();
-        for platform in using {
+        for platform in users {
             let name = platform.name_any();
             requests.extend(objects.pools_of(namespace, &name));
-            requests.insert(ReconcileRequest::Platform { namespace: namespace.to_owned(), name });
+            requests.insert(ReconcileRequest::platform(namespace, &name));
         }
         requests
     }
 }
 
-/// What is known about a Secret.
+/// What the cache knows of a Secret.
 pub enum Secret {
     Missing,
     Known(Arc<Values>),
-    /// It has to be read.
+    /// The values have to be read from the API server.
     Unknown,
 }
 
-fn streamed<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
+fn into_stream<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
     futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
 }

@@ -1,40 +1,41 @@
-//! What can go wrong with a call.
+//! Faults that the fake API server injects into calls.
 
-/// What is done to a call.
+/// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
-    /// It is refused with this status; 429 with Retry-After.
-    Answer(u16),
-    /// It is never answered, whether or not it was done.
-    Silence { done: bool },
-    /// Its connection breaks, whether or not it was done.
-    Dropped { done: bool },
-    /// A watch breaks off in the middle of an event.
-    Cut,
-    /// A watch is told that its resourceVersion is too old.
-    Gone,
+pub enum FaultKind {
+    /// This status, with Retry-After for 429.
+    Status(u16),
+    /// No response, whether or not the call is executed.
+    NoResponse { executed: bool },
+    /// A reset connection, whether or not the call is executed.
+    ConnectionReset { executed: bool },
+    /// A watch ends in the middle of an event.
+    TruncatedWatch,
+    /// A watch gets status 410: its resourceVersion is too old.
+    ExpiredWatch,
 }
 
-/// A harm to one call, by verb and path.
+/// A fault of one call.
 #[derive(Debug, Clone)]
 pub struct Fault {
+    /// Verb and path.
     pub call: String,
-    pub harm: Harm,
-    /// How often it strikes; none for ever.
+    pub kind: FaultKind,
+    /// How many calls fail. `None` means all.
     pub times: Option<usize>,
 }
 
 impl Fault {
-    pub fn once(call: &str, harm: Harm) -> Self {
-        Self { call: call.to_owned(), harm, times: Some(1) }
+    pub fn once(call: &str, kind: FaultKind) -> Self {
+        Self { call: call.to_owned(), kind, times: Some(1) }
     }
 
-    pub fn for_ever(call: &str, harm: Harm) -> Self {
-        Self { call: call.to_owned(), harm, times: None }
+    pub fn permanent(call: &str, kind: FaultKind) -> Self {
+        Self { call: call.to_owned(), kind, times: None }
     }
 
-    /// What happens to this call.
-    pub fn strike(&mut self, call: &str) -> Option<Harm> {
+    /// How this call fails, if it does.
+    pub fn inject(&mut self, call: &str) -> Option<FaultKind> {
         if call != self.call {
             return None;
         }
@@ -42,27 +43,27 @@ impl Fault {
             Some(0) => None,
             Some(left) => {
                 *left -= 1;
-                Some(self.harm)
+                Some(self.kind)
             }
-            None => Some(self.harm),
+            None => Some(self.kind),
         }
     }
 }
 
-/// Everything that can go wrong once with a call of this title.
-pub fn harms(call: &str) -> Vec<Harm> {
-    let mut all = [409, 422, 429, 500].map(Harm::Answer).to_vec();
-    all.extend([Harm::Silence { done: false }, Harm::Dropped { done: false }]);
+/// Every way in which a call with this title can fail once.
+pub fn fault_kinds(call: &str) -> Vec<FaultKind> {
+    let mut all = [409, 422, 429, 500].map(FaultKind::Status).to_vec();
+    all.extend([FaultKind::NoResponse { executed: false }, FaultKind::ConnectionReset { executed: false }]);
     let verb = call.split(' ').next().unwrap_or_default();
     if verb == "watch" {
-        all.extend([Harm::Cut, Harm::Gone]);
+        all.extend([FaultKind::TruncatedWatch, FaultKind::ExpiredWatch]);
     } else if is_write(call) {
-        all.extend([Harm::Silence { done: true }, Harm::Dropped { done: true }]);
+        all.extend([FaultKind::NoResponse { executed: true }, FaultKind::ConnectionReset { executed: true }]);
     }
     all
 }
 
-/// Whether a call of this title changes something.
+/// Whether a call with this title is a write.
 pub fn is_write(call: &str) -> bool {
     !matches!(call.split(' ').next(), Some("get" | "list" | "watch"))
 }

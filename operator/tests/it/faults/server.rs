@@ -1,11 +1,6 @@
-//! A pretended API server: what the operator says to it and hears from it, as HTTP without a network.
+//! A fake API server, which serves HTTP requests without a network.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body as Answer, Bytes},
@@ -13,44 +8,47 @@ use axum::{
 };
 use futures::{StreamExt as _, stream};
 use kube::client::Body;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    fault::{Fault, Harm},
+    cluster::without_digests,
+    fault::{Fault, FaultKind},
     store::{Change, Key, Refusal, Store},
 };
 
-/// The API server ends a watch after this long, if the client does not ask for less.
-const WATCH: Duration = Duration::from_secs(1800);
+/// Longest duration of a watch, unless the client requests less.
+const MAX_WATCH_DURATION: Duration = Duration::from_secs(1800);
 
-/// A request, read.
+/// A parsed request.
 #[derive(Debug, Clone)]
 struct Call {
     verb: &'static str,
-    /// Plural, namespace and name, the last two empty where there is none.
+    /// Plural, namespace and name. The last two may be empty.
     key: Key,
     status: bool,
     query: BTreeMap<String, String>,
-    metadata_alone: bool,
+    metadata_only: bool,
 }
 
-/// A call that was made, by verb and path with what is random in names left out.
+/// A recorded call.
 #[derive(Debug, Clone)]
-pub struct Made {
-    pub what: String,
+pub struct RecordedCall {
+    /// Verb and path, without the random parts of names.
+    pub title: String,
     pub at: Instant,
 }
 
 #[derive(Default)]
 struct State {
     store: Store,
-    calls: Vec<Made>,
+    calls: Vec<RecordedCall>,
     fault: Option<Fault>,
-    struck: usize,
+    injected: usize,
 }
 
-/// The server; clones are the same one.
+/// The server. Clones share it.
 #[derive(Clone, Default)]
 pub struct Server(Arc<Mutex<State>>);
 
@@ -60,59 +58,61 @@ impl Server {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
-    /// Looks at the objects, or does something to them by another hand.
+    /// Reads or modifies the objects, as another client would.
     pub fn store<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
         work(&mut self.state().store)
     }
 
-    /// Every call so far.
-    pub fn calls(&self) -> Vec<Made> {
+    /// All calls so far.
+    pub fn calls(&self) -> Vec<RecordedCall> {
         self.state().calls.clone()
     }
 
-    /// How often the fault has struck.
-    pub fn struck(&self) -> usize {
-        self.state().struck
+    /// How often the fault was injected.
+    pub fn injected(&self) -> usize {
+        self.state().injected
     }
 
-    /// Answers a request.
+    /// Handles a request.
     pub async fn answer(self, request: Request<Body>) -> Result<Response<Answer>, std::io::Error> {
         let (head, body) = request.into_parts();
         let body = body.collect_bytes().await.map_err(std::io::Error::other)?;
         let call = Call::read(&head);
-        let what = call.title();
-        let harm = {
+        let title = call.title();
+        let kind = {
             let mut state = self.state();
-            state.calls.push(Made { what: what.clone(), at: Instant::now() });
-            let harm = state.fault.as_mut().and_then(|fault| fault.strike(&what));
-            state.struck += usize::from(harm.is_some());
-            harm
+            state.calls.push(RecordedCall { title: title.clone(), at: Instant::now() });
+            let kind = state.fault.as_mut().and_then(|fault| fault.inject(&title));
+            state.injected += usize::from(kind.is_some());
+            kind
         };
-        match harm {
-            None => Ok(self.obey(&call, &body, None)),
-            Some(Harm::Answer(code)) => Ok(refused(&fault_words(code))),
-            Some(Harm::Silence { done }) => {
-                if done {
-                    self.obey(&call, &body, None);
+        match kind {
+            None => Ok(self.execute(&call, &body, None)),
+            Some(FaultKind::Status(code)) => Ok(refused(&fault_status(code))),
+            Some(FaultKind::NoResponse { executed }) => {
+                if executed {
+                    self.execute(&call, &body, None);
                 }
                 std::future::pending().await
             }
-            Some(Harm::Dropped { done }) => {
-                if done {
-                    self.obey(&call, &body, None);
+            Some(FaultKind::ConnectionReset { executed }) => {
+                if executed {
+                    self.execute(&call, &body, None);
                 }
                 Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
             }
-            Some(harm @ (Harm::Cut | Harm::Gone)) => Ok(self.obey(&call, &body, Some(harm))),
+            Some(kind @ (FaultKind::TruncatedWatch | FaultKind::ExpiredWatch)) => {
+                Ok(self.execute(&call, &body, Some(kind)))
+            }
         }
     }
 
-    fn obey(&self, call: &Call, body: &[u8], harm: Option<Harm>) -> Response<Answer> {
+    fn execute(&self, call: &Call, body: &[u8], kind: Option<FaultKind>) -> Response<Answer> {
         if call.verb == "watch" {
-            return self.watch(call, harm);
+            return self.watch(call, kind);
         }
         let sent = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).expect("JSON is sent") };
         let store = &mut self.state().store;
@@ -121,10 +121,10 @@ impl Server {
                 .objects
                 .get(&call.key)
                 .ok_or_else(|| (404, "NotFound", format!("{} not found", call.key.2)))
-                .map(|object| call.shown(object)),
+                .map(|object| call.projected(object)),
             "list" => Ok(json!({
                 "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": store.version().to_string()},
-                "items": store.objects.iter().filter(|(key, object)| call.is_about(key, object)).map(|(_, object)| call.shown(object)).collect::<Vec<_>>(),
+                "items": store.objects.iter().filter(|(key, object)| call.lists(key, object)).map(|(_, object)| call.projected(object)).collect::<Vec<_>>(),
             })),
             "create" => {
                 let name = sent["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -141,7 +141,7 @@ impl Server {
                     .delete(&call.key, uid)
                     .map(|()| json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
             }
-            other => panic!("nobody should {other}"),
+            other => panic!("unexpected {other}"),
         };
         match result {
             Ok(object) => Response::new(Answer::from(object.to_string())),
@@ -149,10 +149,13 @@ impl Server {
         }
     }
 
-    fn watch(&self, call: &Call, harm: Option<Harm>) -> Response<Answer> {
+    fn watch(&self, call: &Call, kind: Option<FaultKind>) -> Response<Answer> {
         let from: u64 = call.query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        let limit =
-            call.query.get("timeoutSeconds").and_then(|text| text.parse().ok()).map_or(WATCH, Duration::from_secs);
+        let limit = call
+            .query
+            .get("timeoutSeconds")
+            .and_then(|text| text.parse().ok())
+            .map_or(MAX_WATCH_DURATION, Duration::from_secs);
         let end = Instant::now() + limit;
         let receiver = self.state().store.subscribe();
         let events = stream::unfold(
@@ -177,19 +180,19 @@ impl Server {
         );
         let last = stream::once(async move {
             sleep(Duration::from_secs(3)).await;
-            match harm {
-                Some(Harm::Gone) => {
+            match kind {
+                Some(FaultKind::ExpiredWatch) => {
                     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old resource version"});
                     Ok(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status}))))
                 }
                 _ => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
             }
         });
-        let body = match harm {
+        let body = match kind {
             None => Answer::from_stream(events),
-            // In the middle of an event that nobody will hear of.
-            Some(harm) => {
-                let part = (harm == Harm::Cut).then(|| Ok(Bytes::from_static(b"{\"type\":\"MODI")));
+            // The stream ends after a part of an event.
+            Some(kind) => {
+                let part = (kind == FaultKind::TruncatedWatch).then(|| Ok(Bytes::from_static(b"{\"type\":\"MODI")));
                 Answer::from_stream(stream::iter(part).chain(last))
             }
         };
@@ -219,13 +222,13 @@ impl Call {
             "DELETE" => "delete",
             "PATCH" if header("content-type").contains("apply-patch") => "apply",
             "PATCH" => "patch",
-            other => panic!("nobody should {other}"),
+            other => panic!("unexpected {other}"),
         };
         Self {
             verb,
             key: (plural.to_owned(), namespace.to_owned(), name.to_owned()),
             status: rest.get(2) == Some(&"status"),
-            metadata_alone: header("accept").contains("as=PartialObjectMetadata"),
+            metadata_only: header("accept").contains("as=PartialObjectMetadata"),
             query,
         }
     }
@@ -234,7 +237,7 @@ impl Call {
         let (plural, _, name) = &self.key;
         let name = if plural == "events" { "*" } else { name };
         let mut title = format!("{} {plural}", self.verb);
-        for part in [super::without_digests(name).as_str(), if self.status { "status" } else { "" }] {
+        for part in [without_digests(name).as_str(), if self.status { "status" } else { "" }] {
             if !part.is_empty() {
                 title += &format!("/{part}");
             }
@@ -245,7 +248,7 @@ impl Call {
         title
     }
 
-    fn is_about(&self, key: &Key, object: &Value) -> bool {
+    fn lists(&self, key: &Key, object: &Value) -> bool {
         key.0 == self.key.0 && (self.key.1.is_empty() || key.1 == self.key.1) && self.selects(object)
     }
 
@@ -257,16 +260,16 @@ impl Call {
         })
     }
 
-    /// The object as it was asked for.
-    fn shown(&self, object: &Value) -> Value {
-        if self.metadata_alone {
+    /// The object in the requested projection.
+    fn projected(&self, object: &Value) -> Value {
+        if self.metadata_only {
             json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
         } else {
             object.clone()
         }
     }
 
-    /// What a watch tells of a change.
+    /// The watch event of a change.
     fn event(&self, change: &Change) -> Option<Value> {
         let any = change.after.as_ref().or(change.before.as_ref())?;
         if change.plural != self.key.0
@@ -284,12 +287,12 @@ impl Call {
         };
         let mut object = object.clone();
         object["metadata"]["resourceVersion"] = json!(change.version.to_string());
-        Some(json!({"type": kind, "object": self.shown(&object)}))
+        Some(json!({"type": kind, "object": self.projected(&object)}))
     }
 }
 
-/// What a fault says for itself.
-fn fault_words(code: u16) -> Refusal {
+/// The status of an injected fault.
+fn fault_status(code: u16) -> Refusal {
     let reason = match code {
         403 => "Forbidden",
         409 => "Conflict",
@@ -297,7 +300,7 @@ fn fault_words(code: u16) -> Refusal {
         429 => "TooManyRequests",
         _ => "InternalError",
     };
-    (code, reason, format!("the server's own words for {code}"))
+    (code, reason, format!("injected status {code}"))
 }
 
 fn refused((code, reason, message): &Refusal) -> Response<Answer> {

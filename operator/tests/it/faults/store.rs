@@ -1,4 +1,5 @@
-//! The objects of a pretended API server, and what the rest of a cluster does to them: just enough for the operator.
+//! The objects of the fake API server, and the controllers of the cluster, as far as the operator
+//! needs them.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,10 @@ use tokio::sync::watch;
 /// Plural, namespace and name.
 pub type Key = (String, String, String);
 
-/// Why something was not done: status code, reason and words.
+/// A refused request: status code, reason and message.
 pub type Refusal = (u16, &'static str, String);
 
-/// A change of one object; of a deletion the last state.
+/// A change of one object. `after` is `None` for a deletion.
 #[derive(Debug, Clone)]
 pub struct Change {
     pub version: u64,
@@ -23,9 +24,9 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Store {
     pub objects: BTreeMap<Key, Value>,
-    /// Every change there ever was, oldest first.
+    /// All changes, oldest first.
     pub changes: Vec<Change>,
-    /// What each manager last applied, to the object or to its status.
+    /// What each field manager last applied, to the object or to its status.
     applied: BTreeMap<(Key, bool, String), Value>,
     version: watch::Sender<u64>,
 }
@@ -42,7 +43,7 @@ impl Store {
         *self.version.borrow()
     }
 
-    /// Tells of changes.
+    /// Notifies of changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -74,7 +75,7 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    /// Server-side apply, always by force. Maps are merged, everything else is one value.
+    /// Server-side apply with force. Maps are merged, any other value is replaced as a whole.
     pub fn apply(&mut self, key: &Key, status: bool, manager: &str, mut object: Value) -> Result<Value, Refusal> {
         strip(&mut object, status);
         let entry = (key.clone(), status, manager.to_owned());
@@ -90,7 +91,7 @@ impl Store {
             Err(refusal) if status => return Err(refusal),
             Err(_) => self.create(key, json!({"apiVersion": object["apiVersion"], "kind": object["kind"]}))?,
         };
-        give_up(&mut live, &old, &object, &others.iter().collect::<Vec<_>>());
+        release_fields(&mut live, &old, &object, &others.iter().collect::<Vec<_>>());
         merge(&mut live, &object);
         if old != object {
             self.applied.insert(entry, object);
@@ -106,7 +107,7 @@ impl Store {
         Ok(self.put(key, live))
     }
 
-    /// Deletes an object and everything that belongs to it.
+    /// Deletes an object and its dependents.
     pub fn delete(&mut self, key: &Key, uid: Option<&str>) -> Result<(), Refusal> {
         let live = self.live(key)?.clone();
         let ours = live["metadata"]["uid"].clone();
@@ -115,14 +116,14 @@ impl Store {
         }
         self.objects.remove(key);
         self.applied.retain(|entry, _| entry.0 != *key);
-        self.tell(&key.0, Some(live), None);
+        self.record_change(&key.0, Some(live), None);
         let belongs = |object: &Value| {
             object["metadata"]["ownerReferences"].as_array().is_some_and(|all| all.iter().any(|one| one["uid"] == ours))
         };
         let dependents: Vec<Key> =
             self.objects.iter().filter(|(_, object)| belongs(object)).map(|(key, _)| key.clone()).collect();
         for key in dependents {
-            // One may have gone with another.
+            // It may have been deleted with another dependent.
             let _ = self.delete(&key, None);
         }
         Ok(())
@@ -132,7 +133,7 @@ impl Store {
         self.objects.get(key).ok_or_else(|| (404, "NotFound", format!("{} \"{}\" not found", key.0, key.2)))
     }
 
-    /// Stores an object. Nothing happens when it is as it was.
+    /// Stores an object, unless it is unchanged.
     fn put(&mut self, key: &Key, mut object: Value) -> Value {
         let before = self.objects.get(key).cloned();
         if let Some(before) = &before {
@@ -146,12 +147,12 @@ impl Store {
         }
         object["metadata"]["resourceVersion"] = json!((self.version() + 1).to_string());
         self.objects.insert(key.clone(), object.clone());
-        self.tell(&key.0, before, Some(object.clone()));
-        let done = progressed(&key.0, &object);
-        if done == object { object } else { self.put(key, done) }
+        self.record_change(&key.0, before, Some(object.clone()));
+        let progress = progressed(&key.0, &object);
+        if progress == object { object } else { self.put(key, progress) }
     }
 
-    fn tell(&mut self, plural: &str, before: Option<Value>, mut after: Option<Value>) {
+    fn record_change(&mut self, plural: &str, before: Option<Value>, mut after: Option<Value>) {
         let version = self.version() + 1;
         if let Some(after) = &mut after {
             after["metadata"]["resourceVersion"] = json!(version.to_string());
@@ -174,7 +175,7 @@ impl Store {
     }
 }
 
-/// What an object's own controller makes of it: Jobs succeed, and pods are ready at once.
+/// Plays the controller of an object: Jobs succeed, and pods become ready, at once.
 fn progressed(plural: &str, object: &Value) -> Value {
     let mut object = object.clone();
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
@@ -197,7 +198,8 @@ fn progressed(plural: &str, object: &Value) -> Value {
     object
 }
 
-/// Leaves what the call is about: the status, or all but the status; and of the metadata what an applier decides on.
+/// Keeps the part that an apply is about: the status, or all but the status. Of the metadata it
+/// keeps labels, annotations and owners.
 fn strip(object: &mut Value, status: bool) {
     let Value::Object(fields) = object else { return };
     if status {
@@ -210,8 +212,8 @@ fn strip(object: &mut Value, status: bool) {
     }
 }
 
-/// Removes what a manager applied before and applies no longer, unless another manager applies it as well.
-fn give_up(live: &mut Value, old: &Value, new: &Value, others: &[&Value]) {
+/// Removes the fields that a manager no longer applies, unless another manager applies them.
+fn release_fields(live: &mut Value, old: &Value, new: &Value, others: &[&Value]) {
     let (Value::Object(live), Value::Object(old)) = (live, old) else { return };
     for (key, before) in old {
         let others: Vec<&Value> = others.iter().filter_map(|other| other.get(key)).collect();
@@ -222,7 +224,7 @@ fn give_up(live: &mut Value, old: &Value, new: &Value, others: &[&Value]) {
             None => {}
             Some(new) => {
                 if let Some(live) = live.get_mut(key) {
-                    give_up(live, before, new, &others);
+                    release_fields(live, before, new, &others);
                 }
             }
         }
