@@ -323,10 +323,10 @@ async fn functions_under_old_names_and_parameters_are_replaced() {
         drop function switchyard.pause;
         create function switchyard.pause(p_queue_kind text, p_lane text, p_paused boolean) returns boolean
             language sql as 'select true';
-        create function switchyard.give_back(p_job uuid) returns int language sql as 'select 1'";
+        create function switchyard.owed(p_job uuid) returns int language sql as 'select 1'";
     client.batch_execute(old).await.unwrap();
     migrate(&mut client).await.unwrap();
-    let names = "select count(*) filter (where proname = 'give_back'),
+    let names = "select count(*) filter (where proname = 'owed'),
             count(*) filter (where proname = 'pause' and 'p_queue_kind' = any (proargnames)),
             count(*) filter (where proname in ('pause', 'current_tenant'))
         from pg_proc where pronamespace = 'switchyard'::regnamespace";
