@@ -3,6 +3,7 @@
 
 mod candidates;
 mod cluster;
+mod digest;
 mod fault;
 mod leaders;
 mod network;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cluster::without_digests,
+    digest::without_digests,
     fault::{Fault, FaultKind},
     store::{Change, Key, Refusal, Store},
 };

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::{
     fixture::Run,
+    job::{ClaimNumber, Job, Number},
     operation::{Operation, Pick, TENANTS},
     outcome::{Actual, Applied, Outcome, events_of},
-    reference::{ClaimNumber, Job, Number},
 };
 use crate::fixture::transient_error;
 

@@ -6,9 +6,10 @@ use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::model::{JobState, Origin};
 
 use super::{
+    job::{ClaimNumber, Job, Number, Turn, lane_rank},
     outcome::Outcome,
-    reference::{ClaimNumber, Job, Number, Reference, Turn},
-    tenants::Reason,
+    reference::Reference,
+    tenant::Reason,
 };
 
 impl Reference {
@@ -239,9 +240,4 @@ impl Reference {
             open += 1;
         }
     }
-}
-
-/// Position of a lane in the order of priority, highest first.
-pub fn lane_rank(lane: Lane) -> usize {
-    Lane::ALL.iter().position(|other| *other == lane).expect("`ALL` has every lane")
 }

@@ -15,11 +15,12 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, types::Json};
 
 use super::{
+    job::{ClaimNumber, Number},
     operation::{Operation, Pick, TENANTS},
     outcome::{Actual, EmittedEvent, Outcome},
-    reference::{ClaimNumber, Number, Reference},
+    reference::Reference,
     tables::{Names, Tables, difference},
-    tenants::Tenant,
+    tenant::Tenant,
 };
 
 const INITIAL_TENANTS: [(Tier, i64); TENANTS] = [(Tier::Free, 20), (Tier::Premium, 40), (Tier::Free, 8)];

@@ -6,14 +6,16 @@
 //! `SWITCHYARD_MODEL_CASES` sets the number of sequences and `SWITCHYARD_MODEL_SEED` the seed. A
 //! failure prints its seed and the shortest trace.
 
+mod admission;
 mod apply;
 mod ends;
 mod fixture;
+mod job;
 mod operation;
 mod outcome;
 mod reference;
 mod tables;
-mod tenants;
+mod tenant;
 
 use std::env;
 

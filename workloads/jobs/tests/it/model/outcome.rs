@@ -7,7 +7,7 @@ use switchyard_jobs::{
     store::{Claim, FailOutcome},
 };
 
-use super::reference::Number;
+use super::job::Number;
 
 /// An event for watchers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,8 +7,9 @@ use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::model::{JobId, JobState, Origin, TenantId};
 
 use super::{
-    reference::{ClaimNumber, Job, Number, Reference},
-    tenants::Reason,
+    job::{ClaimNumber, Job, Number},
+    reference::Reference,
+    tenant::Reason,
 };
 
 #[derive(Deserialize)]

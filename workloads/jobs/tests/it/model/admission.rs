@@ -1,71 +1,16 @@
-//! Tenants, their ledgers and admission in the reference.
+//! Admission of analyses in the reference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use switchyard_contract::{Kind, Tier};
+use switchyard_contract::Kind;
 use switchyard_jobs::model::{JobState, Origin};
 
 use super::{
-    ends::lane_rank,
+    job::{Job, Number, Turn, lane_rank},
     outcome::Outcome,
-    reference::{Job, Number, Reference, Turn},
+    reference::Reference,
+    tenant::{Answer, Reason},
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    Grant,
-    Charge,
-    Refund,
-}
-
-/// An entry of a tenant's ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    pub reason: Reason,
-    pub amount: i64,
-    /// The analysis and its round; a grant has none.
-    pub of: Option<(Number, i32)>,
-}
-
-/// The answer stored under an idempotency key.
-#[derive(Debug, Clone)]
-struct Answer {
-    request: (String, bool),
-    job: Number,
-    balance: i64,
-}
-
-#[derive(Debug, Clone)]
-pub struct Tenant {
-    pub tier: Tier,
-    pub credits: i64,
-    pub running: u32,
-    pub today: u32,
-    pub discovered_today: u32,
-    pub ledger: Vec<Entry>,
-    answers: BTreeMap<u8, Answer>,
-}
-
-impl Tenant {
-    pub fn new(tier: Tier, credits: i64) -> Self {
-        let mut tenant = Self {
-            tier,
-            credits: 0,
-            running: 0,
-            today: 0,
-            discovered_today: 0,
-            ledger: Vec::new(),
-            answers: BTreeMap::new(),
-        };
-        tenant.add_entry(Reason::Grant, credits, None);
-        tenant
-    }
-
-    pub fn add_entry(&mut self, reason: Reason, amount: i64, of: Option<(Number, i32)>) {
-        self.credits += amount;
-        self.ledger.push(Entry { reason, amount, of });
-    }
-}
 
 impl Reference {
     pub fn submit(&mut self, tenant: usize, username: &str, forced: bool, key: Option<u8>) -> Outcome {
