@@ -131,7 +131,7 @@ async fn program_classifies_a_chunk_and_shuts_down_gracefully() {
     let mut process = program(folder.path(), port);
     let mut log = BufReader::new(process.stdout.take().unwrap()).lines();
     timeout(TIMEOUT, async {
-        while !log.next_line().await.unwrap().expect("the program runs").contains("taking jobs") {}
+        while !log.next_line().await.unwrap().expect("the program runs").contains("started runner") {}
     })
     .await
     .expect("the program takes jobs");
@@ -212,7 +212,7 @@ async fn program_over_its_memory_limit_shuts_down_gracefully() {
     let mut stdout = process.stdout.take().unwrap();
     timeout(TIMEOUT, stdout.read_to_string(&mut log)).await.expect("it ends").unwrap();
     assert!(process.wait().await.unwrap().success(), "{log}");
-    for part in ["taking jobs", "raise the pool's memory limit", "ended in good order"] {
+    for part in ["started runner", "raise the pool's memory limit", "shut down gracefully"] {
         assert!(log.contains(part), "'{part}' is not in\n{log}");
     }
 }
