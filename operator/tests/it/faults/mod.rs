@@ -166,7 +166,7 @@ fn permanent_fault_is_reported_and_retried_with_backoff() {
                 let plural = if name == "main" { "analyticsplatforms" } else { "workerpools" };
                 if server.store(|store| store.objects.contains_key(&key(plural, name))) {
                     // Monitoring is not part of Ready.
-                    ["Ready", "Watched"].map(|kind| condition(&server, plural, name, kind)).join(" ")
+                    ["Ready", "MonitoringConfigured"].map(|kind| condition(&server, plural, name, kind)).join(" ")
                 } else {
                     String::new()
                 }
