@@ -1,10 +1,8 @@
 //! Backoff of retries, and of requeues while nothing changes.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
 
 /// Counts consecutive occurrences per object, by namespace and name.
 ///
@@ -15,7 +13,7 @@ pub struct ConsecutiveCounter(Mutex<HashMap<(String, String), u32>>);
 impl ConsecutiveCounter {
     /// Increments the count and returns the previous one.
     pub fn increment(&self, namespace: &str, name: &str) -> u32 {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let count = all.entry((namespace.to_owned(), name.to_owned())).or_default();
         *count = count.saturating_add(1);
         *count - 1
@@ -23,7 +21,7 @@ impl ConsecutiveCounter {
 
     /// Sets the count to zero.
     pub fn reset(&self, namespace: &str, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
+        self.0.lock().remove(&(namespace.to_owned(), name.to_owned()));
     }
 }
 

@@ -1,10 +1,8 @@
 //! Health of each platform as its API reports it, for status, metrics and conditions.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use switchyard_contract::Health;
 
 /// The minimum healthy score, of 100.
@@ -15,19 +13,15 @@ const HEALTHY: i32 = 80;
 pub struct Healths(Arc<Mutex<BTreeMap<(String, String), Health>>>);
 
 impl Healths {
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<(String, String), Health>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The last health of a platform; none if it is unknown.
     pub fn of(&self, namespace: &str, name: &str) -> Option<Health> {
-        self.locked().get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.0.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
     /// Stores the health of a platform, or that it is unknown. Returns whether the status changes.
     pub fn set(&self, namespace: &str, name: &str, health: Option<Health>) -> bool {
         let key = (namespace.to_owned(), name.to_owned());
-        let mut all = self.locked();
+        let mut all = self.0.lock();
         let reported = |health: Option<&Health>| health.map(|health| (grade(health), degraded_parts(health)));
         let changed = reported(all.get(&key)) != reported(health.as_ref());
         match health {
@@ -39,7 +33,7 @@ impl Healths {
 
     /// Forgets platforms that do not exist.
     pub fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
-        self.locked().retain(|(namespace, name), _| exists(namespace, name));
+        self.0.lock().retain(|(namespace, name), _| exists(namespace, name));
     }
 }
 

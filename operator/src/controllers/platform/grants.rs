@@ -3,11 +3,9 @@
 //! Pools share one budget, so a change of one pool can change the grants of others, which then must
 //! be reconciled.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeMap, HashMap};
 
+use parking_lot::Mutex;
 use switchyard_contract::ConnectionPool;
 
 use crate::{
@@ -29,7 +27,7 @@ impl Grants {
     /// Enqueues the pools whose grant in `budget` differs from the last one.
     pub fn update(&self, cache: &WatchCache, settings: &Settings, budget: &Budget) {
         let granted = (budget.pools.clone(), budget.verdict.is_ok() && budget.api.is_ok());
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let before =
             all.insert((settings.namespace.clone(), settings.name.clone()), granted.clone()).unwrap_or_default();
         let changed =
