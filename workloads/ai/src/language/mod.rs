@@ -3,8 +3,8 @@
 //! A script that only one language uses decides alone. Otherwise each language has a character
 //! n-gram model: the probability of a letter given up to four preceding ones, smoothed by shorter
 //! contexts. The language with the highest probability wins. A table has each n-gram's contribution
-//! to the log probability; `examples/learn_language` computes it, and docs/models.md has the
-//! figures.
+//! to the log probability; `examples/learn_language` computes it, and
+//! docs/measurements/model-evaluation.md has the figures.
 
 mod catalog;
 pub mod ngrams;

@@ -1,5 +1,5 @@
 //! The health score: a number from 0 to 100, the product of parts between 0 and 1.
-//! docs/monitoring.md has the formula.
+//! docs/explanation/monitoring.md has the formula.
 //!
 //! It is a product because several bad parts are worse than each of them, and because a part of 0
 //! makes the score 0.
