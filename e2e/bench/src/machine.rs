@@ -1,4 +1,4 @@
-//! Describes the machine and the versions of the programs in a run.
+//! Describes the versions of the programs in a run.
 
 use std::{fmt::Write as _, fs};
 
@@ -7,33 +7,9 @@ use crate::{
     process::{Process, run},
 };
 
-/// The machine's load averages over 1, 5 and 15 minutes.
-pub fn load() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().take(3).collect::<Vec<_>>().join(", ")
-}
-
-/// Machine and versions, as a Markdown list.
+/// The versions of the servers and of the peers, as a Markdown list.
 pub async fn describe(fixture: &Fixture) -> anyhow::Result<String> {
     let mut out = String::new();
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = cpus.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':'))
-            .map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
-    };
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory =
-        memory.lines().next().and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<f64>().ok());
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    writeln!(
-        out,
-        "- Machine: {cores} cores of {}, {:.0} GiB memory, Linux {}. Servers, systems under test and load generator all run on it.",
-        field("model name"),
-        memory.unwrap_or(0.0) / 1024.0 / 1024.0,
-        kernel.trim()
-    )?;
     let postgres = fixture.client("postgres").await?;
     let version: String = postgres.query_one("show server_version", &[]).await?.get(0);
     writeln!(

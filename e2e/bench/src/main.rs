@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure all scenarios and write the report.
+    /// Measure all scenarios and write the tables.
     Run(Run),
     /// Run a worker whose jobs do nothing; used by some scenarios.
     Worker(worker::Options),
@@ -54,12 +54,9 @@ struct Run {
     /// Scenarios to measure, comma separated; all by default.
     #[arg(long, env = "BENCH_SCENARIOS", value_delimiter = ',')]
     scenarios: Vec<Scenario>,
-    /// File to write the report to.
+    /// File to write the tables to.
     #[arg(long)]
     out: PathBuf,
-    /// Revision under test, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
 }
 
 /// A part of the run with its own measurements.
@@ -107,12 +104,10 @@ fn run() -> anyhow::Result<()> {
 }
 
 async fn measure(options: Run) -> anyhow::Result<()> {
-    let began = std::time::Instant::now();
-    let load_before = machine::load();
     log_progress("starting PostgreSQL, RabbitMQ and Redis");
     let fixture = Fixture::start(options.peers.clone()).await?;
-    let machine = machine::describe(&fixture).await?;
-    eprintln!("{machine}- Load average: {load_before}");
+    let servers = machine::describe(&fixture).await?;
+    eprintln!("{servers}");
     let settings = Settings {
         duration: Duration::from_secs(options.seconds.max(1)),
         rounds: usize::from(options.rounds),
@@ -123,32 +118,11 @@ async fn measure(options: Run) -> anyhow::Result<()> {
     fixture.stop();
     let failed = failed?;
 
-    let text = format!(
-        "{}\n{machine}- Load average before: {load_before}; after: {}. The run took {} min.\n- Measured: {}, on {}, with `{}`.\n\n{}",
-        include_str!("../preface.md"),
-        machine::load(),
-        began.elapsed().as_secs().div_ceil(60),
-        options.revision,
-        chrono::Utc::now().format("%Y-%m-%d"),
-        command(&options),
-        report.markdown()
-    );
-    std::fs::write(&options.out, &text)?;
+    std::fs::write(&options.out, format!("{servers}\n{}", report.markdown()))?;
     println!("{}", report.markdown());
     println!("wrote {}", options.out.display());
     anyhow::ensure!(failed == 0, "{failed} scenarios failed; the remarks give the errors");
     Ok(())
-}
-
-/// The command line that repeats this run.
-fn command(options: &Run) -> String {
-    let names = options.scenarios.iter().filter_map(clap::ValueEnum::to_possible_value);
-    let names = names.map(|scenario| scenario.get_name().to_owned()).collect::<Vec<_>>().join(",");
-    let scenarios = if names.is_empty() { names } else { format!("BENCH_SCENARIOS={names} ") };
-    format!(
-        "{scenarios}BENCH_SECONDS={} BENCH_ROUNDS={} BENCH_FINISHED_JOBS={} make bench",
-        options.seconds, options.rounds, options.finished_jobs
-    )
 }
 
 /// Measures one scenario after the other and returns how many failed. A failure does not stop the

@@ -79,7 +79,7 @@ impl Comparison {
         match (self.reaches(self.aim), self.reaches(self.at_least)) {
             (true, _) => "aim",
             (false, true) => "floor",
-            (false, false) => "**below the floor**",
+            (false, false) => "**nothing**",
         }
     }
 }
@@ -110,17 +110,18 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "## Comparisons\n")?;
-        writeln!(out, "| against | work | ratio (rounds) | Switchyard | peer | floor | aim | reached |")?;
+        writeln!(out, "## Comparisons\n\nThe work of each row, and the peer:\n")?;
+        for (n, c) in (1..).zip(&self.comparisons) {
+            writeln!(out, "{n}. {}, against {}", c.work, c.against)?;
+        }
+        writeln!(out, "\n| # | ratio | of each round | Switchyard | peer | floor | aim | reached |")?;
         writeln!(out, "|---|---|---|---|---|---|---|---|")?;
-        for c in &self.comparisons {
+        for (n, c) in (1..).zip(&self.comparisons) {
             let rounds = c.ratios().iter().map(|ratio| times(*ratio)).collect::<Vec<_>>().join(", ");
             let (ours, theirs) = (figure(median(&c.ours)), figure(median(&c.theirs)));
             writeln!(
                 out,
-                "| {} | {} | **{}** ({rounds}) | {ours} {unit} | {theirs} {unit} | {} | {} | {} |",
-                c.against,
-                c.work,
+                "| {n} | **{}** | {rounds} | {ours} {unit} | {theirs} {unit} | {} | {} | {} |",
                 times(c.ratio()),
                 times(c.at_least),
                 times(c.aim),
@@ -128,14 +129,15 @@ impl Report {
                 unit = c.unit,
             )?;
         }
-        writeln!(out, "\n## Switchyard alone\n\n| what | figure |\n|---|---|")?;
+        writeln!(out, "\n## Switchyard alone\n")?;
         for Figure { what, value } in &self.figures {
-            writeln!(out, "| {what} | {value} |")?;
+            writeln!(out, "- {what}: {value}")?;
         }
         writeln!(out, "\n## Where Switchyard is behind\n")?;
         let behind: Vec<_> = self.comparisons.iter().filter(|c| !c.reaches(1.0) || !c.reaches(c.at_least)).collect();
         for c in &behind {
-            writeln!(out, "- {}, {}: {} of the peer's figure. {}", c.against, c.work, times(c.ratio()), c.if_behind)?;
+            let (work, against, ratio) = (&c.work, c.against, times(c.ratio()));
+            writeln!(out, "- {work}, against {against}: {ratio} of the peer's figure. {}", c.if_behind)?;
         }
         if behind.is_empty() {
             writeln!(out, "Nowhere in this run.")?;
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!((c.ratio(), c.verdict()), (8.0, "floor"));
         let slower = comparison(&[1.0], &[8.0], Better::Less, 0.125, 0.05);
         assert_eq!((slower.ratio(), slower.verdict()), (0.125, "floor"));
-        assert_eq!(comparison(&[2.0], &[8.0], Better::Less, 0.125, 0.05).verdict(), "**below the floor**");
+        assert_eq!(comparison(&[2.0], &[8.0], Better::Less, 0.125, 0.05).verdict(), "**nothing**");
         assert_eq!(comparison(&[0.1], &[8.0], Better::Less, 0.125, 0.05).verdict(), "aim");
     }
 
@@ -220,7 +222,7 @@ mod tests {
         };
         let text = report.markdown();
         let behind = text.split_once("## Where Switchyard is behind").unwrap().1;
-        assert_eq!(behind.matches("- peer, work").count(), 1, "{behind}");
+        assert_eq!(behind.matches("- work, against peer:").count(), 1, "{behind}");
         assert!(behind.contains("0.60 x of the peer's figure. The peer does less."), "{behind}");
     }
 

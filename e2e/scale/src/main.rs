@@ -75,7 +75,7 @@ async fn main() -> Result<()> {
     let idle_calls = operator.calls().await? - idle_calls;
 
     let row = format!(
-        "| {} | {} | {:.1} s | {:.1} s | {:.0} / {:.0} ms | {:.1} | {} in {} s | {:.1} /s | {:.0} / {:.0} MiB |\n",
+        "| {} | {} | {:.1} s | {:.1} s | {:.0}, {:.0} ms | {:.1} | {} in {} s | {:.1} /s | {:.0}, {:.0} |\n",
         platforms.pools(),
         platforms.count(),
         all_ready.as_secs_f64(),

@@ -28,8 +28,10 @@ pub fn simulate(patterns: Vec<Pattern>) -> Vec<PatternResult> {
 /// Formats the results as Markdown.
 pub fn markdown(results: &[PatternResult], seed: u64) -> String {
     let mut text = format!(
-        "Seed {seed}; {CONCURRENCY} slots per pod, {:.0} s for a pod to start, a mean service time of {SERVICE:.0} s (log-normal), all four lanes, a target wait of {TARGET:.0} s.\n\n\
-         | pattern | rule | wait p50 s | p95 s | p99 s | late % | pod-hours | changes | reversals | refused | interrupted | lost |\n\
+        "- Seed {seed}; {CONCURRENCY} slots per pod; {:.0} s for a pod to start\n\
+         - A mean service time of {SERVICE:.0} s (log-normal), all four lanes\n\
+         - A target wait of {TARGET:.0} s\n\n\
+         | pattern | rule | p50 | p95 | p99 | late % | pod-hours | changes | reversals | refused | cut | lost |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         seconds(STARTUP),
     );
@@ -39,7 +41,7 @@ pub fn markdown(results: &[PatternResult], seed: u64) -> String {
         }
     }
     totals(&mut text, results);
-    text.push('\n');
+    text.push_str("The patterns:\n\n");
     for (pattern, _) in results {
         let (min, max) = (pattern.bounds.min(), pattern.bounds.max());
         writeln!(text, "- **{}** ({min} to {max} pods): {}.", pattern.name, pattern.description).unwrap_or_default();
@@ -74,7 +76,8 @@ fn totals(text: &mut String, results: &[PatternResult]) {
         let reversals = better(|tally| tally.reversals() as f64);
         writeln!(
             text,
-            "Where *{}* is better than Switchyard: fewer pod-hours in {}; a shorter p95 in {}; fewer late jobs in {}; fewer reversals in {reversals}.\n",
+            "Where *{}* is better than Switchyard:\n\n\
+             - Fewer pod-hours: {}\n- A shorter p95: {}\n- Fewer late jobs: {}\n- Fewer reversals: {reversals}\n",
             other.name(),
             better(Tally::pod_hours),
             better(|tally| tally.wait(95)),

@@ -3,7 +3,7 @@
 //! discovered analyses stay within the tenants' quota.
 //!
 //! `PIPELINE_ANALYSES` is the number of analyses (24). `PIPELINE_INTO` is the file for the table of
-//! docs/pipeline.md (`make pipeline`).
+//! docs/measurements/pipeline.md (`make pipeline`).
 
 use std::{
     collections::BTreeSet,
@@ -121,16 +121,18 @@ async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage(
     let posts: usize = done.iter().map(|done| done.posts).sum();
     let retried = done.iter().filter(|done| done.attempts > 1).count();
     let minutes = took.as_secs_f64() / 60.0;
-    let table = format!(
-        "| analyses | posts | images stored | first attempts failed | minutes | analyses a minute | median, longest |\n|---|---|---|---|---|---|---|\n\
-         | {analyses} | {posts} | {images} of {images} | {retried} | {minutes:.1} | {:.0} | {:.1} s, {:.1} s |\n",
+    let figures = format!(
+        "- {analyses} analyses of {posts} posts in {minutes:.1} min: {:.0} a minute\n\
+         - An analysis takes {:.1} s in the median, {:.1} s at most\n\
+         - Images stored: {images} of {images}\n\
+         - Analyses whose first attempt failed: {retried}\n",
         analyses as f64 / minutes,
         times[times.len() / 2],
         times[times.len() - 1],
     );
-    println!("{table}");
+    println!("{figures}");
     if let Ok(path) = std::env::var("PIPELINE_INTO") {
-        std::fs::write(path, table)?;
+        std::fs::write(path, figures)?;
     }
     namespace.delete().await
 }

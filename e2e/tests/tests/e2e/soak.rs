@@ -3,7 +3,7 @@
 //!
 //! Half of the clients read on a persistent connection, the other half wait by WebSocket for jobs
 //! of a paused lane. `SOAK_MINUTES` is the duration (60). `SOAK_INTO` is the file for the table of
-//! docs/soak.md (`make soak`).
+//! docs/measurements/soak.md (`make soak`).
 
 use std::{
     collections::BTreeMap,
@@ -220,7 +220,7 @@ impl Window {
     }
 }
 
-/// The table of docs/soak.md, with a column for each window.
+/// The table of docs/measurements/soak.md, with a column for each window.
 fn table(windows: &[Window], minutes: u64) -> Result<String> {
     let each = minutes as f64 / f64::from(WINDOWS);
     let mut out = "| minutes |".to_owned();

@@ -1,6 +1,6 @@
 //! Errors, alerts and recovery times while one part of a platform after another fails.
 //!
-//! Writes the table of docs/reliability.md. Alert rules have their real durations, so this takes
+//! Writes the tables of docs/measurements/reliability.md. Alert rules have their real durations, so this takes
 //! most of an hour (`make reliability`).
 
 mod command;
@@ -31,8 +31,14 @@ fn seconds(duration: Option<Duration>) -> String {
     duration.map_or_else(|| "–".to_owned(), |duration| format!("{:.0} s", duration.as_secs_f64()))
 }
 
-/// Runs one scenario and returns its row of the table.
-async fn run_scenario(fixture: &Fixture, scenario: Scenario) -> Result<String> {
+/// What one scenario adds to the page: a row of the table, and an item of the list of faults.
+struct Outcome {
+    row: String,
+    fault: String,
+}
+
+/// Runs one scenario.
+async fn run_scenario(fixture: &Fixture, scenario: Scenario) -> Result<Outcome> {
     // The alert may still fire from the previous scenario; wait until it is resolved.
     if let Some(alert) = scenario.alert() {
         eventually(LIMIT, format!("{alert} is resolved"), || async {
@@ -102,21 +108,26 @@ async fn run_scenario(fixture: &Fixture, scenario: Scenario) -> Result<String> {
     fixture.check_balance().await?;
     let alerts: Vec<String> = fired
         .iter()
-        .map(|(name, after)| format!("{} {:.0} s", name.trim_start_matches("Switchyard"), after.as_secs_f64()))
+        .map(|(name, after)| format!("{} after {:.0} s", name.trim_start_matches("Switchyard"), after.as_secs_f64()))
         .collect();
     let row = format!(
-        "| {} | {errors} of {calls} ({:.1} %) | {:.0} ms | {} | {} | {} | {lost} of {} | {} |",
-        scenario.description(),
+        "| `{}` | {errors} of {calls} ({:.1} %) | {:.0} ms | {} | {} | {} | {lost} of {} |",
+        scenario.name(),
         100.0 * errors as f64 / calls.max(1) as f64,
         p99.as_secs_f64() * 1000.0,
         seconds(detected),
         seconds(alerted),
         seconds(recovered),
         jobs.len(),
-        if alerts.is_empty() { "–".to_owned() } else { alerts.join(", ") },
     );
-    println!("{row}");
-    Ok(row)
+    let fault = format!(
+        "- `{}`: {}. Alerts: {}.",
+        scenario.name(),
+        scenario.description(),
+        if alerts.is_empty() { "none".to_owned() } else { alerts.join(", ") },
+    );
+    println!("{row}\n{fault}");
+    Ok(Outcome { row, fault })
 }
 
 /// Whether `RELIABILITY` selects a scenario; without it all are selected.
@@ -125,19 +136,23 @@ fn selected(scenario: Scenario) -> bool {
     selected.is_empty() || selected.split(',').any(|name| name == scenario.name())
 }
 
-/// Runs one scenario after another. Writes the rows of the table to the file `into` below
-/// `RELIABILITY_INTO`.
+/// Runs one scenario after another. Writes the rows of the table to `<into>.md` below
+/// `RELIABILITY_INTO`, and the list of faults to `<into>-faults.md`.
 async fn run_scenarios(fixture: &Fixture, scenarios: &[Scenario], into: &str) -> Result<()> {
-    let mut rows = String::new();
+    let (mut rows, mut faults) = (String::new(), String::new());
     let mut failed = Vec::new();
     for scenario in scenarios.iter().copied().filter(|scenario| selected(*scenario)) {
         // The next scenarios run after a failed one, although it may affect them.
         match run_scenario(fixture, scenario).await {
-            Ok(row) => writeln!(rows, "{row}")?,
+            Ok(outcome) => {
+                writeln!(rows, "{}", outcome.row)?;
+                writeln!(faults, "{}", outcome.fault)?;
+            }
             Err(error) => failed.push(format!("{}: {error:#}", scenario.name())),
         }
         if let Ok(folder) = std::env::var("RELIABILITY_INTO") {
-            fs::write(Path::new(&folder).join(into), &rows)?;
+            fs::write(Path::new(&folder).join(format!("{into}.md")), &rows)?;
+            fs::write(Path::new(&folder).join(format!("{into}-faults.md")), &faults)?;
         }
     }
     ensure!(failed.is_empty(), "{failed:#?}");
@@ -148,7 +163,7 @@ async fn run_scenarios(fixture: &Fixture, scenarios: &[Scenario], into: &str) ->
 #[ignore = "takes half an hour: make reliability"]
 async fn platform_with_bundled_services_recovers_from_every_fault() -> Result<()> {
     let fixture = Fixture::bundled().await?;
-    run_scenarios(&fixture, &Scenario::BUNDLED, "bundled.md").await?;
+    run_scenarios(&fixture, &Scenario::BUNDLED, "bundled").await?;
     fixture.delete().await
 }
 
@@ -156,7 +171,7 @@ async fn platform_with_bundled_services_recovers_from_every_fault() -> Result<()
 #[ignore = "takes half an hour: make reliability"]
 async fn platform_with_a_user_managed_database_recovers_from_every_fault() -> Result<()> {
     let fixture = Fixture::user_managed().await?;
-    run_scenarios(&fixture, &Scenario::USER_MANAGED, "own.md").await?;
+    run_scenarios(&fixture, &Scenario::USER_MANAGED, "own").await?;
     // The operator replaces the partitioned pod, and no pod when a fault affects all of them.
     let (replaced, expected) =
         (fixture.namespace.event_messages("PodReplaced").await?, usize::from(selected(Scenario::PodPartitioned)));

@@ -65,7 +65,7 @@ impl Scenario {
         }
     }
 
-    /// The first column of docs/reliability.md.
+    /// The fault, as docs/measurements/reliability.md names it.
     pub const fn description(self) -> &'static str {
         match self {
             PodsKilled => "a pod of the API or of a worker pool killed every 5 s, for 1 min",
