@@ -123,7 +123,7 @@ impl Platforms {
                     break since;
                 }
                 ensure!(
-                    patched.elapsed() < Duration::from_secs(60),
+                    patched.elapsed() < Duration::from_mins(1),
                     "change {change} of {namespace}/{name} was never applied"
                 );
                 tokio::time::sleep(Duration::from_millis(2)).await;

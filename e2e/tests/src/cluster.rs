@@ -186,7 +186,7 @@ impl Namespace {
     /// The operator checks twice a minute whether the cluster has their kinds.
     pub async fn monitoring_objects(&self, platform: &str) -> Result<(Value, Value)> {
         let name = format!("{platform}-monitoring");
-        eventually(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
+        eventually(Duration::from_mins(2), "a PodMonitor and a PrometheusRule", || async {
             Ok((self.get("PodMonitor", &name).await?, self.get("PrometheusRule", &name).await?))
         })
         .await

@@ -187,7 +187,7 @@ async fn pipeline(fixture: &Fixture, keys: &Keys, duration: Duration) -> anyhow:
     let mut ai = switchyard::ai_worker(fixture, &mounted).await?;
     let mut worker = switchyard::posts_worker(fixture, &mounted).await?;
     let client = fixture.client(PIPELINE).await?;
-    let until = Instant::now() + Duration::from_secs(300);
+    let until = Instant::now() + Duration::from_mins(5);
     while client.query_one("select exists (select from switchyard.jobs where finished_at is null)", &[]).await?.get(0) {
         for process in [&mut api.process, &mut ai, &mut worker] {
             process.ensure_running()?;

@@ -10,7 +10,7 @@ use switchyard_contract::{Health, HealthPart, Kind, Lanes};
 use switchyard_jobs::store::PlatformSnapshot;
 
 /// Age from which a snapshot no longer shows the current state.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_mins(1);
 /// Jobs that wait for less than this may wait for a worker that is starting.
 const WORKER_START_SECONDS: f64 = 60.0;
 /// Finished analyses below which a failure ratio says nothing.

@@ -166,7 +166,7 @@ async fn consumer_without_deliveries_from_a_filled_queue_is_stalled() {
     // While the first is unsettled the broker delivers nothing, like a broker that lost this
     // consumer.
     let _held = next(&mut consumer).await;
-    let outcome = timeout(Duration::from_secs(60), consumer.next()).await.expect("the consumer fails");
+    let outcome = timeout(Duration::from_mins(1), consumer.next()).await.expect("the consumer fails");
     assert!(matches!(outcome, Err(BrokerError::Stalled(QUEUE))));
 }
 
@@ -194,7 +194,7 @@ async fn client_reconnects_to_a_killed_broker_and_finds_its_messages() {
     let failed = broker.publish(&[QUEUE]).await;
     assert_eq!((failed.confirmed, failed.failed), (0, vec![QUEUE]));
     rabbit.up().await;
-    timeout(Duration::from_secs(60), broker.connected()).await.expect("the client reconnects");
+    timeout(Duration::from_mins(1), broker.connected()).await.expect("the client reconnects");
     let mut consumer = broker.consumer(QUEUE).await.unwrap();
     consumer.resume(1).await.unwrap();
     assert_eq!(next(&mut consumer).await.tickets, 1, "the confirmed message survived");

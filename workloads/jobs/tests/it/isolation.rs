@@ -155,7 +155,7 @@ async fn submit(api: &Store, request: SubmitRequest) -> JobId {
 
 /// Claims the only claimable job of `kind`.
 async fn claim(workers: &Store, kind: Kind) -> Claim {
-    let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::now_v7(), again: false };
+    let lease = Lease { worker: "test", duration: Duration::from_mins(1), call: Uuid::now_v7(), again: false };
     let mut claims = workers.claim(Queue { kind, lane: Lane::Critical }, 1, &lease).await.unwrap();
     claims.pop().expect("a job is claimable")
 }

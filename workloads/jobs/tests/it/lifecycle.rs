@@ -137,7 +137,7 @@ async fn heartbeat_extends_all_leases_and_returns_the_claimed_jobs() {
     let (one, two) = (g.submit("one").await, g.submit("two").await);
     let (one, two) = (g.claim_analysis(one.id).await, g.claim_analysis(two.id).await);
     g.store.cancel(g.tenant, two.job.id).await.unwrap();
-    let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_secs(3600)).await.unwrap();
+    let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_hours(1)).await.unwrap();
     assert_eq!(held, [one.job.id]);
     let until = g
         .database

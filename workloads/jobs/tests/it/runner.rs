@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, fixture, fixture_with, immediate_retries, request, tenant};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the script `blocks` blocks its thread.
 const BLOCKED: Duration = Duration::from_secs(12);
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
@@ -174,7 +174,7 @@ async fn with_maintenance(g: Fixture, timing: Timing) -> RunnerFixture {
 async fn without_maintenance(g: Fixture, timing: Timing) -> RunnerFixture {
     let uri = rabbitmq().await.vhost();
     let broker = Broker::connect(&SecretString::from(uri.clone()), "test").unwrap();
-    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_secs(60)).unwrap();
+    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_mins(1)).unwrap();
     timeout(TIMEOUT, broker.connected()).await.expect("the broker accepts the connection");
     let announcer = Announcer::start(broker.clone());
     RunnerFixture { g, uri, broker, announcer, cache, timing, maintenance_stop: CancellationToken::new() }

@@ -65,7 +65,7 @@ async fn platform_runs_analyses_scales_and_leaves_nothing_after_deletion() -> Re
 async fn default_pools_are_ready(namespace: &Namespace) -> Result<()> {
     for kind in ["general", "cdn", "discovery", "ai"] {
         let name = format!("main-{kind}");
-        namespace.wait_for_condition("WorkerPool", &name, "Ready", "True", Duration::from_secs(120)).await?;
+        namespace.wait_for_condition("WorkerPool", &name, "Ready", "True", Duration::from_mins(2)).await?;
         let pool = namespace.get("WorkerPool", &name).await?;
         ensure!(pool["spec"]["kind"] == kind, "{pool}");
         ensure!(pool["status"]["readyReplicas"] == 1, "{}", pool["status"]);
@@ -186,7 +186,7 @@ async fn operator_log_has_no_forbidden_request(namespace: &Namespace) -> Result<
 }
 
 async fn unchanged_platform_is_not_written(namespace: &Namespace) -> Result<()> {
-    namespace.wait_for_condition("AnalyticsPlatform", "main", "Ready", "True", Duration::from_secs(60)).await?;
+    namespace.wait_for_condition("AnalyticsPlatform", "main", "Ready", "True", Duration::from_mins(1)).await?;
     // Two equal lists of resource versions show that the platform has settled. A reconcile that an
     // annotation triggers must then write nothing.
     let settled = eventually(Duration::from_secs(90), "the platform settles", || async {
@@ -253,7 +253,7 @@ async fn objects_of_removed_fields_are_deleted(namespace: &Namespace) -> Result<
         json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})
     };
     let reaches = |policies: bool, autoscalers: usize| async move {
-        eventually(Duration::from_secs(60), "policies and autoscaler match the spec", || async {
+        eventually(Duration::from_mins(1), "policies and autoscaler match the spec", || async {
             let (found, scalers) = (count("NetworkPolicy").await?, count("HorizontalPodAutoscaler").await?);
             ensure!((found > 0) == policies && scalers == autoscalers, "{found} policies, {scalers} autoscalers");
             Ok(())
@@ -264,7 +264,7 @@ async fn objects_of_removed_fields_are_deleted(namespace: &Namespace) -> Result<
     reaches(false, 1).await?;
     namespace.apply(spec(json!({}))).await?;
     reaches(true, 0).await?;
-    namespace.wait_for_condition("AnalyticsPlatform", "main", "Ready", "True", Duration::from_secs(60)).await?;
+    namespace.wait_for_condition("AnalyticsPlatform", "main", "Ready", "True", Duration::from_mins(1)).await?;
     let api = namespace.get("Deployment", "main-api").await?;
     ensure!(api["spec"]["replicas"] == 1, "{}", api["spec"]["replicas"]);
     Ok(())
@@ -272,7 +272,7 @@ async fn objects_of_removed_fields_are_deleted(namespace: &Namespace) -> Result<
 
 async fn deletion_removes_every_object(namespace: &Namespace) -> Result<()> {
     namespace.delete_object("AnalyticsPlatform", "main").await?;
-    eventually(Duration::from_secs(120), "every object of the platform is deleted", || async {
+    eventually(Duration::from_mins(2), "every object of the platform is deleted", || async {
         let left = namespace.managed_objects(MANAGED_KINDS).await?;
         ensure!(left.is_empty(), "left: {left:?}");
         Ok(())

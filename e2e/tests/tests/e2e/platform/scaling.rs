@@ -7,7 +7,7 @@ use serde_json::json;
 use switchyard_e2e::{ApiClient, Callers, ConnectionMonitor, Namespace, Platform, eventually, submit_until_scaled_out};
 
 /// Limit for an analysis.
-pub const ANALYSIS: Duration = Duration::from_secs(180);
+pub const ANALYSIS: Duration = Duration::from_mins(3);
 
 async fn kubectl_scale(namespace: &Namespace, pool: &str, replicas: i32) -> Result<()> {
     let kubectl = std::env::var("SWITCHYARD_E2E_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
@@ -48,7 +48,7 @@ pub async fn pool_without_a_usable_gpu_runs_on_the_cpu_and_reports_it(namespace:
         "platformRef": {"name": "main"}, "kind": "ai", "gpu": {"resource": RESOURCE, "count": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "256Mi"}}}});
     namespace.apply(pool).await?;
-    let limit = Duration::from_secs(180);
+    let limit = Duration::from_mins(3);
     namespace.wait_for_condition("WorkerPool", "main-gpu", "Ready", "True", limit).await?;
     let (reason, message) =
         namespace.wait_for_condition("WorkerPool", "main-gpu", "Accelerated", "False", limit).await?;
@@ -83,7 +83,7 @@ pub async fn pool_scales_from_zero_with_its_jobs(namespace: &Namespace, client: 
         "platformRef": {"name": "main"}, "kind": "cdn", "concurrency": 1, "scaling": {"min": 0, "max": 3, "targetBacklog": 1},
         "podTemplate": {"spec": {"nodeSelector": {"e2e": "nowhere"}}}}});
     namespace.apply(pool.clone()).await?;
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     let (reason, _) = namespace.wait_for_condition("WorkerPool", "main-burst", "Ready", "True", limit).await?;
     ensure!(reason == "ScaledToZero", "{reason}");
 
@@ -145,7 +145,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
     spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
     spec["api"] = json!({"scaling": {"min": 2, "max": 3, "targetCpu": 1}});
     namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
-    eventually(Duration::from_secs(300), "every pod is replaced", || async {
+    eventually(Duration::from_mins(5), "every pod is replaced", || async {
         let (reason, message) = namespace
             .wait_for_condition("AnalyticsPlatform", "main", "Reconciling", "False", Duration::from_secs(1))
             .await?;
@@ -177,7 +177,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
     let mut spec = object["spec"].clone();
     spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
     namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
-    eventually(Duration::from_secs(120), "the API has one pod again", || async {
+    eventually(Duration::from_mins(2), "the API has one pod again", || async {
         let api = namespace.get("Deployment", "main-api").await?;
         ensure!(api["spec"]["replicas"] == 1 && api["status"]["replicas"] == 1, "{}", api["status"]);
         Ok(())
