@@ -8,7 +8,7 @@ use crate::queues::queues;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use kube::api::ApiResource;
 use serde_json::{Value, json};
-use switchyard_contract::{Kind, Lane, LanesReport, QueueStats};
+use switchyard_contract::{Kind, Lane, Lanes, LanesReport, QueueStats};
 use switchyard_operator::{
     capacity::{Pool, desired_pods, gpu::GpuCapacity},
     controllers::{
@@ -44,7 +44,7 @@ fn load(pool: &WorkerPool, depth: i64) -> Load {
     let queues = queues(Kind::Ai, Lane::Normal, |stats| {
         *stats = QueueStats { depth, service_seconds: Some(1.0), ..QueueStats::quiet(stats.kind, stats.lane) };
     });
-    let desired = desired_pods(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
+    let desired = desired_pods(&queues, &[Pool::of("burst", &pool.spec)], &Lanes::default()).remove("burst");
     let stats = LanesReport { lanes: queues };
     Load { desired: Some(Ok((Arc::new(stats), desired))), ..Load::default() }
 }

@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use switchyard_api::serve::{self, Listeners, Options};
 use switchyard_contract::{
-    Analysis, Config, ConnectionPool, Database, Kind, Lane, Lanes, Mount, Platform, Pooler, Retry, Role, Tiers,
-    Workload, files,
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Lanes, Mount, Platform, Pooler, Recovery, Retry, Role,
+    Tiers, Workload, files,
 };
 use switchyard_jobs::{
     broker::Broker,
@@ -70,7 +70,7 @@ pub fn config() -> Config {
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 

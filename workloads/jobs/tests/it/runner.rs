@@ -9,10 +9,16 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use lapin::{
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    protocol::basic::AMQPProperties,
+};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use serde_json::json;
-use switchyard_contract::{Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Role, Tier, Workload};
+use switchyard_contract::{
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Recovery, Role, Tier, Workload,
+};
 use switchyard_jobs::{
     announce::Announcer,
     broker::{Broker, JOBS_EXCHANGE},
@@ -141,11 +147,11 @@ fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Conf
         lanes: policy.lanes,
         tiers: policy.tiers,
         retry: policy.retry.clone(),
-        analysis: Default::default(),
+        analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 
@@ -220,10 +226,16 @@ impl RunnerFixture {
     async fn publish(&self, queue: Queue, body: &str) {
         let connection = lapin::Connection::connect(&self.uri, lapin::ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(Default::default()).await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let (exchange, key) = (JOBS_EXCHANGE.into(), queue.to_string());
         let confirm = channel
-            .basic_publish(exchange, key.as_str().into(), Default::default(), body.as_bytes(), Default::default())
+            .basic_publish(
+                exchange,
+                key.as_str().into(),
+                BasicPublishOptions::default(),
+                body.as_bytes(),
+                AMQPProperties::default(),
+            )
             .await
             .unwrap();
         confirm.await.unwrap();

@@ -9,6 +9,7 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
+use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, deploy_profile_source, eventually};
 use tokio::io::AsyncWriteExt as _;
@@ -172,11 +173,10 @@ async fn watch(client: &ApiClient, job: &str, after: Option<i64>) -> Result<Vec<
 async fn operator_log_has_no_forbidden_request(namespace: &Namespace) -> Result<()> {
     use k8s_openapi::api::core::v1::Pod;
     let pods = kube::Api::<Pod>::namespaced(namespace.cluster.client.clone(), "switchyard-system");
-    let list =
-        pods.list(&kube::api::ListParams::default().labels("app.kubernetes.io/name=switchyard-operator")).await?;
+    let list = pods.list(&ListParams::default().labels("app.kubernetes.io/name=switchyard-operator")).await?;
     ensure!(!list.items.is_empty(), "no operator");
     for pod in list {
-        let log = pods.logs(pod.metadata.name.as_deref().unwrap_or_default(), &Default::default()).await?;
+        let log = pods.logs(pod.metadata.name.as_deref().unwrap_or_default(), &LogParams::default()).await?;
         // A namespace that is being deleted refuses writes, and an Event about that finds it gone.
         let in_deletion = |line: &str| line.contains("being terminated") || line.contains("NotFound (Status");
         let forbidden: Vec<&str> = log.lines().filter(|line| line.contains("orbidden") && !in_deletion(line)).collect();
@@ -198,8 +198,8 @@ async fn unchanged_platform_is_not_written(namespace: &Namespace) -> Result<()> 
     .await?;
     let annotated = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform",
         "metadata": {"name": "main", "annotations": {"e2e": "touched"}}});
-    let params = kube::api::PatchParams::apply("e2e-touch");
-    namespace.api("AnalyticsPlatform").patch("main", &params, &kube::api::Patch::Apply(&annotated)).await?;
+    let params = PatchParams::apply("e2e-touch");
+    namespace.api("AnalyticsPlatform").patch("main", &params, &Patch::Apply(&annotated)).await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let without_platform =
         |list: Vec<String>| list.into_iter().filter(|o| !o.starts_with("AnalyticsPlatform/")).collect::<Vec<_>>();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use switchyard_e2e::{ApiClient, Callers, ConnectionMonitor, Namespace, Platform, eventually, submit_until_scaled_out};
 
@@ -40,9 +41,9 @@ pub async fn pool_without_a_usable_gpu_runs_on_the_cpu_and_reports_it(namespace:
     const RESOURCE: &str = "switchyard.dev/promised-gpu";
     let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(namespace.cluster.client.clone());
     let capacity = json!({"status": {"capacity": {(RESOURCE): "1"}, "allocatable": {(RESOURCE): "1"}}});
-    for node in nodes.list(&Default::default()).await? {
+    for node in nodes.list(&ListParams::default()).await? {
         let name = node.metadata.name.context("a node's name")?;
-        nodes.patch_status(&name, &Default::default(), &kube::api::Patch::Merge(&capacity)).await?;
+        nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(&capacity)).await?;
     }
     let pool = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-gpu"}, "spec": {
         "platformRef": {"name": "main"}, "kind": "ai", "gpu": {"resource": RESOURCE, "count": 1},
@@ -63,8 +64,9 @@ pub async fn idle_pool_scales_to_zero(namespace: &Namespace) -> Result<()> {
     namespace.apply(pool).await?;
     let limit = Duration::from_secs(90);
     namespace.wait_for_condition("WorkerPool", "main-idle", "Ready", "True", limit).await?;
-    let one = kube::api::Patch::Merge(json!({"spec": {"replicas": 1}}));
-    let patched = namespace.api("Deployment").patch("main-idle", &Default::default(), &one).await?.metadata.generation;
+    let one = Patch::Merge(json!({"spec": {"replicas": 1}}));
+    let patched =
+        namespace.api("Deployment").patch("main-idle", &PatchParams::default(), &one).await?.metadata.generation;
     eventually(limit, "the operator scales the pool to zero", || async {
         let deployment = namespace.get("Deployment", "main-idle").await?;
         let (pods, generation) = (&deployment["spec"]["replicas"], deployment["metadata"]["generation"].as_i64());
