@@ -219,7 +219,7 @@ impl Namespace {
             format!("{kind} {name} has no condition {type}; it has {conditions:?}", r#type = r#type)
         })?;
         if condition["observedGeneration"] != object["metadata"]["generation"] {
-            bail!("{kind} {name}: {} is of another generation", r#type);
+            bail!("{kind} {name}: {type} is of another generation");
         }
         let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
         Ok((text("status"), text("reason"), text("message")))
@@ -234,7 +234,7 @@ impl Namespace {
         status: &str,
         limit: Duration,
     ) -> Result<(String, String)> {
-        eventually(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
+        eventually(limit, format!("{kind} {name} {type} = {status}"), || async move {
             let (now, reason, message) = self.condition(kind, name, r#type).await?;
             if now != status {
                 bail!("status is {now}: {reason}: {message}");

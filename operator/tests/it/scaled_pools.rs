@@ -142,8 +142,7 @@ fn a_pool_that_is_no_longer_scaled_loses_its_autoscaler() {
     )
     .resource
     .clone();
-    input.optional =
-        vec![switchyard_operator::kubernetes::prune::ObjectId { resource, name: "burst".into(), uid: "u".into() }];
+    input.optional = vec![ObjectId { resource, name: "burst".into(), uid: "u".into() }];
     let plan = planned(&input);
     assert_eq!(plan.delete.len(), 1);
     assert_eq!(find(&plan.apply, "Deployment/burst").object.data["spec"]["replicas"], 2);

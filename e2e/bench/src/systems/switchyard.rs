@@ -114,9 +114,10 @@ fn write(path: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
 /// Path of a Switchyard program in the folder of this one.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    match path.exists() {
-        true => Ok(path),
-        false => bail!("{} is missing: build it with 'cargo build --release -p {name}'", path.display()),
+    if path.exists() {
+        Ok(path)
+    } else {
+        bail!("{} is missing: build it with 'cargo build --release -p {name}'", path.display())
     }
 }
 

@@ -171,7 +171,7 @@ fn an_hour_of_random_faults_never_has_two_writers() {
                         candidates.set_faults(index, LinkFaults { slow_lease, ..LinkFaults::default() });
                     }
                     _ => {
-                        (0..candidates.all.len()).for_each(|index| candidates.set_faults(index, LinkFaults::default()))
+                        (0..candidates.all.len()).for_each(|index| candidates.set_faults(index, LinkFaults::default()));
                     }
                 }
             }

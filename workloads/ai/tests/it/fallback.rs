@@ -73,16 +73,18 @@ impl Classifier for FakeModel {
         if self.stuck {
             return std::future::pending().await;
         }
-        match self.healthy.load(Ordering::Relaxed) {
-            true => Ok(posts.iter().map(|post| lexicon::analyze(post)).collect()),
-            false => Err(ModelError::Run("on purpose".to_owned())),
+        if self.healthy.load(Ordering::Relaxed) {
+            Ok(posts.iter().map(|post| lexicon::analyze(post)).collect())
+        } else {
+            Err(ModelError::Run("on purpose".to_owned()))
         }
     }
 
     async fn check(&self) -> Result<(), ModelError> {
-        match self.wrong.load(Ordering::Relaxed) {
-            true => Err(ModelError::WrongAnswer { cosine: 0.1, least: 0.98 }),
-            false => Ok(()),
+        if self.wrong.load(Ordering::Relaxed) {
+            Err(ModelError::WrongAnswer { cosine: 0.1, least: 0.98 })
+        } else {
+            Ok(())
         }
     }
 }

@@ -64,17 +64,19 @@ fn database(input: &HealthInput<'_>) -> HealthPart {
 
 /// Without the broker the API accepts and answers requests, and workers start no new job.
 fn broker(input: &HealthInput<'_>) -> HealthPart {
-    match input.broker_connected {
-        true => part("broker", 1.0, "connected"),
-        false => part("broker", 0.4, "not connected: accepted jobs wait"),
+    if input.broker_connected {
+        part("broker", 1.0, "connected")
+    } else {
+        part("broker", 0.4, "not connected: accepted jobs wait")
     }
 }
 
 /// Without the cache nothing fails, and results come from the database.
 fn cache(input: &HealthInput<'_>) -> HealthPart {
-    match input.cache_available {
-        true => part("cache", 1.0, "available"),
-        false => part("cache", 0.9, "unavailable: results come from the database"),
+    if input.cache_available {
+        part("cache", 1.0, "available")
+    } else {
+        part("cache", 0.9, "unavailable: results come from the database")
     }
 }
 
