@@ -13,9 +13,12 @@ started=$SECONDS
 # cluster_name PREFIX: a name that differs between two checkouts on one machine.
 cluster_name() { printf '%s-%s\n' "$1" "$(printf %s "$root" | sha256sum | cut -c1-4)"; }
 
-clock() { printf '%02d:%02d' $((($SECONDS - started) / 60)) $((($SECONDS - started) % 60)); }
+clock() { printf '%02d:%02d' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)); }
 say() { printf '[%s] %s\n' "$(clock)" "$*"; }
-die() { printf '[%s] %s\n' "$(clock)" "$*" >&2; exit 1; }
+die() {
+  printf '[%s] %s\n' "$(clock)" "$*" >&2
+  exit 1
+}
 
 # step TITLE COMMAND…: runs the command with its output in a log. Prints the last line every 20 s,
 # and the end of the log if the command fails.
@@ -85,7 +88,10 @@ install_images() {
     printf '%s=%s\n' "SWITCHYARD_IMAGE_$(printf %s "$image" | tr 'a-z-' 'A-Z_')" "$reference" >>"$work/images.env"
     [ "$image" = apify-stand-in ] || printf '  %s: %s\n' "$image" "$reference" >>"$work/values.yaml"
   done < <("$root/images/build" --list)
-  [ ${#archives[@]} -gt 0 ] || { echo "images/build --list printed no image" >&2; return 1; }
+  [ ${#archives[@]} -gt 0 ] || {
+    echo "images/build --list printed no image" >&2
+    return 1
+  }
   if [ "$CLUSTER" = embedded ]; then
     cluster load --name "$name" "${archives[@]}"
   elif [ -n "$IMAGE_LOAD" ]; then
@@ -108,8 +114,10 @@ operator_up() {
   step "Images: compiling and building" "$root/images/build"
   step "Images: loading into the cluster" install_images
   step "Operator: installing the chart" install_operator
-  # shellcheck disable=SC1091
-  set -a; . "$work/images.env"; set +a
+  set -a
+  # shellcheck source=/dev/null
+  . "$work/images.env"
+  set +a
 }
 
 # e2e_tests ARGUMENT…: runs tests of e2e/tests. The arguments, module filters and options, go to the

@@ -26,8 +26,8 @@ tree() {
   done
 }
 
-# with_interpreter WORD PATTERN…: lists the files of the tree that start with `#!` and name WORD, and
-# those that match a pattern.
+# with_interpreter WORD PATTERN…: lists the files of the tree that start with `#!` and name WORD,
+# and those that match a pattern.
 with_interpreter() {
   local word=$1
   shift
