@@ -6,6 +6,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export SWITCHYARD_CACHE=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
+. "$root/e2e/toolchains.sh"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$SWITCHYARD_CACHE/target}
 CLUSTER=${CLUSTER:-embedded} REGISTRY=${REGISTRY:-} IMAGE_LOAD=${IMAGE_LOAD:-}
 started=$SECONDS
@@ -21,7 +22,7 @@ die() {
 }
 
 # step TITLE COMMAND…: runs the command with its output in a log. Prints the last line every 20 s,
-# and the end of the log if the command fails.
+# without the downloads of Go, and the end of the log if the command fails.
 step() {
   local title=$1 begun=$SECONDS log pid last=0 rc=0
   shift
@@ -34,7 +35,7 @@ step() {
     sleep 0.2
     if [ $((SECONDS - begun - last)) -ge 20 ]; then
       last=$((SECONDS - begun))
-      say "  … ${last}s: $(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-110)"
+      say "  … ${last}s: $(progress "$log")"
     fi
   done
   wait "$pid" || rc=$?
@@ -44,6 +45,10 @@ step() {
   fi
   [ $((SECONDS - begun)) -lt 2 ] || say "  done in $((SECONDS - begun)) s"
 }
+
+# progress LOG: its last line that says what is done. `go build` prints nothing but its downloads, so
+# the line before names the program that it builds.
+progress() { tail -n 1000 "$1" | tr -d '\r' | grep -v '^go: downloading ' | tail -n 1 | cut -c1-110; }
 
 cluster() { "$root/e2e/cluster/cluster" "$@"; }
 kubectl() { "$(cluster tool kubectl)" "$@"; }

@@ -1,17 +1,11 @@
-# Puts the toolchains that e2e/prepare installs on the PATH. Sourced by bash and sh scripts; the
-# Makefile does the same.
+# Puts the toolchains that e2e/prepare installs on the PATH. Sourced by bash scripts; the Makefile does
+# the same.
 #
-# shellcheck shell=sh
-_bin=${SWITCHYARD_CACHE:-${HOME:-/root}/.cache/switchyard}/go/bin
-# Go is in the cache only where the machine has none, or one that is too old: it goes first.
-case :$PATH: in
-  *:"$_bin":*) ;;
-  *) [ ! -x "$_bin/go" ] || PATH=$_bin:$PATH ;;
-esac
-_bin=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
-case :$PATH: in
-  *:"$_bin":*) ;;
-  *) PATH=$PATH:$_bin ;;
-esac
-unset _bin
+# shellcheck shell=bash
+_go=${SWITCHYARD_CACHE:-${HOME:-/root}/.cache/switchyard}/go/bin
+_cargo=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+# This Go goes first: it is there only if the machine's own is missing or too old.
+[[ :$PATH: == *":$_go:"* ]] || PATH=$_go:$PATH
+[[ :$PATH: == *":$_cargo:"* ]] || PATH=$PATH:$_cargo
+unset _go _cargo
 export PATH
