@@ -46,8 +46,8 @@ step() {
   [ $((SECONDS - begun)) -lt 2 ] || say "  done in $((SECONDS - begun)) s"
 }
 
-# progress LOG: its last line that says what is done. `go build` prints nothing but its downloads, so
-# the line before names the program that it builds.
+# progress LOG: its last line that says what is done. `go build` prints nothing but its downloads,
+# so the line before names the program that it builds.
 progress() { tail -n 1000 "$1" | tr -d '\r' | grep -v '^go: downloading ' | tail -n 1 | cut -c1-110; }
 
 cluster() { "$root/e2e/cluster/cluster" "$@"; }

@@ -1,5 +1,5 @@
-# Puts the toolchains that e2e/prepare installs on the PATH. Sourced by bash scripts; the Makefile does
-# the same.
+# Puts the toolchains that e2e/prepare installs on the PATH. Sourced by bash scripts; the Makefile
+# does the same.
 #
 # shellcheck shell=bash
 _go=${SWITCHYARD_CACHE:-${HOME:-/root}/.cache/switchyard}/go/bin
