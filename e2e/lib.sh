@@ -6,6 +6,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export SWITCHYARD_CACHE=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
+. "$root/e2e/toolchains.sh"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$SWITCHYARD_CACHE/target}
 CLUSTER=${CLUSTER:-embedded} REGISTRY=${REGISTRY:-} IMAGE_LOAD=${IMAGE_LOAD:-}
 started=$SECONDS
@@ -13,12 +14,15 @@ started=$SECONDS
 # cluster_name PREFIX: a name that differs between two checkouts on one machine.
 cluster_name() { printf '%s-%s\n' "$1" "$(printf %s "$root" | sha256sum | cut -c1-4)"; }
 
-clock() { printf '%02d:%02d' $((($SECONDS - started) / 60)) $((($SECONDS - started) % 60)); }
+clock() { printf '%02d:%02d' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)); }
 say() { printf '[%s] %s\n' "$(clock)" "$*"; }
-die() { printf '[%s] %s\n' "$(clock)" "$*" >&2; exit 1; }
+die() {
+  printf '[%s] %s\n' "$(clock)" "$*" >&2
+  exit 1
+}
 
 # step TITLE COMMAND…: runs the command with its output in a log. Prints the last line every 20 s,
-# and the end of the log if the command fails.
+# without the downloads of Go, and the end of the log if the command fails.
 step() {
   local title=$1 begun=$SECONDS log pid last=0 rc=0
   shift
@@ -31,7 +35,7 @@ step() {
     sleep 0.2
     if [ $((SECONDS - begun - last)) -ge 20 ]; then
       last=$((SECONDS - begun))
-      say "  … ${last}s: $(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-110)"
+      say "  … ${last}s: $(progress "$log")"
     fi
   done
   wait "$pid" || rc=$?
@@ -41,6 +45,10 @@ step() {
   fi
   [ $((SECONDS - begun)) -lt 2 ] || say "  done in $((SECONDS - begun)) s"
 }
+
+# progress LOG: its last line that says what is done. `go build` prints nothing but its downloads,
+# so the line before names the program that it builds.
+progress() { tail -n 1000 "$1" | tr -d '\r' | grep -v '^go: downloading ' | tail -n 1 | cut -c1-110; }
 
 cluster() { "$root/e2e/cluster/cluster" "$@"; }
 kubectl() { "$(cluster tool kubectl)" "$@"; }
@@ -85,7 +93,10 @@ install_images() {
     printf '%s=%s\n' "SWITCHYARD_IMAGE_$(printf %s "$image" | tr 'a-z-' 'A-Z_')" "$reference" >>"$work/images.env"
     [ "$image" = apify-stand-in ] || printf '  %s: %s\n' "$image" "$reference" >>"$work/values.yaml"
   done < <("$root/images/build" --list)
-  [ ${#archives[@]} -gt 0 ] || { echo "images/build --list printed no image" >&2; return 1; }
+  [ ${#archives[@]} -gt 0 ] || {
+    echo "images/build --list printed no image" >&2
+    return 1
+  }
   if [ "$CLUSTER" = embedded ]; then
     cluster load --name "$name" "${archives[@]}"
   elif [ -n "$IMAGE_LOAD" ]; then
@@ -108,8 +119,10 @@ operator_up() {
   step "Images: compiling and building" "$root/images/build"
   step "Images: loading into the cluster" install_images
   step "Operator: installing the chart" install_operator
-  # shellcheck disable=SC1091
-  set -a; . "$work/images.env"; set +a
+  set -a
+  # shellcheck source=/dev/null
+  . "$work/images.env"
+  set +a
 }
 
 # e2e_tests ARGUMENT…: runs tests of e2e/tests. The arguments, module filters and options, go to the

@@ -7,13 +7,15 @@
 #   shell            adds BusyBox as /bin/sh, with all its applets
 #   user NAME        the name of user and group 65532
 # Sourced by images/build, which provides `say`, `die`, `image` (buildah) and $images, $cache.
+#
+# shellcheck shell=bash disable=SC2154 # those variables
 
 debian_suite=bookworm
 
 # The Debian sources that this machine uses, so that a local mirror applies; empty on other systems.
 debian_sources() {
   apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
-    'Created-By: Packages' 'Origin: Debian' 2>/dev/null | grep -E " $debian_suite[a-z-]* " || true
+    'Created-By: Packages' 'Origin: Debian' 2>/dev/null | grep -E " ${debian_suite}[a-z-]* " || true
 }
 
 # unpack FOLDER PACKAGE…: extracts the packages and their dependencies, without configuring them.
@@ -24,11 +26,14 @@ unpack() {
   [[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
   sources=$(debian_sources)
   local include
-  include=$(IFS=,; echo "$*")
+  include=$(
+    IFS=,
+    echo "$*"
+  )
   mmdebstrap --quiet --mode=root --variant=extract --format=directory "${options[@]}" \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="$include" \
-    "$debian_suite" "$folder" ${sources:+-} <<<"$sources" >"$cache/unpack.log" 2>&1 \
-    || die "mmdebstrap failed: $(tail -n 3 "$cache/unpack.log")"
+    "$debian_suite" "$folder" ${sources:+-} <<<"$sources" >"$cache/unpack.log" 2>&1 ||
+    die "mmdebstrap failed: $(tail -n 3 "$cache/unpack.log")"
 }
 
 # words LIST WORD: the arguments of all lines of LIST that start with WORD.
@@ -36,15 +41,14 @@ words() { awk -v word="$2" '$1 == word { for (i = 2; i <= NF; i++) print $i }' "
 
 # expand ROOT GLOB…: matching paths below ROOT, relative to it. A glob without a match is an error.
 expand() (
-  cd "$1"
+  cd "$1" || exit
   shift
-  shopt -s nullglob
-  local glob braces path
+  local glob pattern braces paths
   for glob; do
-    eval "braces=(${glob//\*/\\*})"   # expands braces only; the loop below expands the stars
-    for glob in "${braces[@]}"; do
-      local paths=($glob)
-      ((${#paths[@]})) || die "no file matches '$glob'"
+    eval "braces=(${glob//\*/\\*})" # expands braces only; the loop below expands the stars
+    for pattern in "${braces[@]}"; do
+      mapfile -t paths < <(compgen -G "$pattern")
+      ((${#paths[@]})) || die "no file matches '$pattern'"
       printf '%s\n' "${paths[@]}"
     done
   done
@@ -71,7 +75,7 @@ linked_libraries() {
   echo "${loader#/}"
   (cd "$subset" && find . -type f -size +3 \( -perm /111 -o -name '*.so*' \) -print) | while read -r file; do
     head -c4 "$subset/$file" | grep -aq $'^\x7fELF' || continue
-    { chroot "$root" "$loader" --list "/${file#./}" || true; } 2>/dev/null   # fails for a static program
+    { chroot "$root" "$loader" --list "/${file#./}" || true; } 2>/dev/null # fails for a static program
   done | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u | while read -r file; do
     # The loader names /lib, which is a link to /usr/lib.
     echo "usr${file#/usr}"

@@ -1,6 +1,8 @@
 # The build contexts: compiled programs, models, start scripts.
-# Sourced by images/build, which provides `say`, `die`, `is_program`, `program_of` and $images,
-# $repository, $cache, $binaries.
+# Sourced by images/build, which provides `say`, `die`, `is_program`, `program_of`, `newest_first`
+# and $images, $repository, $cache, $binaries.
+#
+# shellcheck shell=bash disable=SC2154 # those variables
 
 # base_of NAME: the list below images/base that describes the base of an image.
 base_of() { if is_program "$1"; then echo runtime; else echo "$1"; fi; }
@@ -11,7 +13,10 @@ base_of() { if is_program "$1"; then echo runtime; else echo "$1"; fi; }
 compile() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, or use --binaries FOLDER"
   local name key missing=()
-  key=$({ rustc --version; sources; } | sha256sum | cut -c1-16)
+  key=$({
+    rustc --version
+    sources
+  } | sha256sum | cut -c1-16)
   binaries=$cache/programs/$key
   for name; do [[ -x $binaries/switchyard-$name ]] || missing+=("$name"); done
   if ((${#missing[@]})); then
@@ -26,12 +31,12 @@ compile() {
     done
   fi
   touch "$binaries"
-  ls -td "$cache/programs"/*/ | tail -n +4 | xargs -r rm -rf
+  newest_first "$cache/programs" -type d | tail -n +4 | xargs -d '\n' -r rm -rf
 }
 
 # Path and hash of every file that can be part of a program.
 sources() (
-  cd "$repository"
+  cd "$repository" || exit
   find Cargo.toml Cargo.lock operator workloads e2e/fixtures -type f -not -path '*/tests/*' \
     -not -path '*/models/*.py' -not -name '*.md' -not -path '*/__pycache__/*' -print0 |
     LC_ALL=C sort -z | xargs -0 sha256sum
@@ -47,7 +52,8 @@ versitygw() {
 # stage NAME FOLDER: fills FOLDER with the files that the image's Containerfile copies. For a
 # program: prebuilt/ as in the image, and models/. For a service: the content of its own folder.
 stage() {
-  local name=$1 folder=$2 program=switchyard-$(program_of "$1")
+  local name=$1 folder=$2 program
+  program=switchyard-$(program_of "$name")
   if ! is_program "$name"; then
     cp -a "$images/$name/." "$folder/"
     [[ $name != s3 ]] || cp "$(versitygw)" "$folder/versitygw"
@@ -66,12 +72,15 @@ stage_models() {
   made=$("$repository/workloads/ai/models/build" ${2:+"$2"} | tail -n 1)
   [[ -f $made/libonnxruntime.so ]] || die "workloads/ai/models/build printed no folder with libonnxruntime.so"
   # Hard links if both are on one file system: nothing writes to a build context.
-  cp -rlL "$made" "$folder" 2>/dev/null || { rm -rf "$folder"; cp -rL "$made" "$folder"; }
+  cp -rlL "$made" "$folder" 2>/dev/null || {
+    rm -rf "$folder"
+    cp -rL "$made" "$folder"
+  }
 }
 
 # fingerprint FOLDER: path, mode and hash of each file.
 fingerprint() (
-  cd "$1"
+  cd "$1" || exit
   find . -type f -printf '%m %p\n' | LC_ALL=C sort
   find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 )

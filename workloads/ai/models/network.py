@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from adapters import MATRICES
 from q4 import Shape, Weights
 
@@ -18,10 +17,20 @@ def inputs_of(shape: Shape, part: str) -> int:
 
 def frozen(weights: Weights) -> dict:
     """The base's layers, stacked for a scan."""
-    stack = lambda read: np.stack([read(i) for i in range(weights.shape.layers)])  # noqa: E731
-    layers = {f"{part}.w": stack(lambda i: weights.matrix(f"l{i}.{part}.w", inputs_of(weights.shape, part))) for part in MATRICES}
-    layers |= {f"{part}.b": stack(lambda i: weights.vector(f"l{i}.{part}.b")) for part in (*MATRICES, *NORMS)}
-    return layers | {f"{norm}.w": stack(lambda i: weights.vector(f"l{i}.{norm}.w")) for norm in NORMS}
+    stack = lambda read: np.stack([read(i) for i in range(weights.shape.layers)])
+    layers = {
+        f"{part}.w": stack(
+            lambda i, part=part: weights.matrix(f"l{i}.{part}.w", inputs_of(weights.shape, part))
+        )
+        for part in MATRICES
+    }
+    layers |= {
+        f"{part}.b": stack(lambda i, part=part: weights.vector(f"l{i}.{part}.b"))
+        for part in (*MATRICES, *NORMS)
+    }
+    return layers | {
+        f"{norm}.w": stack(lambda i, norm=norm: weights.vector(f"l{i}.{norm}.w")) for norm in NORMS
+    }
 
 
 def normalised(x, scale, shift, epsilon):
@@ -31,14 +40,20 @@ def normalised(x, scale, shift, epsilon):
 
 
 def words(weights: Weights):
-    """A function from token ids (posts, tokens) to the input of the first layer (posts, tokens, hidden)."""
+    """A function from token ids (posts, tokens) to the input of the first layer (posts, tokens,
+    hidden)."""
     shape = weights.shape
     table = weights.blocks("emb.word", shape.hidden)
-    places = weights.vector("emb.pos").reshape(-1, shape.hidden) + weights.vector("emb.type")[: shape.hidden]
+    places = (
+        weights.vector("emb.pos").reshape(-1, shape.hidden)
+        + weights.vector("emb.type")[: shape.hidden]
+    )
     scale, shift = weights.vector("emb.ln.w"), weights.vector("emb.ln.b")
 
     def enter(ids: np.ndarray) -> np.ndarray:
-        picked = (table.nibbles[ids].astype(np.float32) - 8) * table.scales[ids].astype(np.float32)[..., None]
+        picked = (table.nibbles[ids].astype(np.float32) - 8) * table.scales[ids].astype(np.float32)[
+            ..., None
+        ]
         x = picked.reshape(*ids.shape, shape.hidden) + places[: ids.shape[1]]
         return np.asarray(normalised(jnp.asarray(x), scale, shift, shape.epsilon))
 
@@ -46,18 +61,20 @@ def words(weights: Weights):
 
 
 def run(shape: Shape, layers: dict, tuned: dict, x, mask, key=None):
-    """Runs stacked layers over (posts, tokens, hidden). `tuned` has `<part>.down`, `<part>.up` and the differences of vectors. With
-    a `key`, dropout is applied."""
+    """Runs stacked layers over (posts, tokens, hidden). `tuned` has `<part>.down`, `<part>.up` and
+    the differences of vectors. With a `key`, dropout is applied."""
     posts, tokens, hidden = x.shape
     size = hidden // shape.heads
     hide = ((1 - mask) * -10_000)[:, None, None, :]
 
     def one(x, layer):
         w, t, seed = layer
-        vector = lambda name: w[name] + t[name]  # noqa: E731
+        vector = lambda name: w[name] + t[name]
 
         def linear(part, x):
-            return x @ w[f"{part}.w"] + vector(f"{part}.b") + (x @ t[f"{part}.down"]) @ t[f"{part}.up"]
+            return (
+                x @ w[f"{part}.w"] + vector(f"{part}.b") + (x @ t[f"{part}.down"]) @ t[f"{part}.up"]
+            )
 
         def dropped(y, number):
             if seed is None:
@@ -65,13 +82,17 @@ def run(shape: Shape, layers: dict, tuned: dict, x, mask, key=None):
             keep = jax.random.bernoulli(jax.random.fold_in(seed, number), 1 - DROPOUT, y.shape)
             return jnp.where(keep, y / (1 - DROPOUT), 0)
 
-        split = lambda y: y.reshape(posts, tokens, shape.heads, size).transpose(0, 2, 1, 3)  # noqa: E731
+        split = lambda y: y.reshape(posts, tokens, shape.heads, size).transpose(0, 2, 1, 3)
         q, k, v = (split(linear(part, x)) for part in "qkv")
         attention = jax.nn.softmax(q @ k.swapaxes(2, 3) * size**-0.5 + hide, axis=-1)
         context = (attention @ v).transpose(0, 2, 1, 3).reshape(posts, tokens, hidden)
-        x = normalised(x + dropped(linear("ao", context), 0), vector("aln.w"), vector("aln.b"), shape.epsilon)
+        x = normalised(
+            x + dropped(linear("ao", context), 0), vector("aln.w"), vector("aln.b"), shape.epsilon
+        )
         wide = jax.nn.gelu(linear("fi", x), approximate=False)
-        return normalised(x + dropped(linear("fo", wide), 1), vector("oln.w"), vector("oln.b"), shape.epsilon), None
+        return normalised(
+            x + dropped(linear("fo", wide), 1), vector("oln.w"), vector("oln.b"), shape.epsilon
+        ), None
 
     depth = len(layers["q.b"])
     seeds = None if key is None else jax.random.split(key, depth)

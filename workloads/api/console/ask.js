@@ -19,7 +19,8 @@ export const ask = {
     });
     const fresh = h('input', { id: 'force-refresh', type: 'checkbox' });
     const button = h('button', { id: 'submit-analysis', type: 'submit', class: 'primary' }, 'Analyse');
-    // An idempotency key: a request is charged once, even if it is sent again because its response was lost.
+    // An idempotency key: a request is charged once, even if it is sent again because its response
+    // was lost.
     let idempotency = newKey();
     const renewKey = () => {
       idempotency = newKey();

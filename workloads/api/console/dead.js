@@ -43,7 +43,10 @@ const columns = (chosen) => [
     h('button', { type: 'button', 'data-action': 'discard', 'data-id': job.id, 'aria-label': `Discard ${job.username}` }, 'Discard')] },
 ];
 
-/** Executes a command for each job in turn, with one retry after `Retry-After`. Returns the failures. */
+/**
+ * Executes a command for each job in turn, with one retry after `Retry-After`. Returns the
+ * failures.
+ */
 async function doAll(name, letters, { signal, say: tellProgress }) {
   const failed = [];
   let done = 0;

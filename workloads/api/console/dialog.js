@@ -24,8 +24,9 @@ function open(id, title, ...content) {
 }
 
 /**
- * Asks for confirmation and then calls `act(values, { signal, say })`: `values` holds the fields, and "Cancel" aborts `signal`.
- * A failure keeps the dialog open with its reason. Returns the value of `act`; undefined if nothing was done.
+ * Asks for confirmation and then calls `act(values, { signal, say })`: `values` holds the fields,
+ * and "Cancel" aborts `signal`. A failure keeps the dialog open with its reason. Returns the value
+ * of `act`; undefined if nothing was done.
  */
 export function ask({ title, words, yes, danger = false, fields = [], act }) {
   return new Promise((resolve) => {

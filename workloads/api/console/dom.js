@@ -73,8 +73,9 @@ function patchChildren(parent, fresh) {
 }
 
 /**
- * Makes the children of `parent` equal to `fresh` and changes only what differs, so that focus, selection and scroll positions stay.
- * Children with a `data-key` are matched by it, others by position. Patched nodes keep their first listeners: use `data-action`.
+ * Makes the children of `parent` equal to `fresh` and changes only what differs, so that focus,
+ * selection and scroll positions stay. Children with a `data-key` are matched by it, others by
+ * position. Patched nodes keep their first listeners: use `data-action`.
  */
 export function patch(parent, ...fresh) {
   const focused = parent.contains(document.activeElement) ? document.activeElement : undefined;

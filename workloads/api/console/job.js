@@ -106,7 +106,10 @@ export const job = {
       return polled.again;
     };
 
-    /** Follows the event stream. The job, which has more fields, is loaded before the first event and after the last. */
+    /**
+     * Follows the event stream. The job, which has more fields, is loaded before the first event
+     * and after the last.
+     */
     const followAsTenant = () => {
       let last = 0;
       let wake = () => {};

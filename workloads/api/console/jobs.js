@@ -70,7 +70,8 @@ function filters(page, go) {
     timer = setTimeout(apply, PAUSE);
   };
   page.signal.addEventListener('abort', () => clearTimeout(timer));
-  // The API requires three characters without a tenant; fewer are not an error while the user types.
+  // The API requires three characters without a tenant; fewer are not an error while the user
+  // types.
   const tooShort = () => session.admin && !tenant.value.trim() && [1, 2].includes(search.value.trim().length);
   search.addEventListener('input', () => (tooShort() ? clearTimeout(timer) : soon()));
   tenant.addEventListener('input', soon);

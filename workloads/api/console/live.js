@@ -43,7 +43,8 @@ export function visible(signal) {
 }
 
 /**
- * A poller until `signal`. Its owner reports `succeeded`, `failed`, which returns the time to wait, and `stopped`.
+ * A poller until `signal`. Its owner reports `succeeded`, `failed`, which returns the time to wait,
+ * and `stopped`.
  */
 export function poller(signal, again) {
   const self = { again, problem: undefined, due: 0 };
@@ -71,8 +72,8 @@ export function poller(signal, again) {
 }
 
 /**
- * Loads and shows every few seconds, until `signal`, or until `until` holds of the loaded data. A permanent failure goes to `refuse`.
- * `again()` loads at once.
+ * Loads and shows every few seconds, until `signal`, or until `until` holds of the loaded data. A
+ * permanent failure goes to `refuse`. `again()` loads at once.
  */
 export function live({ signal, load, show, refuse, every = INTERVAL, until = () => false }) {
   let timer;

@@ -6,9 +6,10 @@ import { h } from './dom.js';
 export const PAGE = 50;
 
 /**
- * A table. A column is `{ head, show(row), look?, hushed?, names? }`: `look` are classes of its cells (`figure`: aligned right; `mid`, `low`: not on
- * narrow screens), `hushed` shows its head to screen readers only. `names` marks the row header, which is the first column by default. `hush` shows the
- * caption to screen readers only.
+ * A table. A column is `{ head, show(row), look?, hushed?, names? }`: `look` are classes of its
+ * cells (`figure`: aligned right; `mid`, `low`: not on narrow screens), `hushed` shows its head to
+ * screen readers only. `names` marks the row header, which is the first column by default. `hush`
+ * shows the caption to screen readers only.
  */
 export function table({ id, caption, hush = false, columns, rows, key, row = () => ({}), empty = 'No items.' }) {
   const head = columns.map(({ head: words, look, hushed }) =>

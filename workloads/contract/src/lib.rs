@@ -11,7 +11,8 @@
 //!
 //! let document = r#"{
 //!     "platform": {"namespace": "shop", "name": "main"},
-//!     "workload": {"type": "pool", "name": "ai", "kind": "ai", "lanes": ["high", "low"], "concurrency": 8},
+//!     "workload": {"type": "pool", "name": "ai", "kind": "ai", "lanes": ["high", "low"],
+//!                  "concurrency": 8},
 //!     "database": {
 //!         "role": "analytics_ai_workers",
 //!         "pooler": "transaction",

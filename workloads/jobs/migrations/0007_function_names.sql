@@ -1,6 +1,6 @@
 -- Drops all functions but those that policies use. Names and parameters of functions have changed,
--- and `create or replace` renames no parameter. The functions are created again after the migrations,
--- in the same transaction.
+-- and `create or replace` renames no parameter. The functions are created again after the
+-- migrations, in the same transaction.
 do $$
 declare
     v_signature regprocedure;

@@ -1,4 +1,5 @@
-"""The FastAPI peer: a handoff with the same checks as Switchyard's, in one transaction, then a Celery task.
+"""The FastAPI peer: a handoff with the same checks as Switchyard's, in one transaction, then a
+Celery task.
 
 Celery sends the task through Redis.
 """
@@ -16,8 +17,8 @@ import orjson
 import redis.asyncio as redis
 from fastapi import FastAPI, Header, Response
 from pydantic import BaseModel, Field
-
-from tasks import analyse, app as celery
+from tasks import analyse
+from tasks import app as celery
 
 TIERS = {"enterprise": {"concurrent": 1_000_000, "daily": None, "price": 5, "lane": "critical"}}
 CAPACITY = 1_000_000
@@ -48,7 +49,9 @@ select paid.credits, job.created_at from paid, job
 @asynccontextmanager
 async def lifespan(app: FastAPI):
     size = int(os.environ.get("BENCH_POOL", "8"))
-    app.state.database = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=size, max_size=size)
+    app.state.database = await asyncpg.create_pool(
+        os.environ["BENCH_DATABASE"], min_size=size, max_size=size
+    )
     app.state.cache = redis.from_url(os.environ["BENCH_REDIS"])
     # Opens the connection to the broker before the first request.
     app.state.producer = celery.producer_pool.acquire()
@@ -72,14 +75,33 @@ def answer(status: int, body: dict, headers: dict | None = None) -> Response:
 
 def refusal(status: int, code: str, retry_after: int | None = None) -> Response:
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
-    return Response(orjson.dumps({"type": code, "status": status}), status, headers, "application/problem+json")
+    return Response(
+        orjson.dumps({"type": code, "status": status}), status, headers, "application/problem+json"
+    )
 
 
-def accepted(job: uuid.UUID, username: str, lane: str, at: datetime.datetime, charged: int, balance: int | None) -> Response:
+def accepted(
+    job: uuid.UUID,
+    username: str,
+    lane: str,
+    at: datetime.datetime,
+    charged: int,
+    balance: int | None,
+) -> Response:
     document = {
-        "id": str(job), "state": "queued", "lane": lane, "username": username, "attempt": 0, "progress": 0, "created_at": at,
+        "id": str(job),
+        "state": "queued",
+        "lane": lane,
+        "username": username,
+        "attempt": 0,
+        "progress": 0,
+        "created_at": at,
     }
-    return answer(202, {"job": document, "credits": {"charged": charged, "balance": balance}}, {"Location": f"/v1/jobs/{job}"})
+    return answer(
+        202,
+        {"job": document, "credits": {"charged": charged, "balance": balance}},
+        {"Location": f"/v1/jobs/{job}"},
+    )
 
 
 @app.get("/readyz")
@@ -117,7 +139,14 @@ async def submit(
                 if known is not None:
                     if known["request_hash"] != request_hash:
                         return refusal(409, "idempotency-conflict")
-                    return accepted(known["job_id"], username, "critical", known["created_at"], 0, tenant["credits"])
+                    return accepted(
+                        known["job_id"],
+                        username,
+                        "critical",
+                        known["created_at"],
+                        0,
+                        tenant["credits"],
+                    )
             tier = TIERS[tenant["tier"]]
             if tenant["running"] >= tier["concurrent"]:
                 return refusal(429, "concurrent-limit", 1)
@@ -130,9 +159,21 @@ async def submit(
             if tenant["credits"] < tier["price"]:
                 return refusal(402, "insufficient-credits")
             job = uuid.uuid4()
-            document = orjson.dumps({"username": username, "force_refresh": request.force_refresh}).decode()
+            document = orjson.dumps(
+                {"username": username, "force_refresh": request.force_refresh}
+            ).decode()
             row = await connection.fetchrow(
-                ADMIT, tenant["id"], job, tier["price"], today, count + 1, username, document, tier["lane"], idempotency_key, request_hash
+                ADMIT,
+                tenant["id"],
+                job,
+                tier["price"],
+                today,
+                count + 1,
+                username,
+                document,
+                tier["lane"],
+                idempotency_key,
+                request_hash,
             )
     # After the commit, so that the worker finds the job.
     analyse.apply_async((str(job),), producer=app.state.producer, ignore_result=True)

@@ -1,4 +1,5 @@
-"""The onnxruntime peer: the same model folder, run as the documentation of onnxruntime and tokenizers shows.
+"""The onnxruntime peer: the same model folder, run as the documentation of onnxruntime and
+tokenizers shows.
 
 Prints posts per second.
 """
@@ -29,9 +30,14 @@ def main() -> None:
     tokenizer.enable_padding()
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = options.threads
-    session = onnxruntime.InferenceSession(str(options.model / options.graph), session_options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(options.model / options.graph), session_options, providers=["CPUExecutionProvider"]
+    )
     heads = json.loads((options.model / "heads.json").read_text())
-    heads = [(np.array(heads[name]["weights"], np.float32).T, np.array(heads[name]["bias"], np.float32)) for name in ("sentiment", "topics")]
+    heads = [
+        (np.array(heads[name]["weights"], np.float32).T, np.array(heads[name]["bias"], np.float32))
+        for name in ("sentiment", "topics")
+    ]
 
     def classify(batch: list[str]) -> None:
         encoded = tokenizer.encode_batch([f"query: {text}" for text in batch])

@@ -8,7 +8,7 @@ with rounds as (
     group by j.id, t.round
 ), settled as (
     select r.*, case when ending = 'dead' or (ending = 'cancelled' and not started) then price else 0 end as due,
-        (select coalesce(sum(amount), 0) from switchyard.ledger l where l.job_id = r.id and l.round = r.round and l.kind = 'refund') as given
+        (select coalesce(sum(l.amount), 0) from switchyard.ledger l where l.job_id = r.id and l.round = r.round and l.kind = 'refund') as given
     from rounds r
 )
 select id::text as subject,

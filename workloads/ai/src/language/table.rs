@@ -3,11 +3,11 @@
 //! Layout, with little-endian numbers:
 //!
 //! 1. [`MAGIC`].
-//! 2. An index of 2^18 + 1 `u32`: the offset in the rows at which each bucket begins. The first 18 bits
-//!    of an n-gram's hash select the bucket.
-//! 3. Rows of `u16`, sorted by hash. A row is the next 16 bits of the hash, then an entry per language
-//!    with this n-gram: the language's number in six bits, the weight in nine, and a bit that marks the
-//!    last entry.
+//! 2. An index of 2^18 + 1 `u32`: the offset in the rows at which each bucket begins. The first 18
+//!    bits of an n-gram's hash select the bucket.
+//! 3. Rows of `u16`, sorted by hash. A row is the next 16 bits of the hash, then an entry per
+//!    language with this n-gram: the language's number in six bits, the weight in nine, and a bit
+//!    that marks the last entry.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

@@ -252,7 +252,8 @@ impl Breaker {
     /// `is_failure` separates errors of the guarded service from errors that are a valid answer.
     ///
     /// # Errors
-    /// [`CallError::Open`] if the call was rejected, [`CallError::Failed`] with the error of the call.
+    /// [`CallError::Open`] if the call was rejected, [`CallError::Failed`] with the error of the
+    /// call.
     pub async fn call<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,

@@ -119,7 +119,7 @@ impl LaneRunner {
         if rest > 0 && claimed == taken {
             let published = self.broker.publish(&vec![self.queue; rest]).await;
             if let Some(error) = published.error {
-                tracing::debug!(queue = %self.queue, error, "could not republish tickets; requeueing them");
+                tracing::debug!(queue = %self.queue, error, "could not republish tickets; requeuing them");
                 return message.release().await;
             }
         }

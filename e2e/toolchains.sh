@@ -1,0 +1,11 @@
+# Puts the toolchains that e2e/prepare installs on the PATH. Sourced by bash scripts; the Makefile
+# does the same.
+#
+# shellcheck shell=bash
+_go=${SWITCHYARD_CACHE:-${HOME:-/root}/.cache/switchyard}/go/bin
+_cargo=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+# This Go goes first: it is there only if the machine's own is missing or too old.
+[[ :$PATH: == *":$_go:"* ]] || PATH=$_go:$PATH
+[[ :$PATH: == *":$_cargo:"* ]] || PATH=$PATH:$_cargo
+unset _go _cargo
+export PATH
