@@ -72,8 +72,8 @@ chaos-short: prepare ## inject faults for 20 s, with seed 1 (1 min)
 fuzz: prepare ## fuzz the text processing; needs a nightly Rust (1 min; FUZZ_SECONDS)
 	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
 
-##@ Measure
-bench: prepare ## compare with similar systems (12 min on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
+##@ Measure: each but eval and train writes a page of docs/measurements
+bench: prepare ## compare with similar systems (20 min on an idle machine; BENCH_SECONDS, BENCH_SCENARIOS)
 	@e2e/bench/run
 
 scale: prepare ## run the operator with a thousand pools (40 min; SCALE_IDLE, SCALE_POOLS)
@@ -90,7 +90,7 @@ soak: prepare ## run a platform with a thousand clients (1 h; SOAK_MINUTES)
 
 simulate: prepare ## simulate the scaling of pools (5 s; SIMULATE='--seed 2' prints another day)
 	$(PROGRAMS)
-	$(CARGO_TARGET_DIR)/release/switchyard-simulate $(or $(SIMULATE),--into docs/scaling.md)
+	e2e/simulator/run $(SIMULATE)
 
 eval: prepare ## repeat the published evaluation of the models (10 min; DATA=folder adds labelled posts)
 	@workloads/ai/eval/run
