@@ -47,7 +47,7 @@ test: prepare lint unit chaos-short e2e ## run all tests of CI; needs root (cold
 lint: prepare ## check every file of the tree (cold 12 min, warm 2 min; LINTERS='shell prose' runs some)
 	@lint/run $(LINTERS)
 
-lint-planted: prepare ## plant a fault of each kind in a copy, and demand that its linter fails (1 min)
+lint-planted: prepare ## plant a fault of each kind in a copy, and demand that its linter fails (2 min)
 	@lint/planted
 
 unit: prepare models ## run unit, property, golden and store tests, with real servers (cold 30 min, warm 4 min)
