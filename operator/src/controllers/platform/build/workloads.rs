@@ -12,6 +12,7 @@ use switchyard_contract::{
 
 use crate::{
     controllers::platform::credentials::{Credentials, Problem},
+    crd::conditions::Reason,
     resources::{
         config_map::{config_map, document},
         deployment::deployment,
@@ -196,7 +197,7 @@ pub fn api(
     let template =
         pod::overridden(template, settings.api_pod_template.as_ref(), &selector).map_err(|error| Problem {
             component: Component::Api,
-            reason: "PodTemplateInvalid",
+            reason: Reason::PodTemplateInvalid,
             message: format!("spec.api.podTemplate makes no pod template: {error}"),
         })?;
     let replicas = starting_replicas(settings.api_replicas, exists);
