@@ -168,7 +168,7 @@ pub async fn until(
 
     let limiter = Arc::new(ConcurrencyLimiter::new(options.in_flight, PERMIT_WAIT));
     let mut registry = Registry::default();
-    cpu::register(&mut registry);
+    cpu::register(&mut registry, cgroup::cpu_limit());
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());

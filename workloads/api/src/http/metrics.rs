@@ -18,6 +18,8 @@ use prometheus_client::{
 };
 use switchyard_jobs::trace::TraceLabel;
 
+use crate::http::problem::ProblemType;
+
 /// A route by its template, shared with the router.
 #[derive(Debug, Clone)]
 struct Route(Option<MatchedPath>);
@@ -77,6 +79,12 @@ pub struct HttpMetrics {
 /// Upper bounds in seconds. The service level is 50 ms for a submission; alerts read 2 s and 5 s.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0];
 
+/// Transports of an event stream.
+const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
+
+/// Outcomes of a request for an analysis that is no problem.
+const SUBMISSIONS: [&str; 4] = ["accepted", "coalesced", "cached", "replayed"];
+
 impl HttpMetrics {
     /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
@@ -101,6 +109,23 @@ impl HttpMetrics {
         registry.register("watchers", "Open event streams", metrics.watchers.clone());
         registry.register("submissions", "Requests for an analysis, by outcome", metrics.submissions.clone());
         metrics
+    }
+
+    /// Creates a series of each metric, for each value of its labels. A route is any template.
+    pub fn sample(&self) {
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH] {
+            for status in [100, 200, 300, 400, 500] {
+                let labels = Labels { route: Route(None), method: method_label(&method), status: class(status) };
+                drop(self.requests.get_or_create(&labels));
+                drop(self.seconds.get_or_create(&labels));
+            }
+        }
+        for transport in TRANSPORTS {
+            drop(self.watcher(transport));
+        }
+        for outcome in SUBMISSIONS.into_iter().chain(ProblemType::ALL.iter().map(|problem| problem.slug())) {
+            drop(self.submissions.get_or_create(&OutcomeLabel { outcome }));
+        }
     }
 
     /// Counts one response and the time to its head, with its trace as an exemplar.
