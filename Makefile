@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests fmt prepare
+.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests reference fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -100,6 +100,9 @@ crds: ## generate the CRDs in crds/ and the chart from the Rust types
 
 manifests: ## render the chart into deploy/switchyard.yaml
 	deploy/render >deploy/switchyard.yaml
+
+reference: ## generate docs/reference from the code
+	cargo run --locked -q -p switchyard-reference
 
 fmt: ## format the code
 	cargo fmt --all

@@ -62,12 +62,12 @@ pub fn config(
             Source::Bundled => ObjectStore {
                 endpoint: format!("http://{}-s3:9000", settings.name),
                 bucket: BUNDLED_BUCKET.into(),
-                region: "us-east-1".into(),
+                region: defaults::REGION.into(),
             },
             Source::Named(store) => ObjectStore {
                 endpoint: store.endpoint.clone(),
                 bucket: store.bucket.clone(),
-                region: store.region.clone().unwrap_or_else(|| "us-east-1".into()),
+                region: store.region.clone().unwrap_or_else(|| defaults::REGION.into()),
             },
         }),
         profile_source: settings.profile_source.as_ref().filter(|_| credentials.profile_source.is_some()).map(
