@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Timeout of the setup.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A server that can be killed and restarted.
 pub struct Server<T> {

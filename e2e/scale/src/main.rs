@@ -63,12 +63,12 @@ async fn main() -> Result<()> {
         all_ready.as_secs_f64()
     );
 
-    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_mins(3)).await?;
     let mut times = platforms.time_changes(&client, &observer, options.changes).await?;
     times.sort();
     let quantile = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
 
-    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_mins(3)).await?;
     let (writes, idle_calls) = (observer.writes(), operator.calls().await?);
     tokio::time::sleep(Duration::from_secs(options.idle_seconds)).await;
     let idle_writes = observer.writes() - writes;

@@ -77,7 +77,7 @@ impl Observer {
                 while let Ok(event) = events.try_next().await {
                     match event {
                         Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            observer.record(&kind.kind, &object)
+                            observer.record(&kind.kind, &object);
                         }
                         Some(_) => {}
                         None => break,

@@ -186,7 +186,7 @@ impl Namespace {
     /// The operator checks twice a minute whether the cluster has their kinds.
     pub async fn monitoring_objects(&self, platform: &str) -> Result<(Value, Value)> {
         let name = format!("{platform}-monitoring");
-        eventually(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
+        eventually(Duration::from_mins(2), "a PodMonitor and a PrometheusRule", || async {
             Ok((self.get("PodMonitor", &name).await?, self.get("PrometheusRule", &name).await?))
         })
         .await
@@ -219,7 +219,7 @@ impl Namespace {
             format!("{kind} {name} has no condition {type}; it has {conditions:?}", r#type = r#type)
         })?;
         if condition["observedGeneration"] != object["metadata"]["generation"] {
-            bail!("{kind} {name}: {} is of another generation", r#type);
+            bail!("{kind} {name}: {type} is of another generation");
         }
         let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
         Ok((text("status"), text("reason"), text("message")))
@@ -234,7 +234,7 @@ impl Namespace {
         status: &str,
         limit: Duration,
     ) -> Result<(String, String)> {
-        eventually(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
+        eventually(limit, format!("{kind} {name} {type} = {status}"), || async move {
             let (now, reason, message) = self.condition(kind, name, r#type).await?;
             if now != status {
                 bail!("status is {now}: {reason}: {message}");

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Limit for a platform with bundled services to become Ready, on two busy cores.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+const READY_WITHIN: Duration = Duration::from_mins(5);
 
 /// An `AnalyticsPlatform` that is Ready.
 pub struct Platform {

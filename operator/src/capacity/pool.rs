@@ -48,7 +48,6 @@ impl Pool {
         let scaling = spec.scaling.as_ref();
         let target = match scaling.and_then(|scaling| scaling.target_backlog) {
             Some(jobs) => Target::Backlog(f64::from(jobs.max(1)) / f64::from(concurrency)),
-            #[expect(clippy::cast_precision_loss, reason = "at most 999,999 hours")]
             None => Target::Wait(
                 scaling.and_then(|scaling| scaling.target_wait).map_or(DEFAULT_WAIT_SECONDS, |wait| wait.0 as f64),
             ),

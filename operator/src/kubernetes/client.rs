@@ -72,7 +72,9 @@ pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyh
     let counted = fence.is_some().then(|| metrics.clone());
     let service = ServiceBuilder::new()
         .map_request(move |request: Request<Body>| {
-            counted.iter().for_each(|metrics| metrics.count_call(request.method().as_str()));
+            for metrics in &counted {
+                metrics.count_call(request.method().as_str());
+            }
             request
         })
         .layer(config.base_uri_layer())

@@ -27,7 +27,7 @@ fn config(workload: Workload) -> Config {
         }),
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 

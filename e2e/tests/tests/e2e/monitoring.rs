@@ -12,7 +12,7 @@ use switchyard_e2e::{
     ApiClient, Browser, Cluster, Namespace, Platform, Prometheus, Timing, deploy_profile_source, eventually,
 };
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 fn file(path: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);

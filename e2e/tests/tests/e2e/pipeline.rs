@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{ApiClient, Cluster, Platform, deploy_profile_source, eventually};
 
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// The limit of unfinished analyses of a tenant in the tier premium.
 const AT_ONCE: usize = 10;
 

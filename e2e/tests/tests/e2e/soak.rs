@@ -20,7 +20,7 @@ use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, deploy_profile_sou
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 const TENANTS: usize = 10;
 /// Number of readers, and number of watchers.
 const CLIENTS: usize = 500;

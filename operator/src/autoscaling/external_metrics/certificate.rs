@@ -26,7 +26,7 @@ const LIFETIME: time::Duration = time::Duration::days(365);
 /// A certificate is renewed this long before it expires.
 const RENEW_BEFORE: time::Duration = time::Duration::days(60);
 /// How often the certificate is checked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(600);
+const CHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// Pause after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -137,7 +137,7 @@ fn one_failed_call_does_not_change_the_result() {
 }
 
 /// Duration of a run with a permanent fault, of which the second half counts.
-const PERMANENT_FAULT_TIME: Duration = Duration::from_secs(1800);
+const PERMANENT_FAULT_TIME: Duration = Duration::from_mins(30);
 
 #[test]
 fn permanent_fault_is_reported_and_retried_with_backoff() {

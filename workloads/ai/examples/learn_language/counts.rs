@@ -79,7 +79,9 @@ impl Counts {
             inside.insert(ngram, probability);
         }
         // The rarest n-gram occurred once.
-        inside.values_mut().for_each(|value| *value = (*value / rarest).round());
+        for value in inside.values_mut() {
+            *value = (*value / rarest).round();
+        }
         let shorter = || inside.iter().filter(|(ngram, _)| ngram.len() < ORDER).map(|(ngram, count)| (*ngram, *count));
         let (mut beginning, mut ending): (HashMap<_, _>, HashMap<_, _>) = (shorter().collect(), shorter().collect());
         for (ngram, count) in inside.iter().filter(|(ngram, _)| ngram.len() > 1) {

@@ -112,7 +112,7 @@ impl Postgres {
         let began = Instant::now();
         while let Err(error) = connect(&self.uri("postgres")).await {
             assert!(
-                began.elapsed() < Duration::from_secs(60),
+                began.elapsed() < Duration::from_mins(1),
                 "PostgreSQL did not come up: {error}; {}",
                 fs::read_to_string(log).unwrap_or_default()
             );

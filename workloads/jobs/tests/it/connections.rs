@@ -136,7 +136,7 @@ async fn waiting_and_connecting_share_one_deadline() {
     let within = |time| deadline::scope(began + time, store.now());
     let (first, second) = tokio::join!(within(Duration::from_millis(400)), within(Duration::from_millis(700)));
     assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
-    assert!(began.elapsed() < Duration::from_millis(1000), "the call took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "the call took {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ mod tests {
         #[test]
         fn doubling_likes_doubles_engagement(likes in prop::collection::vec(0..1u64 << 40, 1..20), followers in 1..1u64 << 40) {
             let rate = |factor: u64| {
-                let posts: Vec<PostSummary> = likes.iter().map(|likes| PostSummary { likes: Some(likes * factor), comments: Some(0), ..summary("en", "neutral", None, 0) }).collect();
+                let posts: Vec<PostSummary<'_>> = likes.iter().map(|likes| PostSummary { likes: Some(likes * factor), comments: Some(0), ..summary("en", "neutral", None, 0) }).collect();
                 aggregate(followers, &posts).engagement_rate
             };
             prop_assert!((rate(2) - 2.0 * rate(1)).abs() <= rate(2) * 1e-9);

@@ -24,13 +24,13 @@ use self::{correction::correction_state, result::join, state::AnalysisState};
 use crate::profile_fetcher::{FetchedProfile, ProfileFetcher, ProfileRequest};
 
 /// Longest time that one attempt waits for the profile source, whatever the lane's timeout.
-const MAX_FETCH_TIME: Duration = Duration::from_secs(240);
+const MAX_FETCH_TIME: Duration = Duration::from_mins(4);
 /// Time between the deadline of a fetch and that of the attempt. The source's own error is then
 /// reported, not the lane's timeout.
 const FETCH_MARGIN: Duration = Duration::from_secs(1);
 
 /// When a result with fallback answers is corrected: when the model's open breaker probes again.
-const CORRECT_AFTER: Duration = Duration::from_secs(120);
+const CORRECT_AFTER: Duration = Duration::from_mins(2);
 
 /// The profile source of the platform.
 #[derive(Clone)]

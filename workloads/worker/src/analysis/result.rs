@@ -94,7 +94,7 @@ pub fn join(state: AnalysisState, children: &[ChildResult]) -> Result<AnalysisRe
             })
         })
         .collect::<Result<Vec<_>, JobError>>()?;
-    let summaries: Vec<PostSummary> = posts.iter().map(PostResult::summary).collect();
+    let summaries: Vec<PostSummary<'_>> = posts.iter().map(PostResult::summary).collect();
     let aggregate = aggregate(profile.followers, &summaries);
     let profile = ProfileResult {
         picture: profile.picture.map(|url| outputs.image(url)),
