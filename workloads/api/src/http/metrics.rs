@@ -82,8 +82,22 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// Transports of an event stream.
 const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
 
-/// Outcomes of a request for an analysis that is no problem.
-const SUBMISSIONS: [&str; 4] = ["accepted", "coalesced", "cached", "replayed"];
+/// Outcomes of a request for an analysis.
+const SUBMISSIONS: [&str; 13] = [
+    "accepted",
+    "cached",
+    "coalesced",
+    "replayed",
+    ProblemType::ConcurrentLimit.slug(),
+    ProblemType::DailyLimit.slug(),
+    ProblemType::IdempotencyConflict.slug(),
+    ProblemType::InsufficientCredits.slug(),
+    ProblemType::Internal.slug(),
+    ProblemType::LaneFull.slug(),
+    ProblemType::RateLimited.slug(),
+    ProblemType::Unauthenticated.slug(),
+    ProblemType::Unavailable.slug(),
+];
 
 impl HttpMetrics {
     /// Registers the metrics.
@@ -123,7 +137,7 @@ impl HttpMetrics {
         for transport in TRANSPORTS {
             drop(self.watcher(transport));
         }
-        for outcome in SUBMISSIONS.into_iter().chain(ProblemType::ALL.iter().map(|problem| problem.slug())) {
+        for outcome in SUBMISSIONS {
             drop(self.submissions.get_or_create(&OutcomeLabel { outcome }));
         }
     }
@@ -145,6 +159,7 @@ impl HttpMetrics {
     /// Counts a request for an analysis. `outcome` is `accepted`, `coalesced`, `cached`, `replayed`
     /// or the slug of a problem.
     pub fn submission(&self, outcome: &'static str) {
+        debug_assert!(SUBMISSIONS.contains(&outcome), "unlisted outcome {outcome}");
         self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
