@@ -48,7 +48,7 @@ pub struct Observer {
 
 impl Observer {
     /// Starts the watches.
-    pub async fn start(client: &Client) -> Result<Self> {
+    pub fn start(client: &Client) -> Self {
         let observer = Self::default();
         for kind in [
             ApiResource::from_gvk_with_plural(
@@ -85,7 +85,7 @@ impl Observer {
                 }
             });
         }
-        Ok(observer)
+        observer
     }
 
     fn record(&self, kind: &str, object: &DynamicObject) {

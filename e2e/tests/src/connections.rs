@@ -22,6 +22,9 @@ pub struct ConnectionMonitor {
 
 impl ConnectionMonitor {
     /// Starts sampling.
+    ///
+    /// # Errors
+    /// As [`Namespace::connect_database`].
     pub async fn start(namespace: &Namespace, platform: &str) -> Result<Self> {
         let client = namespace.connect_database(platform).await?;
         let peaks: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
@@ -48,12 +51,15 @@ impl ConnectionMonitor {
     ///
     /// # Errors
     /// A sample failed, so that the peaks may be incomplete.
-    pub async fn peaks(&self) -> Result<BTreeMap<String, i64>> {
+    pub fn peaks(&self) -> Result<BTreeMap<String, i64>> {
         anyhow::ensure!(!self.sampler.is_finished(), "could not query pg_stat_activity");
         Ok(lock(&self.peaks).clone())
     }
 
     /// The database server's log.
+    ///
+    /// # Errors
+    /// The pod of the database does not exist, or its log cannot be read.
     pub async fn server_log(&self, namespace: &Namespace, platform: &str) -> Result<String> {
         let pods: Api<Pod> = Api::namespaced(namespace.cluster.client.clone(), &namespace.name);
         Ok(pods.logs(&format!("{platform}-postgresql-0"), &LogParams::default()).await?)

@@ -72,8 +72,11 @@ impl Pool {
     /// A worker keeps one slot free for the critical lane and one for each more urgent lane of
     /// which it runs no job, as far as it has slots. A pod is therefore full for the least urgent
     /// lane before all its slots are in use. With `p` pods and `slots[b]` jobs of a more urgent
-    /// lane `b` spread over them, `p - slots[b]` pods run none of it: `p x concurrency = all slots
-    /// + p (critical) + sum over b of max(0, p - slots[b])`.
+    /// lane `b` spread over them, `p - slots[b]` pods run none of it:
+    ///
+    /// ```text
+    /// p x concurrency = all slots + p (critical) + sum over b of max(0, p - slots[b])
+    /// ```
     ///
     /// Increases with the slots of each lane, and is proportional to all of them together.
     pub fn pods_for(&self, slots: &Slots) -> f64 {

@@ -27,6 +27,7 @@ use switchyard_operator::{
     spec::images::Images,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
 fn scaled(scaling: Value) -> WorkerPool {
     pool("burst", json!({"platformRef": {"name": "main"}, "kind": "ai", "scaling": scaling}))
 }

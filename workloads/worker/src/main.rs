@@ -10,7 +10,7 @@ use switchyard_worker::{cli::Arguments, handlers};
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::run_main(run(&arguments.options, &Mount::from_env())).await
+    Box::pin(process::run_main(run(&arguments.options, &Mount::from_env()))).await
 }
 
 async fn run(options: &Options, mount: &Mount) -> anyhow::Result<()> {

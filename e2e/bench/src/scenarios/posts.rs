@@ -210,9 +210,9 @@ async fn pipeline(fixture: &Fixture, keys: &Keys, duration: Duration) -> anyhow:
         process.stop().await?;
     }
     fixture.drop_database(PIPELINE).await?;
-    let chunks = i64::from(profiles) * (POSTS_PER_PROFILE / POSTS_PER_CHUNK) as i64;
+    let chunks = i64::from(profiles) * i64::try_from(POSTS_PER_PROFILE / POSTS_PER_CHUNK)?;
     anyhow::ensure!(row.get::<_, i64>(0) == chunks, "not every chunk was analysed by the model");
-    Ok((chunks * POSTS_PER_CHUNK as i64) as f64 / row.get::<_, f64>(1))
+    Ok((chunks * i64::try_from(POSTS_PER_CHUNK)?) as f64 / row.get::<_, f64>(1))
 }
 
 /// Analyses chunks of posts as the AI worker does, and prints the rate per second.

@@ -41,6 +41,7 @@ impl Drop for Caller {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one test with steps, because starting a platform takes most of the time")]
 async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.create_namespace("watched").await?;

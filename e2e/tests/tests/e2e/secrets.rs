@@ -54,6 +54,7 @@ async fn conditions_report_wrong_secrets_until_they_are_corrected() -> Result<()
     namespace.delete().await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
 fn secret(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": data})
 }

@@ -232,7 +232,7 @@ async fn resync_requested(statuses: &mut Receiver<WatchStatuses>, kind: &str, cu
         |statuses: &WatchStatuses| statuses.get(kind).is_some_and(|status| status.requested_resync > current);
     if statuses.wait_for(is_requested).await.is_err() {
         // The cache owns the sender, so it outlives the watch.
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 

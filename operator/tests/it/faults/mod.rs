@@ -171,7 +171,8 @@ fn permanent_fault_is_reported_and_retried_with_backoff() {
                     String::new()
                 }
             });
-            (late.len() * 60 / (PERMANENT_FAULT_TIME.as_secs() as usize / 2), conditions)
+            let seconds = usize::try_from(PERMANENT_FAULT_TIME.as_secs()).expect("some minutes");
+            (late.len() * 60 / (seconds / 2), conditions)
         });
         if most.0.fetch_max(rate, Ordering::Relaxed) < rate {
             *most.1.lock() = format!("{fault:?}");

@@ -24,6 +24,7 @@ impl Ngram {
         Self(characters.iter().fold(0, |bits, c| bits << 21 | u128::from(u32::from(*c))))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps 21 bits")]
     pub fn characters(self) -> Vec<char> {
         (0..self.len()).rev().filter_map(|place| char::from_u32((self.0 >> (21 * place)) as u32 & 0x1f_ffff)).collect()
     }

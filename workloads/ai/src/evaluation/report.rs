@@ -192,6 +192,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn report_figures_are_correct() {
         let report = report(&[
             judgement("en", "en", (0, 0), (0.9, true)),

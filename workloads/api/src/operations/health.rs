@@ -44,8 +44,9 @@ pub fn score(input: &HealthInput<'_>) -> Health {
         ]);
     }
     let product: f64 = parts.iter().map(|part| part.value).product();
-    // Of a number between 0 and 100.
-    Health { score: (product * 100.0).round() as u8, parts }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
+    let score = (product * 100.0).round() as u8;
+    Health { score, parts }
 }
 
 fn part(name: &str, value: f64, detail: impl Into<String>) -> HealthPart {

@@ -203,6 +203,7 @@ impl TestApi {
     }
 
     /// A name that no other test uses.
+    #[expect(clippy::unused_self, reason = "tests get all that they need from the fixture")]
     pub fn name(&self, stem: &str) -> String {
         format!("{stem}-{}", &Uuid::new_v4().simple().to_string()[..12])
     }

@@ -115,6 +115,9 @@ impl Drop for Span {
 
 /// Runs `work` in a child span of the task's span, if there is one. An error sets the span's
 /// status.
+///
+/// # Errors
+/// The error of `work`.
 pub async fn within<T, E, F>(kind: Kind, name: &'static str, work: F) -> Result<T, E>
 where
     E: Display,

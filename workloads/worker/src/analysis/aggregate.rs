@@ -82,6 +82,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn shares_and_engagement_of_three_posts() {
         let posts = [
             summary("en", "positive", Some(90), 10),
@@ -97,6 +98,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn zero_followers_and_zero_posts_give_zeros() {
         assert_eq!(aggregate(0, &[summary("en", "neutral", Some(5), 5)]).engagement_rate, 0.0);
         let empty = aggregate(10, &[]);

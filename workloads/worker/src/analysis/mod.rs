@@ -79,7 +79,8 @@ impl AnalysisHandler {
 
     async fn start(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         context.progress.report(5, "fetching");
-        let deadline = (context.deadline - FETCH_MARGIN).min(Instant::now() + MAX_FETCH_TIME);
+        let now = Instant::now();
+        let deadline = context.deadline.checked_sub(FETCH_MARGIN).unwrap_or(now).min(now + MAX_FETCH_TIME);
         let fetched = self.fetch(job, deadline).await?;
         let children = fan_out::children(&fetched.scraped, &self.settings, may_discover(&job.input));
         tracing::info!(job = %job.id, posts = fetched.scraped.posts.len(), children = children.len(), "fetched profile");

@@ -270,6 +270,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn profile_without_posts_names_no_model() {
         let fetched = FetchedProfile { scraped: ScrapedProfile { posts: Vec::new(), ..scraped() }, age_seconds: None };
         let joined = join(fetched.into(), &[cdn()]).expect("joins");

@@ -148,7 +148,7 @@ async fn watcher_receives_every_event_and_can_resume(client: &ApiClient) -> Resu
     let job = client.submit("watched").await?;
     let all = watch(client, &job, None).await?;
     let numbers: Vec<i64> = all.iter().filter_map(|event| event["seq"].as_i64()).collect();
-    ensure!(numbers == (1..=numbers.len() as i64).collect::<Vec<_>>(), "gaps in {numbers:?}");
+    ensure!(numbers == (1_i64..).take(numbers.len()).collect::<Vec<_>>(), "gaps in {numbers:?}");
     ensure!(all.last().is_some_and(|event| event["state"] == "completed"), "{all:?}");
     let rest = watch(client, &job, Some(2)).await?;
     ensure!(rest.first().is_some_and(|event| event["seq"] == 3) && rest.len() == all.len() - 2, "{rest:?}");

@@ -161,7 +161,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
         let ended = client.wait_until_finished(&job, ANALYSIS).await?;
         ensure!(ended["state"] == "completed", "{ended}");
     }
-    let peaks = connections.peaks().await?;
+    let peaks = connections.peaks()?;
     for (role, allocation) in &allocations {
         let peak = peaks.get(role).copied().unwrap_or(0);
         println!("{role}: at most {peak} of {allocation} connections");

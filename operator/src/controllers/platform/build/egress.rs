@@ -53,7 +53,7 @@ impl Egress {
                 },
                 Component::ProfileSource => {
                     let source = settings.profile_source.as_ref().filter(|_| credentials.profile_source.is_some());
-                    for source in source {
+                    if let Some(source) = source {
                         all.add(&source.endpoint, settings);
                     }
                 }
