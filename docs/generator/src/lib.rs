@@ -26,7 +26,7 @@ pub fn pages(root: &Path) -> anyhow::Result<Vec<Page>> {
         pages::resources::worker_pool()?,
         pages::chart_values::page(root)?,
         pages::presets::page()?,
-        pages::tiers::page(),
+        pages::tiers::page()?,
         pages::metrics::page()?,
         pages::alerts::page(root)?,
         pages::conditions::page(),

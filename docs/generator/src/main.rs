@@ -1,5 +1,7 @@
 //! `switchyard-reference`: writes `docs/reference`, or checks that it is up to date.
 
+#![expect(clippy::print_stderr, reason = "a program of the command line")]
+
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;

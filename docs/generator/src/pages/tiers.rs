@@ -8,7 +8,10 @@ use switchyard_jobs::{maintenance, store::Retention};
 use crate::{defaults::duration, markdown::Page};
 
 /// The page.
-pub fn page() -> Page {
+///
+/// # Errors
+/// A row of a table is too long.
+pub fn page() -> anyhow::Result<Page> {
     let mut page = Page::new(
         "tiers.md",
         "Tiers, lanes and limits",
@@ -19,15 +22,15 @@ pub fn page() -> Page {
         "`spec.tiers`, `spec.lanes` and `spec.retry` of an [AnalyticsPlatform](analytics-platform.md) override them. \
          See [manage tenants](../how-to/tenants.md).",
     );
-    tiers(&mut page);
-    lanes(&mut page);
+    tiers(&mut page)?;
+    lanes(&mut page)?;
     retries(&mut page);
     analyses(&mut page);
     retention(&mut page);
-    page
+    Ok(page)
 }
 
-fn tiers(page: &mut Page) {
+fn tiers(page: &mut Page) -> anyhow::Result<()> {
     page.heading(2, "Tiers");
     page.paragraph(
         "A tenant has one tier. `concurrent` limits its unfinished analyses. `daily` limits the analyses that the API \
@@ -48,10 +51,10 @@ fn tiers(page: &mut Page) {
             ]
         })
         .collect();
-    page.table(&["tier", "concurrent", "daily", "price", "lane"], &rows).expect("the cells are short");
+    page.table(&["tier", "concurrent", "daily", "price", "lane"], &rows)
 }
 
-fn lanes(page: &mut Page) {
+fn lanes(page: &mut Page) -> anyhow::Result<()> {
     page.heading(2, "Lanes");
     page.paragraph(
         "`capacity` limits the analyses that wait in the lane. The API refuses further ones with \
@@ -71,7 +74,7 @@ fn lanes(page: &mut Page) {
             ]
         })
         .collect();
-    page.table(&["lane", "capacity", "maxRunning", "timeout"], &rows).expect("the cells are short");
+    page.table(&["lane", "capacity", "maxRunning", "timeout"], &rows)
 }
 
 fn retries(page: &mut Page) {
