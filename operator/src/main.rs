@@ -4,11 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of the command line")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser as _;

@@ -128,7 +128,7 @@ pub fn platform() -> anyhow::Result<Defaults> {
         set(&format!("tiers.{tier}.lane"), &|s| s.tiers.get(*tier).lane.to_string());
     }
     set("retry.delays", &|s| {
-        s.retry.delays_seconds.iter().map(|&delay| duration(delay)).collect::<Vec<_>>().join(", ")
+        s.retry.delays_seconds.iter().map(|delay| format!("{delay}s")).collect::<Vec<_>>().join(", ")
     });
     set("networkPolicies", &|s| s.network_policies.to_string());
     set("namespaceLimits", &|s| s.namespace_limits.to_string());

@@ -4,16 +4,13 @@
 
 use std::{fs, path::Path};
 
-use crate::markdown::Page;
+use crate::markdown::{COMMAND, Page};
 
 pub mod defaults;
 pub mod markdown;
 pub mod metric;
 pub mod pages;
 pub mod schema;
-
-/// The command that writes the pages.
-pub const COMMAND: &str = "make reference";
 
 /// Every page. `root` is the root of the repository, whose chart and rules are read.
 ///

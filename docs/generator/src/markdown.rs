@@ -1,6 +1,7 @@
 //! Markdown with lines of at most 100 columns.
 
-use crate::COMMAND;
+/// The command that writes the pages.
+pub const COMMAND: &str = "make reference";
 
 /// The longest line.
 pub const WIDTH: usize = 100;
