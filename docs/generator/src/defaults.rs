@@ -21,6 +21,9 @@ use switchyard_operator::{
 /// The environments, the smallest first.
 pub const ENVIRONMENTS: [Environment; 3] = [Environment::Development, Environment::Staging, Environment::Production];
 
+/// The name of an alert, its thresholds, and a threshold as text.
+type Threshold = (&'static str, fn(&Settings) -> Levels, fn(f64) -> String);
+
 /// Defaults by the path of a field, such as `spec.api.replicas`.
 pub type Defaults = BTreeMap<String, String>;
 
@@ -135,7 +138,7 @@ pub fn platform() -> anyhow::Result<Defaults> {
     set("paused", &|s| s.paused.to_string());
     set("monitoring.prometheus", &|s| s.monitoring.prometheus.to_string());
     set("monitoring.interval", &|s| duration(s.monitoring.interval_seconds));
-    let levels: [(&str, fn(&Settings) -> Levels, fn(f64) -> String); 5] = [
+    let levels: [Threshold; 5] = [
         ("latency", |s| s.monitoring.thresholds.latency, |seconds| format!("{seconds}s")),
         ("errors", |s| s.monitoring.thresholds.errors, percent),
         ("cpu", |s| s.monitoring.thresholds.cpu, percent),

@@ -29,7 +29,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let pages = pages(&arguments.root)?;
     if arguments.check {
         let found = differences(&pages, &dir);
-        found.iter().for_each(|difference| eprintln!("{difference}"));
+        for difference in &found {
+            eprintln!("{difference}");
+        }
         return Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;

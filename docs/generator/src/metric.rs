@@ -65,11 +65,10 @@ pub fn of_text(text: &str) -> anyhow::Result<Metrics> {
                 note(metric, label, value);
             }
         }
-        if line.starts_with("# HELP ") || line == "# EOF" {
-            match current.take() {
-                Some((name, false)) => bail!("metric {name} has no series: create one in its sample"),
-                _ => continue,
-            }
+        if (line.starts_with("# HELP ") || line == "# EOF")
+            && let Some((name, false)) = current.take()
+        {
+            bail!("metric {name} has no series: create one in its sample");
         }
     }
     Ok(metrics)

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use switchyard_reference::{defaults, differences, markdown::WIDTH, pages, schema};
+use switchyard_reference::{
+    defaults, differences,
+    markdown::{Page, WIDTH},
+    pages, schema,
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -14,7 +18,7 @@ fn root() -> PathBuf {
 
 fn page(file: &str) -> String {
     let pages = pages(&root()).expect("the pages are generated");
-    pages.iter().find(|page| page.file == file).map(|page| page.text()).expect("there is such a page")
+    pages.iter().find(|page| page.file == file).map(Page::text).expect("there is such a page")
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn words(line: &str) -> Vec<String> {
         let mut rest = String::new();
         for part in word.split_inclusive(',') {
             rest.push_str(part);
-            if rest.matches('"').count() % 2 == 0 {
+            if rest.matches('"').count().is_multiple_of(2) {
                 words.push(std::mem::take(&mut rest));
             }
         }

@@ -78,8 +78,11 @@ fn plan(environment: Environment) -> anyhow::Result<Preset> {
     Ok(Preset { planned, objects })
 }
 
+/// A row of a table: the name of a setting, and its value in a preset.
+type Row<'a> = (&'a str, &'a dyn Fn(&Preset) -> String);
+
 /// A table with a row for each setting. A row whose values are all empty is left out.
-fn table(page: &mut Page, presets: &[Preset], rows: &[(&str, &dyn Fn(&Preset) -> String)]) -> anyhow::Result<()> {
+fn table(page: &mut Page, presets: &[Preset], rows: &[Row<'_>]) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = rows
         .iter()
         .filter_map(|(name, value)| {
@@ -91,7 +94,7 @@ fn table(page: &mut Page, presets: &[Preset], rows: &[(&str, &dyn Fn(&Preset) ->
                 .then(|| std::iter::once((*name).to_owned()).chain(shown).collect())
         })
         .collect();
-    let names = ENVIRONMENTS.map(|environment| environment.as_str());
+    let names = ENVIRONMENTS.map(Environment::as_str);
     page.table(&["", names[0], names[1], names[2]], &rows)
 }
 
@@ -240,6 +243,6 @@ fn objects(page: &mut Page, presets: &[Preset]) -> anyhow::Result<()> {
         let count = |preset: &Preset| preset.objects.keys().filter(|name| kind(name) == found).count().to_string();
         rows.push(std::iter::once(found.clone()).chain(presets.iter().map(count)).collect());
     }
-    let names = ENVIRONMENTS.map(|environment| environment.as_str());
+    let names = ENVIRONMENTS.map(Environment::as_str);
     page.table(&["kind", names[0], names[1], names[2]], &rows)
 }

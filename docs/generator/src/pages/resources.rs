@@ -127,5 +127,5 @@ fn validation(page: &mut Page, depth: usize, rule: &str, message: &str) {
 
 /// The anchor that GitHub gives the heading of a path.
 fn anchor(path: &str) -> String {
-    path.chars().filter(|char| char.is_ascii_alphanumeric()).collect::<String>().to_lowercase()
+    path.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
 }
