@@ -3,7 +3,7 @@
 //! Every import points downwards:
 //!
 //! ```text
-//! main, run
+//! main, cli, run                      reference: what docs/reference is generated from
 //! preview                                dry run: what the controllers would do
 //! controllers                            platform, worker_pool, recovery
 //!     dereference -> validate -> plan -> apply -> status
@@ -17,10 +17,12 @@
 
 pub mod autoscaling;
 pub mod capacity;
+pub mod cli;
 pub mod controllers;
 pub mod crd;
 pub mod kubernetes;
 pub mod preview;
+pub mod reference;
 pub mod resources;
 pub mod run;
 pub mod spec;

@@ -4,37 +4,15 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of the command line")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
-use switchyard_operator::{crd::generate, preview, run};
-
-/// The operator of Switchyard.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the controllers in the cluster of the pod, or in that of KUBECONFIG.
-    Run(Box<run::Options>),
-    /// Preview the objects of platforms and pools, and whether their database connections fit.
-    Plan(preview::options::Options),
-    /// Write the custom resource definitions.
-    Crds {
-        /// Directory for one file per definition, instead of standard output.
-        #[arg(long)]
-        dir: Option<PathBuf>,
-    },
-}
+use clap::Parser as _;
+use switchyard_operator::{
+    cli::{Cli, Command},
+    crd::generate,
+    preview, run,
+};
 
 fn main() -> ExitCode {
     match execute(Cli::parse().command) {

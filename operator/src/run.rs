@@ -13,6 +13,9 @@ use crate::{
     telemetry::{heartbeat::Heartbeat, http, metrics::Metrics},
 };
 
+/// The filter of the log without `RUST_LOG`.
+pub const LOG_FILTER: &str = "info,kube_client=warn";
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -53,9 +56,7 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=warn".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into()))
         .init();
     let config = Config::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?;
     // Unique to the process: a restarted process in the same pod must not take over the lease while

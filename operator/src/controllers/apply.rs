@@ -1,6 +1,7 @@
 //! Applies a plan to the cluster.
 
 use crate::{
+    crd::conditions::Reason,
     kubernetes::{applier::Applier, error::Error, kinds::is_monitoring, prune::ObjectId},
     resources::manifest::Manifest,
 };
@@ -28,7 +29,7 @@ pub struct Changes<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// A stable reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// The object, and the server's message.
     pub message: String,
 }

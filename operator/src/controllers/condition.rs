@@ -6,6 +6,8 @@ use k8s_openapi::{
 };
 use kube::runtime::events::{Event, EventType};
 
+use crate::crd::conditions::{ConditionType, EventReason, Reason, documents};
+
 /// The status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionStatus {
@@ -33,24 +35,29 @@ impl From<bool> for ConditionStatus {
 /// A condition before it is merged into a status, without generation and transition time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Its type, such as `Ready`.
-    pub kind: &'static str,
+    /// Its type.
+    pub kind: ConditionType,
     /// True, False or Unknown.
     pub status: ConditionStatus,
-    /// A stable reason in CamelCase, for programs.
-    pub reason: String,
+    /// The reason, for programs.
+    pub reason: Reason,
     /// The explanation for a person: full sentences.
     pub message: String,
 }
 
 /// A condition of type `kind`.
+///
+/// # Panics
+/// In a build with debug assertions, if the catalogue of conditions does not document it.
 pub fn condition(
-    kind: &'static str,
+    kind: ConditionType,
     status: impl Into<ConditionStatus>,
-    reason: impl Into<String>,
+    reason: Reason,
     message: impl Into<String>,
 ) -> Condition {
-    Condition { kind, status: status.into(), reason: reason.into(), message: message.into() }
+    let status = status.into();
+    debug_assert!(documents(kind, &reason, status.as_str()), "undocumented: {kind}={} {reason}", status.as_str());
+    Condition { kind, status, reason, message: message.into() }
 }
 
 /// The condition of type `kind`.
@@ -73,13 +80,13 @@ pub fn merged_conditions(
         .into_iter()
         .map(|condition| {
             let status = condition.status.as_str();
-            let since = find(previous, condition.kind)
+            let since = find(previous, condition.kind.as_str())
                 .filter(|old| old.status == status)
                 .map(|old| old.last_transition_time.clone());
             metav1::Condition {
-                type_: condition.kind.into(),
+                type_: condition.kind.as_str().into(),
                 status: status.into(),
-                reason: condition.reason,
+                reason: condition.reason.as_str().into(),
                 message: condition.message,
                 observed_generation: generation,
                 last_transition_time: since.unwrap_or(Time(now)),
@@ -96,18 +103,20 @@ pub const WAITING_FOR_CORRECTION: &str = "Waiting for a correction: see the cond
 /// `Ready`, `Reconciling` and `Stalled` report the refusal; the other `previous` conditions stay.
 pub fn unreadable(
     previous: &[metav1::Condition],
-    reason: &str,
+    reason: &Reason,
     words: &str,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<metav1::Condition> {
     let message = format!("{words}. Existing pods keep running.");
-    let ready = condition("Ready", false, reason, &message);
+    let ready = condition(ConditionType::Ready, false, reason.clone(), &message);
     let rest = [
-        condition("Reconciling", false, "Stalled", WAITING_FOR_CORRECTION),
-        condition("Stalled", true, reason, &message),
+        condition(ConditionType::Reconciling, false, Reason::Stalled, WAITING_FOR_CORRECTION),
+        condition(ConditionType::Stalled, true, reason.clone(), &message),
     ];
-    let known = previous.iter().filter(|old| old.type_ != ready.kind && rest.iter().all(|new| new.kind != old.type_));
+    let known = previous
+        .iter()
+        .filter(|old| old.type_ != ready.kind.as_str() && rest.iter().all(|new| new.kind.as_str() != old.type_));
     let mut all = merged_conditions(previous, vec![ready.clone()], generation, now);
     all.extend(known.cloned());
     all.extend(merged_conditions(previous, rest.to_vec(), generation, now));
@@ -126,8 +135,8 @@ pub fn events(previous: &[metav1::Condition], current: &[metav1::Condition]) -> 
             let old = find(previous, &condition.type_);
             let changed = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
             match condition.type_.as_str() {
-                "Reconciling" | "Stalled" => false,
-                "Ready" => {
+                kind if repeats_ready(kind) => false,
+                kind if kind == ConditionType::Ready.as_str() => {
                     let step = condition.status == "False" && is_progress(&condition.reason);
                     changed && (!step || old.is_some_and(|old| old.status == "True"))
                 }
@@ -136,8 +145,8 @@ pub fn events(previous: &[metav1::Condition], current: &[metav1::Condition]) -> 
         })
         .map(|condition| Event {
             type_: if is_failure(condition) { EventType::Warning } else { EventType::Normal },
-            reason: if condition.type_ == "Ready" && condition.status == "True" {
-                "Ready".into()
+            reason: if condition.type_ == ConditionType::Ready.as_str() && condition.status == "True" {
+                EventReason::Ready.as_str().into()
             } else {
                 condition.reason.clone()
             },
@@ -156,7 +165,12 @@ fn is_failure(condition: &metav1::Condition) -> bool {
 
 /// Reasons that resolve without a person.
 fn is_progress(reason: &str) -> bool {
-    matches!(reason, "Starting" | "SettingUp" | "NotApplied" | "Progressing" | "WaitingForPlatform" | "NotConfigured")
+    Reason::ALL.iter().any(|known| known.is(reason) && known.is_progress())
+}
+
+/// Whether a condition of this type repeats `Ready`.
+fn repeats_ready(kind: &str) -> bool {
+    [ConditionType::Reconciling, ConditionType::Stalled].iter().any(|repeat| repeat.as_str() == kind)
 }
 
 /// The API server accepts notes of at most 1 kB.
@@ -174,11 +188,26 @@ mod tests {
 
     #[test]
     fn transition_time_changes_only_with_the_status() {
-        let first = merged_conditions(&[], vec![condition("Ready", false, "Starting", "a")], Some(1), at(10));
-        let second = merged_conditions(&first, vec![condition("Ready", false, "SettingUp", "b")], Some(2), at(20));
+        let first = merged_conditions(
+            &[],
+            vec![condition(ConditionType::Ready, false, Reason::Starting, "a")],
+            Some(1),
+            at(10),
+        );
+        let second = merged_conditions(
+            &first,
+            vec![condition(ConditionType::Ready, false, Reason::SettingUp, "b")],
+            Some(2),
+            at(20),
+        );
         assert_eq!(second[0].last_transition_time.0, at(10));
         assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("SettingUp", Some(2)));
-        let third = merged_conditions(&second, vec![condition("Ready", true, "Ready", "c")], Some(2), at(30));
+        let third = merged_conditions(
+            &second,
+            vec![condition(ConditionType::Ready, true, Reason::Serving, "c")],
+            Some(2),
+            at(30),
+        );
         assert_eq!(third[0].last_transition_time.0, at(30));
     }
 
@@ -187,14 +216,14 @@ mod tests {
         let before = merged_conditions(
             &[],
             vec![
-                condition("Ready", true, "Serving", "a"),
-                condition("DatabaseReady", true, "SetupSucceeded", "b"),
-                condition("Stalled", false, "NotStalled", "c"),
+                condition(ConditionType::Ready, true, Reason::Serving, "a"),
+                condition(ConditionType::DatabaseReady, true, Reason::SetupSucceeded, "b"),
+                condition(ConditionType::Stalled, false, Reason::NotStalled, "c"),
             ],
             Some(1),
             at(10),
         );
-        let after = unreadable(&before, "Forbidden", "cannot read Secret x: no", Some(2), at(20));
+        let after = unreadable(&before, &Reason::Forbidden, "cannot read Secret x: no", Some(2), at(20));
         let found: Vec<_> =
             after.iter().map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str())).collect();
         assert_eq!(
@@ -207,7 +236,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            unreadable(&after, "Forbidden", "cannot read Secret x: no", Some(2), at(30)),
+            unreadable(&after, &Reason::Forbidden, "cannot read Secret x: no", Some(2), at(30)),
             after,
             "a second call changes nothing"
         );
@@ -217,7 +246,10 @@ mod tests {
     fn unchanged_conditions_emit_no_event() {
         let first = merged_conditions(
             &[],
-            vec![condition("Ready", false, "SecretMissing", "a"), condition("Stalled", true, "SecretMissing", "a")],
+            vec![
+                condition(ConditionType::Ready, false, Reason::SecretMissing, "a"),
+                condition(ConditionType::Stalled, true, Reason::SecretMissing, "a"),
+            ],
             Some(1),
             at(10),
         );
@@ -225,19 +257,29 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].type_, found[0].reason.as_str()), (EventType::Warning, "SecretMissing"));
         assert!(events(&first, &first).is_empty());
-        let second = merged_conditions(&first, vec![condition("Ready", true, "Serving", "b")], Some(1), at(20));
+        let second = merged_conditions(
+            &first,
+            vec![condition(ConditionType::Ready, true, Reason::Serving, "b")],
+            Some(1),
+            at(20),
+        );
         assert_eq!(events(&first, &second)[0].type_, EventType::Normal);
     }
 
     #[test]
     fn other_conditions_emit_events_for_failures_and_their_end_only() {
-        let merge = |previous: &[metav1::Condition], status: bool, reason: &str| {
-            merged_conditions(previous, vec![condition("DatabaseReady", status, reason, "m")], Some(1), at(10))
+        let merge = |previous: &[metav1::Condition], status: bool, reason: Reason| {
+            merged_conditions(
+                previous,
+                vec![condition(ConditionType::DatabaseReady, status, reason, "m")],
+                Some(1),
+                at(10),
+            )
         };
-        let starting = merge(&[], false, "Starting");
-        let ready = merge(&starting, true, "SetupSucceeded");
-        let failed = merge(&ready, false, "SetupFailed");
-        let resolved = merge(&failed, true, "SetupSucceeded");
+        let starting = merge(&[], false, Reason::Starting);
+        let ready = merge(&starting, true, Reason::SetupSucceeded);
+        let failed = merge(&ready, false, Reason::SetupFailed);
+        let resolved = merge(&failed, true, Reason::SetupSucceeded);
         let count = |previous: &[metav1::Condition], current: &[metav1::Condition]| events(previous, current).len();
         assert_eq!(
             [count(&[], &starting), count(&starting, &ready), count(&ready, &failed), count(&failed, &resolved)],

@@ -49,8 +49,9 @@ use crate::crd::{
         .message("name your object store in spec.objectStore: only environment development runs a bundled one")
 )]
 pub struct AnalyticsPlatformSpec {
-    /// Preset that supplies the defaults: replicas, resources and, in development, the bundled
-    /// services.
+    /// Preset that supplies the defaults. `development` runs one small pod of each workload, and a
+    /// bundled service for each one that is not configured. `staging` and `production` run more and
+    /// larger pods, and every backing service must be configured.
     pub environment: Environment,
     /// PostgreSQL database. In development the operator runs a bundled one if `secretRef` is not
     /// set.
@@ -68,13 +69,13 @@ pub struct AnalyticsPlatformSpec {
     /// Source of the profiles. If not set, every analysis fails without a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_source: Option<ProfileSourceSpec>,
-    /// API server.
+    /// API server: its size, its resources and how clients outside the cluster reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<Api>,
-    /// Limits of the priority lanes.
+    /// Limits of the four priority lanes. An analysis waits in the lane of its tenant's tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lanes: Option<LaneOverrides>,
-    /// Limits and prices of the tenant tiers.
+    /// Limits and prices of the four tenant tiers. The admin API gives each tenant a tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<TierOverrides>,
     /// Retries of failed attempts.

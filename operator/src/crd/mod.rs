@@ -1,6 +1,7 @@
 //! The custom resources. The CRDs in `crds/` are generated from these types.
 
 mod analytics_platform;
+pub mod conditions;
 mod duration;
 pub mod generate;
 mod monitoring;

@@ -21,11 +21,11 @@ pub struct SecretRef {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connections {
-    /// Number of connections.
+    /// Number of connections that may stay open.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub size: Option<i32>,
-    /// Additional connections for peaks.
+    /// Additional connections for peaks. They are closed when idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub overflow: Option<i32>,

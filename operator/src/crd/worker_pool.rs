@@ -54,7 +54,8 @@ use crate::crd::{
 pub struct WorkerPoolSpec {
     /// AnalyticsPlatform of the pool, in the same namespace. Immutable.
     pub platform_ref: PlatformRef,
-    /// Kind of work. Immutable.
+    /// Kind of work: `general` fetches profiles and joins the results, `cdn` stores images,
+    /// `discovery` finds related profiles, and `ai` runs the models. Immutable.
     pub kind: Kind,
     /// Lanes that the pool serves. Defaults to all lanes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

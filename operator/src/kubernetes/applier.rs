@@ -15,6 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
+    crd::conditions::Reason,
     kubernetes::{
         api::scoped_dynamic,
         cache::{
@@ -93,7 +94,7 @@ impl Applier {
                 let message = format!("it already exists and {why}: remove or rename one of the two");
                 return Err(Error::Refused {
                     action: format!("cannot apply {}", manifest.title()),
-                    reason: "Refused",
+                    reason: Reason::Refused,
                     message,
                 });
             }

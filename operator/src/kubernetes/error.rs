@@ -1,5 +1,7 @@
 //! Errors of calls of the API server.
 
+use crate::crd::conditions::Reason;
+
 /// Why a call of the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -9,7 +11,7 @@ pub enum Error {
         /// What failed, for instance "cannot apply Deployment main".
         action: String,
         /// A condition reason.
-        reason: &'static str,
+        reason: Reason,
         /// The message of the API server.
         message: String,
     },
@@ -40,7 +42,7 @@ impl Error {
         match error {
             kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 422) => Self::Refused {
                 action,
-                reason: if status.code == 403 { "Forbidden" } else { "Refused" },
+                reason: if status.code == 403 { Reason::Forbidden } else { Reason::Refused },
                 message: status.message.clone(),
             },
             source => Self::Unanswered { action, source },

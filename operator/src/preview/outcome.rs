@@ -98,8 +98,9 @@ pub fn whole(
     let (plan, budget, mut manifests) = to_the_end(&mut input, images);
     let mut refused = Vec::new();
     if let Stage::Refused(problems) = &plan.stage {
-        refused
-            .extend(problems.iter().map(|problem| (problem.component.condition().to_owned(), problem.message.clone())));
+        refused.extend(
+            problems.iter().map(|problem| (problem.component.condition().as_str().to_owned(), problem.message.clone())),
+        );
     }
     let mut deletes = plan.delete.clone();
     for pool in input.pools.clone() {

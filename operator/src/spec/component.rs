@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::crd::conditions::ConditionType;
+
 /// The subject of a condition or a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub enum Component {
@@ -18,14 +20,14 @@ impl Component {
     pub const BACKING: [Self; 4] = [Self::Database, Self::Broker, Self::Cache, Self::ObjectStore];
 
     /// The condition of the platform that reports it.
-    pub const fn condition(self) -> &'static str {
+    pub const fn condition(self) -> ConditionType {
         match self {
-            Self::Database => "DatabaseReady",
-            Self::Broker => "BrokerReady",
-            Self::Cache => "CacheReady",
-            Self::ObjectStore => "ObjectStoreReady",
-            Self::ProfileSource => "ProfileSourceConfigured",
-            Self::Api => "Ready",
+            Self::Database => ConditionType::DatabaseReady,
+            Self::Broker => ConditionType::BrokerReady,
+            Self::Cache => ConditionType::CacheReady,
+            Self::ObjectStore => ConditionType::ObjectStoreReady,
+            Self::ProfileSource => ConditionType::ProfileSourceConfigured,
+            Self::Api => ConditionType::Ready,
         }
     }
 

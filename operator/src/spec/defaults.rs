@@ -37,6 +37,9 @@ pub const fn api_scaling(environment: Environment) -> Option<(i32, i32)> {
 /// Target utilization of the API. Memory is a safeguard: it hardly grows with the load.
 pub const API_TARGETS: Targets = Targets { cpu: 70, memory: 80 };
 
+/// Region of a bucket. Servers without regions accept it.
+pub const REGION: &str = "us-east-1";
+
 /// Whether workloads must survive the loss of a node.
 pub const fn is_redundant(environment: Environment) -> bool {
     !matches!(environment, Environment::Development)

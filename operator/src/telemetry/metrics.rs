@@ -32,6 +32,12 @@ struct RecoveryLabels {
     action: String,
 }
 
+/// The categories of a failed reconcile.
+pub const CATEGORIES: [&str; 3] = ["refused", "unanswered", "unstored"];
+
+/// The recovery that replaces a pod.
+pub const POD_REPLACED: &str = "pod-replaced";
+
 /// The metrics of the operator. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -78,6 +84,21 @@ impl Metrics {
         let recoveries = Family::default();
         registry.register("recoveries", "Automatic recoveries", recoveries.clone());
         Self { registry: Arc::new(all), recoveries, reconciles, errors, seconds, status_writes, calls, leader }
+    }
+
+    /// Creates a series of each metric, for each value of its labels.
+    pub fn sample(&self) {
+        for kind in ["AnalyticsPlatform", "WorkerPool"] {
+            self.reconciled(kind, Duration::ZERO);
+            self.status_written(kind);
+            for category in CATEGORIES {
+                self.error(kind, category);
+            }
+        }
+        for verb in ["DELETE", "GET", "PATCH", "POST", "PUT"] {
+            self.count_call(verb);
+        }
+        self.recovered("", "", POD_REPLACED);
     }
 
     /// Counts a recovery.

@@ -9,7 +9,7 @@ use switchyard_operator::{
         condition,
         platform::{input::PlatformInput, plan::plan, status::status, validate::validate},
     },
-    crd::{AnalyticsPlatformStatus, WorkerPool},
+    crd::{AnalyticsPlatformStatus, WorkerPool, conditions::Reason},
     kubernetes::rollout::{JobState, Report, Rollout},
     spec::component::Component,
 };
@@ -131,7 +131,7 @@ fn ready_repeats_the_message_of_the_api_server() {
     let valid = validate(serving());
     let plan = plan(&valid, &images(), now());
     let refused =
-        Rejection { reason: "Forbidden", message: "cannot apply Deployment/main-api: exceeded quota: q".into() };
+        Rejection { reason: Reason::Forbidden, message: "cannot apply Deployment/main-api: exceeded quota: q".into() };
     let status = status(&AnalyticsPlatformStatus::default(), Some(3), &valid, &plan, Some(&refused), None, now());
     assert!(
         words(&status, "Ready")

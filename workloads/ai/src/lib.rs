@@ -3,6 +3,7 @@
 
 pub mod analysis;
 pub mod analyzer;
+pub mod cli;
 pub mod commands;
 pub mod engine;
 pub mod evaluation;
@@ -12,6 +13,7 @@ pub mod language;
 pub mod lexicon;
 pub mod metrics;
 pub mod model;
+pub mod reference;
 pub mod text;
 pub mod variants;
 pub mod worker;

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::engine::Engine;
+use crate::{engine::Engine, model::Provider};
 
 /// What answered a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,39 @@ impl Default for Metrics {
     }
 }
 
+impl AnsweredBy {
+    const ALL: [Self; 3] = [Self::Model, Self::Candidate, Self::Rules];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Candidate => "candidate",
+            Self::Rules => "rules",
+        }
+    }
+}
+
+/// The roles of the running models, the stable one first.
+const ROLES: [&str; 2] = ["stable", "candidate"];
+
+/// A gauge of each running model, and of each model's execution provider.
+#[derive(Default)]
+struct Models {
+    info: Family<ModelLabels, Gauge>,
+    as_requested: Family<ProviderLabels, Gauge>,
+}
+
+impl Models {
+    fn register(self, registry: &mut Registry) {
+        registry.register("switchyard_model_info", "The running models, and their execution providers", self.info);
+        registry.register(
+            "switchyard_model_provider_ok",
+            "Whether the model runs on the requested execution provider: 0 if it fell back from a GPU to the CPU",
+            self.as_requested,
+        );
+    }
+}
+
 impl Metrics {
     /// Registers the metrics in `registry`.
     pub fn register(&self, registry: &mut Registry) {
@@ -76,9 +109,8 @@ impl Metrics {
     /// Registers the running models, the stable one first, each with its number of threads. Called
     /// once.
     pub fn models(registry: &mut Registry, engines: &[&Engine], threads: usize) {
-        let (models, as_requested) =
-            (Family::<ModelLabels, Gauge>::default(), Family::<ProviderLabels, Gauge>::default());
-        for (engine, role) in engines.iter().zip(["stable", "candidate"]) {
+        let models = Models::default();
+        for (engine, role) in engines.iter().zip(ROLES) {
             let (info, placement) = (engine.info(), engine.placement());
             let labels = ModelLabels {
                 role,
@@ -87,26 +119,34 @@ impl Metrics {
                 threads: threads.to_string(),
                 provider: placement.actual.as_str(),
             };
-            models.get_or_create(&labels).set(1);
+            models.info.get_or_create(&labels).set(1);
             let labels = ProviderLabels { role, wanted: placement.requested.as_str() };
-            as_requested.get_or_create(&labels).set(i64::from(placement.reason.is_none()));
+            models.as_requested.get_or_create(&labels).set(i64::from(placement.reason.is_none()));
         }
-        registry.register("switchyard_model_info", "The running models, and their execution providers", models);
-        registry.register(
-            "switchyard_model_provider_ok",
-            "Whether the model runs on the requested execution provider: 0 if it fell back from a GPU to the CPU",
-            as_requested,
-        );
+        models.register(registry);
+    }
+
+    /// Registers all metrics with a series of each, for each value of its labels.
+    pub fn sample(registry: &mut Registry) {
+        let metrics = Self::default();
+        metrics.register(registry);
+        for by in AnsweredBy::ALL {
+            drop(metrics.posts.get_or_create(&Labels { by: by.as_str() }));
+        }
+        let models = Models::default();
+        for (role, provider) in ROLES.into_iter().flat_map(|role| Provider::ALL.map(|provider| (role, provider))) {
+            let open = String::new;
+            let provider = provider.as_str();
+            let labels = ModelLabels { role, name: open(), version: open(), threads: open(), provider };
+            drop(models.info.get_or_create(&labels));
+            drop(models.as_requested.get_or_create(&ProviderLabels { role, wanted: provider }));
+        }
+        models.register(registry);
     }
 
     /// Counts an answered chunk.
     pub fn chunk(&self, posts: usize, took: Duration, by: AnsweredBy) {
-        let by = match by {
-            AnsweredBy::Model => "model",
-            AnsweredBy::Candidate => "candidate",
-            AnsweredBy::Rules => "rules",
-        };
-        self.posts.get_or_create(&Labels { by }).inc_by(posts as u64);
+        self.posts.get_or_create(&Labels { by: by.as_str() }).inc_by(posts as u64);
         self.chunk_seconds.observe(took.as_secs_f64());
     }
 

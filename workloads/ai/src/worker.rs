@@ -24,16 +24,16 @@ use crate::{
 pub struct Options {
     #[command(flatten)]
     process: process::Options,
-    /// Threads that run the model. By default the number of CPUs that the container may use.
+    /// Threads that run the model, 1 to 256. By default the number of CPUs that the container may use.
     #[arg(long, env = "SWITCHYARD_MODEL_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     model_threads: Option<u16>,
-    /// Most posts of one batch on a GPU, from any jobs.
+    /// Most posts of one batch on a GPU, from any jobs, 1 to 256.
     #[arg(long, env = "SWITCHYARD_MODEL_BATCH", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=256))]
     model_batch: u16,
     /// Folder of a candidate model, to try a new version.
     #[arg(long, env = "SWITCHYARD_CANDIDATE_MODEL_DIR", requires = "candidate_percent")]
     candidate_model_dir: Option<PathBuf>,
-    /// Share of the tenants that the candidate answers, in percent. Always the same tenants.
+    /// Share of the tenants that the candidate answers, 0 to 100 percent. Always the same tenants.
     #[arg(long, env = "SWITCHYARD_CANDIDATE_PERCENT", requires = "candidate_model_dir", value_parser = clap::value_parser!(u8).range(0..=100))]
     candidate_percent: Option<u8>,
 }

@@ -16,9 +16,11 @@
 
 mod analysis_result;
 mod auth;
+pub mod cli;
 mod http;
 mod object_store;
 mod operations;
+pub mod reference;
 pub mod router;
 mod routes;
 pub mod serve;

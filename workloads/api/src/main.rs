@@ -4,28 +4,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use switchyard_api::{router, serve, setup, termination};
+use clap::Parser as _;
+use switchyard_api::{
+    cli::{Arguments, Command},
+    router, serve, setup, termination,
+};
 use switchyard_contract::Mount;
 use switchyard_jobs::service::telemetry;
-
-/// Switchyard's HTTP API.
-#[derive(Debug, Parser)]
-#[command(name = "switchyard-api", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve the API; the default.
-    Serve(serve::Options),
-    /// Set up database, queues and bucket, and exit.
-    Setup,
-    /// Print the OpenAPI document.
-    Openapi,
-}
 
 fn main() -> ExitCode {
     // Options also come from the environment.

@@ -78,26 +78,26 @@ pub struct Options {
     /// Seconds for open requests to finish after that.
     #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = 15)]
     grace_seconds: u64,
-    /// Calls a second of one tenant on average.
+    /// Calls per second of one tenant, on average.
     #[arg(long, env = "SWITCHYARD_RATE_PER_SECOND", default_value_t = Rate::default().per_second)]
     rate_per_second: f64,
-    /// Calls of one tenant at once.
+    /// Calls of one tenant in a burst.
     #[arg(long, env = "SWITCHYARD_RATE_BURST", default_value_t = Rate::default().burst)]
     rate_burst: u32,
     /// Database queries a second for keys that turn out to be invalid; beyond them, calls with
     /// unknown keys answer 429.
     #[arg(long, env = "SWITCHYARD_UNKNOWN_KEYS_PER_SECOND", default_value_t = 100)]
     unknown_keys_per_second: u32,
-    /// Requests in flight; others wait up to a second and then answer 503.
+    /// Requests that may be in flight. Others wait up to a second and then answer 503.
     #[arg(long, env = "SWITCHYARD_IN_FLIGHT", default_value_t = 512)]
     in_flight: usize,
-    /// Open event streams.
+    /// Event streams that may be open.
     #[arg(long, env = "SWITCHYARD_WATCHES", default_value_t = 10_000)]
     watches: usize,
-    /// Open event streams of one tenant.
+    /// Event streams of one tenant that may be open.
     #[arg(long, env = "SWITCHYARD_WATCHES_PER_TENANT", default_value_t = 1_000)]
     watches_per_tenant: usize,
-    /// Threads of the server.
+    /// Threads of the server, 1 to 1024.
     #[arg(long, env = "SWITCHYARD_THREADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 }
@@ -168,7 +168,7 @@ pub async fn until(
 
     let limiter = Arc::new(ConcurrencyLimiter::new(options.in_flight, PERMIT_WAIT));
     let mut registry = Registry::default();
-    cpu::register(&mut registry);
+    cpu::register(&mut registry, cgroup::cpu_limit());
     let metrics = HttpMetrics::register(&mut registry);
     let breakers = Breakers::register(&mut registry);
     let stores = [store.breaker()].into_iter().chain(store.replica_breakers());

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 /// Where Kubernetes reads the termination message.
-const DEFAULT_LOG: &str = "/dev/termination-log";
+pub const DEFAULT_LOG: &str = "/dev/termination-log";
 /// The environment variable of another path.
-const LOG_ENV: &str = "SWITCHYARD_TERMINATION_LOG";
+pub const LOG_ENV: &str = "SWITCHYARD_TERMINATION_LOG";
 
 /// Writes `{"component","message"}` to the termination log and to standard error.
 #[expect(clippy::print_stderr, reason = "read by people, also without a log collector")]

@@ -116,7 +116,8 @@ pub struct RoleGrant {
 }
 
 names! {
-    /// The connection pooler in front of PostgreSQL.
+    /// Connection pooler between the workloads and PostgreSQL, such as PgBouncer: `session` or
+    /// `transaction` pooling. Defaults to none.
     Pooler, "pooler", {
         /// No pooler: each connection is a server connection.
         None = "none",

@@ -46,6 +46,7 @@ pub mod json;
 pub mod maintenance;
 pub mod model;
 pub mod recovery;
+pub mod reference;
 pub mod resilience;
 pub mod runner;
 pub mod service;

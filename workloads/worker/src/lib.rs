@@ -6,11 +6,13 @@
 pub mod analysis;
 pub mod apify;
 pub mod children;
+pub mod cli;
 pub mod discovery;
 pub mod handlers;
 pub mod images;
 pub mod metrics;
 pub mod profile;
 pub mod profile_fetcher;
+pub mod reference;
 pub mod source_guard;
 pub mod throttle;

@@ -5,15 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use switchyard_contract::{Config, Mount};
 use switchyard_jobs::runner::process::{self, Options, Process};
-use switchyard_worker::handlers;
-
-/// Runs the jobs of one worker pool. What it does comes from the mounted configuration.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use switchyard_worker::{cli::Arguments, handlers};
 
 #[tokio::main]
 async fn main() -> ExitCode {

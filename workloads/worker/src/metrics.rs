@@ -71,6 +71,16 @@ impl Metrics {
         );
     }
 
+    /// Creates a series of each metric, for each value of its labels.
+    pub(crate) fn sample(&self, source_outcomes: &[&'static str], image_outcomes: &[&'static str]) {
+        for &outcome in source_outcomes {
+            drop(self.source_calls.get_or_create(&Outcome { outcome }));
+        }
+        for &outcome in image_outcomes {
+            drop(self.images.get_or_create(&Outcome { outcome }));
+        }
+    }
+
     /// Counts a profile requested from the source; `outcome` is `found` or an error's code.
     pub(crate) fn source_call(&self, outcome: &'static str, took: Duration) {
         self.source_calls.get_or_create(&Outcome { outcome }).inc();

@@ -15,6 +15,7 @@ use crate::{
             validate::ValidPlatform,
         },
     },
+    crd::conditions::{ConditionType, Reason},
     resources::http_route,
     spec::{
         component::Component,
@@ -36,7 +37,7 @@ pub fn conditions(
 ) -> Vec<Condition> {
     let rejected = rejection.map(|rejection| Problem {
         component: Component::Api,
-        reason: rejection.reason,
+        reason: rejection.reason.clone(),
         message: rejection.message.clone(),
     });
     let view = View { previous, valid, input: &valid.input, plan, rejected, unmonitored };
@@ -130,9 +131,9 @@ impl View<'_> {
         if let Some(first) = problems.first() {
             let words: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
             return condition(
-                "Ready",
+                ConditionType::Ready,
                 false,
-                first.reason,
+                first.reason.clone(),
                 sentence(&format!("{}{}", words.join("; "), self.existing_pods())),
             );
         }
@@ -144,14 +145,14 @@ impl View<'_> {
                 SETUP_RETRY.as_secs(),
                 self.existing_pods()
             );
-            return condition("Ready", false, "SetupFailed", sentence(&words));
+            return condition(ConditionType::Ready, false, Reason::SetupFailed, sentence(&words));
         }
         let missing = self.not_serving();
         if missing.is_empty() {
             return condition(
-                "Ready",
+                ConditionType::Ready,
                 true,
-                "Serving",
+                Reason::Serving,
                 format!(
                     "The API serves at {} and every default pool works.{}",
                     self.input.settings.url(),
@@ -172,21 +173,21 @@ impl View<'_> {
                         )
                     })
                     .collect();
-                ("Starting", format!("waiting for {}", names.join(", ")))
+                (Reason::Starting, format!("waiting for {}", names.join(", ")))
             }
             Stage::SettingUp { trouble } => {
                 let trouble = trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
                 (
-                    "SettingUp",
+                    Reason::SettingUp,
                     format!(
                         "the setup Job {} prepares the backing services{trouble}",
                         self.plan.setup_job.as_deref().unwrap_or_default()
                     ),
                 )
             }
-            _ => ("Starting", format!("waiting for {}", missing.join(", "))),
+            _ => (Reason::Starting, format!("waiting for {}", missing.join(", "))),
         };
-        condition("Ready", false, reason, sentence(&words) + &self.paused())
+        condition(ConditionType::Ready, false, reason, sentence(&words) + &self.paused())
     }
 
     fn existing_pods(&self) -> &'static str {
@@ -201,7 +202,7 @@ impl View<'_> {
         let kind = component.condition();
         let settings = &self.input.settings;
         if let Some(problem) = self.problems().into_iter().find(|problem| problem.component == component) {
-            return condition(kind, false, problem.reason, sentence(&problem.message));
+            return condition(kind, false, problem.reason.clone(), sentence(&problem.message));
         }
         let bundled = bundled_components(settings).contains(&component);
         let server = self.input.observed.servers.get(&component);
@@ -213,7 +214,7 @@ impl View<'_> {
             return condition(
                 kind,
                 false,
-                "Starting",
+                Reason::Starting,
                 sentence(&format!("{} is starting{trouble}", component.bundled())),
             );
         }
@@ -225,26 +226,26 @@ impl View<'_> {
                 } else {
                     format!("{component} was reached with the credentials of Secret {secret}")
                 };
-                condition(kind, true, "SetupSucceeded", sentence(&words))
+                condition(kind, true, Reason::SetupSucceeded, sentence(&words))
             }
             Stage::SetupFailed { report, .. } => match report.component {
                 Some(failed) if failed == component => condition(
                     kind,
                     false,
-                    "SetupFailed",
+                    Reason::SetupFailed,
                     format!("{} Its address and login come from Secret {secret}.", sentence(&report.message)),
                 ),
                 // The setup checks the services in order and stops at the first failure.
                 Some(failed) if is_checked_before(component, failed) => condition(
                     kind,
                     true,
-                    "Reached",
+                    Reason::Reached,
                     sentence(&format!("{component} was reached with the credentials of Secret {secret}")),
                 ),
                 _ => condition(
                     kind,
                     ConditionStatus::Unknown,
-                    "NotChecked",
+                    Reason::NotChecked,
                     "The setup failed before it checked this service.",
                 ),
             },
@@ -253,13 +254,16 @@ impl View<'_> {
     }
 
     /// The previous result stays until the setup has a new one.
-    fn previous_result(&self, kind: &'static str) -> Condition {
-        match find(self.previous, kind) {
-            Some(old) if old.status == "True" => condition(kind, true, old.reason.clone(), old.message.clone()),
-            Some(old) if old.status == "False" && old.reason == "SetupFailed" => {
-                condition(kind, false, old.reason.clone(), old.message.clone())
+    fn previous_result(&self, kind: ConditionType) -> Condition {
+        match find(self.previous, kind.as_str()) {
+            Some(old) if old.status == "True" => {
+                let reason = if Reason::Reached.is(&old.reason) { Reason::Reached } else { Reason::SetupSucceeded };
+                condition(kind, true, reason, old.message.clone())
             }
-            _ => condition(kind, ConditionStatus::Unknown, "NotChecked", "The setup Job has not checked it yet."),
+            Some(old) if old.status == "False" && Reason::SetupFailed.is(&old.reason) => {
+                condition(kind, false, Reason::SetupFailed, old.message.clone())
+            }
+            _ => condition(kind, ConditionStatus::Unknown, Reason::NotChecked, "The setup Job has not checked it yet."),
         }
     }
 
@@ -269,7 +273,7 @@ impl View<'_> {
             Ok(mount) => condition(
                 kind,
                 true,
-                "Configured",
+                Reason::Configured,
                 format!("Profiles are fetched with the token of Secret {}.", mount.secret),
             ),
             Err(problem) => condition(kind, false, problem.reason, sentence(&problem.message)),
@@ -277,21 +281,21 @@ impl View<'_> {
     }
 
     fn budget(&self) -> Condition {
-        let kind = "ConnectionBudget";
+        let kind = ConditionType::ConnectionBudget;
         let budget = &self.valid.budget;
         match budget.verdict.as_ref().and_then(|words| budget.api.as_ref().map(|_| words)) {
-            Ok(words) => condition(kind, true, "Fits", sentence(words)),
-            Err(refusal) => condition(kind, false, "Exceeded", sentence(&refusal.to_string())),
+            Ok(words) => condition(kind, true, Reason::Fits, sentence(words)),
+            Err(refusal) => condition(kind, false, Reason::Exceeded, sentence(&refusal.to_string())),
         }
     }
 
     /// Whether the API is exposed to clients outside the cluster; none if the spec does not ask for
     /// it.
     fn exposed(&self) -> Option<Condition> {
-        let (settings, kind) = (&self.input.settings, "Exposed");
+        let (settings, kind) = (&self.input.settings, ConditionType::Exposed);
         if settings.route.is_some() && self.input.observed.missing.contains(&http_route::resource()) {
             let words = "The cluster knows no HTTPRoute of gateway.networking.k8s.io/v1: install the Gateway API, or use spec.api.ingress.";
-            return Some(condition(kind, false, "GatewayApiMissing", words));
+            return Some(condition(kind, false, Reason::GatewayApiMissing, words));
         }
         let ingress = settings.ingress.iter().map(|ingress| format!("Ingress {}", ingress.host));
         let ways: Vec<String> =
@@ -300,10 +304,13 @@ impl View<'_> {
             return None;
         }
         Some(match self.plan.stage {
-            Stage::Running => {
-                condition(kind, true, "Applied", sentence(&format!("the API is exposed by {}", ways.join(" and "))))
-            }
-            _ => condition(kind, ConditionStatus::Unknown, "NotApplied", "It is applied after the setup."),
+            Stage::Running => condition(
+                kind,
+                true,
+                Reason::Applied,
+                sentence(&format!("the API is exposed by {}", ways.join(" and "))),
+            ),
+            _ => condition(kind, ConditionStatus::Unknown, Reason::NotApplied, "It is applied after the setup."),
         })
     }
 
@@ -312,25 +319,30 @@ impl View<'_> {
         let health = self.input.observed.health.as_ref()?;
         let degraded = degraded_parts(health);
         if degraded.is_empty() {
-            return Some(condition("Healthy", true, "Healthy", "The health score is 80 or more of 100."));
+            return Some(condition(
+                ConditionType::Healthy,
+                true,
+                Reason::Healthy,
+                "The health score is 80 or more of 100.",
+            ));
         }
         let words = format!(
             "The health score is {} of 100, because of: {}. See GET /admin/v1/health or the console.",
             grade(health),
             degraded.join(", ")
         );
-        Some(condition("Healthy", false, "Degraded", words))
+        Some(condition(ConditionType::Healthy, false, Reason::Degraded, words))
     }
 
     /// Present only while the API server refuses the PodMonitor or the PrometheusRule.
     fn monitoring_configured(&self) -> Option<Condition> {
         let words = self.unmonitored?;
         let words = format!("{words}; no alert fires until it is corrected: see spec.monitoring");
-        Some(condition("MonitoringConfigured", false, "Refused", sentence(&words)))
+        Some(condition(ConditionType::MonitoringConfigured, false, Reason::Refused, sentence(&words)))
     }
 
     fn reconciling(&self) -> Condition {
-        let kind = "Reconciling";
+        let kind = ConditionType::Reconciling;
         let rolling = || {
             let api = self.input.observed.api.as_ref().is_some_and(|api| !api.complete);
             let pools = self
@@ -343,28 +355,28 @@ impl View<'_> {
             api.then(|| "the API".to_owned()).into_iter().chain(pools).collect::<Vec<_>>()
         };
         match &self.plan.stage {
-            _ if !self.problems().is_empty() => condition(kind, false, "Stalled", WAITING_FOR_CORRECTION),
+            _ if !self.problems().is_empty() => condition(kind, false, Reason::Stalled, WAITING_FOR_CORRECTION),
             Stage::SetupFailed { .. } => {
-                condition(kind, false, "Stalled", "Waiting for the next attempt at the setup.")
+                condition(kind, false, Reason::Stalled, "Waiting for the next attempt at the setup.")
             }
             Stage::WaitingForServers(_) | Stage::SettingUp { .. } => {
                 let ready = self.ready();
                 condition(
                     kind,
                     true,
-                    "SettingUp",
+                    Reason::SettingUp,
                     if ready.status == ConditionStatus::True { "The setup Job runs.".into() } else { ready.message },
                 )
             }
             _ => match (rolling(), self.not_serving()) {
                 (rolling, missing) if rolling.is_empty() && missing.is_empty() => {
-                    condition(kind, false, "UpToDate", "Everything matches the spec.")
+                    condition(kind, false, Reason::UpToDate, "Everything matches the spec.")
                 }
                 (rolling, missing) if rolling.is_empty() => {
-                    condition(kind, true, "Starting", sentence(&format!("waiting for {}", missing.join(", "))))
+                    condition(kind, true, Reason::Starting, sentence(&format!("waiting for {}", missing.join(", "))))
                 }
                 (rolling, _) => {
-                    condition(kind, true, "RollingOut", sentence(&format!("rolling out {}", rolling.join(", "))))
+                    condition(kind, true, Reason::RollingOut, sentence(&format!("rolling out {}", rolling.join(", "))))
                 }
             },
         }
@@ -374,9 +386,9 @@ impl View<'_> {
         let ready = self.ready();
         let stalled = !self.problems().is_empty() || matches!(self.plan.stage, Stage::SetupFailed { .. });
         if stalled {
-            condition("Stalled", true, ready.reason, ready.message)
+            condition(ConditionType::Stalled, true, ready.reason, ready.message)
         } else {
-            condition("Stalled", false, "NotStalled", "Nothing blocks the reconciliation.")
+            condition(ConditionType::Stalled, false, Reason::NotStalled, "Nothing blocks the reconciliation.")
         }
     }
 }

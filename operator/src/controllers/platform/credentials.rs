@@ -6,6 +6,7 @@ use switchyard_contract::{Role, files};
 use url::Url;
 
 use crate::{
+    crd::conditions::Reason,
     resources::pod::SecretMount,
     spec::{
         component::Component,
@@ -24,7 +25,7 @@ pub struct Problem {
     /// The component whose condition reports it.
     pub component: Component,
     /// The reason of the condition.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What is wrong and how to correct it.
     pub message: String,
 }
@@ -141,7 +142,7 @@ pub fn profile_source(settings: &Settings, secrets: &Secrets) -> Result<SecretMo
     let Some(source) = &settings.profile_source else {
         return Err(Problem {
             component: Component::ProfileSource,
-            reason: "NotConfigured",
+            reason: Reason::NotConfigured,
             message: "no profile source is configured, so every analysis fails: set spec.profileSource, with a Secret \
                       that has the key token"
                 .into(),
@@ -163,7 +164,7 @@ impl<'a> Reader<'a> {
         Self { secret, component, values }
     }
 
-    fn problem(&self, reason: &'static str, message: String) -> Problem {
+    fn problem(&self, reason: Reason, message: String) -> Problem {
         Problem { component: self.component, reason, message }
     }
 
@@ -172,7 +173,7 @@ impl<'a> Reader<'a> {
         let Some(values) = self.values else {
             let keys = required.join(", ");
             return Err(self.problem(
-                "SecretMissing",
+                Reason::SecretMissing,
                 format!("there is no Secret {}: create it with {} {keys}", self.secret, plural(required)),
             ));
         };
@@ -180,13 +181,15 @@ impl<'a> Reader<'a> {
         if !missing.is_empty() {
             let keys = missing.join(", ");
             return Err(self.problem(
-                "SecretKeyMissing",
+                Reason::SecretKeyMissing,
                 format!("Secret {} lacks {} {keys}: add it", self.secret, plural(&missing)),
             ));
         }
         if let Some(key) = required.iter().find(|key| values.get(**key).is_some_and(|value| blank(value))) {
-            return Err(self
-                .problem("SecretKeyEmpty", format!("key {key} of Secret {} is empty: give it a value", self.secret)));
+            return Err(self.problem(
+                Reason::SecretKeyEmpty,
+                format!("key {key} of Secret {} is empty: give it a value", self.secret),
+            ));
         }
         let desired = |key: &str| required.contains(&key) || optional.contains(&key);
         Ok(SecretMount {
@@ -210,7 +213,7 @@ impl<'a> Reader<'a> {
         match Url::parse(address.trim()) {
             Ok(url) if schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty()) => Ok(()),
             _ => Err(self.problem(
-                "SecretInvalid",
+                Reason::SecretInvalid,
                 format!(
                     "key {key} of Secret {} is no address of {}: write it as {example}",
                     self.secret, self.component

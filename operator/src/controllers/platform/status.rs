@@ -17,7 +17,7 @@ use crate::{
         reconciler::Reconciled as _,
         status::{StatusUpdate, write_status},
     },
-    crd::{AnalyticsPlatform, AnalyticsPlatformStatus, ConnectionAllocation, SetupStatus},
+    crd::{AnalyticsPlatform, AnalyticsPlatformStatus, ConnectionAllocation, SetupStatus, conditions::EventReason},
     kubernetes::error::Error,
 };
 
@@ -90,7 +90,7 @@ fn signed(number: u32) -> i32 {
 fn generated(secrets: &[String]) -> Option<Event> {
     (!secrets.is_empty()).then(|| Event {
         type_: EventType::Normal,
-        reason: "SecretsGenerated".into(),
+        reason: EventReason::SecretsGenerated.as_str().into(),
         note: Some(format!("generated with random values: {}", secrets.join(", "))),
         action: "Create".into(),
         secondary: None,

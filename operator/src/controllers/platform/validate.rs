@@ -6,7 +6,7 @@ use crate::{
         credentials::{Credentials, Problem, read_credentials},
         input::PlatformInput,
     },
-    crd::WorkerPool,
+    crd::{WorkerPool, conditions::Reason},
     spec::{
         component::Component,
         connection_budget::{Budget, divide},
@@ -61,7 +61,8 @@ pub fn usable_credentials(
     secrets: &Secrets,
     budget: &Budget,
 ) -> Result<Credentials, Vec<Problem>> {
-    let over = |message: String| Problem { component: Component::Api, reason: "ConnectionBudgetExceeded", message };
+    let over =
+        |message: String| Problem { component: Component::Api, reason: Reason::ConnectionBudgetExceeded, message };
     let mut problems: Vec<Problem> = Vec::new();
     problems.extend(
         budget.verdict.as_ref().err().map(|refusal| over(format!("the connection budget does not fit: {refusal}"))),

@@ -8,7 +8,7 @@ use switchyard_contract::{HealthReport, RecoveryRecord};
 
 use crate::{
     controllers::{context::Context, recovery::event::warning},
-    crd::AnalyticsPlatform,
+    crd::{AnalyticsPlatform, conditions::EventReason},
 };
 
 /// Failed requests in a row after which the health is unknown.
@@ -84,15 +84,15 @@ fn event(recovery: &RecoveryRecord) -> Event {
     let RecoveryRecord { subject, evidence, .. } = recovery;
     match recovery.action.as_str() {
         "job-quarantined" => warning(
-            "JobQuarantined",
+            EventReason::JobQuarantined,
             format!("job {subject} is quarantined: {evidence}; find the cause before you replay it"),
         ),
         "memory-drain" => warning(
-            "WorkerDrained",
+            EventReason::WorkerDrained,
             format!(
                 "worker {subject} finished its jobs and restarted: {evidence}; raise the pool's memory limit if it recurs"
             ),
         ),
-        other => warning("Recovered", format!("{other}: {subject} ({evidence})")),
+        other => warning(EventReason::Recovered, format!("{other}: {subject} ({evidence})")),
     }
 }

@@ -17,9 +17,10 @@ use crate::{
             pods::{self, Decision},
         },
     },
-    crd::{AnalyticsPlatform, GROUP},
+    crd::{AnalyticsPlatform, GROUP, conditions::EventReason},
     kubernetes::cache::entry::{CachedObject, ObservedState},
     spec::{names::PLATFORM_LABEL, settings::Settings},
+    telemetry::metrics::POD_REPLACED,
 };
 
 /// The replacements so far.
@@ -75,7 +76,7 @@ impl Replacements {
                         replaced.len()
                     );
                     tracing::warn!(namespace, name, note, "gave up recovery");
-                    context.publish(platform, &[warning("RecoveryGivenUp", note)]).await;
+                    context.publish(platform, &[warning(EventReason::RecoveryGivenUp, note)]).await;
                 }
                 Decision::Replace { pod, evidence } => {
                     let evicted = evict(context, &namespace, pod).await;
@@ -83,10 +84,10 @@ impl Replacements {
                     match evicted {
                         Ok(()) => {
                             replaced.push(Timestamp::now());
-                            context.metrics.recovered(&namespace, &name, "pod-replaced");
+                            context.metrics.recovered(&namespace, &name, POD_REPLACED);
                             tracing::warn!(namespace, name, pod, evidence, "replaced pod");
                             let note = format!("pod {pod} is replaced: {evidence}");
-                            context.publish(platform, &[warning("PodReplaced", note)]).await;
+                            context.publish(platform, &[warning(EventReason::PodReplaced, note)]).await;
                         }
                         Err(error) => tracing::warn!(namespace, name, pod, %error, "could not replace pod"),
                     }

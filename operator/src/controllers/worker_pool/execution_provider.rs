@@ -3,7 +3,10 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 
-use crate::controllers::condition::{Condition, condition};
+use crate::{
+    controllers::condition::{Condition, condition},
+    crd::conditions::{ConditionType, Reason},
+};
 
 /// Name of the init container that reports it.
 pub const PROVIDER_CHECK: &str = "provider";
@@ -40,11 +43,16 @@ impl ExecutionProvider {
     /// The condition `Accelerated`.
     pub fn condition(&self) -> Condition {
         match &self.reason {
-            None => condition("Accelerated", true, "OnGpu", format!("The models of {} pods run on GPUs.", self.pods)),
+            None => condition(
+                ConditionType::Accelerated,
+                true,
+                Reason::OnGpu,
+                format!("The models of {} pods run on GPUs.", self.pods),
+            ),
             Some(reason) => condition(
-                "Accelerated",
+                ConditionType::Accelerated,
                 false,
-                "OnProcessor",
+                Reason::OnProcessor,
                 format!(
                     "The models of {} of {} pods run on the processor: {reason}. Check the node's driver and \
                      device plug-in, and that the operator has an image for GPUs.",

@@ -13,7 +13,10 @@ use switchyard_contract::LanesReport;
 use crate::{
     capacity::{DesiredPods, Pool, gpu::GpuCapacity, zero},
     controllers::condition::{Condition, ConditionStatus, condition},
-    crd::WorkerPool,
+    crd::{
+        WorkerPool,
+        conditions::{ConditionType, Reason},
+    },
     kubernetes::rollout::Rollout,
     resources::{horizontal_pod_autoscaler::pool_autoscaler, manifest::Manifest, scaled_object::scaled_object},
     spec::replicas::ScalingBounds,
@@ -81,9 +84,9 @@ impl Load {
         if let Some(gpu_capacity) = &self.gpu_capacity {
             let fits = i64::from(gpu_capacity.pods) >= i64::from(bounds.max());
             all.push(condition(
-                "GpuCapacity",
+                ConditionType::GpuCapacity,
                 fits,
-                if fits { "Fits" } else { "InsufficientGpus" },
+                if fits { Reason::Fits } else { Reason::InsufficientGpus },
                 format!("{}.", gpu_capacity.message),
             ));
         }
@@ -91,13 +94,23 @@ impl Load {
     }
 
     fn autoscaling(&self, bounds: ScalingBounds, rollout: Option<&Rollout>) -> Condition {
-        let kind = "Autoscaling";
+        let kind = ConditionType::Autoscaling;
         let range = format!("between {} and {} pods", bounds.min(), bounds.max());
         if let Some(Err(words)) = &self.desired {
-            return condition(kind, false, "LoadUnknown", format!("The number of pods stays unchanged: {words}."));
+            return condition(
+                kind,
+                false,
+                Reason::LoadUnknown,
+                format!("The number of pods stays unchanged: {words}."),
+            );
         }
         if rollout.is_some_and(|rollout| rollout.desired == 0) {
-            return condition(kind, true, "ScaledToZero", format!("The queues are empty; the pool scales {range}."));
+            return condition(
+                kind,
+                true,
+                Reason::ScaledToZero,
+                format!("The queues are empty; the pool scales {range}."),
+            );
         }
         let by = self.autoscaler.as_ref().map_or("HorizontalPodAutoscaler", |autoscaler| autoscaler.kind);
         let failed = |kind: &str| {
@@ -110,7 +123,7 @@ impl Load {
             .or_else(|| failed("ScalingActive").filter(|c| c.reason.as_deref() != Some("ScalingDisabled")))
         {
             Some(found) => {
-                let reason = found.reason.clone().unwrap_or_else(|| "AutoscalerFailed".into());
+                let reason = Reason::Autoscaler(found.reason.clone().unwrap_or_else(|| "AutoscalerFailed".into()));
                 let words = found.message.clone().unwrap_or_default();
                 condition(
                     kind,
@@ -120,11 +133,14 @@ impl Load {
                 )
             }
             None if self.autoscaler.as_ref().is_some_and(|autoscaler| !autoscaler.conditions.is_empty()) => {
-                condition(kind, true, "Active", format!("The pool scales {range}."))
+                condition(kind, true, Reason::Active, format!("The pool scales {range}."))
             }
-            None => {
-                condition(kind, ConditionStatus::Unknown, "NotSeen", "The autoscaler has not reported on the pool yet.")
-            }
+            None => condition(
+                kind,
+                ConditionStatus::Unknown,
+                Reason::NotSeen,
+                "The autoscaler has not reported on the pool yet.",
+            ),
         }
     }
 }

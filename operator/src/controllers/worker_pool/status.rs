@@ -16,7 +16,10 @@ use crate::{
             validate::ValidPool,
         },
     },
-    crd::{WorkerPool, WorkerPoolStatus},
+    crd::{
+        WorkerPool, WorkerPoolStatus,
+        conditions::{ConditionType, Reason},
+    },
     kubernetes::{error::Error, rollout::Rollout},
     spec::{names, pool::pool_replicas, replicas::Replicas},
 };
@@ -68,21 +71,23 @@ pub fn status(
     }
     conditions.push(match (&plan.stage, stalled) {
         (Stage::Running, false) if !rollout.complete || rollout.desired != desired => condition(
-            "Reconciling",
+            ConditionType::Reconciling,
             true,
-            "RollingOut",
+            Reason::RollingOut,
             format!("{} of {desired} pods are ready with the newest template.", rollout.ready),
         ),
-        (Stage::WaitingForPlatform, _) => condition("Reconciling", true, "WaitingForPlatform", ready.message.clone()),
-        (Stage::Running | Stage::Paused, false) => {
-            condition("Reconciling", false, "UpToDate", "Everything matches the spec.")
+        (Stage::WaitingForPlatform, _) => {
+            condition(ConditionType::Reconciling, true, Reason::WaitingForPlatform, ready.message.clone())
         }
-        _ => condition("Reconciling", false, "Stalled", WAITING_FOR_CORRECTION),
+        (Stage::Running | Stage::Paused, false) => {
+            condition(ConditionType::Reconciling, false, Reason::UpToDate, "Everything matches the spec.")
+        }
+        _ => condition(ConditionType::Reconciling, false, Reason::Stalled, WAITING_FOR_CORRECTION),
     });
     conditions.push(if stalled {
-        condition("Stalled", true, ready.reason, ready.message)
+        condition(ConditionType::Stalled, true, ready.reason, ready.message)
     } else {
-        condition("Stalled", false, "NotStalled", "Nothing blocks the reconciliation.")
+        condition(ConditionType::Stalled, false, Reason::NotStalled, "Nothing blocks the reconciliation.")
     });
     WorkerPoolStatus {
         observed_generation: generation,
@@ -102,63 +107,76 @@ fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout:
     let platform = &input.pool.spec.platform_ref.name;
     let existing_pods = if input.rollout.is_some() { " Existing pods keep running." } else { "" };
     if let Some(Rejection { reason, message }) = rejection {
-        return condition("Ready", false, *reason, format!("{message}.{existing_pods}"));
+        return condition(ConditionType::Ready, false, reason.clone(), format!("{message}.{existing_pods}"));
     }
     match &plan.stage {
         Stage::NoPlatform => condition(
-            "Ready",
+            ConditionType::Ready,
             false,
-            "PlatformNotFound",
+            Reason::PlatformNotFound,
             format!(
                 "There is no AnalyticsPlatform {platform} in namespace {}: create it, or recreate the pool \
                  with another platformRef.{existing_pods}",
                 input.owner.namespace
             ),
         ),
-        Stage::OverBudget(refusal) => {
-            condition("Ready", false, "ConnectionBudgetExceeded", format!("{refusal}.{existing_pods}"))
+        Stage::OverBudget(refusal) => condition(
+            ConditionType::Ready,
+            false,
+            Reason::ConnectionBudgetExceeded,
+            format!("{refusal}.{existing_pods}"),
+        ),
+        Stage::Refused(words) => {
+            condition(ConditionType::Ready, false, Reason::PodTemplateInvalid, format!("{words}.{existing_pods}"))
         }
-        Stage::Refused(words) => condition("Ready", false, "PodTemplateInvalid", format!("{words}.{existing_pods}")),
         Stage::WaitingForPlatform if input.rollout.as_ref().is_some_and(Rollout::serves) => condition(
-            "Ready",
+            ConditionType::Ready,
             true,
-            "Serving",
+            Reason::Serving,
             format!("{} of {desired} pods are ready; changes wait until platform {platform} is set up.", rollout.ready),
         ),
         Stage::WaitingForPlatform => condition(
-            "Ready",
+            ConditionType::Ready,
             false,
-            "WaitingForPlatform",
+            Reason::WaitingForPlatform,
             format!("Waiting until platform {platform} is set up: see its conditions."),
         ),
         Stage::Paused => {
             let words = format!("Platform {platform} is paused: the operator changes nothing.");
-            condition("Ready", input.rollout.as_ref().is_some_and(Rollout::serves), "Paused", words)
+            condition(ConditionType::Ready, input.rollout.as_ref().is_some_and(Rollout::serves), Reason::Paused, words)
         }
         Stage::Running if desired == 0 && rollout.desired == 0 => {
-            condition("Ready", true, "ScaledToZero", "It has no pods, as desired.")
+            condition(ConditionType::Ready, true, Reason::ScaledToZero, "It has no pods, as desired.")
         }
-        Stage::Running if rollout.desired == desired && rollout.ready >= desired => {
-            condition("Ready", true, "Serving", format!("{} of {desired} pods are ready.", rollout.ready))
-        }
+        Stage::Running if rollout.desired == desired && rollout.ready >= desired => condition(
+            ConditionType::Ready,
+            true,
+            Reason::Serving,
+            format!("{} of {desired} pods are ready.", rollout.ready),
+        ),
         Stage::Running => match &rollout.trouble {
             Some(trouble) => condition(
-                "Ready",
+                ConditionType::Ready,
                 false,
-                "PodsNotStarting",
+                Reason::PodsNotStarting,
                 format!("{} of {desired} pods are ready: {trouble}.", rollout.ready),
             ),
-            None => condition("Ready", false, "Progressing", format!("{} of {desired} pods are ready.", rollout.ready)),
+            None => condition(
+                ConditionType::Ready,
+                false,
+                Reason::Progressing,
+                format!("{} of {desired} pods are ready.", rollout.ready),
+            ),
         },
     }
 }
 
 fn budget(plan: &Plan) -> Option<Condition> {
-    let kind = "ConnectionBudget";
+    let kind = ConditionType::ConnectionBudget;
     match (&plan.stage, plan.connections) {
-        (Stage::OverBudget(refusal), _) => Some(condition(kind, false, "Exceeded", format!("{refusal}."))),
+        (Stage::OverBudget(refusal), _) => Some(condition(kind, false, Reason::Exceeded, format!("{refusal}."))),
         (_, Some(connections)) => {
-            Some(condition(kind, true, "Fits", format!("Each pod may hold {connections} database connections.")))
+            Some(condition(kind, true, Reason::Fits, format!("Each pod may hold {connections} database connections.")))
         }
         _ => None,
     }

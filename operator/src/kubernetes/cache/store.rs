@@ -193,7 +193,7 @@ impl WatchCache {
     pub fn check_watches(&self) -> Result<(), Error> {
         let statuses = self.0.watches.borrow();
         let failing = statuses.iter().find_map(|(kind, status)| match &status.state {
-            WatchState::Failing { refused, message, .. } => Some((kind, *refused, message.clone())),
+            WatchState::Failing { refused, message, .. } => Some((kind, refused.clone(), message.clone())),
             WatchState::Unlisted | WatchState::Listed | WatchState::Missing => None,
         });
         let Some((kind, refused, message)) = failing else { return Ok(()) };

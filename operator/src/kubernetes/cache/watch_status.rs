@@ -2,6 +2,8 @@
 
 use kube::runtime::watcher;
 
+use crate::crd::conditions::Reason;
+
 /// Status of the watch of one kind, with the resyncs that were requested of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WatchStatus {
@@ -37,7 +39,7 @@ pub(super) enum WatchState {
         /// Whether an earlier list succeeded, so that the cache holds objects of the kind.
         listed: bool,
         /// A condition reason, if the API server rejects the request.
-        refused: Option<&'static str>,
+        refused: Option<Reason>,
         message: String,
     },
 }
@@ -58,10 +60,10 @@ pub(super) const fn is_missing(code: u16) -> bool {
 }
 
 /// Condition reason for a rejection that a retry does not cure.
-pub(super) const fn refusal_reason(code: u16) -> Option<&'static str> {
+pub(super) const fn refusal_reason(code: u16) -> Option<Reason> {
     match code {
-        403 => Some("Forbidden"),
-        400 | 401 | 404 | 405 | 422 => Some("Refused"),
+        403 => Some(Reason::Forbidden),
+        400 | 401 | 404 | 405 | 422 => Some(Reason::Refused),
         _ => None,
     }
 }

@@ -33,6 +33,9 @@ impl Provider {
         }
     }
 
+    /// Every execution provider.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::CpuFloat, Self::Cuda];
+
     /// The value of `--model-provider` and of metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -18,6 +18,8 @@ use prometheus_client::{
 };
 use switchyard_jobs::trace::TraceLabel;
 
+use crate::http::problem::ProblemType;
+
 /// A route by its template, shared with the router.
 #[derive(Debug, Clone)]
 struct Route(Option<MatchedPath>);
@@ -77,6 +79,26 @@ pub struct HttpMetrics {
 /// Upper bounds in seconds. The service level is 50 ms for a submission; alerts read 2 s and 5 s.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0];
 
+/// Transports of an event stream.
+const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
+
+/// Outcomes of a request for an analysis.
+const SUBMISSIONS: [&str; 13] = [
+    "accepted",
+    "cached",
+    "coalesced",
+    "replayed",
+    ProblemType::ConcurrentLimit.slug(),
+    ProblemType::DailyLimit.slug(),
+    ProblemType::IdempotencyConflict.slug(),
+    ProblemType::InsufficientCredits.slug(),
+    ProblemType::Internal.slug(),
+    ProblemType::LaneFull.slug(),
+    ProblemType::RateLimited.slug(),
+    ProblemType::Unauthenticated.slug(),
+    ProblemType::Unavailable.slug(),
+];
+
 impl HttpMetrics {
     /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
@@ -103,6 +125,23 @@ impl HttpMetrics {
         metrics
     }
 
+    /// Creates a series of each metric, for each value of its labels. A route is any template.
+    pub fn sample(&self) {
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PATCH] {
+            for status in [100, 200, 300, 400, 500] {
+                let labels = Labels { route: Route(None), method: method_label(&method), status: class(status) };
+                drop(self.requests.get_or_create(&labels));
+                drop(self.seconds.get_or_create(&labels));
+            }
+        }
+        for transport in TRANSPORTS {
+            drop(self.watcher(transport));
+        }
+        for outcome in SUBMISSIONS {
+            drop(self.submissions.get_or_create(&OutcomeLabel { outcome }));
+        }
+    }
+
     /// Counts one response and the time to its head, with its trace as an exemplar.
     pub fn answered(
         &self,
@@ -120,6 +159,7 @@ impl HttpMetrics {
     /// Counts a request for an analysis. `outcome` is `accepted`, `coalesced`, `cached`, `replayed`
     /// or the slug of a problem.
     pub fn submission(&self, outcome: &'static str) {
+        debug_assert!(SUBMISSIONS.contains(&outcome), "unlisted outcome {outcome}");
         self.submissions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 

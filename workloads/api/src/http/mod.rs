@@ -7,5 +7,6 @@ pub mod layers;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+mod problem_reference;
 pub mod request_id;
 pub mod server;

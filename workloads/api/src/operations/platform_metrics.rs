@@ -1,17 +1,23 @@
 //! Metrics of the platform as a whole, of its last snapshot. Every API process exports the same
 //! ones.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use switchyard_contract::{Health, Kind, Lane, LaneLimits, Lanes, QueueStats};
-use switchyard_jobs::store::PlatformSnapshot;
+use switchyard_contract::{Health, Kind, Lane, LaneLimits, Lanes, QueueStats, Role};
+use switchyard_jobs::store::{Outcomes, PlatformSnapshot, RoleSessions, Sessions};
 
-use crate::{http::concurrency::ConcurrencyLimiter, operations::platform_snapshot::SnapshotCache};
+use crate::{
+    http::concurrency::ConcurrencyLimiter,
+    operations::{
+        health::{self, HealthInput},
+        platform_snapshot::SnapshotCache,
+    },
+};
 
 /// Collects the metrics at each scrape.
 pub struct PlatformMetrics {
@@ -27,16 +33,66 @@ impl fmt::Debug for PlatformMetrics {
 
 impl Collector for PlatformMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut gauges = Gauges(encoder);
-        gauges.one("switchyard_api_in_flight", "Requests in flight", self.limiter.in_flight() as f64)?;
-        gauges.health(self.snapshots.health())?;
-        gauges.limits(self.snapshots.lanes())?;
-        let Some((age, snapshot)) = self.snapshots.last() else { return Ok(()) };
-        gauges.one("switchyard_queue_stats_age_seconds", "Age of the platform snapshot", age.as_secs_f64())?;
-        gauges.queues(&snapshot.lanes)?;
-        gauges.fairness(&snapshot)?;
-        gauges.workers(&snapshot)?;
-        gauges.sessions(&snapshot)
+        let (in_flight, health) = (self.limiter.in_flight() as f64, self.snapshots.health());
+        encode(encoder, in_flight, health, self.snapshots.lanes(), self.snapshots.last())
+    }
+}
+
+/// Encodes the metrics of a snapshot with its age, and those that need none.
+fn encode(
+    encoder: DescriptorEncoder<'_>,
+    in_flight: f64,
+    health: Health,
+    lanes: &Lanes,
+    snapshot: Option<(Duration, Arc<PlatformSnapshot>)>,
+) -> fmt::Result {
+    let mut gauges = Gauges(encoder);
+    gauges.one("switchyard_api_in_flight", "Requests in flight", in_flight)?;
+    gauges.health(health)?;
+    gauges.limits(lanes)?;
+    let Some((age, snapshot)) = snapshot else { return Ok(()) };
+    gauges.one("switchyard_queue_stats_age_seconds", "Age of the platform snapshot", age.as_secs_f64())?;
+    gauges.queues(&snapshot.lanes)?;
+    gauges.fairness(&snapshot)?;
+    gauges.workers(&snapshot)?;
+    gauges.sessions(&snapshot)
+}
+
+/// A series of each metric, for each value of its labels.
+#[derive(Debug)]
+pub struct PlatformMetricsSample;
+
+impl Collector for PlatformMetricsSample {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let lanes = Lanes::default();
+        let queues = Kind::ALL.iter().flat_map(|kind| {
+            Lane::ALL.iter().map(|lane| QueueStats { service_seconds: Some(0.0), ..QueueStats::quiet(*kind, *lane) })
+        });
+        let roles = Role::ALL.iter();
+        let snapshot = PlatformSnapshot {
+            lanes: queues.collect(),
+            fairness: Vec::new(),
+            dead: 0,
+            workers: Vec::new(),
+            outcomes: Outcomes::default(),
+            sessions: Sessions {
+                max: 0,
+                in_use: 0,
+                rows: roles
+                    .map(|role| RoleSessions { role: role.to_string(), limit: Some(0), in_use: 0, active: None })
+                    .collect(),
+            },
+            recoveries: Vec::new(),
+        };
+        let health = health::score(&HealthInput {
+            snapshot: Some(&snapshot),
+            age: Some(Duration::ZERO),
+            lanes: &lanes,
+            writable: true,
+            broker_connected: true,
+            cache_available: true,
+        });
+        encode(encoder, 0.0, health, &lanes, Some((Duration::ZERO, Arc::new(snapshot))))
     }
 }
 

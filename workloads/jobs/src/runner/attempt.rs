@@ -52,6 +52,10 @@ pub(super) enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// Every outcome.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Completed, Self::Spawned, Self::Failed, Self::Dead, Self::Lost, Self::Released, Self::Unwritten];
+
     /// The value of the metric label `outcome`.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

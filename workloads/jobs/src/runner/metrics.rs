@@ -81,6 +81,21 @@ impl Metrics {
         metrics
     }
 
+    /// Creates a series of each metric, for each value of its labels.
+    pub(crate) fn sample(&self) {
+        for (kind, lane) in Kind::ALL.iter().flat_map(|kind| Lane::ALL.iter().map(|lane| (*kind, *lane))) {
+            let queue = queue(kind, lane);
+            drop(self.seconds.get_or_create(&queue));
+            drop(self.running.get_or_create(&queue));
+            drop(self.waits.get_or_create(&queue));
+            drop(self.analyses.get_or_create(&LaneLabels { lane: queue.lane }));
+            for outcome in AttemptOutcome::ALL {
+                let QueueLabels { kind, lane } = queue;
+                drop(self.attempts.get_or_create(&AttemptLabels { kind, lane, outcome: outcome.as_str() }));
+            }
+        }
+    }
+
     /// Sets the number of slots.
     pub(super) fn slots(&self, slots: u32) {
         self.slots.set(slots.into());

@@ -107,7 +107,7 @@ impl Process {
         let ttl = Duration::from_secs(config.analysis.result_ttl_seconds);
         let cache = Cache::mounted(mount, ttl)?;
         let mut registry = Registry::default();
-        cpu::register(&mut registry);
+        cpu::register(&mut registry, cgroup::cpu_limit());
         let breakers = Breakers::register(&mut registry);
         let stores = [store.breaker()].into_iter().chain(store.replica_breakers());
         stores.chain([cache.breaker()]).for_each(|breaker| breakers.add(breaker.clone()));

@@ -13,15 +13,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::cgroup;
-
 /// Linux reports CPU time in 1/100 s on every architecture (`USER_HZ`, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Registers the metrics of this process.
 ///
-/// The start time is the time of this call. CPU time is read at each scrape.
-pub fn register(registry: &mut Registry) {
+/// `cores` is the CPU limit of the container, if it has one. The start time is the time of this
+/// call. CPU time is read at each scrape.
+pub fn register(registry: &mut Registry, cores: Option<f64>) {
     registry.register_collector(Box::new(CpuTime));
     let gauge = |value: f64| {
         let gauge = Gauge::<f64, AtomicU64>::default();
@@ -31,7 +30,7 @@ pub fn register(registry: &mut Registry) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let help = "Start time of the process, in seconds since the Unix epoch";
     registry.register_with_unit("process_start_time", help, Unit::Seconds, gauge(now.as_secs_f64()));
-    if let Some(cores) = cgroup::cpu_limit() {
+    if let Some(cores) = cores {
         let help = "CPU cores that the container may use";
         registry.register("switchyard_process_cpu_limit_cores", help, gauge(cores));
     }
@@ -89,7 +88,7 @@ mod tests {
         }
         assert!(cpu_seconds().unwrap() > before);
         let mut registry = Registry::default();
-        register(&mut registry);
+        register(&mut registry, None);
         let mut shown = String::new();
         prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
         assert!(shown.contains("\nprocess_cpu_seconds_total "), "{shown}");

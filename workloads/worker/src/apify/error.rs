@@ -44,6 +44,24 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Every outcome of a request: `found`, or a [`code`](Self::code).
+    pub const OUTCOMES: [&'static str; 14] = [
+        "found",
+        "profile-not-found",
+        "profile-source-actor",
+        "profile-source-crowded",
+        "profile-source-garbage",
+        "profile-source-payment",
+        "profile-source-rate-limited",
+        "profile-source-rejected",
+        "profile-source-resting",
+        "profile-source-run-failed",
+        "profile-source-throttled",
+        "profile-source-timeout",
+        "profile-source-token",
+        "profile-source-unavailable",
+    ];
+
     /// The stable code of the job error.
     pub fn code(&self) -> &'static str {
         match self {

@@ -124,6 +124,7 @@ impl Apify {
         let began = Instant::now();
         let found = self.scrape(username, permit, deadline).await;
         let outcome = found.as_ref().map_or_else(SourceError::code, |_| "found");
+        debug_assert!(SourceError::OUTCOMES.contains(&outcome), "unlisted outcome {outcome}");
         self.metrics.source_call(outcome, began.elapsed());
         found
     }

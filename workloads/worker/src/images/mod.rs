@@ -52,6 +52,25 @@ struct RetryableError {
     message: String,
 }
 
+/// Every outcome of an image.
+pub(crate) const OUTCOMES: [&str; 15] = [
+    "address-not-allowed",
+    "corrupt",
+    "described",
+    "image-store-unavailable",
+    "image-unavailable",
+    "invalid-address",
+    "invalid-redirect",
+    "known",
+    "not-an-image",
+    "not-found",
+    "refused",
+    "stored",
+    "too-large",
+    "too-many-pixels",
+    "too-many-redirects",
+];
+
 impl ImageHandler {
     pub fn new(fetcher: Fetcher, storage: Option<Storage>, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -66,7 +85,10 @@ impl ImageHandler {
             .await
             .map_err(|error| RetryableError { code: "image-unavailable", message: error.to_string() })?;
         let began = Instant::now();
-        let count = |outcome, bytes| self.metrics.image(outcome, bytes, began.elapsed());
+        let count = |outcome: &'static str, bytes| {
+            debug_assert!(OUTCOMES.contains(&outcome), "unlisted outcome {outcome}");
+            self.metrics.image(outcome, bytes, began.elapsed());
+        };
         let bytes = match self.fetcher.fetch(&url).await {
             Ok(bytes) => bytes,
             Err(FetchError::Permanent(code)) => {

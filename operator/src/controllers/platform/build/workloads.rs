@@ -12,6 +12,7 @@ use switchyard_contract::{
 
 use crate::{
     controllers::platform::credentials::{Credentials, Problem},
+    crd::conditions::Reason,
     resources::{
         config_map::{config_map, document},
         deployment::deployment,
@@ -61,12 +62,12 @@ pub fn config(
             Source::Bundled => ObjectStore {
                 endpoint: format!("http://{}-s3:9000", settings.name),
                 bucket: BUNDLED_BUCKET.into(),
-                region: "us-east-1".into(),
+                region: defaults::REGION.into(),
             },
             Source::Named(store) => ObjectStore {
                 endpoint: store.endpoint.clone(),
                 bucket: store.bucket.clone(),
-                region: store.region.clone().unwrap_or_else(|| "us-east-1".into()),
+                region: store.region.clone().unwrap_or_else(|| defaults::REGION.into()),
             },
         }),
         profile_source: settings.profile_source.as_ref().filter(|_| credentials.profile_source.is_some()).map(
@@ -196,7 +197,7 @@ pub fn api(
     let template =
         pod::overridden(template, settings.api_pod_template.as_ref(), &selector).map_err(|error| Problem {
             component: Component::Api,
-            reason: "PodTemplateInvalid",
+            reason: Reason::PodTemplateInvalid,
             message: format!("spec.api.podTemplate makes no pod template: {error}"),
         })?;
     let replicas = starting_replicas(settings.api_replicas, exists);
