@@ -2,7 +2,13 @@
 //! writes the custom resource definitions. Users install it as `switchyard` or as the kubectl
 //! plugin `kubectl-switchyard`.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of the command line")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -54,14 +60,14 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(preview::run(&options)).map(ExitCode::from);
         }
-        Command::Crds { dir } => write_crds(dir)?,
+        Command::Crds { dir } => write_crds(dir.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_crds(dir: Option<PathBuf>) -> anyhow::Result<()> {
+fn write_crds(dir: Option<&Path>) -> anyhow::Result<()> {
     for document in generate::documents()? {
-        match &dir {
+        match dir {
             Some(dir) => {
                 let path = dir.join(&document.file);
                 fs::write(&path, &document.yaml).with_context(|| format!("cannot write {}", path.display()))?;

@@ -130,16 +130,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
-    Candidate::new(election_client, &options.lease_namespace, &options.lease_name, &identity, fence)
-        .lead(&metrics, &heartbeat, &shutdown, || async {
-            cache.resync().await;
-            let (platforms, pools) = cache.subscribe();
-            let platforms = controller::run(context.clone(), platforms);
-            let pools = controller::run(context.clone(), pools);
-            let recovery = recovery::run(context.clone());
-            futures::future::join4(platforms, pools, certificate(), recovery).await;
-        })
-        .await;
+    let candidate = Candidate::new(election_client, &options.lease_namespace, &options.lease_name, &identity, fence);
+    let led = candidate.lead(&metrics, &heartbeat, &shutdown, || async {
+        cache.resync().await;
+        let (platforms, pools) = cache.subscribe();
+        let platforms = controller::run(context.clone(), platforms);
+        let pools = controller::run(context.clone(), pools);
+        let recovery = recovery::run(context.clone());
+        futures::future::join4(platforms, pools, certificate(), recovery).await;
+    });
+    Box::pin(led).await;
     shutdown.cancel();
     operations.await.context("the operations server panicked")?
 }

@@ -12,6 +12,7 @@ fn main() -> io::Result<()> {
     let mut source = "static FILES: &[(&str, &[u8])] = &[\n".to_owned();
     for name in names {
         let path = folder.join(&name);
+        let path = path.to_string_lossy();
         writeln!(source, "    ({name:?}, include_bytes!({path:?})),").expect("writing to a String does not fail");
     }
     source.push_str("];\n");

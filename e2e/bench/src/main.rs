@@ -1,5 +1,7 @@
 //! `switchyard-bench`: compares Switchyard with common alternatives on one machine, in one run.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of the command line")]
+
 mod fixture;
 mod load;
 mod machine;

@@ -225,6 +225,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn figures_are_formatted_for_readers() {
         assert_eq!(figure(1_234_567.0), "1,234,567");
         assert_eq!(figure(12.34), "12.3");

@@ -134,7 +134,7 @@ mod tests {
             counts[usize::try_from(zipf.sample(&mut rng)).unwrap()] += 1;
         }
         // The harmonic number of 1,000 is 7.485.
-        assert!((counts[0] as f64 / 13_359.0 - 1.0).abs() < 0.05, "{}", counts[0]);
+        assert!((f64::from(counts[0]) / 13_359.0 - 1.0).abs() < 0.05, "{}", counts[0]);
         assert!((f64::from(counts[0]) / f64::from(counts[9]) / 10.0 - 1.0).abs() < 0.15);
     }
 }

@@ -65,6 +65,9 @@ impl Answer {
 
 impl Caller {
     /// A client that calls the processes at `urls` in turn.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
     pub fn new(urls: &[String], key: &str) -> anyhow::Result<Self> {
         let http = Client::builder().no_proxy().build()?;
         Ok(Self { http, urls: urls.into(), next: Arc::default(), key: key.to_owned() })

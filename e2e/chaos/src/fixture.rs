@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Timeout of the setup.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A server that can be killed and restarted.
 pub struct Server<T> {
@@ -70,6 +70,10 @@ fn with_port(uri: &str, port: u16) -> anyhow::Result<(u16, String)> {
 
 impl Fixture {
     /// Starts the servers, writes the mounts, and runs the platform's setup with its four roles.
+    ///
+    /// # Errors
+    /// The program of the API is missing, a proxy or a mount cannot be created, the setup fails, or
+    /// the database refuses a statement.
     pub async fn prepare() -> anyhow::Result<Self> {
         let programs = std::env::current_exe()?.parent().context("the program has a folder")?.to_owned();
         let api = programs.join("switchyard-api");
@@ -119,6 +123,9 @@ impl Fixture {
     }
 
     /// Connects directly to the database as its owner.
+    ///
+    /// # Errors
+    /// The database accepts no connection.
     pub async fn client(&self) -> anyhow::Result<Client> {
         let (client, connection) = tokio_postgres::connect(&self.database_uri, NoTls).await?;
         tokio::spawn(async move {
@@ -129,6 +136,9 @@ impl Fixture {
     }
 
     /// Number of messages in each queue.
+    ///
+    /// # Errors
+    /// The broker accepts no connection, or a queue does not exist.
     pub async fn depths(&self) -> anyhow::Result<Vec<(String, u32)>> {
         let connection = lapin::Connection::connect(&self.broker_uri, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
@@ -154,6 +164,9 @@ impl Fixture {
 }
 
 /// Stores the limits that the checks compare with.
+///
+/// # Errors
+/// A statement fails, for example because the limits are already stored.
 pub async fn put_limits(client: &Client, tiers: &Tiers, lanes: &Lanes) -> Result<(), tokio_postgres::Error> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     for tier in switchyard_contract::Tier::ALL {

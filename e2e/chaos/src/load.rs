@@ -94,6 +94,9 @@ impl Notes {
     }
 
     /// Stores submissions and watches in the harness' tables for the checks.
+    ///
+    /// # Errors
+    /// A statement fails.
     pub async fn store(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
         let insert = "insert into chaos.requests (id, tenant_id, username, key, job_id) values ($1, $2, $3, $4, $5)";
         let insert = client.prepare(insert).await?;
@@ -143,6 +146,9 @@ fn successful(answer: Answer) -> anyhow::Result<Value> {
 
 impl Load {
     /// Creates the tenants and starts the callers.
+    ///
+    /// # Errors
+    /// The API creates no tenant, or no key for it.
     pub async fn start(admin: Caller, seed: u64) -> anyhow::Result<Self> {
         let mut load = Self {
             notes: Arc::default(),
@@ -187,6 +193,9 @@ impl Load {
 
     /// Stops the callers, resumes every queue, and repeats each submission with a key until its
     /// response is conclusive.
+    ///
+    /// # Errors
+    /// A call has no conclusive response after a hundred attempts.
     pub async fn settle(&mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         while self.calling.join_next().await.is_some() {}

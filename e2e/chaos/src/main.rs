@@ -1,5 +1,7 @@
 //! `switchyard-chaos`: injects faults under load and checks the invariants.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of the command line")]
+
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
@@ -46,7 +48,7 @@ struct Run {
     /// Folder for the processes' logs of failed runs.
     #[arg(long)]
     logs: Option<PathBuf>,
-    /// RUST_LOG of the processes.
+    /// `RUST_LOG` of the processes.
     #[arg(long, default_value = "warn,lapin=error")]
     log_level: String,
 }

@@ -46,6 +46,9 @@ pub fn folder(root: &Path, workload: &str) -> PathBuf {
 }
 
 /// Writes all mounts below `root`.
+///
+/// # Errors
+/// A folder or a file cannot be written.
 pub fn write(root: &Path, addresses: &Addresses) -> io::Result<()> {
     let grants: Vec<Value> = Role::ALL
         .iter()

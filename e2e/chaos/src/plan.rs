@@ -155,7 +155,7 @@ mod tests {
                 match fault {
                     Fault::KillApi(n) | Fault::TerminateApi(n) => assert!(n < COUNTS.apis),
                     Fault::KillWorker(n) | Fault::TerminateWorker(n) | Fault::PauseWorker(n) => {
-                        assert!(n < COUNTS.workers)
+                        assert!(n < COUNTS.workers);
                     }
                     _ => {}
                 }

@@ -42,6 +42,9 @@ impl ManagedProcess {
     }
 
     /// Starts the process unless it is running.
+    ///
+    /// # Errors
+    /// The program or its log cannot be opened.
     pub fn start(&self) -> std::io::Result<()> {
         self.with(|running| {
             if running.as_mut().is_none_or(|program| program.ended().is_some()) {
@@ -94,6 +97,9 @@ impl Processes {
     }
 
     /// Starts `apis` API processes and the workers, and waits until the API responds.
+    ///
+    /// # Errors
+    /// No port is free, a process cannot be started, or the API does not respond within 30 seconds.
     pub async fn start(fixture: &Fixture, apis: usize, log_level: &str) -> anyhow::Result<Self> {
         let root = fixture.folder.path();
         let mut urls = Vec::new();
@@ -138,6 +144,9 @@ impl Processes {
     }
 
     /// Waits until each API process responds.
+    ///
+    /// # Errors
+    /// A process of the API does not respond within 30 seconds.
     pub async fn wait_responding(&self) -> anyhow::Result<()> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         for url in &self.urls {

@@ -48,6 +48,9 @@ fn spawn(command: Command) -> io::Result<Child> {
 
 impl Program {
     /// Starts `program` and appends its output to the file `log`.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or `setpriv` cannot be started.
     pub fn start(program: &Path, arguments: &[String], environment: &[(&str, String)], log: &Path) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         // setpriv replaces itself with the program, so the pid stays the same.

@@ -41,6 +41,9 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts a proxy for the server at port `target` on loopback.
+    ///
+    /// # Errors
+    /// No port is free on loopback.
     pub async fn start(target: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();

@@ -10,8 +10,15 @@ use anyhow::Context as _;
 use tokio::time::sleep;
 
 use crate::{
-    caller::Caller, checks, faults::inject_all, fixture::Fixture, load::Load, mounts::ADMIN_KEY, plan,
-    processes::Processes, report::Report,
+    caller::Caller,
+    checks,
+    faults::inject_all,
+    fixture::Fixture,
+    load::Load,
+    mounts::ADMIN_KEY,
+    plan,
+    processes::{ManagedProcess, Processes},
+    report::Report,
 };
 
 /// Settings of a run.
@@ -61,7 +68,7 @@ async fn run_on(fixture: &Arc<Fixture>, settings: &Settings) -> anyhow::Result<R
     fixture.database.wait_up().await;
     fixture.broker.wait_up().await;
     fixture.cache.wait_up().await;
-    processes.all().try_for_each(|process| process.start()).context("could not restart the processes")?;
+    processes.all().try_for_each(ManagedProcess::start).context("could not restart the processes")?;
     processes.wait_responding().await?;
     load.settle().await?;
     let client = fixture.client().await?;

@@ -29,6 +29,9 @@ pub const LEASE: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the jobs of the pool that `mount` describes until SIGTERM.
+///
+/// # Errors
+/// The configuration, a Secret or an address is invalid, or the runner fails.
 pub async fn run(mount: &Mount) -> anyhow::Result<()> {
     let stop = shutdown::signal();
     let config = Arc::new(Config::load(mount)?);
@@ -79,6 +82,7 @@ impl Handler for Scripted {
             Action::FailTransiently => Err(JobError::transient("stumbled", "as the script says")),
             Action::FailPermanently => Err(JobError::permanent("refused", "as the script says")),
             Action::Overrun => pending().await,
+            #[expect(clippy::panic, reason = "the fault that the script wants")]
             Action::Panic => panic!("as the script says"),
         }
     }

@@ -1,5 +1,7 @@
 //! Prints the circles of imports below the given source folders; exits with 1 when there is one.
 
+#![expect(clippy::print_stdout, reason = "a program of the command line")]
+
 use std::{path::PathBuf, process::ExitCode};
 
 use switchyard_imports::graph::Graph;

@@ -3,6 +3,8 @@
 //! Measures the time until all pools are Ready, the time from a change of a spec to its Deployment,
 //! the writes of an idle operator, and its memory. `e2e/scale/run` sets up what it needs.
 
+#![expect(clippy::print_stdout, reason = "a program of the command line")]
+
 mod observer;
 mod operator;
 mod platforms;
@@ -49,7 +51,7 @@ async fn main() -> Result<()> {
     let client = Client::try_default().await?;
     let operator = Operator { pid: options.operator_pid, metrics: options.operator_metrics.clone() };
     let platforms = Platforms::new(options.platforms, options.pools)?;
-    let observer = Observer::start(&client).await?;
+    let observer = Observer::start(&client);
 
     let before = operator.calls().await?;
     let all_ready =
@@ -63,12 +65,13 @@ async fn main() -> Result<()> {
         all_ready.as_secs_f64()
     );
 
-    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_mins(3)).await?;
     let mut times = platforms.time_changes(&client, &observer, options.changes).await?;
     times.sort();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of the list")]
     let quantile = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
 
-    observer.wait_quiet(Duration::from_secs(15), Duration::from_secs(180)).await?;
+    observer.wait_quiet(Duration::from_secs(15), Duration::from_mins(3)).await?;
     let (writes, idle_calls) = (observer.writes(), operator.calls().await?);
     tokio::time::sleep(Duration::from_secs(options.idle_seconds)).await;
     let idle_writes = observer.writes() - writes;

@@ -48,7 +48,7 @@ pub struct Observer {
 
 impl Observer {
     /// Starts the watches.
-    pub async fn start(client: &Client) -> Result<Self> {
+    pub fn start(client: &Client) -> Self {
         let observer = Self::default();
         for kind in [
             ApiResource::from_gvk_with_plural(
@@ -77,7 +77,7 @@ impl Observer {
                 while let Ok(event) = events.try_next().await {
                     match event {
                         Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            observer.record(&kind.kind, &object)
+                            observer.record(&kind.kind, &object);
                         }
                         Some(_) => {}
                         None => break,
@@ -85,7 +85,7 @@ impl Observer {
                 }
             });
         }
-        Ok(observer)
+        observer
     }
 
     fn record(&self, kind: &str, object: &DynamicObject) {

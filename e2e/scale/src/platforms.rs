@@ -114,7 +114,7 @@ impl Platforms {
                 "main-cdn".to_owned()
             };
             // Alternates between 0 and 1 replicas, so that every patch is a change.
-            let replicas = if observer.replicas_since(&namespace, &name, 0).is_some() { 1 } else { 0 };
+            let replicas = i64::from(observer.replicas_since(&namespace, &name, 0).is_some());
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource("WorkerPool"));
             let patched = Instant::now();
             api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await?;
@@ -123,7 +123,7 @@ impl Platforms {
                     break since;
                 }
                 ensure!(
-                    patched.elapsed() < Duration::from_secs(60),
+                    patched.elapsed() < Duration::from_mins(1),
                     "change {change} of {namespace}/{name} was never applied"
                 );
                 tokio::time::sleep(Duration::from_millis(2)).await;

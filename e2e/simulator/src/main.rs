@@ -1,5 +1,7 @@
 //! `switchyard-simulate`: compares how Switchyard's rule and a queue-length rule size a pool.
 
+#![expect(clippy::print_stdout, reason = "a program of the command line")]
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;

@@ -73,7 +73,6 @@ impl Queue {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 const fn count(jobs: usize) -> f64 {
     jobs as f64
 }

@@ -70,7 +70,6 @@ fn totals(text: &mut String, results: &[PatternResult]) {
                 .collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let reversals = better(|tally| tally.reversals() as f64);
         writeln!(
             text,

@@ -40,7 +40,6 @@ impl Tally {
     }
 
     /// Percentage of jobs that waited longer than the target.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     pub fn late(&self) -> f64 {
         let late = self.waits.iter().filter(|(_, wait)| seconds(*wait) > TARGET).count();
         100.0 * late as f64 / self.waits.len().max(1) as f64

@@ -14,7 +14,6 @@ pub fn milliseconds(seconds: f64) -> Time {
 }
 
 /// Converts milliseconds to seconds.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn seconds(time: Time) -> f64 {
     time as f64 / 1000.0
 }

@@ -46,6 +46,9 @@ impl Response {
 
 impl ApiClient {
     /// A client of the API at `url`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
     pub fn new(url: String, key: String) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build()?;
         Ok(Self { http, url, key })
@@ -57,6 +60,9 @@ impl ApiClient {
     }
 
     /// A client that opens a new connection for each call.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
     pub fn without_keep_alive(&self) -> Result<Self> {
         let http =
             reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().pool_max_idle_per_host(0).build()?;
@@ -64,6 +70,9 @@ impl ApiClient {
     }
 
     /// Sends one request. Succeeds with any HTTP status.
+    ///
+    /// # Errors
+    /// The API does not respond within 20 seconds, or the connection breaks.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Response> {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         if let Some(body) = body {
@@ -76,10 +85,18 @@ impl ApiClient {
         Ok(Response { status, headers, body })
     }
 
+    /// Sends a GET request.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
     pub async fn get(&self, path: &str) -> Result<Response> {
         self.call(Method::GET, path, None).await
     }
 
+    /// Sends a POST request with a JSON body.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
     pub async fn post(&self, path: &str, body: Value) -> Result<Response> {
         self.call(Method::POST, path, Some(body)).await
     }
@@ -87,6 +104,9 @@ impl ApiClient {
     /// Creates a tenant and a key. Returns the tenant's id and a client with that key.
     ///
     /// This client needs the admin key.
+    ///
+    /// # Errors
+    /// A call fails, or its status is not 201.
     pub async fn create_tenant(&self, tier: &str, credits: i64) -> Result<(String, ApiClient)> {
         let name = format!("e2e-{}", uuid::Uuid::new_v4().simple());
         let tenant = self
@@ -100,12 +120,18 @@ impl ApiClient {
     }
 
     /// Submits an analysis and returns the id of its job.
+    ///
+    /// # Errors
+    /// The call fails, or its status is not 202.
     pub async fn submit(&self, username: &str) -> Result<String> {
         let body = self.post("/v1/analyses", json!({"username": username})).await?.expect(202)?;
         Ok(body["job"]["id"].as_str().context("job id")?.to_owned())
     }
 
     /// Opens a WebSocket with the events of a job, from the first or from the one after `after`.
+    ///
+    /// # Errors
+    /// The API refuses the WebSocket, or there is no connection.
     pub async fn watch_events(
         &self,
         job: &str,
@@ -120,6 +146,9 @@ impl ApiClient {
 
     /// Checks that a tenant's balance equals the sum of its ledger. This client needs the admin
     /// key.
+    ///
+    /// # Errors
+    /// The balance differs, or the tenant cannot be read.
     pub async fn check_balance(&self, tenant: &str) -> Result<()> {
         let report = self.get(&format!("/admin/v1/tenants/{tenant}")).await?.expect(200)?;
         ensure!(report["credits"] == report["ledger_sum"], "{report}");
@@ -127,6 +156,9 @@ impl ApiClient {
     }
 
     /// Waits until a job is completed, dead or cancelled, and returns it.
+    ///
+    /// # Errors
+    /// The job is not finished within `limit`; the last call says why.
     pub async fn wait_until_finished(&self, job: &str, limit: Duration) -> Result<Value> {
         eventually(limit, format!("job {job} is finished"), || async move {
             let body = self.get(&format!("/v1/jobs/{job}")).await?.expect(200)?;

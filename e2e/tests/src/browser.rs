@@ -33,6 +33,9 @@ impl Drop for Browser {
 
 impl Browser {
     /// Starts a browser with the preferred color scheme `light` or `dark`.
+    ///
+    /// # Errors
+    /// `chromedriver` is not installed, or no browser starts in time.
     pub async fn start(scheme: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let mut driver = Command::new("chromedriver")
@@ -67,6 +70,9 @@ impl Browser {
     }
 
     /// Waits until the view of this name shows its data, and checks that it shows no problem.
+    ///
+    /// # Errors
+    /// The view shows no data in time, or it shows a problem.
     pub async fn wait_for_view(&self, name: &str) -> Result<()> {
         let ready = format!("main[data-view=\"{name}\"][data-ready=\"true\"]");
         eventually(LIMIT, format!("the view {name}"), || async {
@@ -82,16 +88,25 @@ impl Browser {
     }
 
     /// Waits for an element and returns its text.
+    ///
+    /// # Errors
+    /// The element does not appear in time.
     pub async fn text(&self, selector: &str) -> Result<String> {
         eventually(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.text().await?) }).await
     }
 
     /// Waits for an element and clicks it.
+    ///
+    /// # Errors
+    /// The element does not appear in time, or it cannot be clicked.
     pub async fn click(&self, selector: &str) -> Result<()> {
         eventually(LIMIT, selector, || async { Ok(self.page.find(Locator::Css(selector)).await?.click().await?) }).await
     }
 
     /// Waits for an element and types into it.
+    ///
+    /// # Errors
+    /// The element does not appear in time, or it takes no text.
     pub async fn type_text(&self, selector: &str, text: &str) -> Result<()> {
         eventually(LIMIT, selector, || async {
             Ok(self.page.find(Locator::Css(selector)).await?.send_keys(text).await?)
@@ -100,11 +115,17 @@ impl Browser {
     }
 
     /// Runs a script and returns its value.
+    ///
+    /// # Errors
+    /// The script throws an exception, or the session has ended.
     pub async fn execute(&self, script: &str) -> Result<Value> {
         Ok(self.page.execute(script, Vec::new()).await?)
     }
 
     /// The errors and warnings of the browser's console.
+    ///
+    /// # Errors
+    /// The session has ended, or the driver returns no log.
     pub async fn console_errors(&self) -> Result<Vec<String>> {
         let session = self.page.session_id().await?.context("the session has no id")?;
         let url = format!("{}/session/{session}/se/log", self.url);
@@ -116,6 +137,9 @@ impl Browser {
     }
 
     /// Saves a screenshot in the folder `SWITCHYARD_SCREENSHOTS`; does nothing if that is not set.
+    ///
+    /// # Errors
+    /// The folder or the file cannot be written, or the session has ended.
     pub async fn screenshot(&self, name: &str) -> Result<()> {
         if let Ok(folder) = std::env::var("SWITCHYARD_SCREENSHOTS") {
             std::fs::create_dir_all(&folder)?;

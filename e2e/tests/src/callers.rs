@@ -28,6 +28,9 @@ pub struct Callers {
 
 impl Callers {
     /// Starts callers of `path`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
     pub fn start(client: &ApiClient, path: &'static str) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();

@@ -65,12 +65,18 @@ fn resource(kind: &str) -> ApiResource {
 
 impl Cluster {
     /// Connects to the cluster of `KUBECONFIG`.
+    ///
+    /// # Errors
+    /// `KUBECONFIG` names no valid configuration of a cluster.
     pub async fn connect() -> Result<Self> {
         let client = Client::try_default().await.context("no cluster: run these tests with 'make e2e'")?;
         Ok(Self { client })
     }
 
     /// Creates a namespace with a unique name, under the Pod Security Standard `restricted`.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn create_namespace(&self, prefix: &str) -> Result<Namespace> {
         let name = format!("{prefix}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let namespace = serde_json::from_value(json!({
@@ -88,6 +94,9 @@ impl Namespace {
     }
 
     /// Applies an object server-side in this namespace, as a GitOps controller does.
+    ///
+    /// # Errors
+    /// The object has no kind or name, or the API server refuses it.
     pub async fn apply(&self, mut object: Value) -> Result<DynamicObject> {
         object["metadata"]["namespace"] = json!(self.name);
         let kind = object["kind"].as_str().context("kind")?.to_owned();
@@ -111,11 +120,17 @@ impl Namespace {
     }
 
     /// An object as JSON.
+    ///
+    /// # Errors
+    /// The object does not exist or cannot be read.
     pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
         Ok(serde_json::to_value(self.api(kind).get(name).await.with_context(|| format!("{kind} {name}"))?)?)
     }
 
     /// The value of a key of a Secret.
+    ///
+    /// # Errors
+    /// The Secret or the key does not exist, or the value is not UTF-8.
     pub async fn secret(&self, name: &str, key: &str) -> Result<String> {
         let secret: k8s_openapi::api::core::v1::Secret =
             Api::namespaced(self.cluster.client.clone(), &self.name).get(name).await?;
@@ -125,6 +140,10 @@ impl Namespace {
     }
 
     /// Connects to the bundled PostgreSQL of a platform as the owner of the schema.
+    ///
+    /// # Errors
+    /// The Service or the Secret of the database does not exist, or PostgreSQL accepts no
+    /// connection.
     pub async fn connect_database(&self, platform: &str) -> Result<tokio_postgres::Client> {
         let config = self.database_config(platform).await?;
         let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
@@ -141,6 +160,9 @@ impl Namespace {
     }
 
     /// Sets `spec.replicas`. The operator reverts it unless the platform is paused.
+    ///
+    /// # Errors
+    /// The object does not exist, or the API server refuses the patch.
     pub async fn scale(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
         let patch = json!({"spec": {"replicas": replicas}});
         self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -148,6 +170,9 @@ impl Namespace {
     }
 
     /// The names of the pods with these labels.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn pod_names(&self, selector: &str) -> Result<Vec<String>> {
         let listed = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
         Ok(listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
@@ -156,6 +181,9 @@ impl Namespace {
     /// The ids of a pod's processes whose command line contains `words`.
     ///
     /// The node of the pod must be this machine.
+    ///
+    /// # Errors
+    /// The pod does not exist, or `/proc` cannot be read.
     pub async fn processes(&self, pod: &str, words: &str) -> Result<Vec<u32>> {
         let uid = self.get("Pod", pod).await?["metadata"]["uid"].as_str().context("uid")?.to_owned();
         let uids = [uid.replace('-', "_"), uid];
@@ -172,6 +200,9 @@ impl Namespace {
     }
 
     /// The number of container restarts of the pods with these labels.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn restart_count(&self, selector: &str) -> Result<u64> {
         let pods = self.api("Pod").list(&ListParams::default().labels(selector)).await?;
         let containers =
@@ -180,6 +211,9 @@ impl Namespace {
     }
 
     /// The messages of the Events with this reason.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn event_messages(&self, reason: &str) -> Result<Vec<String>> {
         let events: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.name);
         let events = events.list(&ListParams::default()).await?.items.into_iter();
@@ -189,15 +223,21 @@ impl Namespace {
     /// Waits for the PodMonitor and the PrometheusRule of a platform.
     ///
     /// The operator checks twice a minute whether the cluster has their kinds.
+    ///
+    /// # Errors
+    /// One of them does not exist after two minutes.
     pub async fn monitoring_objects(&self, platform: &str) -> Result<(Value, Value)> {
         let name = format!("{platform}-monitoring");
-        eventually(Duration::from_secs(120), "a PodMonitor and a PrometheusRule", || async {
+        eventually(Duration::from_mins(2), "a PodMonitor and a PrometheusRule", || async {
             Ok((self.get("PodMonitor", &name).await?, self.get("PrometheusRule", &name).await?))
         })
         .await
     }
 
     /// The objects of these kinds that Switchyard manages, as `Kind/name resourceVersion`, sorted.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn managed_objects(&self, kinds: &[&str]) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for kind in kinds {
@@ -224,13 +264,17 @@ impl Namespace {
             format!("{kind} {name} has no condition {type}; it has {conditions:?}", r#type = r#type)
         })?;
         if condition["observedGeneration"] != object["metadata"]["generation"] {
-            bail!("{kind} {name}: {} is of another generation", r#type);
+            bail!("{kind} {name}: {type} is of another generation");
         }
         let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
         Ok((text("status"), text("reason"), text("message")))
     }
 
     /// Waits until a condition has `status`, and returns its reason and message.
+    ///
+    /// # Errors
+    /// The condition has another status after `limit`, or [`Namespace::condition`] fails until
+    /// then.
     pub async fn wait_for_condition(
         &self,
         kind: &str,
@@ -239,7 +283,7 @@ impl Namespace {
         status: &str,
         limit: Duration,
     ) -> Result<(String, String)> {
-        eventually(limit, format!("{kind} {name} {} = {status}", r#type), || async move {
+        eventually(limit, format!("{kind} {name} {type} = {status}"), || async move {
             let (now, reason, message) = self.condition(kind, name, r#type).await?;
             if now != status {
                 bail!("status is {now}: {reason}: {message}");
@@ -250,6 +294,9 @@ impl Namespace {
     }
 
     /// Deletes an object and waits until it is gone.
+    ///
+    /// # Errors
+    /// The object does not exist, or it is not gone after 90 seconds.
     pub async fn delete_object(&self, kind: &str, name: &str) -> Result<()> {
         self.api(kind).delete(name, &DeleteParams::foreground()).await?;
         eventually(Duration::from_secs(90), format!("{kind} {name} is deleted"), || async move {
@@ -262,6 +309,9 @@ impl Namespace {
     }
 
     /// Deletes the namespace, without waiting until its content is gone.
+    ///
+    /// # Errors
+    /// The API server refuses the call or does not respond.
     pub async fn delete(self) -> Result<()> {
         let namespaces = Api::<KubeNamespace>::all(self.cluster.client.clone());
         namespaces.delete(&self.name, &DeleteParams::default()).await?;

@@ -23,6 +23,9 @@ pub struct ConnectionMonitor {
 
 impl ConnectionMonitor {
     /// Starts sampling.
+    ///
+    /// # Errors
+    /// As [`Namespace::connect_database`].
     pub async fn start(namespace: &Namespace, platform: &str) -> Result<Self> {
         let client = namespace.connect_database(platform).await?;
         let peaks: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
@@ -49,7 +52,7 @@ impl ConnectionMonitor {
     ///
     /// # Errors
     /// A sample failed, so that the peaks may be incomplete.
-    pub async fn peaks(&self) -> Result<BTreeMap<String, i64>> {
+    pub fn peaks(&self) -> Result<BTreeMap<String, i64>> {
         ensure!(!self.sampler.is_finished(), "could not query pg_stat_activity");
         Ok(lock(&self.peaks).clone())
     }

@@ -3,6 +3,8 @@
 //!
 //! It uses no type of the operator, so that a renamed field or reason fails a test.
 
+#![expect(clippy::panic, reason = "a panic fails the test")]
+
 mod api;
 mod browser;
 mod callers;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Limit for a platform with bundled services to become Ready, on two busy cores.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+const READY_WITHIN: Duration = Duration::from_mins(5);
 
 /// An `AnalyticsPlatform` that is Ready.
 pub struct Platform {
@@ -22,6 +22,9 @@ pub struct Platform {
 
 impl Platform {
     /// Applies a platform with `spec` and waits until it is Ready.
+    ///
+    /// # Errors
+    /// The API server refuses the platform, or it is not Ready after five minutes.
     pub async fn ready(namespace: &Namespace, name: &str, spec: Value) -> Result<Self> {
         let this = Self { namespace: namespace.clone(), name: name.to_owned() };
         this.apply(&spec).await?;
@@ -30,12 +33,18 @@ impl Platform {
     }
 
     /// Applies another spec.
+    ///
+    /// # Errors
+    /// The API server refuses the spec.
     pub async fn apply(&self, spec: &Value) -> Result<()> {
         self.namespace.apply(manifest(&self.name, spec)).await?;
         Ok(())
     }
 
     /// A client of the API with the admin key. Waits until the API answers.
+    ///
+    /// # Errors
+    /// The Service or the admin key does not exist, or the API does not answer within 30 seconds.
     pub async fn admin(&self) -> Result<ApiClient> {
         let service = self.namespace.get("Service", &format!("{}-api", self.name)).await?;
         let address = service["spec"]["clusterIP"].as_str().context("the API's Service has no address")?;
@@ -52,6 +61,9 @@ impl Platform {
 /// Submits more jobs than one pod of `pool` runs, and returns them once the pool has `most` pods.
 ///
 /// `scaler` is the name of the HorizontalPodAutoscaler that does it.
+///
+/// # Errors
+/// A submission fails, or the pool has another number of pods after `limit`.
 pub async fn submit_until_scaled_out(
     namespace: &Namespace,
     client: &ApiClient,
@@ -80,6 +92,9 @@ fn manifest(name: &str, spec: &Value) -> Value {
 }
 
 /// Deploys the Apify stand-in in `namespace` and returns the `profileSource` of a platform for it.
+///
+/// # Errors
+/// The API server refuses an object.
 pub async fn deploy_profile_source(namespace: &Namespace) -> Result<Value> {
     let labels = json!({"app": "apify-stand-in"});
     namespace

@@ -200,6 +200,10 @@ impl Prometheus {
     /// Starts both with the configuration of `monitor` and `rule`.
     ///
     /// `receivers` is a configuration of Alertmanager; its notifications go to a local receiver.
+    ///
+    /// # Errors
+    /// A file cannot be written, a program is not installed, or one of them is not ready after 30
+    /// seconds.
     pub async fn start(
         cluster: &Cluster,
         monitor: &Value,
@@ -293,6 +297,9 @@ impl Prometheus {
     }
 
     /// The URL of the page that draws a query over the last `minutes`.
+    ///
+    /// # Errors
+    /// The URL of the server is invalid.
     pub fn graph_url(&self, query: &str, minutes: u32) -> Result<String> {
         let page = format!("{}/classic/graph", self.url);
         let range = format!("{minutes}m");
@@ -301,6 +308,9 @@ impl Prometheus {
     }
 
     /// Runs an instant query and returns its series, each with labels and value.
+    ///
+    /// # Errors
+    /// Prometheus does not respond, or it refuses the query.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>> {
         let url = format!("{}/api/v1/query", self.url);
         let response: Value = self.http.post(url).form(&[("query", query)]).send().await?.json().await?;
@@ -313,6 +323,9 @@ impl Prometheus {
 
     /// Name and severity of the alerts at Alertmanager. Names of inhibited alerts have the prefix
     /// `~`.
+    ///
+    /// # Errors
+    /// Alertmanager does not respond, or not with a list of alerts.
     pub async fn firing(&self) -> Result<Vec<(String, String)>> {
         let url = format!("{}/api/v2/alerts", self.alertmanager);
         let alerts: Vec<Value> = self.http.get(url).send().await?.error_for_status()?.json().await?;
@@ -328,6 +341,9 @@ impl Prometheus {
     }
 
     /// Waits until an alert fires or, with `fires` false, until it is resolved.
+    ///
+    /// # Errors
+    /// The alert is in the other state after `limit`.
     pub async fn wait_for_alert(&self, alert: &str, severity: &str, fires: bool, limit: Duration) -> Result<()> {
         let what = if fires { "fires" } else { "is resolved" };
         eventually(limit, format!("{alert} ({severity}) {what}"), || async {
@@ -340,6 +356,9 @@ impl Prometheus {
     }
 
     /// Waits until Alertmanager has sent a notification that contains all of these words.
+    ///
+    /// # Errors
+    /// There is no such notification within `limit`.
     pub async fn wait_for_notification(&self, words: &[&str], limit: Duration) -> Result<()> {
         eventually(limit, format!("a notification contains {words:?}"), || async {
             let sent = lock(&self.notifications);

@@ -139,7 +139,7 @@ impl fmt::Display for Demand {
             Bound::Paused => return write!(f, " for its running jobs: it is paused"),
             Bound::Running => write!(f, " for its {:.0} running jobs, which is more than", self.running)?,
             Bound::Jobs => {
-                write!(f, ", one for each job that exists or is expected within a minute, which is less than")?
+                write!(f, ", one for each job that exists or is expected within a minute, which is less than")?;
             }
             Bound::Limit => write!(f, ", its limit of running analyses, which is less than")?,
             Bound::None => write!(f, ":")?,
@@ -157,7 +157,6 @@ impl fmt::Display for Demand {
 }
 
 /// A number of jobs as a bounded fraction; 0 if negative.
-#[expect(clippy::cast_precision_loss, reason = "bounded far below 2^53")]
 fn count(jobs: i64) -> f64 {
     (jobs.max(0) as f64).min(MAX_JOBS)
 }

@@ -48,7 +48,6 @@ impl Pool {
         let scaling = spec.scaling.as_ref();
         let target = match scaling.and_then(|scaling| scaling.target_backlog) {
             Some(jobs) => Target::Backlog(f64::from(jobs.max(1)) / f64::from(concurrency)),
-            #[expect(clippy::cast_precision_loss, reason = "at most 999,999 hours")]
             None => Target::Wait(
                 scaling.and_then(|scaling| scaling.target_wait).map_or(DEFAULT_WAIT_SECONDS, |wait| wait.0 as f64),
             ),
@@ -73,8 +72,11 @@ impl Pool {
     /// A worker keeps one slot free for the critical lane and one for each more urgent lane of
     /// which it runs no job, as far as it has slots. A pod is therefore full for the least urgent
     /// lane before all its slots are in use. With `p` pods and `slots[b]` jobs of a more urgent
-    /// lane `b` spread over them, `p - slots[b]` pods run none of it: `p x concurrency = all slots
-    /// + p (critical) + sum over b of max(0, p - slots[b])`.
+    /// lane `b` spread over them, `p - slots[b]` pods run none of it:
+    ///
+    /// ```text
+    /// p x concurrency = all slots + p (critical) + sum over b of max(0, p - slots[b])
+    /// ```
     ///
     /// Increases with the slots of each lane, and is proportional to all of them together.
     pub fn pods_for(&self, slots: &Slots) -> f64 {

@@ -31,12 +31,12 @@ impl ConsecutiveCounter {
 /// Changes of owned objects trigger a reconciliation at once. Pods are not watched, so their errors
 /// are found by polling.
 pub fn progress_backoff(first: Duration, unchanged_count: u32) -> Duration {
-    (first * (1 << unchanged_count.min(6))).min(Duration::from_secs(60))
+    (first * (1 << unchanged_count.min(6))).min(Duration::from_mins(1))
 }
 
 /// Delay before a retry: 1 s, doubled for each consecutive failure, up to 2 minutes.
 pub fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.min(7)).min(Duration::from_secs(120))
+    Duration::from_secs(1 << failures.min(7)).min(Duration::from_mins(2))
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, reconciler: Arc<Reconciler<K>>
     result
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that kube requires")]
 fn error_policy<K: Reconciled>(object: Arc<K>, error: &Error, reconciler: Arc<Reconciler<K>>) -> Action {
     let (kind, name) = (K::kind(&()), object.name_any());
     reconciler.context.metrics.error(&kind, error.category());

@@ -186,7 +186,7 @@ pub struct ObjectStoreSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileSourceSpec {
-    /// URL of the API. Defaults to https://api.apify.com.
+    /// URL of the API. Defaults to <https://api.apify.com>.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@\\\\s]+(/[^?#\\\\s]*)?$')")

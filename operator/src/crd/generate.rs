@@ -76,7 +76,9 @@ fn prune(value: &mut Value) {
         Value::Array(list) => list.iter_mut().for_each(prune),
         Value::Number(number) => {
             if let Some(whole) = number.as_f64().filter(|n| number.is_f64() && n.fract() == 0.0 && n.abs() < 1e15) {
-                *number = (whole as i64).into();
+                #[expect(clippy::cast_possible_truncation, reason = "a whole number below 10^15")]
+                let whole = whole as i64;
+                *number = whole.into();
             }
         }
         _ => {}

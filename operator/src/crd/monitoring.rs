@@ -107,7 +107,7 @@ pub struct QueueAlert {
 #[serde(rename_all = "camelCase")]
 pub struct Traces {
     /// URL of a collector that accepts OTLP over HTTP, for example
-    /// http://collector.observability:4318.
+    /// `http://collector.observability:4318`.
     #[schemars(length(max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("endpoint must be a URL such as http://collector.observability:4318: it begins with http:// or https:// and carries no user, query or fragment"))]

@@ -54,7 +54,7 @@ impl std::error::Error for CallError {}
 
 /// Connects to the cluster of `config`.
 ///
-/// With a `fence`, writes have to pass it, and `metrics` counts the calls. TCP_USER_TIMEOUT
+/// With a `fence`, writes have to pass it, and `metrics` counts the calls. `TCP_USER_TIMEOUT`
 /// requires a direct connection.
 ///
 /// # Errors
@@ -72,7 +72,9 @@ pub fn connect(config: &Config, metrics: &Metrics, fence: Option<Fence>) -> anyh
     let counted = fence.is_some().then(|| metrics.clone());
     let service = ServiceBuilder::new()
         .map_request(move |request: Request<Body>| {
-            counted.iter().for_each(|metrics| metrics.count_call(request.method().as_str()));
+            if let Some(metrics) = &counted {
+                metrics.count_call(request.method().as_str());
+            }
             request
         })
         .layer(config.base_uri_layer())

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 /// A key that is not requested for this long is evicted.
-const EVICT_AFTER: Duration = Duration::from_secs(600);
+const EVICT_AFTER: Duration = Duration::from_mins(10);
 
 /// By key, with the time of the last request.
 type Cells<K, V> = HashMap<K, (Instant, Cell<V>)>;

@@ -84,7 +84,7 @@ impl Fence {
                 return;
             };
             state.in_flight += 1;
-            begun = Some((LEASE_DURATION - age, Moment::now()));
+            begun = Some((LEASE_DURATION.saturating_sub(age), Moment::now()));
         });
         begun.map(|(expires, begun)| Write { fence: self.clone(), begun, expires, answered: false })
     }

@@ -50,8 +50,8 @@ impl Documents {
             ("switchyard.dev", _) if version != "v1alpha1" => {
                 bail!("there is no version {version} of switchyard.dev: use switchyard.dev/v1alpha1")
             }
-            ("switchyard.dev", "AnalyticsPlatform") => self.platforms.push(strictly(value)?),
-            ("switchyard.dev", "WorkerPool") => self.pools.push(strictly(value)?),
+            ("switchyard.dev", "AnalyticsPlatform") => self.platforms.push(strictly(&value)?),
+            ("switchyard.dev", "WorkerPool") => self.pools.push(strictly(&value)?),
             ("switchyard.dev", other) => bail!("switchyard.dev has no kind {other}"),
             ("", "Secret") => self.add_secret(serde_json::from_value(value)?)?,
             _ => {}
@@ -76,7 +76,7 @@ impl Documents {
 }
 
 /// Parses an object and refuses fields that parsing drops.
-fn strictly<K: Resource<DynamicType = ()> + DeserializeOwned + Serialize>(value: Value) -> anyhow::Result<K> {
+fn strictly<K: Resource<DynamicType = ()> + DeserializeOwned + Serialize>(value: &Value) -> anyhow::Result<K> {
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let what = format!("{} {name}", K::kind(&()));
     if name.is_empty() {

@@ -28,13 +28,14 @@ use crate::{
 ///
 /// # Errors
 /// A file cannot be read or parsed, or the cluster does not answer.
+#[expect(clippy::print_stdout, reason = "the output of the command")]
 pub async fn run(options: &Options) -> anyhow::Result<u8> {
     let documents = read(options)?;
     let outcome = if options.offline {
         let namespace = options.namespace.as_deref().unwrap_or("default");
         offline::outcome(&documents, namespace, &Images::of_release())?
     } else {
-        online::outcome(&documents, &online::Cluster::connect(options).await?).await?
+        Box::pin(online::outcome(&documents, &online::Cluster::connect(options).await?)).await?
     };
     match options.output {
         Format::Text => print!("{}", report::text(&outcome)),

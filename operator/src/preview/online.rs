@@ -203,7 +203,7 @@ where
     let live = api::get::<K>(client, namespace, &object.name_any()).await?;
     let metadata = object.meta_mut();
     metadata.namespace = Some(namespace.to_owned());
-    metadata.uid = Some(live.as_ref().and_then(|live| live.uid()).unwrap_or_else(|| PLANNED.to_owned()));
+    metadata.uid = Some(live.as_ref().and_then(ResourceExt::uid).unwrap_or_else(|| PLANNED.to_owned()));
     metadata.creation_timestamp = live.and_then(|live| live.creation_timestamp());
     Ok(object)
 }

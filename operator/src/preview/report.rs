@@ -73,7 +73,7 @@ fn sizes(settings: &Settings, pools: &[WorkerPool]) -> Vec<[String; 4]> {
         Replicas::Scaled(_) => format!("target {} % CPU, {} % memory", targets.cpu, targets.memory),
     };
     let mut rows = vec![
-        ["".into(), "pods".into(), "container".into(), "".into()],
+        [String::new(), "pods".into(), "container".into(), String::new()],
         row("API", pods(settings.api_replicas), &settings.api_resources, aim),
     ];
     let mut pools: Vec<&WorkerPool> = pools.iter().collect();

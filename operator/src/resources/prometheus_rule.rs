@@ -15,7 +15,7 @@ pub fn resource() -> ApiResource {
 }
 
 /// A PrometheusRule with these groups of rules.
-pub fn prometheus_rule(metadata: ObjectMeta, groups: Value) -> Manifest {
+pub fn prometheus_rule(metadata: ObjectMeta, groups: &Value) -> Manifest {
     let resource = resource();
     let mut object = DynamicObject::new(metadata.name.as_deref().unwrap_or_default(), &resource);
     object.metadata = metadata;

@@ -399,8 +399,8 @@ mod tests {
         #[test]
         fn grants_never_exceed_an_allocation(max in 10u32..2000, api_pods in 1u32..50, pools in prop::collection::vec((0usize..3, 1u32..40, prop::option::of(1u32..200), any::<bool>()), 0..12)) {
             let api = ApiDemand { share: Share::default_of(Role::Api, max), pods_at_most: api_pods, bound: None };
-            let pools: Vec<PoolDemand> = pools.into_iter().enumerate().map(|(i, (role, pods, own, bounded))| PoolDemand {
-                age_order: i as i64,
+            let pools: Vec<PoolDemand> = (0_i64..).zip(pools).map(|(i, (role, pods, own, bounded))| PoolDemand {
+                age_order: i,
                 share: own.map(share),
                 bound: bounded.then_some(pods),
                 ..pool(&format!("p{i}"), [Role::Workers, Role::AiWorkers, Role::Discovery][role], pods)

@@ -42,6 +42,7 @@ pub struct ProfileSource {
 /// The spec of a platform with all defaults applied. Secrets are references; their values are not
 /// read.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the spec")]
 pub struct Settings {
     pub namespace: String,
     pub name: String,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// Without a beat for this long, leader election has stalled. It beats every 2 s, and waits at most
 /// 15 s for the API server.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+const STALLED_AFTER: Duration = Duration::from_mins(1);
 
 /// The last beat of leader election, on which all work of the operator depends. Clones share it.
 #[derive(Debug, Clone)]

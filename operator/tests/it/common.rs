@@ -73,6 +73,7 @@ pub fn pool(name: &str, value: Value) -> WorkerPool {
 /// The values of a Secret, or `None` if it does not exist.
 pub type MaybeSecret = Option<BTreeMap<String, Vec<u8>>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "callers want the optional Secret of the input")]
 pub fn secret(values: &[(&str, &str)]) -> MaybeSecret {
     Some(values.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect())
 }

@@ -1,6 +1,9 @@
 //! Tests of plans, statuses and capacity for given input, and of the controllers against a faulty
 //! API server.
 
+#![expect(clippy::panic, reason = "a panic fails the test")]
+#![expect(clippy::print_stdout, reason = "figures of a run")]
+
 mod api_exposure;
 mod capacity;
 mod common;

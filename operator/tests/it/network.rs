@@ -94,6 +94,7 @@ fn table(policies: &[NetworkPolicy], own: &BTreeMap<String, End>) -> BTreeSet<St
     open
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
 fn development(more: Value) -> PlatformInput {
     let mut spec = json!({"environment": "development",
         "profileSource": {"endpoint": "http://apify-stand-in", "secretRef": {"name": "apify"}}});

@@ -10,6 +10,7 @@ use switchyard_operator::{
         worker_pool::{
             self,
             input::{PlatformSnapshot, PoolInput},
+            scaling::Load,
         },
     },
     crd::WorkerPool,
@@ -51,6 +52,6 @@ pub fn pool_input(platform: &PlatformInput, pool: &WorkerPool) -> PoolInput {
         provider: None,
         optional: Vec::new(),
         missing: Vec::new(),
-        load: Default::default(),
+        load: Load::default(),
     }
 }

@@ -8,7 +8,7 @@ use crate::queues::queues;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
 use kube::api::ApiResource;
 use serde_json::{Value, json};
-use switchyard_contract::{Kind, Lane, LanesReport, QueueStats};
+use switchyard_contract::{Kind, Lane, Lanes, LanesReport, QueueStats};
 use switchyard_operator::{
     capacity::{Pool, desired_pods, gpu::GpuCapacity},
     controllers::{
@@ -27,6 +27,7 @@ use switchyard_operator::{
     spec::images::Images,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
 fn scaled(scaling: Value) -> WorkerPool {
     pool("burst", json!({"platformRef": {"name": "main"}, "kind": "ai", "scaling": scaling}))
 }
@@ -44,7 +45,7 @@ fn load(pool: &WorkerPool, depth: i64) -> Load {
     let queues = queues(Kind::Ai, Lane::Normal, |stats| {
         *stats = QueueStats { depth, service_seconds: Some(1.0), ..QueueStats::quiet(stats.kind, stats.lane) };
     });
-    let desired = desired_pods(&queues, &[Pool::of("burst", &pool.spec)], &Default::default()).remove("burst");
+    let desired = desired_pods(&queues, &[Pool::of("burst", &pool.spec)], &Lanes::default()).remove("burst");
     let stats = LanesReport { lanes: queues };
     Load { desired: Some(Ok((Arc::new(stats), desired))), ..Load::default() }
 }
@@ -142,8 +143,7 @@ fn a_pool_that_is_no_longer_scaled_loses_its_autoscaler() {
     )
     .resource
     .clone();
-    input.optional =
-        vec![switchyard_operator::kubernetes::prune::ObjectId { resource, name: "burst".into(), uid: "u".into() }];
+    input.optional = vec![ObjectId { resource, name: "burst".into(), uid: "u".into() }];
     let plan = planned(&input);
     assert_eq!(plan.delete.len(), 1);
     assert_eq!(find(&plan.apply, "Deployment/burst").object.data["spec"]["replicas"], 2);

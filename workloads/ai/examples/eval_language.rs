@@ -2,6 +2,8 @@
 //!
 //! The files are those of `switchyard-ai eval`. No model folder is needed.
 
+#![expect(clippy::print_stdout, reason = "a program of the command line")]
+
 use std::{collections::BTreeMap, fs, time::Instant};
 
 use anyhow::Context;

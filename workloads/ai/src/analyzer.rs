@@ -71,12 +71,15 @@ impl Analyzer {
         let texts: Vec<String> = posts.iter().map(|post| text::normalise(post)).collect();
         let non_empty: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
         let mut embeddings = self.encoder.embed(&non_empty)?.into_iter();
-        let analyze = |text: &String| match text.is_empty() {
-            true => Ok(DetailedAnalysis { analysis: Analysis::empty(), sentiment: Vec::new(), topics: Vec::new() }),
-            false => embeddings
-                .next()
-                .map(|embedding| self.classify(text, &embedding))
-                .ok_or_else(|| ModelError::Run("it returned too few embeddings".to_owned())),
+        let analyze = |text: &String| {
+            if text.is_empty() {
+                Ok(DetailedAnalysis { analysis: Analysis::empty(), sentiment: Vec::new(), topics: Vec::new() })
+            } else {
+                embeddings
+                    .next()
+                    .map(|embedding| self.classify(text, &embedding))
+                    .ok_or_else(|| ModelError::Run("it returned too few embeddings".to_owned()))
+            }
         };
         texts.iter().map(analyze).collect()
     }

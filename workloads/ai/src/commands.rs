@@ -159,6 +159,7 @@ fn load_encoder(model: &Path, provider: Provider) -> anyhow::Result<Encoder> {
     loaded.encoders.pop().context("no encoder")
 }
 
+#[expect(clippy::print_stderr, reason = "for the user of the command")]
 fn warn(placement: &Placement) {
     if let Some(reason) = &placement.reason {
         eprintln!("switchyard-ai: runs on {}, not on {}: {reason}", placement.actual, placement.requested);

@@ -96,7 +96,7 @@ impl ClassificationHandler {
                 Err(error) if variants.peek().is_none() => return Err(error),
                 Err(CallError::Open(_)) => {}
                 Err(CallError::Failed(error)) => {
-                    tracing::error!(%error, "candidate failed, falling back to stable model")
+                    tracing::error!(%error, "candidate failed, falling back to stable model");
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Handler for ClassificationHandler {
                 }
                 match error {
                     CallError::Open(_) => {
-                        tracing::debug!(job = %job.id, "breaker of model is open, answering by rules")
+                        tracing::debug!(job = %job.id, "breaker of model is open, answering by rules");
                     }
                     CallError::Failed(error) => {
                         tracing::error!(job = %job.id, %error, "model failed, answering by rules");

@@ -15,7 +15,7 @@ use crate::{engine::Engine, metrics::Metrics};
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// Time after which an unanswered probe counts as failed. It waits behind queued posts, and a full
 /// queue of long posts takes seconds.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const PROBE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The last result of the model's probe. Cheap to clone.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! `switchyard-ai`: the ai worker, and commands that use its model without a platform.
 
+#![expect(clippy::print_stderr, reason = "a program of the command line")]
+
 use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
@@ -77,5 +79,5 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(options: worker::Options, model: PathBuf, provider: Provider) -> ExitCode {
-    process::run_main(worker::run(options, model, provider, &Mount::from_env())).await
+    Box::pin(process::run_main(worker::run(options, model, provider, &Mount::from_env()))).await
 }

@@ -69,7 +69,7 @@ pub async fn run(options: Options, model: PathBuf, provider: Provider, mount: &M
         let (info, placement) = (engine.info(), engine.placement());
         match &placement.reason {
             None => {
-                tracing::info!(model = info.name, version = info.version, threads, provider = %placement.actual, "loaded model")
+                tracing::info!(model = info.name, version = info.version, threads, provider = %placement.actual, "loaded model");
             }
             Some(reason) => {
                 tracing::warn!(model = info.name, version = info.version, requested = %placement.requested, actual = %placement.actual, reason, "loaded model on fallback provider");

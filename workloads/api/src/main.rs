@@ -1,5 +1,7 @@
 //! `switchyard-api`: the HTTP API, the setup before it, and its OpenAPI document.
 
+#![expect(clippy::print_stdout, reason = "a program of the command line")]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -186,14 +186,7 @@ pub async fn until(
     let announcer = Announcer::start(broker.clone());
     let hub = Hub::start(store.clone(), broker.clone());
     let (streams_end, sockets) = (CancellationToken::new(), TaskTracker::new());
-    let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
-    let authenticator = Authenticator {
-        store: store.clone(),
-        admin_key: admin_key.clone(),
-        rate_limiter: RateLimiter::new(cache.clone(), rate),
-        keys: KeyCache::default(),
-        unknown_keys: UnknownKeyLimiter::new(options.unknown_keys_per_second),
-    };
+    let authenticator = authenticator(options, store.clone(), cache.clone(), admin_key.clone());
     let app = App::new(AppState {
         store: store.clone(),
         announcer: announcer.clone(),
@@ -264,4 +257,15 @@ pub async fn until(
     trace::export::flush().await;
     tracing::info!("shut down");
     Ok(())
+}
+
+fn authenticator(options: &Options, store: Store, cache: Cache, admin_key: AdminKey) -> Authenticator {
+    let rate = Rate { per_second: options.rate_per_second, burst: options.rate_burst };
+    Authenticator {
+        store,
+        admin_key,
+        rate_limiter: RateLimiter::new(cache, rate),
+        keys: KeyCache::default(),
+        unknown_keys: UnknownKeyLimiter::new(options.unknown_keys_per_second),
+    }
 }

@@ -20,7 +20,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(component: &'static str, message: impl ToString) -> Self {
+    fn new(component: &'static str, message: &impl ToString) -> Self {
         Self { component, message: message.to_string() }
     }
 }
@@ -30,12 +30,12 @@ impl Failure {
 /// # Errors
 /// The first component that cannot be set up.
 pub async fn run(mount: &Mount) -> Result<(), Failure> {
-    let config = Config::load(mount).map_err(|error| Failure::new("configuration", error))?;
-    setup::run(&config, mount).await.map_err(|error| Failure::new(name(error.component), error.message))?;
+    let config = Config::load(mount).map_err(|error| Failure::new("configuration", &error))?;
+    setup::run(&config, mount).await.map_err(|error| Failure::new(name(error.component), &error.message))?;
     if let Some(store) = &config.object_store {
-        let secret = |file| mount.secret(file).map_err(|error| Failure::new("object-store", error));
+        let secret = |file| mount.secret(file).map_err(|error| Failure::new("object-store", &error));
         let keys = Keys { access: secret(OBJECT_STORE_ACCESS_KEY)?, secret: secret(OBJECT_STORE_SECRET_KEY)? };
-        object_store::ensure_bucket(store, &keys).await.map_err(|message| Failure::new("object-store", message))?;
+        object_store::ensure_bucket(store, &keys).await.map_err(|message| Failure::new("object-store", &message))?;
     }
     tracing::info!("database, queues, cache and bucket are ready");
     Ok(())

@@ -11,6 +11,7 @@ const DEFAULT_LOG: &str = "/dev/termination-log";
 const LOG_ENV: &str = "SWITCHYARD_TERMINATION_LOG";
 
 /// Writes `{"component","message"}` to the termination log and to standard error.
+#[expect(clippy::print_stderr, reason = "read by people, also without a log collector")]
 pub fn report(component: &str, message: &str) {
     let line = json!({"component": component, "message": message}).to_string();
     eprintln!("{line}");

@@ -61,6 +61,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -242,6 +243,7 @@ pub struct SourceLimits {
 }
 
 impl SourceLimits {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -1,5 +1,7 @@
 //! The operator writes what a workload reads.
 
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
+
 use switchyard_contract::*;
 
 fn config(workload: Workload) -> Config {
@@ -27,7 +29,7 @@ fn config(workload: Workload) -> Config {
         }),
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 

@@ -37,7 +37,7 @@ impl Default for Policy {
             relay_every: Duration::from_secs(1),
             relay_after: Duration::from_secs(1),
             reap_every: Duration::from_secs(2),
-            retain_every: Duration::from_secs(300),
+            retain_every: Duration::from_mins(5),
             retention: Retention::default(),
             quarantine_jobs: true,
         }

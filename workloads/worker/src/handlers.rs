@@ -94,6 +94,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
     fn config(workload: Value) -> Config {
         let mut document = json!({
             "platform": {"namespace": "n", "name": "p"},

@@ -18,7 +18,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::run_main(run(&arguments.options, &Mount::from_env())).await
+    Box::pin(process::run_main(run(&arguments.options, &Mount::from_env()))).await
 }
 
 async fn run(options: &Options, mount: &Mount) -> anyhow::Result<()> {

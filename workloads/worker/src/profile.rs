@@ -137,6 +137,7 @@ fn text(item: &Value, key: &str) -> Option<String> {
 }
 
 /// A count; the scraper reports hidden counts as -1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative and below 2^53")]
 fn count(item: &Value, key: &str) -> Option<u64> {
     match &item[key] {
         // The bound of about 2^53 is above every real count and keeps sums from overflowing.

@@ -96,6 +96,11 @@ fn per_second(per_minute: u32) -> f64 {
 
 /// Capacity of a bucket of `rate` tokens a second: a quarter of a second's tokens, at least one.
 /// So no second sees more than 1.25 times the rate.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at least 1, and the rate is of a u32 per minute"
+)]
 fn burst(rate: f64) -> u32 {
     (rate / 4.0).max(1.0) as u32
 }

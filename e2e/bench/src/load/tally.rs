@@ -75,6 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn failed_requests_are_reported_and_excluded_from_throughput() {
         let mut tally = Tally::new();
         tally.elapsed = Duration::from_secs(2);

@@ -44,7 +44,7 @@ pub async fn measure(fixture: &Fixture, keys: &Keys, settings: Settings, report:
     report.figure("handoff at 500/s, 1,000 open connections, with a worker finishing the jobs", quantiles(&tally));
 
     log_progress("alone: cached results");
-    let cache = Cache::connect(&SecretString::from(mounted.cache.clone()), Duration::from_secs(3600))?;
+    let cache = Cache::connect(&SecretString::from(mounted.cache.clone()), Duration::from_hours(1))?;
     for number in 0..CACHED {
         cache.put_result(&profile(u64::from(number)), &result(number)).await;
     }

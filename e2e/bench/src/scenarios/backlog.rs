@@ -116,7 +116,7 @@ async fn drain(fixture: &Fixture, jobs: u32) -> anyhow::Result<Drained> {
     let mut api = Api::start(fixture, &mounted).await?;
     let mut worker = switchyard::worker(fixture, &mounted, Duration::ZERO).await?;
     let client = fixture.client(OURS).await?;
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_mins(2);
     while client.query_one("select exists (select from switchyard.jobs where finished_at is null)", &[]).await?.get(0) {
         api.process.ensure_running()?;
         worker.ensure_running()?;

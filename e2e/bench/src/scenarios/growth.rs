@@ -83,7 +83,7 @@ async fn claim(store: &Store) -> anyhow::Result<Tally> {
     let queue = Queue { kind: Kind::General, lane: Lane::Critical };
     let mut tally = Tally::new();
     for _ in 0..CLAIMS {
-        let lease = Lease { worker: "bench", duration: Duration::from_secs(600), call: Uuid::new_v4(), again: false };
+        let lease = Lease { worker: "bench", duration: Duration::from_mins(10), call: Uuid::new_v4(), again: false };
         let began = Instant::now();
         let claimed = store.claim(queue, CLAIM_SIZE, &lease).await?;
         tally.record_response(200, began.elapsed());

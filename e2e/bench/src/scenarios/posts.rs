@@ -187,7 +187,7 @@ async fn pipeline(fixture: &Fixture, keys: &Keys, duration: Duration) -> anyhow:
     let mut ai = switchyard::ai_worker(fixture, &mounted).await?;
     let mut worker = switchyard::posts_worker(fixture, &mounted).await?;
     let client = fixture.client(PIPELINE).await?;
-    let until = Instant::now() + Duration::from_secs(300);
+    let until = Instant::now() + Duration::from_mins(5);
     while client.query_one("select exists (select from switchyard.jobs where finished_at is null)", &[]).await?.get(0) {
         for process in [&mut api.process, &mut ai, &mut worker] {
             process.ensure_running()?;
@@ -210,10 +210,9 @@ async fn pipeline(fixture: &Fixture, keys: &Keys, duration: Duration) -> anyhow:
         process.stop().await?;
     }
     fixture.drop_database(PIPELINE).await?;
-    let chunks = i64::from(profiles) * (POSTS_PER_PROFILE / POSTS_PER_CHUNK) as i64;
+    let chunks = i64::from(profiles) * i64::try_from(POSTS_PER_PROFILE / POSTS_PER_CHUNK)?;
     anyhow::ensure!(row.get::<_, i64>(0) == chunks, "not every chunk was analysed by the model");
-    #[allow(clippy::cast_precision_loss, reason = "thousands of posts")]
-    Ok((chunks * POSTS_PER_CHUNK as i64) as f64 / row.get::<_, f64>(1))
+    Ok((chunks * i64::try_from(POSTS_PER_CHUNK)?) as f64 / row.get::<_, f64>(1))
 }
 
 /// Analyses chunks of posts as the AI worker does, and prints the rate per second.
@@ -252,7 +251,6 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     ended?.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
     let posts = done.load(Ordering::Relaxed);
     let seconds = if most > 0 { began.elapsed().as_secs_f64() } else { (end - counted).as_secs_f64() };
-    #[allow(clippy::cast_precision_loss, reason = "thousands of posts")]
     let ran = Ran { per_second: posts as f64 / seconds, posts, memory: (first, memory_mib(std::process::id())) };
     println!("{}", serde_json::to_string(&ran)?);
     Ok(())

@@ -24,7 +24,7 @@ pub async fn drain(fixture: &Fixture, jobs: u32) -> anyhow::Result<Drained> {
     let client = fixture.client(DATABASE).await?;
     client.batch_execute("vacuum (analyze) river_job").await?;
 
-    Process::start("river", river(), fixture.folder())?.wait_success(Duration::from_secs(120)).await?;
+    Process::start("river", river(), fixture.folder())?.wait_success(Duration::from_mins(2)).await?;
     let row = client
         .query_one(
             "select count(*), extract(epoch from max(finalized_at) - min(finalized_at))::float8

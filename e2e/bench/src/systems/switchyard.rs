@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
 use secrecy::ExposeSecret as _;
 use switchyard_contract::{
-    Analysis, Config, ConnectionPool, Database, Kind, Lane, LaneLimits, Lanes, Mount, Platform, Pooler, Retry, Role,
-    RoleGrant, Tier, TierLimits, Tiers, Workload, files,
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, LaneLimits, Lanes, Mount, Platform, Pooler, Recovery,
+    Retry, Role, RoleGrant, Tier, TierLimits, Tiers, Workload, files,
 };
 use switchyard_jobs::store::{Address, NewTenant, Policy, Store};
 
@@ -65,7 +65,7 @@ fn config(workload: Workload, role: Role, connections: u32) -> Config {
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 
@@ -114,9 +114,10 @@ fn write(path: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
 /// Path of a Switchyard program in the folder of this one.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    match path.exists() {
-        true => Ok(path),
-        false => bail!("{} is missing: build it with 'cargo build --release -p {name}'", path.display()),
+    if path.exists() {
+        Ok(path)
+    } else {
+        bail!("{} is missing: build it with 'cargo build --release -p {name}'", path.display())
     }
 }
 

@@ -70,7 +70,7 @@ impl Scene {
     }
 
     async fn claim(&self, kind: Kind, lane: Lane) -> Claim {
-        let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::new_v4(), again: false };
+        let lease = Lease { worker: "test", duration: Duration::from_mins(1), call: Uuid::new_v4(), again: false };
         let mut claims = self.store.claim(Queue { kind, lane }, 1, &lease).await.unwrap();
         claims.pop().expect("there is a job to claim")
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use switchyard_e2e::{Browser, Cluster, Namespace, Platform, deploy_profile_source, eventually};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn console_works_for_operators_and_tenants() -> Result<()> {

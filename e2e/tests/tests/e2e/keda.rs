@@ -11,7 +11,7 @@ use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
 use switchyard_e2e::{Cluster, Platform, deploy_profile_source, eventually, submit_until_scaled_out};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 
 #[tokio::test]
 async fn keda_scales_a_pool_from_zero_and_autoscalers_replace_a_removed_keda() -> Result<()> {

@@ -10,6 +10,8 @@
 //!   an hour, so their tests are ignored by default.
 //! - `e2e/pipeline/run` runs [`pipeline`] with more analyses.
 
+#![expect(clippy::print_stdout, reason = "figures of a run")]
+
 mod console;
 mod keda;
 mod monitoring;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, deploy_profile_source, eventually};
 
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// The limit of unfinished analyses of a tenant in the tier premium.
 const AT_ONCE: usize = 10;
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, deploy_profile_source, eventually};
 
 /// Covers a lease of 30 s, the retry delay and the kubelet's restart backoff.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Waits until an attempt of the job runs, then kills its worker with SIGKILL.
 async fn crash_worker_during(namespace: &Namespace, client: &ApiClient, job: &str, attempt: u64) -> Result<()> {

@@ -20,7 +20,7 @@ async fn conditions_report_wrong_secrets_until_they_are_corrected() -> Result<()
     };
 
     namespace.apply(manifest).await?;
-    let (reason, message) = database_not_ready(Duration::from_secs(60)).await?;
+    let (reason, message) = database_not_ready(Duration::from_mins(1)).await?;
     ensure!(message.contains("db"), "a missing Secret: {reason}: {message}");
     let (ready, ..) = namespace.condition("AnalyticsPlatform", "own", "Ready").await?;
     ensure!(ready == "False", "Ready is {ready}");
@@ -38,7 +38,7 @@ async fn conditions_report_wrong_secrets_until_they_are_corrected() -> Result<()
     ensure!(!message.contains(PASSWORD), "the password is in the condition: {reason}: {message}");
 
     namespace.apply(secret(connection(PASSWORD, "database"))).await?;
-    namespace.wait_for_condition("AnalyticsPlatform", "own", "DatabaseReady", "True", Duration::from_secs(180)).await?;
+    namespace.wait_for_condition("AnalyticsPlatform", "own", "DatabaseReady", "True", Duration::from_mins(3)).await?;
     let platform = Platform::ready(&namespace, "own", spec).await?;
     let (_, client) = platform.admin().await?.create_tenant("free", 5).await?;
     ensure!(client.get("/v1/usage").await?.expect(200)?["credits"] == 5);
@@ -47,13 +47,14 @@ async fn conditions_report_wrong_secrets_until_they_are_corrected() -> Result<()
     let (status, _, message) = namespace.condition("AnalyticsPlatform", "own", "ProfileSourceConfigured").await?;
     ensure!(status == "False" && message.contains("profileSource"), "{status}: {message}");
     let job = client.submit("anybody").await?;
-    let ended = client.wait_until_finished(&job, Duration::from_secs(60)).await?;
+    let ended = client.wait_until_finished(&job, Duration::from_mins(1)).await?;
     ensure!(ended["state"] == "dead", "{ended}");
     ensure!(client.get("/v1/usage").await?.expect(200)?["credits"] == 5);
     namespace.delete_object("AnalyticsPlatform", "own").await?;
     namespace.delete().await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
 fn secret(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": data})
 }

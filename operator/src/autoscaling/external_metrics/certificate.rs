@@ -26,7 +26,7 @@ const LIFETIME: time::Duration = time::Duration::days(365);
 /// A certificate is renewed this long before it expires.
 const RENEW_BEFORE: time::Duration = time::Duration::days(60);
 /// How often the certificate is checked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(600);
+const CHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// Pause after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -129,11 +129,12 @@ fn secret(options: &Options, existing: Option<&Secret>, issued: &Pair, previous:
         (KEY.to_owned(), ByteString(issued.key.clone())),
     ]);
     data.extend(previous.map(|previous| (PREVIOUS.to_owned(), ByteString(previous.clone()))));
-    let mut metadata = existing.map(|secret| secret.metadata.clone()).unwrap_or_else(|| ObjectMeta {
+    let new = || ObjectMeta {
         name: Some(options.service.clone()),
         labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
         ..ObjectMeta::default()
-    });
+    };
+    let mut metadata = existing.map_or_else(new, |secret| secret.metadata.clone());
     metadata.managed_fields = None;
     Secret { metadata, type_: Some("kubernetes.io/tls".into()), data: Some(data), ..Secret::default() }
 }

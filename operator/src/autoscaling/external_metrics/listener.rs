@@ -26,7 +26,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Concurrent connections. The API server needs a handful.
 const MAX_CONNECTIONS: usize = 64;
 /// How often the certificates of both sides are reloaded.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
 /// Pause after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 

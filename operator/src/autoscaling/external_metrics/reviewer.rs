@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::autoscaling::external_metrics::options::GROUP;
 
 /// Time to live of a decision. An autoscaler asks every 15 s for every pool.
-const DECISION_TTL: Duration = Duration::from_secs(60);
+const DECISION_TTL: Duration = Duration::from_mins(1);
 /// Most decisions in the cache.
 const MAX_DECISIONS: usize = 10_000;
 

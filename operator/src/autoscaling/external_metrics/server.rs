@@ -61,7 +61,7 @@ fn router(handlers: Handlers) -> Router {
     ]});
     Router::new()
         .route("/apis", with_kind("APIGroupList", json!({"groups": [group]})))
-        .route(&format!("/apis/{GROUP}"), with_kind("APIGroup", group.clone()))
+        .route(&format!("/apis/{GROUP}"), with_kind("APIGroup", group))
         .route(&format!("/apis/{GROUP}/{VERSION}"), with_kind("APIResourceList", resources))
         .route(&format!("/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{{metric}}"), get(values))
         .fallback(async || refused(StatusCode::NOT_FOUND, "NotFound", "no such path"))

@@ -114,7 +114,7 @@ impl View<'_> {
         match &self.input.observed.api {
             Some(api) if api.serves() => {}
             Some(api) => {
-                missing.push(api.trouble.as_ref().map_or("the API".into(), |trouble| format!("the API ({trouble})")))
+                missing.push(api.trouble.as_ref().map_or("the API".into(), |trouble| format!("the API ({trouble})")));
             }
             None => missing.push("the API".into()),
         }

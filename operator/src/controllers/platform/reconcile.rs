@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A settled platform is reconciled this often, in case a watch misses a change.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
+const RESYNC_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Reconciles the cluster with the spec of `platform`.
 async fn reconcile(platform: &AnalyticsPlatform, reconciler: &Reconciler<AnalyticsPlatform>) -> Result<Action, Error> {

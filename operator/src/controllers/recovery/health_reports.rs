@@ -14,7 +14,7 @@ use crate::{
 /// Failed requests in a row after which the health is unknown.
 const UNKNOWN_AFTER: u32 = 3;
 /// At the first report after a start, recoveries older than this are not published.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_mins(5);
 
 /// A value by platform, by namespace and name.
 type ByPlatform<T> = HashMap<(String, String), T>;

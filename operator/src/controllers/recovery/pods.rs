@@ -14,7 +14,7 @@ use crate::{
 
 /// A pod that runs this long without being ready, while others of its workload are ready, is
 /// unready for too long.
-pub const UNREADY_LIMIT: Duration = Duration::from_secs(300);
+pub const UNREADY_LIMIT: Duration = Duration::from_mins(5);
 /// Minimum time between two replacements in one workload.
 const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(600);
 /// Recovery of a workload is given up after this many replacements within [`WINDOW`].

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A settled pool is reconciled this often, in case a watch misses a change.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(300);
+const RESYNC_INTERVAL: Duration = Duration::from_mins(5);
 /// A pool without pods is reconciled this often, since its first job waits for a pod.
 const AT_ZERO_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -206,6 +206,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "its callers pass literals of json!")]
     fn custom(kind: &str, version: u64, spec: Value, status: Value) -> CachedObject {
         let metadata = json!({"name": "x", "namespace": "shop", "uid": kind, "resourceVersion": version.to_string(), "generation": 1});
         let object = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "status": status});

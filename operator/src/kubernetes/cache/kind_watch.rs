@@ -26,7 +26,7 @@ use crate::kubernetes::cache::{
 };
 
 /// Every kind is listed again after this long, in case a watch missed an event.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(3600);
+const RESYNC_INTERVAL: Duration = Duration::from_hours(1);
 /// A watch without an error for this long is healthy. Longer than [`MAX_BACKOFF`].
 const HEALTHY_AFTER: Duration = Duration::from_secs(90);
 /// Longest pause between two attempts.
@@ -232,7 +232,7 @@ async fn resync_requested(statuses: &mut Receiver<WatchStatuses>, kind: &str, cu
         |statuses: &WatchStatuses| statuses.get(kind).is_some_and(|status| status.requested_resync > current);
     if statuses.wait_for(is_requested).await.is_err() {
         // The cache owns the sender, so it outlives the watch.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -122,7 +122,7 @@ impl WatchCache {
             .filter(|pool| pool.namespace().as_deref() == Some(namespace) && pool.spec.platform_ref.name == platform)
             .map(|pool| WorkerPool::clone(pool))
             .collect();
-        all.sort_by_cached_key(|pool| pool.name_any());
+        all.sort_by_cached_key(ResourceExt::name_any);
         all
     }
 

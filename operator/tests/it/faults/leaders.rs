@@ -145,7 +145,7 @@ fn an_hour_of_random_faults_never_has_two_writers() {
         let (writes, tenures, gap) = in_simulated_time(async {
             let mut random = StdRng::seed_from_u64(seed);
             let mut candidates = Candidates::three();
-            let end = Instant::now() + Duration::from_secs(3600);
+            let end = Instant::now() + Duration::from_hours(1);
             while Instant::now() < end {
                 candidates.advance(random.random_range(1..20)).await;
                 // Mostly the leader, since faults of standbys matter less.
@@ -171,7 +171,7 @@ fn an_hour_of_random_faults_never_has_two_writers() {
                         candidates.set_faults(index, LinkFaults { slow_lease, ..LinkFaults::default() });
                     }
                     _ => {
-                        (0..candidates.all.len()).for_each(|index| candidates.set_faults(index, LinkFaults::default()))
+                        (0..candidates.all.len()).for_each(|index| candidates.set_faults(index, LinkFaults::default()));
                     }
                 }
             }

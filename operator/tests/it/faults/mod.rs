@@ -137,7 +137,7 @@ fn one_failed_call_does_not_change_the_result() {
 }
 
 /// Duration of a run with a permanent fault, of which the second half counts.
-const PERMANENT_FAULT_TIME: Duration = Duration::from_secs(1800);
+const PERMANENT_FAULT_TIME: Duration = Duration::from_mins(30);
 
 #[test]
 fn permanent_fault_is_reported_and_retried_with_backoff() {
@@ -171,7 +171,8 @@ fn permanent_fault_is_reported_and_retried_with_backoff() {
                     String::new()
                 }
             });
-            (late.len() * 60 / (PERMANENT_FAULT_TIME.as_secs() as usize / 2), conditions)
+            let seconds = usize::try_from(PERMANENT_FAULT_TIME.as_secs()).expect("some minutes");
+            (late.len() * 60 / (seconds / 2), conditions)
         });
         if most.0.fetch_max(rate, Ordering::Relaxed) < rate {
             *most.1.lock() = format!("{fault:?}");

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Time to converge after any single fault.
-pub const CONVERGENCE_TIME: Duration = Duration::from_secs(240);
+pub const CONVERGENCE_TIME: Duration = Duration::from_mins(4);
 /// Then at least one more reconcile of every resource.
 pub const QUIET_TIME: Duration = Duration::from_secs(400);
 

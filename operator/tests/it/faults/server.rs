@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Longest duration of a watch, unless the client requests less.
-const MAX_WATCH_DURATION: Duration = Duration::from_secs(1800);
+const MAX_WATCH_DURATION: Duration = Duration::from_mins(30);
 
 /// A parsed request.
 #[derive(Debug, Clone)]

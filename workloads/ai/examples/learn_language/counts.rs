@@ -24,6 +24,7 @@ impl Ngram {
         Self(characters.iter().fold(0, |bits, c| bits << 21 | u128::from(u32::from(*c))))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps 21 bits")]
     pub fn characters(self) -> Vec<char> {
         (0..self.len()).rev().filter_map(|place| char::from_u32((self.0 >> (21 * place)) as u32 & 0x1f_ffff)).collect()
     }
@@ -79,7 +80,9 @@ impl Counts {
             inside.insert(ngram, probability);
         }
         // The rarest n-gram occurred once.
-        inside.values_mut().for_each(|value| *value = (*value / rarest).round());
+        for value in inside.values_mut() {
+            *value = (*value / rarest).round();
+        }
         let shorter = || inside.iter().filter(|(ngram, _)| ngram.len() < ORDER).map(|(ngram, count)| (*ngram, *count));
         let (mut beginning, mut ending): (HashMap<_, _>, HashMap<_, _>) = (shorter().collect(), shorter().collect());
         for (ngram, count) in inside.iter().filter(|(ngram, _)| ngram.len() > 1) {

@@ -5,6 +5,8 @@
 //! object per line, of which those in Hindi are read. OUT is the file to write.
 //! `workloads/ai/models/language` runs it with the pinned crates.
 
+#![expect(clippy::print_stderr, reason = "a program of the command line")]
+
 mod counts;
 mod weights;
 

@@ -29,6 +29,7 @@ const BACK_OFF: f64 = 3.0;
 
 /// Computes the weights by hash. Their sum over the n-grams of a text is the log of its
 /// probability, except for a constant that depends only on the text.
+#[expect(clippy::cast_possible_truncation, reason = "the table has nine bits for a weight")]
 pub fn compute(counts: &Counts, smoothing: Smoothing) -> Vec<(u64, f32)> {
     let mut orders: Vec<Vec<(Ngram, f64)>> = vec![Vec::new(); ORDER + 1];
     for (ngram, count) in &counts.0 {

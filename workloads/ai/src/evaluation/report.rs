@@ -89,7 +89,6 @@ fn figures(judgements: &[&Judgement]) -> Figures {
     Figures { sentiment: sentiment(judgements), topics: topics(judgements), language: language(judgements) }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of classes")]
 fn sentiment(judgements: &[&Judgement]) -> Option<Sentiment> {
     let mut confusion = [[0usize; 3]; 3];
     let mut answers = Vec::new();
@@ -148,7 +147,7 @@ impl RankedAnswers {
         if count == 0 { 0.0 } else { share(self.right_counts[count - 1], count) }
     }
 
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ten bins")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ten bins")]
     fn confidence(&self) -> Confidence {
         let mut bins = [0.0f64; 10];
         for (score, right) in &self.answers {
@@ -175,7 +174,6 @@ fn language(judgements: &[&Judgement]) -> Option<Language> {
     })
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of posts")]
 fn share(count: usize, total: usize) -> f64 {
     if total == 0 { 0.0 } else { count as f64 / total as f64 }
 }
@@ -194,6 +192,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn report_figures_are_correct() {
         let report = report(&[
             judgement("en", "en", (0, 0), (0.9, true)),

@@ -88,7 +88,6 @@ fn most_likely(prose: &str, script: Script) -> Detected {
     Detected { code: language.code, confidence: 1.0 / total }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a word has fewer than 2^24 units")]
 fn nats(units: i32) -> f32 {
     units as f32 * UNIT
 }

@@ -73,7 +73,7 @@ impl Table {
 
 /// Encodes a table. `rows` has, by the hash of an n-gram, the weights in nats by language number.
 /// Weights that do not fit are clamped.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to nine bits")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to nine bits")]
 pub fn encode(rows: &BTreeMap<u64, BTreeMap<usize, f32>>) -> Vec<u8> {
     let mut index = Vec::with_capacity(BUCKETS + 1);
     let mut values: Vec<u16> = Vec::new();
@@ -98,7 +98,7 @@ pub fn encode(rows: &BTreeMap<u64, BTreeMap<usize, f32>>) -> Vec<u8> {
 }
 
 /// The bucket of a hash, and its fingerprint in the bucket.
-#[allow(clippy::cast_possible_truncation, reason = "the bits of a bucket, and 16")]
+#[expect(clippy::cast_possible_truncation, reason = "the bits of a bucket, and 16")]
 fn split(hash: u64) -> (usize, u16) {
     ((hash >> (64 - BUCKET_BITS)) as usize, (hash >> (48 - BUCKET_BITS)) as u16)
 }

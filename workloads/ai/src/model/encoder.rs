@@ -193,6 +193,7 @@ fn batches(lengths: &[usize]) -> Vec<Vec<usize>> {
     batches
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err requires")]
 fn run_error(error: ort::Error) -> ModelError {
     ModelError::Run(error.to_string())
 }

@@ -73,16 +73,18 @@ impl Classifier for FakeModel {
         if self.stuck {
             return std::future::pending().await;
         }
-        match self.healthy.load(Ordering::Relaxed) {
-            true => Ok(posts.iter().map(|post| lexicon::analyze(post)).collect()),
-            false => Err(ModelError::Run("on purpose".to_owned())),
+        if self.healthy.load(Ordering::Relaxed) {
+            Ok(posts.iter().map(|post| lexicon::analyze(post)).collect())
+        } else {
+            Err(ModelError::Run("on purpose".to_owned()))
         }
     }
 
     async fn check(&self) -> Result<(), ModelError> {
-        match self.wrong.load(Ordering::Relaxed) {
-            true => Err(ModelError::WrongAnswer { cosine: 0.1, least: 0.98 }),
-            false => Ok(()),
+        if self.wrong.load(Ordering::Relaxed) {
+            Err(ModelError::WrongAnswer { cosine: 0.1, least: 0.98 })
+        } else {
+            Ok(())
         }
     }
 }
@@ -137,7 +139,7 @@ async fn attempt_of(
     handler.run(&job, &context).await
 }
 
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_mins(1);
 
 #[tokio::test(start_paused = true)]
 async fn model_breaker_opens_for_two_minutes_after_four_failed_chunks() {
@@ -152,7 +154,7 @@ async fn model_breaker_opens_for_two_minutes_after_four_failed_chunks() {
     assert_eq!((model.calls(), breaker.state()), (4, State::Open), "no call after four failures");
 
     let left = breaker.admit().expect_err("it is open").retry_after;
-    assert_eq!(left, Duration::from_secs(120));
+    assert_eq!(left, Duration::from_mins(2));
 
     model.healthy.store(true, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(119)).await;

@@ -325,7 +325,7 @@ fn evaluation_ends_with_one_line_of_json() {
     let mut output = Vec::new();
     commands::eval(&model_dir(), Provider::Cpu, &file, true, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
-    let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    let last: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(last["language"]["accuracy"], 1.0);
     assert!(last["sentiment"]["polarity_accuracy"].as_f64().unwrap() > 0.9);
     assert!(last["by_language"]["de"]["sentiment"].is_object());

@@ -6,7 +6,9 @@ use futures::StreamExt;
 use prometheus_client::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use switchyard_contract::{Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Tier, Workload};
+use switchyard_contract::{
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Recovery, Tier, Workload,
+};
 use switchyard_jobs::{
     announce::Announcer,
     broker::Broker,
@@ -72,11 +74,11 @@ fn config(kind: Kind) -> Config {
         lanes: policy.lanes,
         tiers: policy.tiers,
         retry: policy.retry,
-        analysis: Default::default(),
+        analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 

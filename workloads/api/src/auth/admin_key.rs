@@ -49,7 +49,7 @@ impl AdminKey {
                     tracing::info!("reloaded the admin key");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "could not reload the admin key; the last one stays in force")
+                    tracing::warn!(%error, "could not reload the admin key; the last one stays in force");
                 }
             }
         }

@@ -55,9 +55,10 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Arc::<Authenticator>::from_ref(state).admin_key.matches(bearer(&parts.headers)?) {
-            true => Ok(Self),
-            false => Err(unauthenticated("The request requires the admin key of the platform.")),
+        if Arc::<Authenticator>::from_ref(state).admin_key.matches(bearer(&parts.headers)?) {
+            Ok(Self)
+        } else {
+            Err(unauthenticated("The request requires the admin key of the platform."))
         }
     }
 }

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::auth::rate_limit::RateKey;
 
 /// For how long a valid key is trusted within its epoch while the database is available.
-pub const FRESH: Duration = Duration::from_secs(60);
+pub const FRESH: Duration = Duration::from_mins(1);
 /// The same while the database is unavailable.
-pub const STALE: Duration = Duration::from_secs(600);
+pub const STALE: Duration = Duration::from_mins(10);
 /// For how long an unknown key is refused without a query. Keys are random, so that none is used
 /// before it exists.
 const INVALID: Duration = Duration::from_secs(10);

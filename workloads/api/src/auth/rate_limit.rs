@@ -151,6 +151,7 @@ impl RateLimiter {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a tenth of the burst")]
     fn max_lease(&self) -> u32 {
         let most = (self.rate.per_second * MAX_LEASE.as_secs_f64()).min(f64::from(self.rate.burst) / 10.0);
         most.max(1.0) as u32

@@ -129,7 +129,7 @@ mod tests {
         let refused = limiter.acquire(LONG).await.expect_err("the only permit is taken");
         assert_eq!(refused.kind, ProblemType::Unavailable);
         assert!(began.elapsed() < LONG);
-        let (_, acquired) = tokio::join!(async { drop(permit) }, limiter.acquire(LONG));
+        let ((), acquired) = tokio::join!(async { drop(permit) }, limiter.acquire(LONG));
         drop(acquired.expect("the permit was released"));
     }
 

@@ -164,6 +164,7 @@ fn from_replica(mut response: Response) -> Response {
 }
 
 /// Logs the panic of a handler. The response does not hold its message.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that tower-http requires")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let message = panic
         .downcast_ref::<String>()

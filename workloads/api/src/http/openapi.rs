@@ -44,7 +44,10 @@ const ADMIN_BEARER: &str = "admin_key";
 
 /// The problem types of an operation beyond those of every operation with the same kind of key.
 fn own_problems(operation: &str) -> &'static [ProblemType] {
-    use ProblemType::*;
+    use ProblemType::{
+        AlreadyFinished, ConcurrentLimit, DailyLimit, IdempotencyConflict, InsufficientCredits, LaneFull, NoResult,
+        NotDead, NotFinished, NotFound,
+    };
     match operation {
         "submit_analysis" => &[InsufficientCredits, IdempotencyConflict, ConcurrentLimit, DailyLimit, LaneFull],
         "get_job" | "watch_job" | "get_profile" => &[NotFound],
@@ -61,7 +64,7 @@ fn own_problems(operation: &str) -> &'static [ProblemType] {
 }
 
 fn problems(path: &str, operation: &str) -> Vec<ProblemType> {
-    use ProblemType::*;
+    use ProblemType::{Internal, InvalidRequest, RateLimited, Unauthenticated, Unavailable};
     let shared: &[ProblemType] = if path.starts_with("/v1/") {
         &[Unauthenticated, InvalidRequest, RateLimited, Internal, Unavailable]
     } else if path.starts_with("/admin/") {

@@ -270,7 +270,7 @@ impl Problem {
     }
 
     fn retry_after_seconds(&self) -> Option<u64> {
-        self.retry_after.map(|after| (after.as_millis().div_ceil(1000) as u64).max(1))
+        self.retry_after.map(|after| u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1))
     }
 }
 

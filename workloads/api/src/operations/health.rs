@@ -10,7 +10,7 @@ use switchyard_contract::{Health, HealthPart, Kind, Lanes};
 use switchyard_jobs::store::PlatformSnapshot;
 
 /// Age from which a snapshot no longer shows the current state.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_mins(1);
 /// Jobs that wait for less than this may wait for a worker that is starting.
 const WORKER_START_SECONDS: f64 = 60.0;
 /// Finished analyses below which a failure ratio says nothing.
@@ -44,8 +44,9 @@ pub fn score(input: &HealthInput<'_>) -> Health {
         ]);
     }
     let product: f64 = parts.iter().map(|part| part.value).product();
-    // Of a number between 0 and 100.
-    Health { score: (product * 100.0).round() as u8, parts }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
+    let score = (product * 100.0).round() as u8;
+    Health { score, parts }
 }
 
 fn part(name: &str, value: f64, detail: impl Into<String>) -> HealthPart {
@@ -64,17 +65,19 @@ fn database(input: &HealthInput<'_>) -> HealthPart {
 
 /// Without the broker the API accepts and answers requests, and workers start no new job.
 fn broker(input: &HealthInput<'_>) -> HealthPart {
-    match input.broker_connected {
-        true => part("broker", 1.0, "connected"),
-        false => part("broker", 0.4, "not connected: accepted jobs wait"),
+    if input.broker_connected {
+        part("broker", 1.0, "connected")
+    } else {
+        part("broker", 0.4, "not connected: accepted jobs wait")
     }
 }
 
 /// Without the cache nothing fails, and results come from the database.
 fn cache(input: &HealthInput<'_>) -> HealthPart {
-    match input.cache_available {
-        true => part("cache", 1.0, "available"),
-        false => part("cache", 0.9, "unavailable: results come from the database"),
+    if input.cache_available {
+        part("cache", 1.0, "available")
+    } else {
+        part("cache", 0.9, "unavailable: results come from the database")
     }
 }
 

@@ -175,6 +175,7 @@ fn accepted(job: Job, charged: i64, balance: i64) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the admission ends as the response")]
 fn refused(admission: Admission) -> Problem {
     match admission {
         // The caller handles both.

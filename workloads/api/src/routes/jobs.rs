@@ -76,10 +76,11 @@ fn parse_state(name: &str) -> Result<JobState, Problem> {
 fn parse_search(text: &str) -> Result<String, Problem> {
     let text = text.trim().trim_start_matches('@');
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match (1..=64).contains(&text.len()) && text.chars().all(known) {
+    if (1..=64).contains(&text.len()) && text.chars().all(known) {
         // The database compares ids in lower case.
-        true => Ok(text.parse::<Uuid>().map_or_else(|_| text.to_owned(), |id| id.to_string())),
-        false => Err(Problem::invalid("search", "must be 1 to 64 letters, digits, '.', '_' and '-'")),
+        Ok(text.parse::<Uuid>().map_or_else(|_| text.to_owned(), |id| id.to_string()))
+    } else {
+        Err(Problem::invalid("search", "must be 1 to 64 letters, digits, '.', '_' and '-'"))
     }
 }
 

@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use switchyard_api::serve::{self, Listeners, Options};
 use switchyard_contract::{
-    Analysis, Config, ConnectionPool, Database, Kind, Lane, Lanes, Mount, Platform, Pooler, Retry, Role, Tiers,
-    Workload, files,
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Lanes, Mount, Platform, Pooler, Recovery, Retry, Role,
+    Tiers, Workload, files,
 };
 use switchyard_jobs::{
     broker::Broker,
@@ -70,7 +70,7 @@ pub fn config() -> Config {
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 
@@ -163,7 +163,7 @@ impl TestApi {
         let address = switchyard_jobs::store::Address::read(&files, files::DATABASE_URI).unwrap();
         let store = Store::open(&address, "test-worker", connections, policy);
         let broker = Broker::connect(&files.secret(files::BROKER_URI).unwrap(), "test-worker").unwrap();
-        let cache = Cache::connect(&files.secret(files::CACHE_URI).unwrap(), Duration::from_secs(600)).unwrap();
+        let cache = Cache::connect(&files.secret(files::CACHE_URI).unwrap(), Duration::from_mins(10)).unwrap();
 
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listeners = Listeners { api: listen().await, operations: listen().await };
@@ -203,6 +203,7 @@ impl TestApi {
     }
 
     /// A name that no other test uses.
+    #[expect(clippy::unused_self, reason = "tests get all that they need from the fixture")]
     pub fn name(&self, stem: &str) -> String {
         format!("{stem}-{}", &Uuid::new_v4().simple().to_string()[..12])
     }
@@ -272,7 +273,7 @@ impl TestApi {
     pub async fn claim(&self, job: &str) -> Claim {
         let id = JobId(job.parse().unwrap());
         for lane in Lane::ALL {
-            let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::new_v4(), again: false };
+            let lease = Lease { worker: "test", duration: Duration::from_mins(1), call: Uuid::new_v4(), again: false };
             let queue = Queue { kind: Kind::General, lane: *lane };
             for claim in self.store.claim(queue, 32, &lease).await.unwrap() {
                 self.publish(&claim.effects).await;

@@ -133,7 +133,7 @@ fn undocumented_members_and_wrong_types_are_differences() {
         changed[name] = value;
         assert!(!check(&changed).is_empty(), "{changed}");
     }
-    let mut incomplete = usage.clone();
+    let mut incomplete = usage;
     incomplete.as_object_mut().unwrap().remove("daily_limit");
     assert!(!check(&incomplete).is_empty());
 }

@@ -36,8 +36,7 @@ fn states(events: &[(String, Value)]) -> Vec<&str> {
 }
 
 fn without_gaps(events: &[(String, Value)], from: i64) {
-    for (index, (id, event)) in events.iter().enumerate() {
-        let seq = from + index as i64;
+    for (seq, (id, event)) in (from..).zip(events) {
         assert_eq!(event["seq"], seq, "{events:?}");
         assert_eq!(*id, seq.to_string());
     }
@@ -89,7 +88,7 @@ async fn websocket_runs_to_the_final_state_and_resumes() {
     let ((events, code), ()) = tokio::join!(socket_events(&api, &tenant, &path), api.complete(&id));
     assert_eq!(code, CloseCode::Normal);
     let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
-    assert_eq!(numbers, (1..=events.len() as i64).collect::<Vec<_>>());
+    assert_eq!(numbers, (1_i64..).take(events.len()).collect::<Vec<_>>());
     assert_eq!(events.last().unwrap()["state"], "completed");
 
     let (rest, code) = socket_events(&api, &tenant, &format!("{path}?after=2")).await;
@@ -165,9 +164,9 @@ async fn shutdown_closes_event_streams() {
         streaming_began.notified().await;
         api.stop();
         loop {
-            match timeout(PATIENCE, socket.next()).await.expect("the socket is silent").unwrap().unwrap() {
-                Message::Close(frame) => return frame.unwrap().code,
-                _ => continue,
+            let message = timeout(PATIENCE, socket.next()).await.expect("the socket is silent").unwrap().unwrap();
+            if let Message::Close(frame) = message {
+                return frame.unwrap().code;
             }
         }
     };

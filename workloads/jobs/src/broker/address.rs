@@ -38,7 +38,7 @@ impl BrokerAddress {
         let mut uri: AMQPUri = uri.expose_secret().parse().map_err(BrokerAddressError::Invalid)?;
         if uri.vhost.is_empty() {
             // By the letter 'amqp://host/' names the virtual host ''. Users mean '/'.
-            uri.vhost = "/".to_owned();
+            "/".clone_into(&mut uri.vhost);
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(Self { uri, roots: None })

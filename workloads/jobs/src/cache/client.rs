@@ -183,6 +183,7 @@ impl Cache {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err requires")]
 fn invalid(error: RedisError) -> CacheAddressError {
     CacheAddressError::Invalid(error.to_string())
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::client::Cache;
 
 /// How long a profile may replace a fresh one.
-const PROFILE_TTL: Duration = Duration::from_secs(24 * 3600);
+const PROFILE_TTL: Duration = Duration::from_hours(24);
 
 #[derive(Serialize, Deserialize)]
 struct Entry<T> {

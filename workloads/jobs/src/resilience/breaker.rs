@@ -29,9 +29,9 @@ impl Policy {
     /// 3 failures, 30 s.
     pub const DATABASE: Self = Self { failures: 3, open_for: Duration::from_secs(30) };
     /// 5 failures, 60 s.
-    pub const EXTERNAL: Self = Self { failures: 5, open_for: Duration::from_secs(60) };
+    pub const EXTERNAL: Self = Self { failures: 5, open_for: Duration::from_mins(1) };
     /// 4 failures, 120 s.
-    pub const AI: Self = Self { failures: 4, open_for: Duration::from_secs(120) };
+    pub const AI: Self = Self { failures: 4, open_for: Duration::from_mins(2) };
 }
 
 /// State of a breaker.
@@ -188,7 +188,7 @@ pub struct Breaker {
 
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breaker").field("name", &self.name).field("state", &self.state()).finish()
+        f.debug_struct("Breaker").field("name", &self.name).field("state", &self.state()).finish_non_exhaustive()
     }
 }
 

@@ -68,7 +68,7 @@ mod tests {
     async fn breakers_are_exported_by_name() {
         let mut registry = Registry::default();
         let breakers = Breakers::register(&mut registry);
-        let one = || Policy { failures: 1, open_for: Duration::from_secs(60) };
+        let one = || Policy { failures: 1, open_for: Duration::from_mins(1) };
         let (first, second) = (Breaker::new("first", one()), Breaker::new("second", one()));
         breakers.add(first.clone());
         breakers.add(second.clone());

@@ -22,6 +22,7 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Collector for Connections {
+    #[expect(clippy::cast_possible_wrap, reason = "numbers of connections")]
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let pool = self.store.pool_status();
         let counts = self.cache.counts();

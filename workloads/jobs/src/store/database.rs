@@ -162,6 +162,7 @@ impl Executor<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err requires")]
 fn unexpected(error: tokio_postgres::Error) -> StoreError {
     use std::error::Error as _;
     StoreError::Unexpected(error.source().map_or_else(|| error.to_string(), ToString::to_string))

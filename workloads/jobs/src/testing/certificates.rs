@@ -17,6 +17,9 @@ pub struct Certificates {
 
 impl Certificates {
     /// Creates them, readable by a server that runs as one of `users`.
+    ///
+    /// # Panics
+    /// `openssl` is not installed, or the folder of the certificates cannot be written.
     pub fn new(users: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("certificates{}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -40,6 +43,9 @@ impl Certificates {
     }
 
     /// The authority's certificate, in PEM.
+    ///
+    /// # Panics
+    /// The folder was removed.
     pub fn authority(&self) -> String {
         fs::read_to_string(self.authority_file()).expect("the certificate exists")
     }

@@ -22,9 +22,12 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one in front of all databases of `postgres`, with at most `server_connections` for
     /// each user and database. The superuser and `logins` (names and passwords) may log in.
+    ///
+    /// # Panics
+    /// PgBouncer is not installed, cannot write its folder, or does not listen in time.
     pub async fn before(postgres: &Postgres, server_connections: u32, logins: &[(&str, &str)]) -> Self {
-        assert!(Path::new(SERVER).exists(), "PgBouncer is not installed (package pgbouncer)");
         static SERVERS: AtomicU32 = AtomicU32::new(0);
+        assert!(Path::new(SERVER).exists(), "PgBouncer is not installed (package pgbouncer)");
         let folder = folder(&format!("pgbouncer{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
         let user = unprivileged_user(&["postgres", "nobody"]);
         let port = free_port();

@@ -96,6 +96,9 @@ impl Postgres {
     }
 
     /// Starts the server and waits for it; after [`Postgres::kill`].
+    ///
+    /// # Panics
+    /// The server accepts no connection after a minute.
     pub async fn up(&self) {
         let mut server = child_command(&program("postgres"), "QUIT", self.user.as_ref());
         server.current_dir(&self.folder).arg("-D").arg(self.folder.join("data")).arg("-p").arg(self.port.to_string());
@@ -112,7 +115,7 @@ impl Postgres {
         let began = Instant::now();
         while let Err(error) = connect(&self.uri("postgres")).await {
             assert!(
-                began.elapsed() < Duration::from_secs(60),
+                began.elapsed() < Duration::from_mins(1),
                 "PostgreSQL did not come up: {error}; {}",
                 fs::read_to_string(log).unwrap_or_default()
             );
@@ -121,6 +124,9 @@ impl Postgres {
     }
 
     /// Kills the server and its processes with SIGKILL, like the end of its container.
+    ///
+    /// # Panics
+    /// The server is not running, or it has not exited after 20 s.
     pub fn kill(&self) {
         let file =
             fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a running server writes its pid");
@@ -182,6 +188,9 @@ impl TestDatabase {
     }
 
     /// A store of `size` connections.
+    ///
+    /// # Panics
+    /// Never: the address is valid.
     pub fn store_of(&self, size: u32, policy: Policy) -> Store {
         let address = Address::parse(&self.uri, "uri").expect("the test's own address is valid");
         let connections = ConnectionPool { size, overflow: 0, wait_timeout_seconds: 20, statement_timeout_seconds: 20 };
@@ -189,6 +198,9 @@ impl TestDatabase {
     }
 
     /// A plain connection, to inspect and change the database.
+    ///
+    /// # Panics
+    /// The server accepts no connection.
     pub async fn client(&self) -> Client {
         connect(&self.uri).await.expect("PostgreSQL accepts connections")
     }

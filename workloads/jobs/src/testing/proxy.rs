@@ -18,6 +18,9 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one in front of `server`, a port on loopback.
+    ///
+    /// # Panics
+    /// No port is free on loopback.
     pub async fn to(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
@@ -57,6 +60,9 @@ impl Proxy {
     }
 
     /// Waits until exactly `count` connections are open.
+    ///
+    /// # Panics
+    /// Never: the sender lives as long as the proxy.
     pub async fn holding(&self, count: usize) {
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open == count).await.expect("the sender lives as long as the proxy");

@@ -144,6 +144,9 @@ impl Rabbit {
     }
 
     /// Kills the server with SIGKILL.
+    ///
+    /// # Panics
+    /// The server is not running, or `kill` is not installed.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
         let killed =
@@ -163,6 +166,9 @@ impl Rabbit {
     }
 
     /// Address of a virtual host that no other test of this binary uses.
+    ///
+    /// # Panics
+    /// The tests of the binary have used all virtual hosts.
     pub fn vhost(&self) -> String {
         let number = self.vhosts.fetch_add(1, Ordering::Relaxed);
         assert!(number < VHOSTS, "more tests than virtual hosts");

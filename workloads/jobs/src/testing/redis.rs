@@ -81,6 +81,9 @@ impl Redis {
     }
 
     /// Kills the server with SIGKILL; its data is lost.
+    ///
+    /// # Panics
+    /// The server is not running, or `kill` is not installed.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("a running server has written its pid");
         let killed =
@@ -96,6 +99,9 @@ impl Redis {
     }
 
     /// Address of a database that no other test of this binary uses.
+    ///
+    /// # Panics
+    /// The tests of the binary have used all databases.
     pub fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         assert!(number < DATABASES, "more tests than databases");

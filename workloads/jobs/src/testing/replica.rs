@@ -14,6 +14,9 @@ use super::{
 
 impl Postgres {
     /// Starts a hot standby that streams from this server. The caller may kill and start it.
+    ///
+    /// # Panics
+    /// The copy of the primary fails, or the replica accepts no connection after a minute.
     pub async fn replica(&self) -> Self {
         static REPLICAS: AtomicU32 = AtomicU32::new(0);
         let folder = folder(&format!("postgres-replica{}", REPLICAS.fetch_add(1, Ordering::Relaxed)));

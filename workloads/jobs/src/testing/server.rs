@@ -110,7 +110,7 @@ pub(super) async fn wait_until_listening(port: u16, log: &Path) {
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         assert!(
-            began.elapsed() < Duration::from_secs(60),
+            began.elapsed() < Duration::from_mins(1),
             "the server did not come up: {}",
             fs::read_to_string(log).unwrap_or_default()
         );

@@ -6,7 +6,7 @@ use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId, Value,
     trace::{SpanContext, SpanKind, Status, TraceState},
 };
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::{
     context::{Context, current, scope},
@@ -105,8 +105,8 @@ impl Drop for Span {
             end_time: SystemTime::now(),
             attributes,
             dropped_attributes_count: 0,
-            events: Default::default(),
-            links: Default::default(),
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
             status,
             instrumentation_scope: InstrumentationScope::builder("switchyard").build(),
         });
@@ -115,6 +115,9 @@ impl Drop for Span {
 
 /// Runs `work` in a child span of the task's span, if there is one. An error sets the span's
 /// status.
+///
+/// # Errors
+/// The error of `work`.
 pub async fn within<T, E, F>(kind: Kind, name: &'static str, work: F) -> Result<T, E>
 where
     E: Display,

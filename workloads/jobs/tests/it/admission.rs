@@ -233,7 +233,7 @@ async fn analyses_of_a_profile_in_flight_share_one_pipeline_and_each_is_charged(
         };
         assert_eq!(result, json!({"n": 1}));
         let events = g.store.events_after(Some(tenant), job, 0).await.unwrap();
-        assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), (1..=events.len() as i64).collect::<Vec<_>>());
+        assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), (1_i64..).take(events.len()).collect::<Vec<_>>());
         assert_eq!(events.last().unwrap().state, "completed");
     }
     assert_eq!(g.balance().await, 6);

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use lapin::{
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions},
+    protocol::basic::AMQPProperties,
+};
 use secrecy::SecretString;
 use switchyard_contract::{Kind, Lane};
 use switchyard_jobs::{
@@ -28,15 +32,15 @@ async fn next(consumer: &mut Consumer) -> Message {
 async fn publish(uri: &str, body: &str) {
     let connection = lapin::Connection::connect(uri, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel.confirm_select(Default::default()).await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let key = QUEUE.to_string();
     let confirm = channel
         .basic_publish(
             JOBS_EXCHANGE.into(),
             key.as_str().into(),
-            Default::default(),
+            BasicPublishOptions::default(),
             body.as_bytes(),
-            Default::default(),
+            AMQPProperties::default(),
         )
         .await
         .unwrap();
@@ -146,10 +150,7 @@ async fn unroutable_ticket_is_reported_as_failed() {
     let broker = broker(&uri).await;
     let connection = lapin::Connection::connect(&uri, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel
-        .queue_delete(QUEUE.to_string().as_str().into(), lapin::options::QueueDeleteOptions::default())
-        .await
-        .unwrap();
+    channel.queue_delete(QUEUE.to_string().as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     let kept = Queue { kind: Kind::Ai, lane: Lane::Low };
     let published = broker.publish(&[QUEUE, kept, QUEUE]).await;
     assert_eq!((published.failed, published.confirmed), (vec![QUEUE; 2], 1));
@@ -166,7 +167,7 @@ async fn consumer_without_deliveries_from_a_filled_queue_is_stalled() {
     // While the first is unsettled the broker delivers nothing, like a broker that lost this
     // consumer.
     let _held = next(&mut consumer).await;
-    let outcome = timeout(Duration::from_secs(60), consumer.next()).await.expect("the consumer fails");
+    let outcome = timeout(Duration::from_mins(1), consumer.next()).await.expect("the consumer fails");
     assert!(matches!(outcome, Err(BrokerError::Stalled(QUEUE))));
 }
 
@@ -178,7 +179,7 @@ async fn consumer_cancelled_by_the_broker_returns_an_error() {
     consumer.resume(16).await.unwrap();
     let connection = lapin::Connection::connect(&uri, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel.queue_delete(QUEUE.to_string().as_str().into(), Default::default()).await.unwrap();
+    channel.queue_delete(QUEUE.to_string().as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     let outcome = timeout(TIMEOUT, consumer.next()).await.expect("the consumer fails");
     assert!(matches!(outcome, Err(BrokerError::Disconnected | BrokerError::Refused(_))));
 }
@@ -194,7 +195,7 @@ async fn client_reconnects_to_a_killed_broker_and_finds_its_messages() {
     let failed = broker.publish(&[QUEUE]).await;
     assert_eq!((failed.confirmed, failed.failed), (0, vec![QUEUE]));
     rabbit.up().await;
-    timeout(Duration::from_secs(60), broker.connected()).await.expect("the client reconnects");
+    timeout(Duration::from_mins(1), broker.connected()).await.expect("the client reconnects");
     let mut consumer = broker.consumer(QUEUE).await.unwrap();
     consumer.resume(1).await.unwrap();
     assert_eq!(next(&mut consumer).await.tickets, 1, "the confirmed message survived");

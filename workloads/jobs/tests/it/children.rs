@@ -233,7 +233,7 @@ async fn correction_waits_for_its_time_and_its_death_keeps_the_result() {
     let g = fixture(Tier::Standard, 10).await;
     let later = g.submit("bob").await;
     let claim = g.claim_analysis(later.id).await;
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     g.store.complete_for_now(claim.run_key(), &json!({}), &json!({}), hour).await.unwrap().expect("held");
     assert!(
         g.claim(g.children(later.id).await[0], Kind::General).await.is_none(),

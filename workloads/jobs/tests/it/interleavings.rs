@@ -102,7 +102,7 @@ async fn random_interleavings_keep_the_ledger_balanced() {
             (0..4).map(|client| tokio::spawn(run_random_operations(g.clone(), seed * 10 + client, 40))).collect();
         for client in clients {
             // A deadlock is an error of the store. The timeout detects an endless wait.
-            timeout(Duration::from_secs(120), client).await.expect("a client is blocked").unwrap().unwrap();
+            timeout(Duration::from_mins(2), client).await.expect("a client is blocked").unwrap().unwrap();
         }
         g.assert_consistent().await;
         let client = g.database.client().await;

@@ -6,7 +6,8 @@ use std::{env, fs, process, time::Duration};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use switchyard_contract::{
-    Config, ConnectionPool, Database, Kind, Lane, Mount, Platform, Pooler, Role, RoleGrant, Tier, Workload,
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Lanes, Mount, Platform, Pooler, Recovery, Retry, Role,
+    RoleGrant, Tier, Tiers, Workload,
 };
 use switchyard_jobs::{
     handler::Child,
@@ -102,14 +103,14 @@ async fn set_up(database: &TestDatabase) {
         platform: Platform { namespace: "test".to_owned(), name: "test".to_owned() },
         workload: Workload::Setup { roles: Role::ALL.iter().map(grant).collect() },
         database: Database { role: Role::Api, pooler: Pooler::None, connections: CONNECTIONS },
-        lanes: Default::default(),
-        tiers: Default::default(),
-        retry: Default::default(),
-        analysis: Default::default(),
+        lanes: Lanes::default(),
+        tiers: Tiers::default(),
+        retry: Retry::default(),
+        analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     };
     let done = setup::run(&config, &Mount::at(&folder)).await;
     let _ = fs::remove_dir_all(&folder);
@@ -155,7 +156,7 @@ async fn submit(api: &Store, request: SubmitRequest) -> JobId {
 
 /// Claims the only claimable job of `kind`.
 async fn claim(workers: &Store, kind: Kind) -> Claim {
-    let lease = Lease { worker: "test", duration: Duration::from_secs(60), call: Uuid::now_v7(), again: false };
+    let lease = Lease { worker: "test", duration: Duration::from_mins(1), call: Uuid::now_v7(), again: false };
     let mut claims = workers.claim(Queue { kind, lane: Lane::Critical }, 1, &lease).await.unwrap();
     claims.pop().expect("a job is claimable")
 }

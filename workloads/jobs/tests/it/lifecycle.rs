@@ -7,7 +7,7 @@ use switchyard_contract::{Kind, Lane, Retry, Tier};
 use switchyard_jobs::{
     handler::Step,
     model::{JobError, JobState, Queue},
-    store::{CancelOutcome, FailOutcome, ProgressReport, ReplayOutcome, ResultOutcome, RunKey},
+    store::{CancelOutcome, Claim, FailOutcome, ProgressReport, ReplayOutcome, ResultOutcome, RunKey},
 };
 
 use crate::fixture::{effects_of, fixture, fixture_with, immediate_retries, lease, transient_error};
@@ -137,7 +137,7 @@ async fn heartbeat_extends_all_leases_and_returns_the_claimed_jobs() {
     let (one, two) = (g.submit("one").await, g.submit("two").await);
     let (one, two) = (g.claim_analysis(one.id).await, g.claim_analysis(two.id).await);
     g.store.cancel(g.tenant, two.job.id).await.unwrap();
-    let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_secs(3600)).await.unwrap();
+    let held = g.store.heartbeat(&[one.run_key(), two.run_key()], Duration::from_hours(1)).await.unwrap();
     assert_eq!(held, [one.job.id]);
     let until = g
         .database
@@ -280,7 +280,7 @@ async fn one_of_many_concurrent_claims_succeeds() {
     let store = g.database.store_of(16, immediate_retries());
     let claims =
         futures::future::join_all((0..32).map(|_| async { store.claim(NORMAL, 4, &lease()).await.unwrap() })).await;
-    let claimed: Vec<RunKey> = claims.iter().flatten().map(|claim| claim.run_key()).collect();
+    let claimed: Vec<RunKey> = claims.iter().flatten().map(Claim::run_key).collect();
     assert_eq!(claimed.iter().map(|run_key| run_key.job).collect::<Vec<_>>(), [job.id]);
 }
 

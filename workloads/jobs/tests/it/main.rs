@@ -1,5 +1,7 @@
 //! Tests of the job core with a real PostgreSQL, RabbitMQ and Redis.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a panic fails the test")]
+
 mod admission;
 mod breaker;
 mod broker;

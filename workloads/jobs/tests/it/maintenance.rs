@@ -23,7 +23,7 @@ async fn claimable_jobs_are_reported_after_the_minimum_age_until_claimed() {
     let job = g.submit("ada").await;
     g.submit("bob").await;
     assert!(
-        g.store.claimable_queues(Duration::from_secs(60)).await.unwrap().is_empty(),
+        g.store.claimable_queues(Duration::from_mins(1)).await.unwrap().is_empty(),
         "the submitter is about to publish a ticket"
     );
     assert_eq!(g.store.claimable_queues(Duration::ZERO).await.unwrap(), [(NORMAL, 2)]);

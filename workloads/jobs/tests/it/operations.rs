@@ -2,7 +2,10 @@
 
 use serde_json::json;
 use switchyard_contract::Tier;
-use switchyard_jobs::{model::JobState, store::JobFilter};
+use switchyard_jobs::{
+    model::JobState,
+    store::{JobFilter, Removed, Retention},
+};
 
 use crate::fixture::fixture;
 
@@ -90,14 +93,14 @@ async fn retention_removes_only_old_finished_jobs() {
         .execute("update switchyard.jobs set finished_at = now() - interval '31 days' where id = $1", &[&old.0])
         .await
         .unwrap();
-    let removed = g.store.retain(&switchyard_jobs::store::Retention::default(), 100).await.unwrap();
+    let removed = g.store.retain(&Retention::default(), 100).await.unwrap();
     assert_eq!((removed.jobs, removed.idempotency), (1, 0));
     assert_eq!(g.store.any_job(old).await.unwrap(), None);
     assert!(g.store.events_after(None, old, 0).await.unwrap().is_empty());
     for id in [young, open] {
         assert!(!g.store.events_after(None, id, 0).await.unwrap().is_empty());
     }
-    assert_eq!(g.store.retain(&switchyard_jobs::store::Retention::default(), 100).await.unwrap(), Default::default());
+    assert_eq!(g.store.retain(&Retention::default(), 100).await.unwrap(), Removed::default());
     let report = g.store.tenant(g.tenant).await.unwrap().unwrap();
     assert_eq!(report.credits, report.ledger_sum, "retention keeps the ledger");
 }

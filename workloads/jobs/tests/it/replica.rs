@@ -160,8 +160,8 @@ async fn silent_primary_leaves_time_to_read_from_the_replica() {
     store.ping().await.unwrap();
     proxy.silence();
     let deadline = Instant::now() + Duration::from_secs(2);
-    let (read, from_replica) =
-        failover::track_stale_reads(deadline::scope(deadline, store.job(pair.tenant, job.id))).await;
+    let read = failover::track_stale_reads(deadline::scope(deadline, store.job(pair.tenant, job.id)));
+    let (read, from_replica) = Box::pin(read).await;
     assert_eq!(read.unwrap().map(|job| job.id), Some(job.id));
     assert!(from_replica && Instant::now() < deadline);
     pair.end();

@@ -9,10 +9,16 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use lapin::{
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    protocol::basic::AMQPProperties,
+};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use serde_json::json;
-use switchyard_contract::{Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Role, Tier, Workload};
+use switchyard_contract::{
+    Analysis, Config, ConnectionPool, Database, Kind, Lane, Platform, Pooler, Recovery, Role, Tier, Workload,
+};
 use switchyard_jobs::{
     announce::Announcer,
     broker::{Broker, JOBS_EXCHANGE},
@@ -37,7 +43,7 @@ use uuid::Uuid;
 
 use crate::fixture::{Fixture, fixture, fixture_with, immediate_retries, request, tenant};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the script `blocks` blocks its thread.
 const BLOCKED: Duration = Duration::from_secs(12);
 const NORMAL: Queue = Queue { kind: Kind::General, lane: Lane::Normal };
@@ -143,11 +149,11 @@ fn config(kind: Kind, lanes: &[Lane], concurrency: u32, policy: &Policy) -> Conf
         lanes: policy.lanes,
         tiers: policy.tiers,
         retry: policy.retry.clone(),
-        analysis: Default::default(),
+        analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 
@@ -176,7 +182,7 @@ async fn with_maintenance(g: Fixture, timing: Timing) -> RunnerFixture {
 async fn without_maintenance(g: Fixture, timing: Timing) -> RunnerFixture {
     let uri = rabbitmq().await.vhost();
     let broker = Broker::connect(&SecretString::from(uri.clone()), "test").unwrap();
-    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_secs(60)).unwrap();
+    let cache = Cache::connect(&SecretString::from(redis().await.database()), Duration::from_mins(1)).unwrap();
     timeout(TIMEOUT, broker.connected()).await.expect("the broker accepts the connection");
     let announcer = Announcer::start(broker.clone());
     RunnerFixture { g, uri, broker, announcer, cache, timing, maintenance_stop: CancellationToken::new() }
@@ -222,10 +228,16 @@ impl RunnerFixture {
     async fn publish(&self, queue: Queue, body: &str) {
         let connection = lapin::Connection::connect(&self.uri, lapin::ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(Default::default()).await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let (exchange, key) = (JOBS_EXCHANGE.into(), queue.to_string());
         let confirm = channel
-            .basic_publish(exchange, key.as_str().into(), Default::default(), body.as_bytes(), Default::default())
+            .basic_publish(
+                exchange,
+                key.as_str().into(),
+                BasicPublishOptions::default(),
+                body.as_bytes(),
+                AMQPProperties::default(),
+            )
             .await
             .unwrap();
         confirm.await.unwrap();

@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use switchyard_contract::{Config, ConnectionPool, Database, Mount, Platform, Pooler, Role, RoleGrant, Workload};
+use switchyard_contract::{
+    Analysis, Config, ConnectionPool, Database, Lanes, Mount, Platform, Pooler, Recovery, Retry, Role, RoleGrant,
+    Tiers, Workload,
+};
 use switchyard_jobs::{
     setup::{self, Component},
     store::{Admission, KeyHash, Store, StoreError, SubmitRequest},
@@ -44,14 +47,14 @@ pub fn config(workload: Workload, role: Role) -> Config {
             pooler: Pooler::None,
             connections: ConnectionPool { size: 3, overflow: 0, wait_timeout_seconds: 5, statement_timeout_seconds: 5 },
         },
-        lanes: Default::default(),
-        tiers: Default::default(),
-        retry: Default::default(),
-        analysis: Default::default(),
+        lanes: Lanes::default(),
+        tiers: Tiers::default(),
+        retry: Retry::default(),
+        analysis: Analysis::default(),
         object_store: None,
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
     }
 }
 

@@ -82,6 +82,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn shares_and_engagement_of_three_posts() {
         let posts = [
             summary("en", "positive", Some(90), 10),
@@ -97,6 +98,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn zero_followers_and_zero_posts_give_zeros() {
         assert_eq!(aggregate(0, &[summary("en", "neutral", Some(5), 5)]).engagement_rate, 0.0);
         let empty = aggregate(10, &[]);
@@ -136,7 +138,7 @@ mod tests {
         #[test]
         fn doubling_likes_doubles_engagement(likes in prop::collection::vec(0..1u64 << 40, 1..20), followers in 1..1u64 << 40) {
             let rate = |factor: u64| {
-                let posts: Vec<PostSummary> = likes.iter().map(|likes| PostSummary { likes: Some(likes * factor), comments: Some(0), ..summary("en", "neutral", None, 0) }).collect();
+                let posts: Vec<PostSummary<'_>> = likes.iter().map(|likes| PostSummary { likes: Some(likes * factor), comments: Some(0), ..summary("en", "neutral", None, 0) }).collect();
                 aggregate(followers, &posts).engagement_rate
             };
             prop_assert!((rate(2) - 2.0 * rate(1)).abs() <= rate(2) * 1e-9);

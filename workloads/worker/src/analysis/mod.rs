@@ -24,13 +24,13 @@ use self::{correction::correction_state, result::join, state::AnalysisState};
 use crate::profile_fetcher::{FetchedProfile, ProfileFetcher, ProfileRequest};
 
 /// Longest time that one attempt waits for the profile source, whatever the lane's timeout.
-const MAX_FETCH_TIME: Duration = Duration::from_secs(240);
+const MAX_FETCH_TIME: Duration = Duration::from_mins(4);
 /// Time between the deadline of a fetch and that of the attempt. The source's own error is then
 /// reported, not the lane's timeout.
 const FETCH_MARGIN: Duration = Duration::from_secs(1);
 
 /// When a result with fallback answers is corrected: when the model's open breaker probes again.
-const CORRECT_AFTER: Duration = Duration::from_secs(120);
+const CORRECT_AFTER: Duration = Duration::from_mins(2);
 
 /// The profile source of the platform.
 #[derive(Clone)]
@@ -79,7 +79,8 @@ impl AnalysisHandler {
 
     async fn start(&self, job: &ClaimedJob, context: &RunContext) -> Result<Outcome, JobError> {
         context.progress.report(5, "fetching");
-        let deadline = (context.deadline - FETCH_MARGIN).min(Instant::now() + MAX_FETCH_TIME);
+        let now = Instant::now();
+        let deadline = context.deadline.checked_sub(FETCH_MARGIN).unwrap_or(now).min(now + MAX_FETCH_TIME);
         let fetched = self.fetch(job, deadline).await?;
         let children = fan_out::children(&fetched.scraped, &self.settings, may_discover(&job.input));
         tracing::info!(job = %job.id, posts = fetched.scraped.posts.len(), children = children.len(), "fetched profile");

@@ -94,7 +94,7 @@ pub fn join(state: AnalysisState, children: &[ChildResult]) -> Result<AnalysisRe
             })
         })
         .collect::<Result<Vec<_>, JobError>>()?;
-    let summaries: Vec<PostSummary> = posts.iter().map(PostResult::summary).collect();
+    let summaries: Vec<PostSummary<'_>> = posts.iter().map(PostResult::summary).collect();
     let aggregate = aggregate(profile.followers, &summaries);
     let profile = ProfileResult {
         picture: profile.picture.map(|url| outputs.image(url)),
@@ -270,6 +270,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact results")]
     fn profile_without_posts_names_no_model() {
         let fetched = FetchedProfile { scraped: ScrapedProfile { posts: Vec::new(), ..scraped() }, age_seconds: None };
         let joined = join(fetched.into(), &[cdn()]).expect("joins");

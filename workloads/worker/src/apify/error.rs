@@ -95,7 +95,9 @@ impl From<SourceError> for JobError {
             message: error.to_string(),
             permanent: error.is_permanent(),
             // Rounded up, because a retry that is too early fails again.
-            retry_after_seconds: error.retry_after().map(|wait| wait.as_millis().div_ceil(1000) as u64),
+            retry_after_seconds: error
+                .retry_after()
+                .map(|wait| u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)),
         }
     }
 }

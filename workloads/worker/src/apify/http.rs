@@ -130,12 +130,11 @@ impl Http {
 
     fn connection_error(&self, error: reqwest::Error) -> SourceError {
         let host = self.base.host_str().unwrap_or_default();
-        SourceError::Unavailable(match error.is_timeout() {
-            true => format!("{host} did not respond in time"),
-            false => {
-                let what = if error.is_connect() { "is not reachable" } else { "closed the connection early" };
-                self.redact(&format!("{host} {what}: {}", root_cause(&error.without_url())))
-            }
+        SourceError::Unavailable(if error.is_timeout() {
+            format!("{host} did not respond in time")
+        } else {
+            let what = if error.is_connect() { "is not reachable" } else { "closed the connection early" };
+            self.redact(&format!("{host} {what}: {}", root_cause(&error.without_url())))
         })
     }
 

@@ -15,7 +15,7 @@ use url::{Host, Origin, Url};
 /// IPv4 ranges that are not public, from the IANA special-purpose address registry.
 const NON_PUBLIC_V4: [Ipv4Net; 14] = [
     // This network.
-    Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8),
     // Private use.
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),

@@ -89,7 +89,7 @@ impl Fetcher {
                 Access::Public => &self.public,
                 Access::Trusted => &self.trusted,
             };
-            let response = client.get(url.clone()).send().await.map_err(|error| connection_error(&url, error))?;
+            let response = client.get(url.clone()).send().await.map_err(|error| connection_error(&url, &error))?;
             let status = response.status();
             if status.is_success() {
                 return self.body(&url, response).await;
@@ -111,7 +111,7 @@ impl Fetcher {
             return Err(too_large);
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(url, error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(url, &error))? {
             if bytes.len() + chunk.len() > self.limits.bytes {
                 return Err(too_large);
             }
@@ -129,8 +129,8 @@ fn status_error(url: &Url, status: StatusCode) -> FetchError {
     }
 }
 
-fn connection_error(url: &Url, error: reqwest::Error) -> FetchError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+fn connection_error(url: &Url, error: &reqwest::Error) -> FetchError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if current.is::<NoPublicAddress>() {
             return FetchError::Permanent("address-not-allowed");

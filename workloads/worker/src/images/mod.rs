@@ -137,7 +137,7 @@ impl Handler for ImageHandler {
                 Err(failure) => failures.push(failure),
             }
             let percent = (images.len() + failures.len()) * 99 / total;
-            context.progress.report(percent as u8, "images");
+            context.progress.report(u8::try_from(percent).unwrap_or(99), "images");
         }
         if let Some(first) = failures.first() {
             let message = format!("{} of {total} images failed, for instance: {}", failures.len(), first.message);

@@ -109,9 +109,10 @@ fn has_end(bytes: &[u8]) -> bool {
 }
 
 fn thumbnail(image: &DynamicImage, side: u32) -> Result<Vec<u8>, &'static str> {
-    let small = match image.width() <= side && image.height() <= side {
-        true => image.to_rgb8(),
-        false => image.thumbnail(side, side).to_rgb8(),
+    let small = if image.width() <= side && image.height() <= side {
+        image.to_rgb8()
+    } else {
+        image.thumbnail(side, side).to_rgb8()
     };
     let mut bytes = Vec::new();
     small.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY)).map_err(|_| "corrupt")?;
@@ -124,6 +125,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::cast_possible_truncation, reason = "any colours")]
     fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
         let image = RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
         let mut bytes = Cursor::new(Vec::new());

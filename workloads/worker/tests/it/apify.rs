@@ -85,7 +85,7 @@ async fn run_is_polled_until_it_ends() {
 
 #[tokio::test]
 async fn run_longer_than_the_attempt_times_out() {
-    let options = Options { slow_run_time: Duration::from_secs(60), ..Options::default() };
+    let options = Options { slow_run_time: Duration::from_mins(1), ..Options::default() };
     let apify = client(&stand_in(options).await, ACTOR, TOKEN, Limits::default());
     let began = Instant::now();
     let error = apify.profile("slow-anna", began + Duration::from_secs(3)).await.expect_err("out of time");

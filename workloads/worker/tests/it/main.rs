@@ -1,5 +1,7 @@
 //! Integration tests: the workers against real servers on loopback.
 
+#![expect(clippy::panic, reason = "a panic fails the test")]
+
 mod analysis;
 mod apify;
 mod images;

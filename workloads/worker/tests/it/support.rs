@@ -78,7 +78,7 @@ pub struct TestSource {
 
 /// The profile source at `endpoint` with its guard and a cache in the Redis at `cache`.
 pub fn source(endpoint: &str, cache: &str, limits: SourceLimits) -> TestSource {
-    let cache = Cache::connect(&cache.to_owned().into(), Duration::from_secs(60)).expect("a URL");
+    let cache = Cache::connect(&cache.to_owned().into(), Duration::from_mins(1)).expect("a URL");
     let metrics = Arc::new(Metrics::default());
     let breaker = Breaker::new("profile-source", Policy::EXTERNAL);
     let config = ProfileSource { endpoint: endpoint.to_owned(), actor: ACTOR.to_owned(), limits };

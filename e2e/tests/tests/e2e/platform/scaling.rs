@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use switchyard_e2e::{ApiClient, Callers, ConnectionMonitor, Namespace, Platform, eventually, submit_until_scaled_out};
 
 /// Limit for an analysis.
-pub const ANALYSIS: Duration = Duration::from_secs(180);
+pub const ANALYSIS: Duration = Duration::from_mins(3);
 
 async fn kubectl_scale(namespace: &Namespace, pool: &str, replicas: i32) -> Result<()> {
     let kubectl = std::env::var("SWITCHYARD_E2E_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
@@ -40,15 +41,15 @@ pub async fn pool_without_a_usable_gpu_runs_on_the_cpu_and_reports_it(namespace:
     const RESOURCE: &str = "switchyard.dev/promised-gpu";
     let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(namespace.cluster.client.clone());
     let capacity = json!({"status": {"capacity": {(RESOURCE): "1"}, "allocatable": {(RESOURCE): "1"}}});
-    for node in nodes.list(&Default::default()).await? {
+    for node in nodes.list(&ListParams::default()).await? {
         let name = node.metadata.name.context("a node's name")?;
-        nodes.patch_status(&name, &Default::default(), &kube::api::Patch::Merge(&capacity)).await?;
+        nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(&capacity)).await?;
     }
     let pool = json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "main-gpu"}, "spec": {
         "platformRef": {"name": "main"}, "kind": "ai", "gpu": {"resource": RESOURCE, "count": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "256Mi"}}}});
     namespace.apply(pool).await?;
-    let limit = Duration::from_secs(180);
+    let limit = Duration::from_mins(3);
     namespace.wait_for_condition("WorkerPool", "main-gpu", "Ready", "True", limit).await?;
     let (reason, message) =
         namespace.wait_for_condition("WorkerPool", "main-gpu", "Accelerated", "False", limit).await?;
@@ -63,8 +64,9 @@ pub async fn idle_pool_scales_to_zero(namespace: &Namespace) -> Result<()> {
     namespace.apply(pool).await?;
     let limit = Duration::from_secs(90);
     namespace.wait_for_condition("WorkerPool", "main-idle", "Ready", "True", limit).await?;
-    let one = kube::api::Patch::Merge(json!({"spec": {"replicas": 1}}));
-    let patched = namespace.api("Deployment").patch("main-idle", &Default::default(), &one).await?.metadata.generation;
+    let one = Patch::Merge(json!({"spec": {"replicas": 1}}));
+    let patched =
+        namespace.api("Deployment").patch("main-idle", &PatchParams::default(), &one).await?.metadata.generation;
     eventually(limit, "the operator scales the pool to zero", || async {
         let deployment = namespace.get("Deployment", "main-idle").await?;
         let (pods, generation) = (&deployment["spec"]["replicas"], deployment["metadata"]["generation"].as_i64());
@@ -83,7 +85,7 @@ pub async fn pool_scales_from_zero_with_its_jobs(namespace: &Namespace, client: 
         "platformRef": {"name": "main"}, "kind": "cdn", "concurrency": 1, "scaling": {"min": 0, "max": 3, "targetBacklog": 1},
         "podTemplate": {"spec": {"nodeSelector": {"e2e": "nowhere"}}}}});
     namespace.apply(pool.clone()).await?;
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     let (reason, _) = namespace.wait_for_condition("WorkerPool", "main-burst", "Ready", "True", limit).await?;
     ensure!(reason == "ScaledToZero", "{reason}");
 
@@ -145,7 +147,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
     spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
     spec["api"] = json!({"scaling": {"min": 2, "max": 3, "targetCpu": 1}});
     namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
-    eventually(Duration::from_secs(300), "every pod is replaced", || async {
+    eventually(Duration::from_mins(5), "every pod is replaced", || async {
         let (reason, message) = namespace
             .wait_for_condition("AnalyticsPlatform", "main", "Reconciling", "False", Duration::from_secs(1))
             .await?;
@@ -163,7 +165,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
     // stays within the allocations exactly if PostgreSQL rejects nothing.
     let limits = ConnectionMonitor::limits(namespace, &platform.name).await?;
     ensure!(limits == allocations, "the roles' limits are {limits:?}, the allocations {allocations:?}");
-    let peaks = connections.peaks().await?;
+    let peaks = connections.peaks()?;
     for (role, allocation) in &allocations {
         let peak = peaks.get(role).copied().unwrap_or(0);
         println!("{role}: at most {peak} of {allocation} connections");
@@ -178,7 +180,7 @@ pub async fn connections_stay_within_their_allocations_during_rollouts(
     let mut spec = object["spec"].clone();
     spec["retry"] = json!({"delays": ["61s", "120s", "300s"]});
     namespace.apply(json!({"apiVersion": "switchyard.dev/v1alpha1", "kind": "AnalyticsPlatform", "metadata": {"name": "main"}, "spec": spec})).await?;
-    eventually(Duration::from_secs(120), "the API has one pod again", || async {
+    eventually(Duration::from_mins(2), "the API has one pod again", || async {
         let api = namespace.get("Deployment", "main-api").await?;
         ensure!(api["spec"]["replicas"] == 1 && api["status"]["replicas"] == 1, "{}", api["status"]);
         Ok(())

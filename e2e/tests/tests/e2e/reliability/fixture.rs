@@ -95,6 +95,7 @@ impl Fixture {
     }
 
     /// Injects a fault for the duration of the scenario, and removes it.
+    #[expect(clippy::too_many_lines, reason = "one arm for each scenario")]
     pub async fn inject(&self, scenario: Scenario) -> Result<()> {
         let end = Instant::now() + scenario.duration();
         match scenario {

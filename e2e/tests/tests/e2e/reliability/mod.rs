@@ -23,7 +23,7 @@ use switchyard_e2e::eventually;
 
 use self::{fixture::Fixture, load::Load, scenario::Scenario};
 
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// A fault counts as detected when the health score is below this.
 const HEALTHY_SCORE: u64 = 80;
 

@@ -15,7 +15,7 @@ use switchyard_e2e::{Namespace, eventually, image};
 
 use super::command::run;
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 const PASSWORD: &str = "of-the-pair";
 /// Size of each data volume.
 const VOLUME: &str = "256Mi";

@@ -53,7 +53,9 @@ impl Egress {
                 },
                 Component::ProfileSource => {
                     let source = settings.profile_source.as_ref().filter(|_| credentials.profile_source.is_some());
-                    source.into_iter().for_each(|source| all.add(&source.endpoint, settings));
+                    if let Some(source) = source {
+                        all.add(&source.endpoint, settings);
+                    }
                 }
                 _ => drop(all.servers.insert(*component)),
             }

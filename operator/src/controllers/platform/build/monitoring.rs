@@ -45,7 +45,7 @@ pub fn monitoring(settings: &Settings, owner: &Owner, missing: &[ApiResource]) -
         let selector = format!(r#"namespace="{}",platform="{}""#, settings.namespace, settings.name);
         let wait = |lane: Lane| (lane.as_str(), settings.lanes.get(lane).timeout_seconds);
         let waits = [Lane::Critical, Lane::High, Lane::Normal, Lane::Low].map(wait);
-        all.push(prometheus_rule::prometheus_rule(meta(), groups(&selector, &monitoring.thresholds, waits)));
+        all.push(prometheus_rule::prometheus_rule(meta(), &groups(&selector, &monitoring.thresholds, waits)));
     }
     all
 }

@@ -45,7 +45,7 @@ const NOT_PUBLIC: &[&str] = &[
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-/// IPv6 ranges in 2000::/3 without public hosts. All public addresses are in 2000::/3.
+/// IPv6 ranges in `2000::/3` without public hosts. All public addresses are in `2000::/3`.
 const NOT_PUBLIC_V6: &[&str] = &["2001::/32", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
 /// Policies that allow only the platform's workloads to connect to the bundled servers.

@@ -6,8 +6,8 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service},
 };
 use switchyard_contract::{
-    API_PORT, Config, ConnectionPool, Database, Lane, OPERATIONS_PORT, ObjectStore, Platform, ProfileSource, Role,
-    RoleGrant, SourceLimits, Workload,
+    API_PORT, Config, ConnectionPool, Database, Lane, OPERATIONS_PORT, ObjectStore, Platform, ProfileSource, Recovery,
+    Role, RoleGrant, SourceLimits, Workload,
 };
 
 use crate::{
@@ -111,7 +111,7 @@ pub fn setup(settings: &Settings, credentials: &Credentials, budget: &Budget, im
     let config = Config {
         profile_source: None,
         telemetry: None,
-        recovery: Default::default(),
+        recovery: Recovery::default(),
         ..config(settings, credentials, Workload::Setup { roles }, Role::Api, connections)
     };
     let secrets: Vec<SecretMount> = merged(

@@ -164,8 +164,9 @@ pub async fn admin_discard_dead(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Discarded>, Problem> {
-    match app.store.discard(JobId(id)).await? {
-        true => Ok(Json(Discarded { id, discarded: true })),
-        false => Err(Problem::not_found("dead job")),
+    if app.store.discard(JobId(id)).await? {
+        Ok(Json(Discarded { id, discarded: true }))
+    } else {
+        Err(Problem::not_found("dead job"))
     }
 }

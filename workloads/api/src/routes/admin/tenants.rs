@@ -288,16 +288,17 @@ pub async fn admin_revoke_key(
     _: Admin,
     Path((id, key)): Path<(Uuid, Uuid)>,
 ) -> Result<StatusCode, Problem> {
-    match app.store.revoke_key(TenantId(id), key).await? {
+    if app.store.revoke_key(TenantId(id), key).await? {
         // Ends the trust of every process in the key before the caller has the response.
-        true => match app.cache.end_epoch().await {
+        match app.cache.end_epoch().await {
             Ok(()) => Ok(StatusCode::NO_CONTENT),
             Err(_) => Err(Problem::unavailable(
                 "The key is revoked, but the cache is unavailable: the key may still read cached results for some \
                  minutes. Try again.",
             )),
-        },
-        false => Err(Problem::not_found("key")),
+        }
+    } else {
+        Err(Problem::not_found("key"))
     }
 }
 

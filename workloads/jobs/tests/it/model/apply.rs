@@ -22,7 +22,7 @@ use super::{
 use crate::fixture::transient_error;
 
 /// Longer than any sequence of operations.
-const LEASE: Duration = Duration::from_secs(3600);
+const LEASE: Duration = Duration::from_hours(1);
 
 impl Run<'_> {
     /// Applies the operation to both. The reference selects the job or claim; `None` if there is

@@ -13,6 +13,7 @@ pub type ClaimNumber = usize;
 pub struct Turn(pub u64, pub u64);
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]
 pub struct Job {
     pub tenant: usize,
     pub parent: Option<Number>,

@@ -94,7 +94,7 @@ impl Tables {
             .map(|t| tenant_line(&names.tenant(t.id), t.credits, t.running, t.today, t.discovered_today));
         let ledger = self.ledger.iter().map(|l| {
             let of = l.job.map(|job| (names.job(job), l.round.unwrap_or_default()));
-            ledger_line(&names.tenant(l.tenant), &l.kind, l.amount, of)
+            ledger_line(&names.tenant(l.tenant), &l.kind, l.amount, of.as_ref())
         });
         let jobs = self.jobs.iter().map(|j| {
             // The first event has no row.
@@ -127,7 +127,12 @@ impl Reference {
                     Reason::Charge => "charge",
                     Reason::Refund => "refund",
                 };
-                ledger_line(&name, kind, entry.amount, entry.of.map(|(job, round)| (format!("job {job}"), round)))
+                ledger_line(
+                    &name,
+                    kind,
+                    entry.amount,
+                    entry.of.map(|(job, round)| (format!("job {job}"), round)).as_ref(),
+                )
             }));
         }
         lines.extend(self.jobs.iter().map(|(number, job)| job_line(*number, job)));
@@ -165,7 +170,7 @@ fn tenant_line(name: &str, credits: i64, running: u32, today: u32, discovered: u
     format!("{name}: {credits} credits, {running} running, {today} today, {discovered} discovered today")
 }
 
-fn ledger_line(tenant: &str, kind: &str, amount: i64, of: Option<(String, i32)>) -> String {
+fn ledger_line(tenant: &str, kind: &str, amount: i64, of: Option<&(String, i32)>) -> String {
     format!("{tenant}'s ledger: {kind} {amount} of {of:?}")
 }
 
