@@ -152,6 +152,9 @@ impl Namespace {
     }
 
     /// How [`Namespace::connect_database`] connects.
+    ///
+    /// # Errors
+    /// The Service or the Secret of the database does not exist.
     pub async fn database_config(&self, platform: &str) -> Result<tokio_postgres::Config> {
         let service = self.get("Service", &format!("{platform}-postgresql")).await?;
         let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;

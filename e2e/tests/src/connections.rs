@@ -58,6 +58,9 @@ impl ConnectionMonitor {
     }
 
     /// The connection limit of each role, which PostgreSQL enforces.
+    ///
+    /// # Errors
+    /// The database does not answer.
     pub async fn limits(namespace: &Namespace, platform: &str) -> Result<BTreeMap<String, i64>> {
         let client = namespace.connect_database(platform).await?;
         let limits = "select rolname::text, rolconnlimit::bigint from pg_roles where rolname like 'analytics%'";

@@ -117,7 +117,7 @@ fn each_policy_opens_after_its_failures_and_for_its_time() {
             let epoch = machine.admit(now).expect("the breaker is closed");
             machine.finish(epoch, Some(false), now);
         }
-        now += Duration::from_secs(seconds) - Duration::from_millis(1);
+        now += Duration::from_millis(seconds * 1000 - 1);
         let open = machine.admit(now).expect_err("it is open until its time has passed");
         assert_eq!(open.retry_after, Duration::from_millis(1), "{policy:?}");
         now += Duration::from_millis(1);
@@ -235,7 +235,7 @@ async fn killed_database_opens_the_breaker_for_thirty_seconds() {
     };
     let left = store.breaker().retry_after().expect("it is open");
     assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30), "{left:?}");
-    advance(left - Duration::from_secs(1)).await;
+    advance(left.saturating_sub(Duration::from_secs(1))).await;
     assert_rejected(&store).await;
     advance(Duration::from_secs(1)).await;
     assert_closes(&store).await;

@@ -154,7 +154,7 @@ async fn waiting_and_connecting_share_one_deadline() {
         let within = |time| deadline::scope(Instant::now() + time, store.now());
         tokio::join!(within(first_limit), within(second_limit))
     };
-    let ((first, second), took) = timed(calls).await;
+    let ((first, second), took) = timed(Box::pin(calls)).await;
     assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
     assert_took(took, second_limit);
 }
