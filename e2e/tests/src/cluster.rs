@@ -145,13 +145,21 @@ impl Namespace {
     /// The Service or the Secret of the database does not exist, or PostgreSQL accepts no
     /// connection.
     pub async fn connect_database(&self, platform: &str) -> Result<tokio_postgres::Client> {
+        let config = self.database_config(platform).await?;
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// How [`Namespace::connect_database`] connects.
+    ///
+    /// # Errors
+    /// The Service or the Secret of the database does not exist.
+    pub async fn database_config(&self, platform: &str) -> Result<tokio_postgres::Config> {
         let service = self.get("Service", &format!("{platform}-postgresql")).await?;
         let address = service["spec"]["clusterIP"].as_str().context("the database's Service has no address")?;
         let uri = self.secret(&format!("{platform}-database"), "admin-uri").await?;
-        let uri = uri.replace(&format!("{platform}-postgresql"), address);
-        let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        Ok(uri.replace(&format!("{platform}-postgresql"), address).parse()?)
     }
 
     /// Sets `spec.replicas`. The operator reverts it unless the platform is paused.

@@ -318,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn default_pools_are_those_of_the_roles() {
+        let shares = [Role::Api, Role::Workers, Role::AiWorkers, Role::Discovery].map(|role| {
+            let share = Share::default_of(role, 500);
+            (share.size, share.overflow, share.wait_timeout_seconds, share.statement_timeout_seconds)
+        });
+        assert_eq!(shares, [(100, 50, 2, 10), (80, 20, 30, 300), (30, 10, 60, 600), (20, 5, 45, 300)]);
+    }
+
+    #[test]
     fn default_allocations_leave_a_reserve() {
         let budget = divide(
             500,

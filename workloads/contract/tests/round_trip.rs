@@ -94,3 +94,19 @@ fn unknown_lane_lists_the_known_ones() {
         "unknown lane 'urgent'; use one of: critical, high, normal, low"
     );
 }
+
+#[test]
+fn default_limits_are_the_required_ones() {
+    let lanes = [Lane::Critical, Lane::High, Lane::Normal, Lane::Low].map(|lane| {
+        let LaneLimits { capacity, max_running, timeout_seconds } = *Lanes::default().get(lane);
+        (capacity, max_running, timeout_seconds)
+    });
+    assert_eq!(lanes, [(50, 3, 30), (200, 5, 120), (500, 8, 300), (1000, 4, 600)]);
+    let tiers = [Tier::Free, Tier::Standard, Tier::Premium, Tier::Enterprise].map(|tier| {
+        let limits = *Tiers::default().get(tier);
+        (limits.concurrent, limits.daily)
+    });
+    assert_eq!(tiers, [(2, Some(50)), (5, Some(500)), (10, Some(2000)), (20, None)]);
+    assert_eq!(Retry::default().delays_seconds, [60, 120, 300]);
+    assert_eq!(Retry::default().attempts(), 3);
+}

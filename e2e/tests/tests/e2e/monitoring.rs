@@ -94,12 +94,17 @@ async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Resu
         check_dashboards(&prometheus, &namespace.name).await?;
     }
 
+    let mut unseen = FaultQueries::new(&namespace.name)?;
+    let (_, poor) = admin.create_tenant("free", 0).await?;
+    poor.post("/v1/analyses", json!({"username": "too-poor"})).await?.expect(402)?;
+
     // Dead jobs. The alert is resolved when its window of half a minute has passed.
     for n in 0..4 {
         let dead = client.submit(&format!("missing-watched-{n}")).await?;
         client.wait_until_finished(&dead, LIMIT).await?;
     }
     prometheus.wait_for_alert("SwitchyardDeadLetters", "warning", true, LIMIT).await?;
+    unseen.run(&prometheus).await?;
     prometheus.wait_for_alert("SwitchyardDeadLetters", "warning", false, LIMIT).await?;
 
     // The operator must not repair the following faults.
@@ -116,6 +121,16 @@ async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Resu
     prometheus.wait_for_alert("SwitchyardLanePaused", "warning", true, LIMIT).await?;
     wait_for_both_levels(&prometheus, "SwitchyardQueueLong", true).await?;
     prometheus.wait_for_notification(&["SwitchyardQueueLong.md", &namespace.name], LIMIT).await?;
+    {
+        let _watcher = client.watch_events(&waiting[0], None).await?;
+        eventually(LIMIT, "a watcher is counted", || async {
+            let watchers = prometheus.query("max(switchyard_api_watchers)").await?;
+            ensure!(watchers.iter().any(|series| series["value"][1] != "0"), "{watchers:?}");
+            Ok(())
+        })
+        .await?;
+        unseen.run(&prometheus).await?;
+    }
     admin.post("/admin/v1/lanes/general/normal/resume", json!({})).await?.expect(200)?;
     for job in &waiting {
         client.wait_until_finished(job, LIMIT).await?;
@@ -173,6 +188,7 @@ async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Resu
         prometheus.wait_for_alert("SwitchyardDatabaseBreakerOpen", "critical", true, LIMIT).await?;
         prometheus.wait_for_alert("SwitchyardApiErrors", "critical", true, LIMIT).await?;
         prometheus.wait_for_alert("SwitchyardErrorBudgetBurn", "critical", true, LIMIT).await?;
+        unseen.run(&prometheus).await?;
         // Alerts about its consequences are inhibited.
         eventually(LIMIT, "SwitchyardApiErrors is inhibited", || async {
             let firing = prometheus.firing().await?;
@@ -192,6 +208,7 @@ async fn real_faults_raise_and_resolve_alerts_and_dashboards_have_data() -> Resu
     namespace.scale("Deployment", "main-api", 1).await?;
     prometheus.wait_for_alert("SwitchyardApiNotScraped", "warning", false, LIMIT).await?;
 
+    unseen.expect_none()?;
     draw_queries(&prometheus).await?;
     drop(prometheus);
     namespace.delete().await
@@ -233,14 +250,53 @@ async fn lock_tenant(namespace: &Namespace, tenant: &str) -> Result<tokio_postgr
     Ok(client)
 }
 
-/// Runs every query of every dashboard. Only those of `e2e/tests/without-data.txt` may return
-/// nothing.
+/// The lines of a file with one query a line.
+fn queries_of(path: &str) -> Result<BTreeSet<String>> {
+    let text = file(path)?;
+    Ok(text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+/// A query of a dashboard with Grafana's variables replaced.
+fn filled(expr: &str, namespace: &str) -> String {
+    expr.replace("$__rate_interval", "30s")
+        .replace("$__range", "5m")
+        .replace("$__interval", "30s")
+        .replace("$namespace", namespace)
+        .replace("$platform", "main")
+}
+
+/// The queries of `e2e/tests/data-after-faults.txt` that have returned nothing so far.
+struct FaultQueries {
+    namespace: String,
+    unseen: BTreeSet<String>,
+}
+
+impl FaultQueries {
+    fn new(namespace: &str) -> Result<Self> {
+        Ok(Self { namespace: namespace.to_owned(), unseen: queries_of("e2e/tests/data-after-faults.txt")? })
+    }
+
+    /// Runs the queries, during a fault.
+    async fn run(&mut self, prometheus: &Prometheus) -> Result<()> {
+        for query in std::mem::take(&mut self.unseen) {
+            if prometheus.query(&filled(&query, &self.namespace)).await?.is_empty() {
+                self.unseen.insert(query);
+            }
+        }
+        Ok(())
+    }
+
+    fn expect_none(&self) -> Result<()> {
+        ensure!(self.unseen.is_empty(), "queries without data during any fault: {:#?}", self.unseen);
+        Ok(())
+    }
+}
+
+/// Runs every query of every dashboard. Only those of `e2e/tests/without-data.txt` and, at this
+/// time, of `e2e/tests/data-after-faults.txt` may return nothing.
 async fn check_dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()> {
-    let may_be_empty: BTreeSet<String> = file("e2e/tests/without-data.txt")?
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect();
+    let mut may_be_empty = queries_of("e2e/tests/without-data.txt")?;
+    may_be_empty.extend(queries_of("e2e/tests/data-after-faults.txt")?);
     let mut empty = BTreeSet::new();
     let mut queries = 0;
     for name in ["overview", "api", "lanes", "workers", "ai", "connections", "tenants", "operator"] {
@@ -251,12 +307,7 @@ async fn check_dashboards(prometheus: &Prometheus, namespace: &str) -> Result<()
         for panel in panels.iter().chain(nested) {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let Some(expr) = target["expr"].as_str() else { continue };
-                let query = expr
-                    .replace("$__rate_interval", "30s")
-                    .replace("$__range", "5m")
-                    .replace("$__interval", "30s")
-                    .replace("$namespace", namespace)
-                    .replace("$platform", "main");
+                let query = filled(expr, namespace);
                 queries += 1;
                 let mut found = prometheus.query(&query).await?;
                 for _ in 0..40 {

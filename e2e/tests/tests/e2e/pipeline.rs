@@ -6,15 +6,18 @@
 //! docs/measurements/pipeline.md (`make pipeline`).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt as _, stream};
 use kube::api::{DeleteParams, ListParams};
+use object_store::{ObjectStore as _, aws::AmazonS3Builder};
 use serde_json::{Value, json};
-use switchyard_e2e::{ApiClient, Cluster, Platform, deploy_profile_source, eventually};
+use sha2::{Digest as _, Sha256};
+use switchyard_e2e::{ApiClient, Cluster, Namespace, Platform, deploy_profile_source, eventually};
 
 const LIMIT: Duration = Duration::from_mins(10);
 /// The limit of unfinished analyses of a tenant in the tier premium.
@@ -22,9 +25,11 @@ const AT_ONCE: usize = 10;
 
 /// A completed analysis.
 struct Done {
+    name: String,
     job: String,
     took: Duration,
-    images: Vec<String>,
+    /// Key of each stored image, and its SHA-256.
+    images: Vec<(String, String)>,
     posts: usize,
     attempts: u64,
 }
@@ -48,16 +53,57 @@ async fn analyze(client: &ApiClient, name: &str) -> Result<Done> {
     let mut images = Vec::new();
     for image in posts.iter().flat_map(|post| post["images"].as_array().into_iter().flatten()) {
         let stored = image["stored"]["original"].as_str().with_context(|| format!("{name}: not stored: {image}"))?;
-        images.push(stored.to_owned());
+        let hash = image["sha256"].as_str().with_context(|| format!("{name}: no hash: {image}"))?;
+        images.push((stored.to_owned(), hash.to_owned()));
     }
     ensure!(!images.is_empty(), "{name} has no images: {result}");
     Ok(Done {
+        name: name.to_owned(),
         job,
         took: began.elapsed(),
         images,
         posts: posts.len(),
         attempts: job_state["attempt"].as_u64().unwrap_or(1),
     })
+}
+
+/// Kills the pod of the S3 server and waits for another one. Returns the uid of the killed pod.
+async fn kill_object_store(namespace: &Namespace) -> Result<String> {
+    let pods = namespace.api("Pod");
+    let servers = ListParams::default().labels("app.kubernetes.io/component=object-store");
+    let uids = async || -> Result<Vec<String>> {
+        Ok(pods.list(&servers).await?.into_iter().filter_map(|pod| pod.metadata.uid).collect())
+    };
+    let before = uids().await?;
+    let [killed] = before.as_slice() else { bail!("{} pods of the S3 server", before.len()) };
+    pods.delete_collection(&DeleteParams::default().grace_period(0), &servers).await?;
+    eventually(LIMIT, "another pod of the S3 server exists", || async {
+        let now = uids().await?;
+        ensure!(now.len() == 1 && now[0] != *killed, "{now:?}");
+        Ok(())
+    })
+    .await?;
+    Ok(killed.clone())
+}
+
+/// Reads images from the bucket and checks that each has the hash that the result states.
+async fn check_bucket(namespace: &Namespace, images: &BTreeMap<String, String>) -> Result<()> {
+    let service = namespace.get("Service", "main-s3").await?;
+    let address = service["spec"]["clusterIP"].as_str().context("the S3 server's Service has no address")?;
+    let bucket = AmazonS3Builder::new()
+        .with_endpoint(format!("http://{address}:9000"))
+        .with_allow_http(true)
+        .with_region("us-east-1")
+        .with_bucket_name("switchyard")
+        .with_access_key_id(namespace.secret("main-object-store", "access-key").await?)
+        .with_secret_access_key(namespace.secret("main-object-store", "secret-key").await?)
+        .build()?;
+    for (key, expected) in images {
+        let content = bucket.get(&key.as_str().into()).await.with_context(|| format!("{key} is not in the bucket"))?;
+        let hash: String = Sha256::digest(content.bytes().await?).iter().map(|byte| format!("{byte:02x}")).collect();
+        ensure!(hash == *expected, "{key} has the hash {hash}, the result states {expected}");
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -76,18 +122,24 @@ async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage(
     }
 
     let began = Instant::now();
+    let finished = AtomicUsize::new(0);
     let names: Vec<(usize, String)> = (0..analyses).map(|n| (n, username(n))).collect();
     let work = stream::iter(&names)
-        .map(|(n, name)| analyze(&tenants[n % tenants.len()].1, name))
+        .map(async |(n, name)| {
+            let done = analyze(&tenants[n % tenants.len()].1, name).await;
+            finished.fetch_add(1, Ordering::Relaxed);
+            done
+        })
         .buffer_unordered(AT_ONCE * tenants.len())
         .collect::<Vec<Result<Done>>>();
     // Meanwhile the S3 server is killed twice.
     let kills = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_secs(6)).await;
-            let pods = namespace.api("Pod");
-            let servers = ListParams::default().labels("app.kubernetes.io/component=object-store");
-            pods.delete_collection(&DeleteParams::default().grace_period(0), &servers).await?;
+            let unfinished = analyses - finished.load(Ordering::Relaxed);
+            ensure!(unfinished > 0, "every analysis is finished before the S3 server is killed");
+            let killed = kill_object_store(&namespace).await?;
+            println!("killed the S3 server {killed} with {unfinished} unfinished analyses");
         }
         anyhow::Ok(())
     };
@@ -98,6 +150,13 @@ async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage(
     let jobs: BTreeSet<&str> = done.iter().map(|done| done.job.as_str()).collect();
     ensure!(jobs.len() == analyses, "{} jobs for {analyses} analyses", jobs.len());
     let images: usize = done.iter().map(|done| done.images.len()).sum();
+    let stored: BTreeMap<String, String> = done.iter().flat_map(|done| done.images.iter().cloned()).collect();
+    check_bucket(&namespace, &stored).await?;
+    // The source refuses the first run of a third of the profiles, so their first attempt fails.
+    for done in &done {
+        let faulty = ["flaky-", "limit-"].iter().any(|prefix| done.name.starts_with(prefix));
+        ensure!(!faulty || done.attempts > 1, "{} completed at its first attempt", done.name);
+    }
 
     // Discovered analyses are free of charge, on the low lane, and within the limit of the tier.
     for (tenant, client) in &tenants {
@@ -124,11 +183,12 @@ async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage(
     let figures = format!(
         "- {analyses} analyses of {posts} posts in {minutes:.1} min: {:.0} a minute\n\
          - An analysis takes {:.1} s in the median, {:.1} s at most\n\
-         - Images stored: {images} of {images}\n\
+         - Images stored: {images}; objects read back from the bucket: {}\n\
          - Analyses whose first attempt failed: {retried}\n",
         analyses as f64 / minutes,
         times[times.len() / 2],
         times[times.len() - 1],
+        stored.len(),
     );
     println!("{figures}");
     if let Ok(path) = std::env::var("PIPELINE_INTO") {

@@ -1,9 +1,12 @@
 //! Requests for an analysis: admission, charges, limits, idempotency, the cache.
 
+use std::time::Instant;
+
 use reqwest::Method;
 use serde_json::{Value, json};
+use switchyard_jobs::testing;
 
-use crate::fixture::TestApi;
+use crate::fixture::{TestApi, mounted};
 
 #[tokio::test]
 async fn analysis_is_accepted_and_charged() {
@@ -234,19 +237,44 @@ async fn request_timeout_header_is_validated() {
 }
 
 #[tokio::test]
-async fn flood_of_unknown_keys_answers_429() {
-    let api = TestApi::with_options(|_| {}, &["--unknown-keys-per-second=1"]).await;
+async fn flood_of_unknown_keys_answers_429_without_a_query() {
+    let database = testing::postgres().await.database().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "create sequence public.lookups;
+             alter function switchyard.authenticate(bytea) rename to authenticate_uncounted;
+             create function switchyard.authenticate(p_hash bytea) returns jsonb language plpgsql security definer as $$
+             begin
+                 perform nextval('public.lookups');
+                 return switchyard.authenticate_uncounted(p_hash);
+             end $$",
+        )
+        .await
+        .unwrap();
+    let lookups = async || -> i64 {
+        let row = client.query_one("select case when is_called then last_value else 0 end from public.lookups", &[]);
+        row.await.unwrap().get(0)
+    };
+    let api = TestApi::over(mounted(&database.uri).await, |_| {}, &["--unknown-keys-per-second=1"]).await;
     let tenant = api.tenant("standard", 10).await;
     tenant.get("/v1/usage").await.expect(200);
-    let mut limited = None;
-    for number in 0..1000 {
+    let (before, began) = (lookups().await, Instant::now());
+    assert!(before >= 1, "the lookup of the tenant's key is counted");
+    let (mut unauthenticated, mut limited) = (0, 0);
+    for number in 0..200 {
         let answer = api.with_key(&format!("sk_wrong_{number}")).get("/v1/usage").await;
         if answer.status == 429 {
-            limited = Some(answer);
-            break;
+            answer.refusal(429, "rate-limited");
+            limited += 1;
+        } else {
+            answer.refusal(401, "unauthenticated");
+            unauthenticated += 1;
         }
-        answer.refusal(401, "unauthenticated");
     }
-    limited.expect("1000 wrong keys were looked up").refusal(429, "rate-limited");
+    assert_eq!(lookups().await - before, unauthenticated, "the other keys reached no database");
+    // Ten at once, then one a second.
+    let most = 10 + i64::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    assert!(unauthenticated <= most && limited > 0, "{unauthenticated} of at most {most}, {limited}");
     tenant.get("/v1/usage").await.expect(200);
 }

@@ -107,22 +107,30 @@ async fn latency(api: &TestApi, tenant: &Client) -> Duration {
     let begun = Instant::now();
     api.claim(&id).await;
     let message = timeout(PATIENCE, socket.next()).await.expect("nothing came").unwrap().unwrap();
+    let took = begun.elapsed();
     let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
     assert_eq!(event["state"], "running");
     tenant.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await.expect(200);
-    begun.elapsed()
+    took
 }
 
 #[tokio::test]
-async fn event_arrives_within_250_milliseconds() {
+async fn nineteen_of_twenty_events_arrive_within_250_milliseconds() {
     let api = TestApi::start().await;
     let tenant = api.tenant("standard", 100).await;
     // Until the process is connected to the broker, it polls the store.
+    let connected = async {
+        while !api.operations("/metrics").await.1.contains("switchyard_broker_connected 1") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, connected).await.expect("the process does not connect to the broker");
     let mut seen = Vec::new();
-    while seen.len() < 4 && seen.last().is_none_or(|latest| *latest >= Duration::from_millis(250)) {
+    for _ in 0..20 {
         seen.push(latency(&api, &tenant).await);
     }
-    assert!(seen.last().is_some_and(|latest| *latest < Duration::from_millis(250)), "seen after {seen:?}");
+    seen.sort_unstable();
+    assert!(seen[18] < Duration::from_millis(250), "{seen:?}");
 }
 
 #[tokio::test]

@@ -24,9 +24,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_jitter_stays_within_its_bound() {
+    fn full_jitter_uses_the_whole_range_up_to_its_bound() {
         for attempt in 0..64 {
-            assert!(full_jitter(attempt) <= LONGEST);
+            let bound = Duration::from_millis(100 << attempt.min(10)).min(Duration::from_secs(3));
+            let waits: Vec<Duration> = (0..300).map(|_| full_jitter(attempt)).collect();
+            let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(*longest <= bound, "attempt {attempt}: {longest:?}");
+            assert!(
+                *longest > bound * 4 / 5 && *shortest < bound / 5,
+                "attempt {attempt}: {shortest:?} to {longest:?}"
+            );
         }
     }
 }

@@ -37,18 +37,58 @@ where
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use parking_lot::Mutex;
+    use tokio::time::sleep;
+
     use super::*;
 
-    #[tokio::test]
-    async fn unavailable_database_is_called_three_times() {
-        let calls = AtomicU32::new(0);
+    fn unavailable() -> StoreError {
+        StoreError::Unavailable("unreachable".to_owned())
+    }
+
+    /// The waits between the calls of a database that refuses each of them.
+    async fn waits() -> Vec<Duration> {
+        let calls = Mutex::new(Vec::new());
         let result = retry(|| async {
-            calls.fetch_add(1, Ordering::Relaxed);
-            Err::<(), _>(StoreError::Unavailable("unreachable".to_owned()))
+            calls.lock().push(Instant::now());
+            Err::<(), _>(unavailable())
         })
         .await;
         assert!(result.is_err());
-        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        calls.into_inner().windows(2).map(|calls| calls[1] - calls[0]).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unavailable_database_is_called_three_times_with_longer_random_waits() {
+        let mut seen = [Vec::new(), Vec::new()];
+        for _ in 0..200 {
+            let waits = waits().await;
+            assert_eq!(waits.len(), 2, "three calls");
+            for (seen, wait) in seen.iter_mut().zip(waits) {
+                seen.push(wait.as_millis());
+            }
+        }
+        for (mut waits, bound) in seen.into_iter().zip([100, 200]) {
+            waits.sort_unstable();
+            // The timer rounds up to the next millisecond.
+            assert!(waits[199] <= bound + 1, "{waits:?}");
+            assert!(waits[0] < bound / 5 && waits[199] > bound * 4 / 5, "spread over the whole range: {waits:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_retry_starts_ten_seconds_after_the_first_call() {
+        for (duration, expected) in [(4, 3), (6, 2), (11, 1)] {
+            let calls = AtomicU32::new(0);
+            let result = retry(|| async {
+                calls.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_secs(duration)).await;
+                Err::<(), _>(unavailable())
+            })
+            .await;
+            assert!(result.is_err());
+            assert_eq!(calls.load(Ordering::Relaxed), expected, "calls of {duration} s");
+        }
     }
 
     #[tokio::test]

@@ -69,19 +69,25 @@ async fn insufficient_credits_are_refused_without_a_charge() {
 
 #[tokio::test]
 async fn concurrent_submits_get_exactly_the_concurrent_limit() {
-    let g = fixture(Tier::Enterprise, 1000).await;
-    let store = g.database.store_of(12, immediate_retries());
-    let names: Vec<String> = (0..64).map(|n| format!("user{n}")).collect();
-    let answers = join_all(names.iter().map(|name| async { store.submit(request(g.key, name)).await.unwrap() })).await;
-    let accepted = answers.iter().filter(|a| matches!(a, Admission::Accepted { .. })).count();
-    assert_eq!(accepted, 20);
-    assert!(
-        answers
-            .iter()
-            .filter(|a| !matches!(a, Admission::Accepted { .. }))
-            .all(|a| matches!(a, Admission::ConcurrentLimit { limit: 20, retry_after: 1..=60 }))
-    );
-    assert_eq!(g.balance().await, 1000 - 20 * 5);
+    for (tier, limit) in [(Tier::Free, 2), (Tier::Standard, 5), (Tier::Premium, 10), (Tier::Enterprise, 20)] {
+        let g = fixture(tier, 1000).await;
+        let store = g.database.store_of(12, immediate_retries());
+        let names: Vec<String> = (0..3 * limit).map(|n| format!("user{n}")).collect();
+        let submits = names.iter().map(|name| async { store.submit(request(g.key, name)).await.unwrap() });
+        let (mut accepted, mut refused) = (0, 0);
+        for answer in join_all(submits).await {
+            match answer {
+                Admission::Accepted { .. } => accepted += 1,
+                Admission::ConcurrentLimit { limit: reported, retry_after: 1..=60 } => {
+                    assert_eq!(reported, limit);
+                    refused += 1;
+                }
+                other => panic!("{tier}: {other:?}"),
+            }
+        }
+        assert_eq!((accepted, refused), (limit, 2 * limit), "{tier}");
+        assert_eq!(g.balance().await, 1000 - i64::from(limit * g.store.policy().tiers.get(tier).price), "{tier}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use switchyard_jobs::{
         Breaker, CallError, Permit, Policy,
         breaker::{Epoch, Machine, State},
     },
-    store::StoreError,
+    store::{Store, StoreError},
     testing::{Postgres, postgres},
 };
 use tokio::time::Instant;
@@ -108,6 +108,24 @@ proptest! {
     }
 }
 
+#[test]
+fn each_policy_opens_after_its_failures_and_for_its_time() {
+    for (policy, failures, seconds) in [(Policy::DATABASE, 3, 30), (Policy::EXTERNAL, 5, 60), (Policy::AI, 4, 120)] {
+        let mut now = Instant::now();
+        let mut machine = Machine::new(policy);
+        for _ in 0..failures {
+            let epoch = machine.admit(now).expect("the breaker is closed");
+            machine.finish(epoch, Some(false), now);
+        }
+        now += Duration::from_millis(seconds * 1000 - 1);
+        let open = machine.admit(now).expect_err("it is open until its time has passed");
+        assert_eq!(open.retry_after, Duration::from_millis(1), "{policy:?}");
+        now += Duration::from_millis(1);
+        machine.admit(now).expect("a probe is admitted");
+        machine.admit(now).expect_err("the second call waits for the probe");
+    }
+}
+
 #[tokio::test]
 async fn half_open_breaker_ramps_up_until_a_failure() {
     let breaker = Breaker::new("test", POLICY);
@@ -164,8 +182,8 @@ fn outcome_of_a_call_from_an_earlier_epoch_is_ignored() {
     breaker.admit().expect("an abandoned call frees its permit").succeeded();
 }
 
-#[tokio::test]
-async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
+/// A store whose breaker was opened by the kill of its database, which runs again now.
+async fn store_with_open_breaker() -> (Postgres, Store) {
     let server = Postgres::own(&["fsync=off"]).await;
     let store = server.bare_database().await.store(immediate_retries());
     store.now().await.unwrap();
@@ -179,19 +197,48 @@ async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
     };
     assert!(failure.is_transient());
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Open, 1));
+    server.up().await;
+    (server, store)
+}
 
-    let began = Instant::now();
+/// Checks that a store calls no database, although it would answer.
+async fn assert_rejected(store: &Store) {
     let refused = store.now().await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(why) if why.contains("circuit breaker")), "{refused}");
-    assert!(began.elapsed() < Duration::from_millis(50), "the call is rejected without a connection attempt");
+}
 
-    server.up().await;
-    store.now().await.expect_err("the breaker is still open");
-    store.ping().await.expect("an unguarded call is made");
+/// Closes a half-open breaker with one probe after the other.
+async fn assert_closes(store: &Store) {
     for _ in 0..31 {
         store.now().await.expect("a half-open breaker admits one probe at a time");
     }
     assert_eq!((store.breaker().state(), store.breaker().openings()), (State::Closed, 1));
+}
+
+#[tokio::test]
+async fn killed_database_opens_the_breaker_until_an_unguarded_call_succeeds() {
+    let (server, store) = store_with_open_breaker().await;
+    assert_rejected(&store).await;
+    store.ping().await.expect("an unguarded call is made");
+    assert_closes(&store).await;
+    server.end();
+}
+
+#[tokio::test]
+async fn killed_database_opens_the_breaker_for_thirty_seconds() {
+    let (server, store) = store_with_open_breaker().await;
+    let advance = async |time| {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        // With a paused clock, timeouts would end before the server answers.
+        tokio::time::resume();
+    };
+    let left = store.breaker().retry_after().expect("it is open");
+    assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30), "{left:?}");
+    advance(left.saturating_sub(Duration::from_secs(1))).await;
+    assert_rejected(&store).await;
+    advance(Duration::from_secs(1)).await;
+    assert_closes(&store).await;
     server.end();
 }
 

@@ -60,6 +60,22 @@ async fn read_tenant(store: Store) -> Result<(), StoreError> {
     store.tenant(TenantId(Uuid::nil())).await.map(drop)
 }
 
+/// The time that `call` takes by tokio's clock. It is paused meanwhile: when every task waits, it
+/// jumps to the next timeout.
+async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
+    tokio::time::pause();
+    let began = Instant::now();
+    let result = call.await;
+    let took = began.elapsed();
+    tokio::time::resume();
+    (result, took)
+}
+
+/// Checks that `took` is `expected`. Timers round up to the next millisecond.
+fn assert_took(took: Duration, expected: Duration) {
+    assert!(took >= expected && took < expected + Duration::from_millis(10), "{took:?}, not {expected:?}");
+}
+
 #[tokio::test]
 async fn overflow_connections_open_when_busy_and_close_when_idle() {
     let (database, blocker) = blocked_database(postgres().await).await;
@@ -93,11 +109,10 @@ async fn wait_for_a_connection_ends_with_an_unsent_error() {
     );
     let busy = tokio::spawn(read_tenant(store.clone()));
     wait_for_blocked(&blocker, 1).await;
-    let began = Instant::now();
-    let refused = store.ping().await.unwrap_err();
+    let (refused, took) = timed(store.ping()).await;
+    let refused = refused.unwrap_err();
     assert!(refused.is_unsent(), "{refused}");
-    let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "the call waited {waited:?}");
+    assert_took(took, Duration::from_secs(1));
     blocker.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
     busy.await.unwrap().unwrap();
 }
@@ -106,10 +121,12 @@ async fn wait_for_a_connection_ends_with_an_unsent_error() {
 async fn statement_is_cancelled_at_the_deadline() {
     let (database, blocker) = blocked_database(postgres().await).await;
     let store = store_at(&database.uri, 1, 0);
-    let began = Instant::now();
-    let late = deadline::scope(began + Duration::from_millis(200), read_tenant(store.clone())).await;
+    store.ping().await.unwrap();
+    let within = Duration::from_millis(200);
+    let (late, took) =
+        timed(async { deadline::scope(Instant::now() + within, read_tenant(store.clone())).await }).await;
     assert!(matches!(late, Err(StoreError::Interrupted(_))), "{late:?}");
-    assert!(began.elapsed() < Duration::from_secs(2), "the call took {:?}", began.elapsed());
+    assert_took(took, within);
     // The server's statement timeout is 20 s.
     timeout(Duration::from_secs(5), wait_for_blocked(&blocker, 0)).await.expect("the statement still runs");
     store.ping().await.unwrap();
@@ -132,11 +149,14 @@ async fn waiting_and_connecting_share_one_deadline() {
     // The first connection is never established; the second caller waits for it, then connects
     // itself.
     let store = store_at(&database.uri.replace(&server.port().to_string(), &proxy.port().to_string()), 1, 0);
-    let began = Instant::now();
-    let within = |time| deadline::scope(began + time, store.now());
-    let (first, second) = tokio::join!(within(Duration::from_millis(400)), within(Duration::from_millis(700)));
+    let (first_limit, second_limit) = (Duration::from_millis(400), Duration::from_millis(700));
+    let calls = async {
+        let within = |time| deadline::scope(Instant::now() + time, store.now());
+        tokio::join!(within(first_limit), within(second_limit))
+    };
+    let ((first, second), took) = timed(Box::pin(calls)).await;
     assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
-    assert!(began.elapsed() < Duration::from_secs(1), "the call took {:?}", began.elapsed());
+    assert_took(took, second_limit);
 }
 
 #[tokio::test]
@@ -148,10 +168,10 @@ async fn silent_pooler_costs_the_deadline_and_one_connection() {
     store.now().await.unwrap();
     proxy.holding(1).await;
     proxy.silence();
-    let began = Instant::now();
-    let silent = deadline::scope(began + Duration::from_millis(200), store.now()).await;
+    let within = Duration::from_millis(200);
+    let (silent, took) = timed(async { deadline::scope(Instant::now() + within, store.now()).await }).await;
     assert!(matches!(silent, Err(StoreError::Interrupted(_))), "{silent:?}");
-    assert!(began.elapsed() < Duration::from_secs(1), "the call took {:?}", began.elapsed());
+    assert_took(took, within);
     timeout(TIMEOUT, proxy.holding(0)).await.expect("the silent connection is kept");
     proxy.speak();
     store.now().await.expect("the store opens a new connection");

@@ -14,7 +14,10 @@ use switchyard_jobs::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::fixture::{immediate_retries, request, tenant};
+use crate::{
+    fixture::{immediate_retries, request, tenant},
+    setup::{password, set_up_roles},
+};
 
 /// Server connections that PgBouncer may open for each user and database.
 const SERVER_CONNECTIONS: u32 = 3;
@@ -113,22 +116,12 @@ async fn concurrent_submissions_through_a_pooler_are_exactly_once() {
 
 #[tokio::test]
 async fn role_limits_hold_behind_a_pooler() {
-    // Roles belong to the whole server, so this needs its own.
-    let server = Postgres::own(&["fsync=off"]).await;
-    let database = server.bare_database().await;
-    let admin = database.client().await;
     let grant = RoleGrant { role: Role::Discovery, connections: 2, statement_timeout_seconds: 1 };
-    let role = grant.role.as_str();
-    admin
-        .batch_execute(&format!(
-            "create role {role} login password 'hunter2' connection limit {};
-             alter role {role} set statement_timeout = '{}s'",
-            grant.connections, grant.statement_timeout_seconds
-        ))
-        .await
-        .unwrap();
-    let (_pooler, uri) = start_pooler(&server, &database, &[(role, "hunter2")]).await;
-    let uri = uri.replace("postgres:for-tests", &format!("{role}:hunter2"));
+    let (server, database) = set_up_roles("pooler", vec![grant.clone()], &["fsync=off"]).await;
+    let admin = database.client().await;
+    let (role, password) = (grant.role.as_str(), password(grant.role));
+    let (_pooler, uri) = start_pooler(&server, &database, &[(role, &password)]).await;
+    let uri = uri.replace("postgres:for-tests", &format!("{role}:{password}"));
     let clients: Vec<Client> = join_all((0..6).map(|_| connect(&uri))).await.into_iter().map(Result::unwrap).collect();
 
     let long = clients[0].query("select pg_sleep(60)", &[]).await.unwrap_err();

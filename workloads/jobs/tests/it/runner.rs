@@ -29,7 +29,8 @@ use switchyard_jobs::{
     model::{Effects, JobError, JobId, JobState, Queue},
     recovery::Recoveries,
     runner::{Metrics, Runner, RunnerError, Timing},
-    store::{Address, Admission, KeyHash, Policy, Store},
+    service::memory::MemoryMonitor,
+    store::{Address, Admission, KeyHash, Lease, Policy, Store},
     testing::{rabbitmq, redis},
 };
 use tokio::{
@@ -38,6 +39,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::fixture::{Fixture, fixture, fixture_with, immediate_retries, request, tenant};
 
@@ -476,13 +478,20 @@ async fn lane_runs_its_maximum_and_starts_the_next_analysis_at_once() {
         f.submit(&format!("patient.{i}")).await;
     }
     f.announcer.flush().await;
+    // Whenever a worker handles the other tickets, there is nothing to claim.
+    let assert_full = async || {
+        let lease = Lease { worker: "test", duration: TIMEOUT, call: Uuid::new_v4(), again: false };
+        let claims = f.g.store.claim(NORMAL, 6, &lease).await.unwrap();
+        assert!(claims.is_empty(), "the lane runs its maximum, and {} more are claimable", claims.len());
+    };
     wait_for_runs(3).await;
-    // By now every ticket has led to a claim or to nothing.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_full().await;
     assert_eq!(runs(), 3);
     let one = workers.iter().find(|worker| *worker.script.active.borrow() > 0).unwrap();
     one.script.finish.add_permits(1);
     wait_for_runs(4).await;
+    assert_full().await;
+    assert_eq!(runs(), 4);
     for worker in &workers {
         worker.script.finish.add_permits(100);
     }
@@ -565,6 +574,26 @@ async fn draining_releases_jobs_that_do_not_finish() {
         "the job is queued again, and the attempt does not count"
     );
     assert_eq!(f.broker.depth(NORMAL).await.unwrap(), 1, "the ticket is back in the queue");
+}
+
+#[tokio::test]
+async fn worker_over_its_memory_limit_releases_its_job_to_another_one() {
+    let timing = Timing { grace: Duration::from_millis(200), ..Timing::default() };
+    let f = without_maintenance(fixture(Tier::Standard, 10).await, timing).await;
+    let worker = f.general();
+    let job = f.submit("patient").await;
+    worker.script.wait_for_active(1).await;
+    // This process is over a limit of one byte.
+    let monitor = MemoryMonitor::register(&mut Registry::default(), Some(1));
+    timeout(TIMEOUT, monitor.watch(&worker.stop)).await.expect("it is over the limit").expect("it stops the worker");
+    timeout(TIMEOUT, worker.running).await.expect("the worker shuts down").unwrap().unwrap();
+
+    let other = f.general();
+    other.script.finish.add_permits(1);
+    f.wait_for_end(job, JobState::Completed).await;
+    assert_eq!((worker.script.runs(), other.script.runs()), (1, 1));
+    assert_eq!(f.g.job(job).await.attempt, 1, "the stopped attempt does not count");
+    f.drain([other]).await;
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use switchyard_contract::{
 use switchyard_jobs::{
     setup::{self, Component},
     store::{Admission, KeyHash, Store, StoreError, SubmitRequest},
-    testing::{Postgres, postgres, rabbitmq, redis},
+    testing::{Postgres, TestDatabase, postgres, rabbitmq, redis},
 };
+use tokio_postgres::{Client, NoTls, error::SqlState};
 
 /// A mounted folder, removed when dropped.
 pub struct Folder(PathBuf);
@@ -101,6 +102,74 @@ async fn setup_is_idempotent_and_grants_roles_only_what_they_need() {
     let both = futures::join!(sleep(&limited), sleep(&limited), sleep(&limited));
     let refused = [both.0, both.1, both.2].into_iter().filter(|r| matches!(r, Err(StoreError::Unavailable(_)))).count();
     assert_eq!(refused, 1, "the third connection is refused");
+}
+
+/// Runs the setup on its own server: roles belong to a server, and tests share the other one.
+pub async fn set_up_roles(name: &str, roles: Vec<RoleGrant>, settings: &[&str]) -> (Postgres, TestDatabase) {
+    let server = Postgres::own(settings).await;
+    let database = server.bare_database().await;
+    let folder = Folder::new(name);
+    folder.secret("database", "uri", &database.uri);
+    folder.secret("broker", "uri", &rabbitmq().await.vhost());
+    folder.secret("cache", "uri", &redis().await.database());
+    for grant in &roles {
+        folder.secret("database-roles", grant.role.as_str(), &password(grant.role));
+    }
+    setup::run(&config(Workload::Setup { roles }, Role::Api), &folder.mount()).await.unwrap();
+    (server, database)
+}
+
+/// The password that [`set_up_roles`] gives a role.
+pub fn password(role: Role) -> String {
+    format!("password-of-{role}")
+}
+
+/// A connection to `database`, a server's address of its superuser, as a role of
+/// [`set_up_roles`].
+async fn connect_as(role: Role, database: &TestDatabase) -> Result<Client, tokio_postgres::Error> {
+    let (_, rest) = database.uri.split_once('@').unwrap();
+    let uri = format!("postgres://{role}:{}@{rest}", password(role));
+    let (client, connection) = tokio_postgres::connect(&uri, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+#[tokio::test]
+async fn setup_limits_the_connections_and_statements_of_each_role() {
+    // What the operator writes by default; its test `default_pools_are_those_of_the_roles` has
+    // the same figures.
+    let defaults = [
+        (Role::Api, "analytics_api", 150, 10, "10s"),
+        (Role::Workers, "analytics_workers", 100, 300, "5min"),
+        (Role::AiWorkers, "analytics_ai_workers", 40, 600, "10min"),
+        (Role::Discovery, "analytics_discovery", 25, 300, "5min"),
+    ];
+    let grants = defaults.map(|(role, _, connections, statement_timeout_seconds, _)| RoleGrant {
+        role,
+        connections,
+        statement_timeout_seconds,
+    });
+    let (server, database) = set_up_roles(
+        "limits",
+        grants.to_vec(),
+        &["fsync=off", "max_connections=350", "superuser_reserved_connections=3"],
+    )
+    .await;
+    for (role, name, connections, _, timeout) in defaults {
+        let mut held = Vec::new();
+        let refused = loop {
+            match connect_as(role, &database).await {
+                Ok(client) => held.push(client),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(held.len(), connections as usize, "{name}: {refused}");
+        assert_eq!(refused.code(), Some(&SqlState::TOO_MANY_CONNECTIONS), "{name}: {refused}");
+        let row =
+            held[0].query_one("select current_user::text, current_setting('statement_timeout')", &[]).await.unwrap();
+        assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (name, timeout));
+    }
+    server.end();
 }
 
 #[tokio::test]

@@ -20,10 +20,9 @@ fn tenant() -> TenantId {
     TenantId(Uuid::new_v4())
 }
 
-#[tokio::test]
-async fn workers_together_stay_below_the_source_rate() {
+/// The runs that the workers start together within two seconds, and the seconds that it took.
+async fn runs_of_all_workers(limits: SourceLimits) -> (u32, f64) {
     let redis = redis().await.database();
-    let limits = SourceLimits { runs_per_minute: 1200, tenant_runs_per_minute: 60_000 };
     let began = Instant::now();
     let end = began + Duration::from_secs(2);
     let mut workers = JoinSet::new();
@@ -37,12 +36,23 @@ async fn workers_together_stay_below_the_source_rate() {
             acquired
         });
     }
-    let acquired: u32 = workers.join_all().await.into_iter().sum();
-    let seconds = began.elapsed().as_secs_f64();
-    // On a busy machine Redis may time out, and a worker then uses its local bucket.
-    let most = 5.0 + 20.0 * seconds + f64::from(WORKERS) * (1.0 + 2.0 * seconds);
-    assert!(f64::from(acquired) <= most, "{acquired} of {most}");
-    assert!(acquired >= 10, "{acquired}: the rate is used");
+    (workers.join_all().await.into_iter().sum(), began.elapsed().as_secs_f64())
+}
+
+#[tokio::test]
+async fn workers_together_use_the_source_rate_and_no_more() {
+    let limits = SourceLimits { runs_per_minute: 1200, tenant_runs_per_minute: 60_000 };
+    // A burst of a quarter of a second, then 20 a second. On a busy machine Redis may take longer
+    // than 50 ms; a worker then uses a bucket of its own, and the attempt is repeated.
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let (acquired, seconds) = runs_of_all_workers(limits).await;
+        if (30.0..=5.0 + 20.0 * seconds).contains(&f64::from(acquired)) {
+            return;
+        }
+        seen.push((acquired, seconds));
+    }
+    panic!("runs and seconds: {seen:?}");
 }
 
 #[tokio::test]
