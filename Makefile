@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit e2e chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests fmt prepare
+.PHONY: help demo demo-down test lint unit e2e docs-test chaos chaos-short bench scale pipeline reliability soak simulate models train eval fuzz images cli crds manifests fmt prepare
 
 export SWITCHYARD_CACHE ?= $(HOME)/.cache/switchyard
 export CARGO_TARGET_DIR ?= $(SWITCHYARD_CACHE)/target
@@ -30,7 +30,7 @@ demo: ## start a cluster and a platform, run a profile analysis, and leave the p
 demo-down: ## remove the demo completely
 	@e2e/demo/down
 
-test: prepare lint unit chaos-short e2e ## run all tests of CI
+test: prepare lint unit chaos-short e2e docs-test ## run all tests of CI
 
 prepare: ## install missing packages and toolchains
 	@e2e/prepare
@@ -45,6 +45,9 @@ unit: prepare models ## run unit, property, golden and store tests (with Postgre
 
 e2e: prepare ## run the end-to-end tests on a new Kubernetes cluster
 	@e2e/run
+
+docs-test: prepare ## run the commands of the documents on a demo cluster, and validate all of them
+	@e2e/docs/all
 
 chaos: prepare ## inject faults under load and check invariants in the database (5 minutes; CHAOS='--seed 7 --runs 1' repeats a run)
 	$(PROGRAMS)
