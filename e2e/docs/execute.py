@@ -33,8 +33,8 @@ class Failed(Exception):
 class Run:
     """Runs pages, and reports each to standard output."""
 
-    def __init__(self, env_file: pathlib.Path | None, in_place: bool, path: str, stack: contextlib.ExitStack) -> None:
-        self.env_file, self._in_place, self._path, self._stack = env_file, in_place, path, stack
+    def __init__(self, env_file: pathlib.Path | None, in_place: bool, shared: bool, path: str, stack: contextlib.ExitStack) -> None:
+        self.env_file, self._in_place, self._shared, self._path, self._stack = env_file, in_place, shared, path, stack
         self._urls: dict[str, str] | None = None
         self.failures: list[str] = []
         self.executed = 0
@@ -45,7 +45,7 @@ class Run:
         page, begun, before = pages.read(path), time.monotonic(), len(self.failures)
         self.failures += [f"{_show(path)}:{line}: {text}\n" for line, text in page.faults]
         own_demo = any(block.language in ("sh", "console") and block.skip is None and "make demo\n" in block.text for block in page.blocks)
-        demo = harness.Demo(self.env_file) if self.env_file and not own_demo else None
+        demo = harness.Demo(self.env_file, page.text) if self.env_file and not own_demo and not self._shared else None
         state = demo.state() if demo else set()
         with self._session(page, own_demo) as (folder, session):
             try:

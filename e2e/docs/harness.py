@@ -71,17 +71,17 @@ class Demo:
 
     KINDS = "analyticsplatforms,workerpools,deployments,statefulsets,services,configmaps,secrets,networkpolicies,persistentvolumeclaims,jobs,scaledobjects"
 
-    def __init__(self, env_file: pathlib.Path) -> None:
-        self._env = {**os.environ, **demo_environment(env_file)}
+    def __init__(self, env_file: pathlib.Path, page: str) -> None:
+        self._env, self._page = {**os.environ, **demo_environment(env_file)}, page
 
     def _get(self, *arguments: str) -> str:
         done = subprocess.run([tool("kubectl"), "get", *arguments], env=self._env, capture_output=True, text=True, timeout=30)
         return done.stdout
 
     def state(self) -> set[str]:
-        """Names of namespaces and of the demo's objects, and the specs that users write."""
+        """The namespaces that the page names, the demo's objects, and the specs that users write."""
         kinds = self.KINDS if "scaledobjects" in self._get("crd", "-o", "name") else self.KINDS.removesuffix(",scaledobjects")
-        found = set(self._get("namespaces", "-o", "name").split())
+        found = {name for name in self._get("namespaces", "-o", "name").split() if name.removeprefix("namespace/") in self._page}
         found |= {line for line in self._get(kinds, "-n", "switchyard-demo", "-o", "name").split() if "keda-" not in line}
         # Pools that scale have their replicas in the status of a scaler, so only fixed fields count.
         template = "{range .items[*]}{.kind}/{.metadata.name} {.spec}{'\\n'}{end}"
