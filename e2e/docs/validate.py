@@ -86,7 +86,7 @@ def _commands(block: pages.Block) -> list[str]:
         for name in FILE.findall(script):
             if not glob.glob(str(ROOT / name)):
                 faults.append(f"{name} does not exist")
-        for arguments in MAKE.findall(script.replace("\\\n", " ")):
+        for arguments in MAKE.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", script.replace("\\\n", " "))):
             for word in arguments.split():
                 if re.fullmatch(r"[a-z][\w-]*", word) and word not in _targets():
                     faults.append(f"make has no target '{word}'")
