@@ -33,7 +33,9 @@ def matches(expected: list[str], actual: list[str]) -> bool:
         if line.strip() == ANY:
             reached = set(range(min(reached), len(actual) + 1)) if reached else set()
         else:
-            reached = {n + 1 for n in reached if n < len(actual) and _pattern(line).fullmatch(actual[n])}
+            reached = {
+                n + 1 for n in reached if n < len(actual) and _pattern(line).fullmatch(actual[n])
+            }
     return len(actual) in reached
 
 
@@ -42,7 +44,14 @@ def difference(expected: list[str], actual: list[str]) -> list[str]:
     expected, actual = _normal(expected), _normal(actual)
     shown, at = [], 0
     for line in expected:
-        hit = next((n for n in range(at, len(actual)) if line.strip() != ANY and _pattern(line).fullmatch(actual[n])), None)
+        hit = next(
+            (
+                n
+                for n in range(at, len(actual))
+                if line.strip() != ANY and _pattern(line).fullmatch(actual[n])
+            ),
+            None,
+        )
         shown.append(line if hit is None else actual[hit])
         at = at if hit is None else hit + 1
     return list(difflib.unified_diff(shown, actual, "expected", "actual", lineterm="", n=2))

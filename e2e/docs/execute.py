@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -33,8 +34,16 @@ class Failed(Exception):
 class Run:
     """Runs pages, and reports each to standard output."""
 
-    def __init__(self, env_file: pathlib.Path | None, in_place: bool, shared: bool, path: str, stack: contextlib.ExitStack) -> None:
-        self.env_file, self._in_place, self._shared, self._path, self._stack = env_file, in_place, shared, path, stack
+    def __init__(
+        self,
+        env_file: pathlib.Path | None,
+        in_place: bool,
+        shared: bool,
+        path: str,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.env_file, self._in_place, self._shared = env_file, in_place, shared
+        self._path, self._stack = path, stack
         self._urls: dict[str, str] | None = None
         self.failures: list[str] = []
         self.executed = 0
@@ -44,12 +53,27 @@ class Run:
         """Runs one page. `within` is called between its other blocks and its `Clean up`."""
         page, begun, before = pages.read(path), time.monotonic(), len(self.failures)
         self.failures += [f"{_show(path)}:{line}: {text}\n" for line, text in page.faults]
-        own_demo = any(block.language in ("sh", "console") and block.skip is None and "make demo\n" in block.text for block in page.blocks)
-        demo = harness.Demo(self.env_file, page.text) if self.env_file and not own_demo and not self._shared else None
+        try:
+            self._run(page, within)
+        except (subprocess.SubprocessError, RuntimeError, OSError) as error:
+            self.failures.append(f"{_show(path)}: {error}\n")
+        verdict = "ok" if len(self.failures) == before else "FAILED"
+        took = time.monotonic() - begun
+        print(f"{_show(path)}: {verdict}, {len(page.blocks)} blocks in {took:.0f} s", flush=True)
+        for failure in self.failures[before:]:
+            print(failure, end="", flush=True)
+
+    def _run(self, page: pages.Page, within: Callable[[], None]) -> None:
+        runs = [block for block in page.blocks if block.runs]
+        own_demo = any("make demo\n" in block.text for block in runs)
+        demo = None
+        if self.env_file and not own_demo and not self._shared:
+            demo = harness.Demo(self.env_file, page.text)
         state = demo.state() if demo else set()
+        main = [block for block in page.blocks if not block.clean_up]
         with self._session(page, own_demo) as (folder, session):
             try:
-                if self._blocks([block for block in page.blocks if not block.clean_up], folder, session):
+                if self._blocks(main, folder, session):
                     if own_demo:
                         self.env_file = folder / ".demo/env"
                     within()
@@ -59,18 +83,22 @@ class Run:
                     if block.clean_up:
                         self._blocks([block], folder, session)
         if demo:
-            self.failures += [f"{_show(path)}: {change}\n" for change in demo.changes(state)]
-        verdict = "ok" if len(self.failures) == before else "FAILED"
-        print(f"{_show(path)}: {verdict}, {len(page.blocks)} blocks in {time.monotonic() - begun:.0f} s", flush=True)
-        for failure in self.failures[before:]:
-            print(failure, end="", flush=True)
+            self.failures += [f"{_show(page.path)}: {each}\n" for each in demo.changes(state)]
 
     @contextlib.contextmanager
     def _session(self, page: pages.Page, own_demo: bool) -> Iterator[tuple[pathlib.Path, Session]]:
         with contextlib.ExitStack() as stack:
-            folder = pathlib.Path.cwd() if self._in_place else stack.enter_context(harness.scratch_clone())
+            folder = (
+                pathlib.Path.cwd()
+                if self._in_place
+                else stack.enter_context(harness.scratch_clone())
+            )
             # A page sets what it needs itself; only make's own variables would change it silently.
-            environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "KUBECONFIG")}
+            environment = {
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "KUBECONFIG")
+            }
             environment |= {"PATH": self._path, "PAGER": "cat", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
             if self.env_file and not own_demo:
                 if not self._in_place:
@@ -97,10 +125,9 @@ class Run:
             place = f"{_show(block.path)}:{block.line}"
             if block.language == "yaml" and "title" in block.options:
                 (folder / block.options["title"]).write_text(block.text)
-            if block.language not in ("console", "sh"):
-                continue
-            if block.skip is not None:
+            if block.language in ("console", "sh") and block.skip is not None:
                 self.skipped.append(f"{place}: {block.skip}")
+            if not block.runs:
                 continue
             try:
                 _sh(block, session) if block.language == "sh" else _console(block, session)
@@ -111,12 +138,16 @@ class Run:
         return True
 
 
-def _execute(block: pages.Block, line: int, script: str, limit_s: float, session: Session, strict: bool) -> tuple[int, str]:
+def _execute(
+    block: pages.Block, line: int, script: str, limit_s: float, session: Session, strict: bool
+) -> tuple[int, str]:
     place = f"{_show(block.path)}:{line}"
     try:
         return session.run(script, limit_s, strict)
     except TimedOut as late:
-        raise Failed(f"{place}: still running after {limit_s:.0f} s\n{_indented(script)}  output so far:\n{_indented(late.output)}") from None
+        raise Failed(
+            f"{place}: still running after {limit_s:.0f} s\n{_indented(script)}  output so far:\n{_indented(late.output)}"
+        ) from None
     except SessionEnded:
         raise Failed(f"{place}: ended the shell\n{_indented(script)}") from None
 
@@ -124,7 +155,9 @@ def _execute(block: pages.Block, line: int, script: str, limit_s: float, session
 def _sh(block: pages.Block, session: Session) -> None:
     code, output = _execute(block, block.line, block.text, block.limit_s, session, strict=True)
     if code != 0:
-        raise Failed(f"{_show(block.path)}:{block.line}: exit code {code}\n{_indented(block.text)}  output:\n{_indented(output)}")
+        raise Failed(
+            f"{_show(block.path)}:{block.line}: exit code {code}\n{_indented(block.text)}  output:\n{_indented(output)}"
+        )
 
 
 def _console(block: pages.Block, session: Session) -> None:
@@ -132,11 +165,22 @@ def _console(block: pages.Block, session: Session) -> None:
     commands = block.commands()
     for command in commands:
         place = f"{_show(block.path)}:{command.line}"
-        code, output = _execute(block, command.line, command.script, max(1.0, end - time.monotonic()), session, strict=False)
+        code, output = _execute(
+            block,
+            command.line,
+            command.script,
+            max(1.0, end - time.monotonic()),
+            session,
+            strict=False,
+        )
         wanted = block.exit_code if command is commands[-1] else 0
         if code != wanted:
-            raise Failed(f"{place}: exit code {code} instead of {wanted}\n{_indented(command.script)}  output:\n{_indented(output)}")
+            raise Failed(
+                f"{place}: exit code {code} instead of {wanted}\n{_indented(command.script)}  output:\n{_indented(output)}"
+            )
         actual = output.splitlines()
         if not compare.matches(command.output, actual):
             difference = "\n".join(compare.difference(command.output, actual))
-            raise Failed(f"{place}: other output\n{_indented(command.script)}  difference:\n{_indented(difference, 200)}")
+            raise Failed(
+                f"{place}: other output\n{_indented(command.script)}  difference:\n{_indented(difference, 200)}"
+            )

@@ -14,7 +14,11 @@ OPTIONS = {
     "console": {"exit", "skip", "timeout"},
     "sh": {"skip", "timeout"},
     "yaml": {"title", "skip"},
-    "json": set(), "mermaid": set(), "promql": set(), "rust": {"ignore", "no_run"}, "text": set(),
+    "json": set(),
+    "mermaid": set(),
+    "promql": set(),
+    "rust": {"ignore", "no_run"},
+    "text": set(),
 }
 LIMIT_S = 300.0
 
@@ -47,6 +51,10 @@ class Block:
     @property
     def skip(self) -> str | None:
         return self.options.get("skip")
+
+    @property
+    def runs(self) -> bool:
+        return self.language in ("console", "sh") and self.skip is None
 
     @property
     def limit_s(self) -> float:
@@ -88,7 +96,7 @@ class Page:
 def _options(info: str) -> tuple[str, dict[str, str]]:
     """`console exit=1 skip="no GPU"` as language and options; an option without a value is ''."""
     words = shlex.split(info.replace(",", " ") if info.startswith("rust") else info)
-    options = dict(word.split("=", 1) if "=" in word else (word, "") for word in words[1:])
+    options = {name: value for name, _, value in (word.partition("=") for word in words[1:])}
     return (words[0] if words else ""), options
 
 
@@ -101,7 +109,9 @@ def _fault(language: str, options: dict[str, str], lines: list[str]) -> str | No
         return f"unknown option '{sorted(unknown)[0]}' of a {language} block"
     if options.get("skip") == "":
         return "skip needs a reason"
-    if not re.fullmatch(r"\d+", options.get("exit", "0")) or not re.fullmatch(r"\d+", options.get("timeout", "1")):
+    if not re.fullmatch(r"\d+", options.get("exit", "0")) or not re.fullmatch(
+        r"\d+", options.get("timeout", "1")
+    ):
         return "exit and timeout take a number"
     if "title" in options and not re.fullmatch(r"[\w.-]+\.ya?ml", options["title"]):
         return "title takes the name of a YAML file"
@@ -145,5 +155,7 @@ def read(path: pathlib.Path) -> Page:
         if fault := _fault(language, options, content):
             faults.append((number, fault))
         else:
-            blocks.append(Block(path, number, language, options, content, section, clean_up_level > 0))
+            blocks.append(
+                Block(path, number, language, options, content, section, clean_up_level > 0)
+            )
     return Page(path, blocks, faults)

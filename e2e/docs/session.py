@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -52,8 +53,12 @@ class Session:
         self._status, status = _high(os.pipe())
         loop = f"exec 9<&{commands} 8>&{status} {commands}<&- {status}>&-\n{LOOP}"
         self._bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc", "-c", loop], cwd=self._folder, env=self._environment,
-            stdin=subprocess.DEVNULL, pass_fds=(commands, status), start_new_session=True,
+            ["bash", "--noprofile", "--norc", "-c", loop],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(commands, status),
+            start_new_session=True,
         )
         os.close(commands)
         os.close(status)
@@ -138,14 +143,15 @@ class Session:
 
 
 def _high(pipe: tuple[int, int]) -> tuple[int, int]:
-    high = fcntl.fcntl(pipe[0], fcntl.F_DUPFD_CLOEXEC, 100), fcntl.fcntl(pipe[1], fcntl.F_DUPFD_CLOEXEC, 100)
+    high = (
+        fcntl.fcntl(pipe[0], fcntl.F_DUPFD_CLOEXEC, 100),
+        fcntl.fcntl(pipe[1], fcntl.F_DUPFD_CLOEXEC, 100),
+    )
     os.close(pipe[0])
     os.close(pipe[1])
     return high
 
 
 def _kill(pid: int, sign: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sign)
-    except ProcessLookupError:
-        pass

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import glob
 import importlib.machinery
 import importlib.util
 import json
 import os
 import pathlib
 import re
-import subprocess
 import tempfile
 from typing import Any
 
@@ -20,20 +18,31 @@ from harness import ROOT
 
 FOLDERS = "operator|workloads|e2e|images|monitoring|charts|gitops|deploy|crds|docs"
 FILE = re.compile(rf"(?<![\w./:@$}}-])(?:\./)?((?:{FOLDERS})/[\w./*-]*[\w*/])")
-MAKE = re.compile(r"(?:^|[;&|(]|\bthen|\bdo)\s*(?:\w+=\S*\s+|time\s+)*make\s+([^;&|)#\n]*)", re.MULTILINE)
+MAKE = re.compile(
+    r"(?:^|[;&|(]|\bthen|\bdo)\s*(?:\w+=\S*\s+|time\s+)*make\s+([^;&|)#\n]*)", re.MULTILINE
+)
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 FRAGMENT = re.compile(r"^# (\w+): ([\w.*\[\]/-]+)$")
 # Definitions of other projects, in their Go modules.
 FOREIGN = {
     "argoproj.io": ("github.com/argoproj/argo-cd/v3@v3.5.7", "manifests/crds/application-crd.yaml"),
-    "source.toolkit.fluxcd.io": ("github.com/fluxcd/source-controller@v1.9.6", "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"),
-    "kustomize.toolkit.fluxcd.io": ("github.com/fluxcd/kustomize-controller@v1.9.6", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"),
+    "source.toolkit.fluxcd.io": (
+        "github.com/fluxcd/source-controller@v1.9.6",
+        "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
+    ),
+    "kustomize.toolkit.fluxcd.io": (
+        "github.com/fluxcd/kustomize-controller@v1.9.6",
+        "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
+    ),
 }
 
 Fault = tuple[pages.Block, str]
 
 
 def all_pages() -> list[pathlib.Path]:
-    listed = harness.output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md").split("\0")
+    listed = harness.output(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"
+    ).split("\0")
     return [ROOT / name for name in sorted(set(listed)) if name and (ROOT / name).exists()]
 
 
@@ -42,8 +51,7 @@ def _kubeconform() -> Any:
     """The script e2e/kubeconform as a module."""
     loader = importlib.machinery.SourceFileLoader("kubeconform", str(ROOT / "e2e/kubeconform"))
     spec = importlib.util.spec_from_loader("kubeconform", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     loader.exec_module(module)
     return module
 
@@ -51,7 +59,8 @@ def _kubeconform() -> Any:
 @functools.cache
 def _targets() -> set[str]:
     """The targets of the Makefile."""
-    database = subprocess.run(["make", "-pRrq", ":"], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""})
+    environment = {**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""}
+    database = harness.attempt("make", "-pRrq", ":", cwd=ROOT, env=environment)
     return set(re.findall(r"^([a-z][\w-]*):(?!=)", database.stdout, re.MULTILINE))
 
 
@@ -61,9 +70,9 @@ def _parse(text: str) -> Any:
         base.write("{apiVersion: docs.test/v1, kind: Any, metadata: {name: any}}")
         base.flush()
         patch = "data:\n" + "".join(f"  {line}\n" for line in text.splitlines())
-        done = subprocess.run(
-            [harness.tool("kubectl"), "patch", "--local", "-f", base.name, "--type", "merge", "-p", patch, "-o", "json"],
-            capture_output=True, text=True, env={**os.environ, "KUBECONFIG": "/dev/null"},
+        command = [harness.tool("kubectl"), "patch", "--local", "-f", base.name, "--type", "merge"]
+        done = harness.attempt(
+            *command, "-p", patch, "-o", "json", env={**os.environ, "KUBECONFIG": "/dev/null"}
         )
     if done.returncode != 0:
         raise ValueError(done.stderr.strip())
@@ -71,22 +80,31 @@ def _parse(text: str) -> Any:
 
 
 def _documents(text: str) -> list[str]:
-    return [part for part in re.split(r"^---.*$\n?", text, flags=re.MULTILINE) if re.search(r"^\s*[^#\s]", part, re.MULTILINE)]
+    return [
+        part
+        for part in re.split(r"^---.*$\n?", text, flags=re.MULTILINE)
+        if re.search(r"^\s*[^#\s]", part, re.MULTILINE)
+    ]
 
 
 def _commands(block: pages.Block) -> list[str]:
     """Faults of the commands of a block."""
-    scripts = [command.script for command in block.commands()] if block.language == "console" else [block.text]
+    scripts = (
+        [command.script for command in block.commands()]
+        if block.language == "console"
+        else [block.text]
+    )
     faults = []
     for script in scripts:
-        done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+        done = harness.attempt("bash", "-n", input=script)
         # bash only warns about a heredoc that does not end.
         if done.returncode != 0 or done.stderr:
             faults.append(f"bash: {done.stderr.strip()}")
         for name in FILE.findall(script):
-            if not glob.glob(str(ROOT / name)):
+            if not any(ROOT.glob(name.removesuffix("/"))):
                 faults.append(f"{name} does not exist")
-        for arguments in MAKE.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", script.replace("\\\n", " "))):
+        bare = re.sub(QUOTED, "", script.replace("\\\n", " "))
+        for arguments in MAKE.findall(bare):
             for word in arguments.split():
                 if re.fullmatch(r"[a-z][\w-]*", word) and word not in _targets():
                     faults.append(f"make has no target '{word}'")
@@ -130,22 +148,41 @@ class Schemas:
         for step in steps:
             parent, schema = schema, self._below(schema, step, root)
         # A fragment may begin at its path, at the path's last field, or at the object's root.
-        if isinstance(value, dict) and value.keys() == {steps[0]} and steps[0] not in self._properties(schema):
+        if (
+            isinstance(value, dict)
+            and value.keys() == {steps[0]}
+            and steps[0] not in self._properties(schema)
+        ):
             schema, _ = self._schema(kind)
-        elif isinstance(value, dict) and value.keys() == {steps[-1]} and steps[-1] not in self._properties(schema):
+        elif (
+            isinstance(value, dict)
+            and value.keys() == {steps[-1]}
+            and steps[-1] not in self._properties(schema)
+        ):
             schema = parent
         # It shows some fields, so none is required at its top.
-        schema = {name: part for name, part in schema.items() if name not in ("required", "x-kubernetes-validations")}
+        schema = {
+            name: part
+            for name, part in schema.items()
+            if name not in ("required", "x-kubernetes-validations")
+        }
         number = len(self._manifests)
         wrapper = {
-            "type": "object", "definitions": root.get("definitions", {}),
-            "properties": {"apiVersion": {}, "kind": {}, "value": schema}, "additionalProperties": False,
+            "type": "object",
+            "definitions": root.get("definitions", {}),
+            "properties": {"apiVersion": {}, "kind": {}, "value": schema},
+            "additionalProperties": False,
         }
         (self.folder / f"fragment{number}-docs-v1.json").write_text(json.dumps(wrapper))
-        self._write(block, {"apiVersion": "docs.test/v1", "kind": f"Fragment{number}", "value": value})
+        self._write(
+            block, {"apiVersion": "docs.test/v1", "kind": f"Fragment{number}", "value": value}
+        )
 
     def _schema(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = sorted(self.folder.glob(f"{kind.lower()}-*.json"), key=lambda path: "beta" in path.name or "alpha" in path.name)
+        found = sorted(
+            self.folder.glob(f"{kind.lower()}-*.json"),
+            key=lambda path: "beta" in path.name or "alpha" in path.name,
+        )
         found = [path for path in [self.folder / f"{kind.lower()}.json", *found] if path.exists()]
         if not found:
             raise ValueError(f"no schema for the kind {kind}")
@@ -176,13 +213,16 @@ class Schemas:
             return []
         location = f"{self.folder}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
         names = [str(self.folder / name) for name in self._manifests]
-        done = subprocess.run([harness.tool("kubeconform"), "-strict", "-output", "json", "-schema-location", location, *names], capture_output=True, text=True)
+        command = [harness.tool("kubeconform"), "-strict", "-output", "json"]
+        done = harness.attempt(*command, "-schema-location", location, *names)
         found = []
         for resource in json.loads(done.stdout)["resources"]:
             if resource["status"] == "statusValid":
                 continue
             block, _ = self._manifests[pathlib.Path(resource["filename"]).name]
-            message = re.sub(r".*jsonschema validation failed with '\S*' *-? *", "", resource["msg"])
+            message = re.sub(
+                r".*jsonschema validation failed with '\S*' *-? *", "", resource["msg"]
+            )
             found.append((block, message.replace("'/value", "'").strip()))
         return found
 
@@ -194,7 +234,8 @@ def _chart_values(value: Any, path: str) -> str | None:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
         json.dump(value, values)
         values.flush()
-        done = subprocess.run([harness.tool("helm"), "template", "switchyard", ROOT / "charts/switchyard", "-f", values.name], capture_output=True, text=True)
+        chart = ROOT / "charts/switchyard"
+        done = harness.attempt(harness.tool("helm"), "template", "any", chart, "-f", values.name)
     return " ".join(done.stderr.split()) if done.returncode != 0 else None
 
 
@@ -216,10 +257,14 @@ def _yaml(block: pages.Block, schemas: Schemas) -> list[str]:
                 faults += [fault] if (fault := _chart_values(value, fragment[2])) else []
             elif fragment:
                 schemas.add_fragment(block, fragment[1], fragment[2], value)
-            elif re.search("values|images", block.options.get("title", "")) or text.startswith("# Values"):
+            elif re.search("values|images", block.options.get("title", "")) or text.startswith(
+                "# Values"
+            ):
                 faults += [fault] if (fault := _chart_values(value, "")) else []
             else:
-                faults.append("neither a manifest nor a fragment: begin with `# KIND: path`, `# Values: path` or `# Values`")
+                faults.append(
+                    "neither a manifest nor a fragment: begin with `# KIND: path`, `# Values: path` or `# Values`"
+                )
         except ValueError as error:
             faults.append(str(error))
     return faults
@@ -230,7 +275,7 @@ def _promql(block: pages.Block) -> list[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(rules, file)
         file.flush()
-        done = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
+        done = harness.attempt("promtool", "check", "rules", file.name)
     return [f"promtool: {done.stderr.strip()}"] if done.returncode != 0 else []
 
 
@@ -250,7 +295,9 @@ def validate(paths: list[pathlib.Path]) -> bool:
         schemas: Schemas | None = None
         for path in paths:
             page = pages.read(path)
-            lines += [f"{os.path.relpath(path, ROOT)}:{line}: {fault}" for line, fault in page.faults]
+            lines += [
+                f"{os.path.relpath(path, ROOT)}:{line}: {fault}" for line, fault in page.faults
+            ]
             for block in page.blocks:
                 count[block.language] = count.get(block.language, 0) + 1
                 faults: list[str] = []
@@ -263,7 +310,9 @@ def validate(paths: list[pathlib.Path]) -> bool:
                     faults = _promql(block)
                 elif block.language == "json":
                     faults = _json(block)
-                lines += [f"{os.path.relpath(path, ROOT)}:{block.line}: {fault}" for fault in faults]
+                lines += [
+                    f"{os.path.relpath(path, ROOT)}:{block.line}: {fault}" for fault in faults
+                ]
         for block, fault in schemas.faults() if schemas else []:
             lines.append(f"{os.path.relpath(block.path, ROOT)}:{block.line}: {fault}")
     for line in lines:
