@@ -46,22 +46,26 @@ class Run:
         self._path, self._stack = path, stack
         self._urls: dict[str, str] | None = None
         self.failures: list[str] = []
+        # Failures of the current page, without those of pages that run within it.
+        self._own: list[str] = []
         self.executed = 0
         self.skipped: list[str] = []
 
     def run(self, path: pathlib.Path, within: Callable[[], None] = lambda: None) -> None:
         """Runs one page. `within` is called between its other blocks and its `Clean up`."""
-        page, begun, before = pages.read(path), time.monotonic(), len(self.failures)
-        self.failures += [f"{_show(path)}:{line}: {text}\n" for line, text in page.faults]
+        page, begun = pages.read(path), time.monotonic()
+        outer, self._own = self._own, []
+        self._own += [f"{_show(path)}:{line}: {text}\n" for line, text in page.faults]
         try:
             self._run(page, within)
         except (subprocess.SubprocessError, RuntimeError, OSError) as error:
-            self.failures.append(f"{_show(path)}: {error}\n")
-        verdict = "ok" if len(self.failures) == before else "FAILED"
+            self._own.append(f"{_show(path)}: {error}\n")
+        verdict = "FAILED" if self._own else "ok"
         took = time.monotonic() - begun
         print(f"{_show(path)}: {verdict}, {len(page.blocks)} blocks in {took:.0f} s", flush=True)
-        for failure in self.failures[before:]:
-            print(failure, end="", flush=True)
+        print("".join(self._own), end="", flush=True)
+        self.failures += self._own
+        self._own = outer
 
     def _run(self, page: pages.Page, within: Callable[[], None]) -> None:
         runs = [block for block in page.blocks if block.runs]
@@ -83,7 +87,7 @@ class Run:
                     if block.clean_up:
                         self._blocks([block], folder, session)
         if demo:
-            self.failures += [f"{_show(page.path)}: {each}\n" for each in demo.changes(state)]
+            self._own += [f"{_show(page.path)}: {each}\n" for each in demo.changes(state)]
 
     @contextlib.contextmanager
     def _session(self, page: pages.Page, own_demo: bool) -> Iterator[tuple[pathlib.Path, Session]]:
@@ -133,7 +137,7 @@ class Run:
                 _sh(block, session) if block.language == "sh" else _console(block, session)
                 self.executed += 1
             except Failed as failure:
-                self.failures.append(str(failure))
+                self._own.append(str(failure))
                 return False
         return True
 
