@@ -58,8 +58,8 @@ unit: prepare models ## run unit, property, golden and store tests, with real se
 e2e: prepare ## run the end-to-end tests on a new cluster; needs root (cold 60 min, warm 20 min)
 	@e2e/run
 
-docs-test: prepare ## run the commands of the documents on the demo; needs `make demo` (10 min)
-	@e2e/docs/run
+docs-test: prepare ## run the commands of the documents on a demo; needs root (cold 45 min, warm 10 min)
+	@e2e/docs/all
 
 chaos: prepare ## inject faults under load, check invariants (5 min; CHAOS='--seed 7 --runs 1' repeats a run)
 	$(PROGRAMS)

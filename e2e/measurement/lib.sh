@@ -6,6 +6,8 @@
 #
 # shellcheck shell=bash
 
+: "${root:?the caller sets root}"
+
 # begin_measurement COMMAND: records revision, load and time before the run.
 begin_measurement() {
   measured_command=$1

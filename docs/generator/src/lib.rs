@@ -1,6 +1,6 @@
 //! Generates `docs/reference/` from the types, metrics and options of the programs.
 //!
-//! Each page is a module of [`pages`](mod@pages). Nothing of a page is typed in that the code knows.
+//! Each page is a module of [`pages`](mod@pages). A page types in nothing that the code knows.
 
 use std::{fs, path::Path};
 

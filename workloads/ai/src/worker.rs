@@ -24,7 +24,7 @@ use crate::{
 pub struct Options {
     #[command(flatten)]
     process: process::Options,
-    /// Threads that run the model, 1 to 256. By default the number of CPUs that the container may use.
+    /// Threads that run the model, 1 to 256. By default as many as the container may use CPUs.
     #[arg(long, env = "SWITCHYARD_MODEL_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     model_threads: Option<u16>,
     /// Most posts of one batch on a GPU, from any jobs, 1 to 256.

@@ -71,7 +71,7 @@ pub async fn measure(fixture: &Fixture, keys: &Keys, settings: Settings, report:
         report.record_errors("Switchyard", "mix of profiles", &tally);
         let (hits, misses) = (tally.count(200), tally.count(202));
         shares.push(format!(
-            "{:.1} % of {} requests",
+            "{:.1} % of {}",
             100.0 * hits as f64 / (hits + misses).max(1) as f64,
             figure((hits + misses) as f64)
         ));

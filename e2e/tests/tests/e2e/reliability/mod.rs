@@ -1,7 +1,7 @@
 //! Errors, alerts and recovery times while one part of a platform after another fails.
 //!
-//! Writes the tables of docs/measurements/reliability.md. Alert rules have their real durations, so this takes
-//! most of an hour (`make reliability`).
+//! Writes the tables of docs/measurements/reliability.md. Alert rules have their real durations, so
+//! this takes most of an hour (`make reliability`).
 
 mod command;
 mod fixture;
