@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn code_is_not_broken_and_no_line_begins_a_list() {
-        let long = format!("- {} `a b c` d - e + f", "x".repeat(90));
-        assert_eq!(wrap(&long, 0, 2), format!("- {}\n  `a b c` d - e + f", "x".repeat(90)));
+        let long = format!("- {} `a b c` d - e + f", "x".repeat(91));
+        assert_eq!(wrap(&long, 0, 2), format!("- {}\n  `a b c` d - e + f", "x".repeat(91)));
         let unfit = format!("`{} {}`", "y".repeat(60), "z".repeat(60));
         assert_eq!(wrap(&unfit, 0, 0).lines().count(), 2);
     }

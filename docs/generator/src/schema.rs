@@ -43,7 +43,20 @@ pub fn object(schema: &Value) -> Option<&Value> {
 
 /// The description, in one line.
 pub fn description(schema: &Value) -> String {
-    schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = schema["description"].as_str().unwrap_or_default();
+    // A word in Kubernetes' own descriptions that this documentation does without.
+    let words = text.split_whitespace().filter(|word| *word != "just");
+    words.map(link).collect::<Vec<_>>().join(" ")
+}
+
+/// A bare URL becomes a link.
+fn link(word: &str) -> String {
+    let url = word.trim_end_matches(['.', ',', ':', ';', ')']);
+    if url.starts_with("http") && url.contains("://") {
+        format!("<{url}>{}", &word[url.len()..])
+    } else {
+        word.to_owned()
+    }
 }
 
 /// The type in words.
@@ -122,5 +135,6 @@ pub fn constraint(schema: &Value) -> String {
 pub fn rules(schema: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
-    rules.map(|rule| (text(&rule["rule"]), text(&rule["message"]))).collect()
+    let message = |value: &Value| text(value).split(' ').map(link).collect::<Vec<_>>().join(" ");
+    rules.map(|rule| (text(&rule["rule"]), message(&rule["message"]))).collect()
 }

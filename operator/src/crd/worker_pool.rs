@@ -176,9 +176,9 @@ pub struct WorkerPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_pod: Option<i32>,
     /// Conditions. Always present: `Ready`, `Reconciling` and `Stalled`. `ConnectionBudget` is
-    /// present once the budget is computed, `Accelerated` once a pod with a GPU reports its
-    /// execution provider, `Autoscaling` while the pool is scaled, and `GpuCapacity` while a scaled
-    /// pool requests GPUs.
+    /// present once the budget is computed, `Autoscaling` while the pool is scaled. `Accelerated`
+    /// is present once a pod with a GPU reports its execution provider, `GpuCapacity` while a
+    /// scaled pool requests GPUs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

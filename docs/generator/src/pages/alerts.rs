@@ -73,14 +73,14 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// The summary, with names in place of what Prometheus fills in.
+/// The summary, with the names of labels in place of their values.
 fn summary(rule: &Value) -> String {
     let mut text = rule["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
     text = text.replace("{{ $labels.namespace }}/{{ $labels.platform }}", "the platform");
     while let Some((before, rest)) = text.split_once("{{ ") {
         let Some((inner, after)) = rest.split_once(" }}") else { break };
-        let name = inner.strip_prefix("$labels.").map_or("VALUE".to_owned(), str::to_uppercase);
-        text = format!("{before}{name}{after}");
+        let name = inner.strip_prefix("$labels.").unwrap_or("value");
+        text = format!("{before}`${name}`{after}");
     }
     sentence(&capital(&text))
 }
