@@ -1,4 +1,4 @@
-//! `chart-values.md`: the values of the chart, from the comments of values.yaml and from its schema.
+//! `chart-values.md`: the values of the chart, from the comments of values.yaml and its schema.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
