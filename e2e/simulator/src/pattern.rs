@@ -73,7 +73,7 @@ pub fn all(seed: u64) -> anyhow::Result<Vec<Pattern>> {
         }),
         generator.pattern(
             "sawtooth",
-            "2 min at 10 jobs/s, 5.5 min at 0.5 jobs/s: a window of 5 min has just passed",
+            "2 min at 10 jobs/s, 5.5 min at 0.5 jobs/s: a window of 5 min passes before the next one",
             3.0 * HOUR,
             |t| {
                 if t % (7.5 * MINUTE) < 2.0 * MINUTE { 10.0 } else { 0.5 }
@@ -81,7 +81,7 @@ pub fn all(seed: u64) -> anyhow::Result<Vec<Pattern>> {
         ),
         generator.pattern(
             "long sawtooth",
-            "2 min at 10 jobs/s, 9.5 min at 0.5 jobs/s: a window of 8 min has just passed",
+            "2 min at 10 jobs/s, 9.5 min at 0.5 jobs/s: a window of 8 min passes before the next one",
             3.0 * HOUR,
             |t| {
                 if t % (11.5 * MINUTE) < 2.0 * MINUTE { 10.0 } else { 0.5 }

@@ -28,10 +28,11 @@ pub fn simulate(patterns: Vec<Pattern>) -> Vec<PatternResult> {
 /// Formats the results as Markdown.
 pub fn markdown(results: &[PatternResult], seed: u64) -> String {
     let mut text = format!(
-        "- Seed {seed}; {CONCURRENCY} slots per pod; {:.0} s for a pod to start\n\
+        "Settings:\n\n\
+         - Seed {seed}; {CONCURRENCY} slots per pod; {:.0} s for a pod to start\n\
          - A mean service time of {SERVICE:.0} s (log-normal), all four lanes\n\
          - A target wait of {TARGET:.0} s\n\n\
-         | pattern | rule | p50 | p95 | p99 | late % | pod-hours | changes | reversals | refused | cut | lost |\n\
+         | pattern | rule | p50 | p95 | p99 | late | pod-hours | changes | reversed | refused | cut | lost |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         seconds(STARTUP),
     );
