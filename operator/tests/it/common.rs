@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time},
     jiff::{SignedDuration, Timestamp},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -12,7 +12,10 @@ use switchyard_operator::{
     controllers::platform::{
         generated_secrets::generate, input::PlatformInput, observed::Observed, plan::plan, validate::validate,
     },
-    crd::{AnalyticsPlatformSpec, WorkerPool},
+    crd::{
+        AnalyticsPlatformSpec, WorkerPool,
+        conditions::{Documented, documents},
+    },
     kubernetes::rollout::{JobState, Rollout},
     resources::{owner::Owner, pod_monitor, prometheus_rule},
     spec::{component::Component, images::Images, secrets::Secrets, settings::Settings},
@@ -135,4 +138,11 @@ pub fn own_secrets() -> Vec<(&'static str, MaybeSecret)> {
         ("s3", secret(&[("access-key", "hidden"), ("secret-key", "hidden")])),
         ("apify", secret(&[("token", "hidden")])),
     ]
+}
+
+/// Asserts that the catalogue of `owner`, `PLATFORM` or `POOL`, has each of the conditions.
+pub fn assert_documented(owner: &[Documented], conditions: &[Condition]) {
+    for Condition { type_, reason, status, .. } in conditions {
+        assert!(documents(owner, type_, reason, status), "the catalogue has no {type_}={status} {reason}");
+    }
 }

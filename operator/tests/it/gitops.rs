@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use crate::common::{fresh, now, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::common::{assert_documented, fresh, now, own_secrets, own_services, pool, ready, set_up, settings};
 use crate::planned::{find, planned, planned_pool, pool_input};
 use serde_json::{Value, json};
 use switchyard_operator::{
@@ -17,7 +17,10 @@ use switchyard_operator::{
         platform::{input::PlatformInput, status::status, validate::validate},
         worker_pool,
     },
-    crd::{AnalyticsPlatformStatus, WorkerPool, WorkerPoolStatus},
+    crd::{
+        AnalyticsPlatformStatus, WorkerPool, WorkerPoolStatus,
+        conditions::{PLATFORM, POOL},
+    },
     kubernetes::rollout::{JobState, Report, Rollout},
     resources::manifest::Manifest,
     spec::component::Component,
@@ -79,6 +82,7 @@ fn platform(spec: &Value, input: &PlatformInput) -> Value {
         None,
         now(),
     );
+    assert_documented(PLATFORM, &reported.conditions);
     let mut reported = serde_json::to_string(&reported).expect("JSON");
     if let Some(job) = &plan.setup_job {
         reported = reported.replace(job.as_str(), "main-setup-0123456789");
@@ -169,6 +173,7 @@ fn worker_pool(pool: &WorkerPool, input: &worker_pool::input::PoolInput) -> Valu
         None,
         now(),
     );
+    assert_documented(POOL, &reported.conditions);
     let spec = serde_json::to_value(&pool.spec).expect("JSON");
     object("WorkerPool", "extra", &spec, Some(serde_json::to_value(reported).expect("JSON")))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::common::{assert_documented, fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use crate::planned::{find, pool_input};
 use crate::queues::queues;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
@@ -21,7 +21,7 @@ use switchyard_operator::{
             validate::validate,
         },
     },
-    crd::{WorkerPool, WorkerPoolStatus},
+    crd::{WorkerPool, WorkerPoolStatus, conditions::POOL},
     kubernetes::{kinds::autoscalers, prune::ObjectId},
     resources::scaled_object,
     spec::images::Images,
@@ -90,6 +90,7 @@ fn autoscaler_bounds_are_limited_by_gpu_capacity() {
         let plan = planned(&input);
         let spec = &find(&plan.apply, "HorizontalPodAutoscaler/burst").object.data["spec"];
         let status = status(&WorkerPoolStatus::default(), Some(1), &validate(input), &plan, None, now());
+        assert_documented(POOL, &status.conditions);
         let gpu_capacity = condition(&status.conditions, "GpuCapacity").expect("a condition").status.clone();
         (spec["minReplicas"].clone(), spec["maxReplicas"].clone(), gpu_capacity)
     };
@@ -112,6 +113,7 @@ fn the_status_repeats_why_the_autoscaler_cannot_scale() {
         let input = input(&pool, Some(pods), load);
         let status =
             status(&WorkerPoolStatus::default(), Some(1), &validate(input.clone()), &planned(&input), None, now());
+        assert_documented(POOL, &status.conditions);
         let found = condition(&status.conditions, "Autoscaling").expect("a condition").clone();
         assert_eq!(
             condition(&status.conditions, "Ready").expect("a condition").status,

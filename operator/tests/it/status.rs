@@ -1,6 +1,6 @@
 //! Conditions and their messages.
 
-use crate::common::{fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
+use crate::common::{assert_documented, fresh, images, now, own_secrets, own_services, pool, ready, set_up, settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 use switchyard_operator::{
@@ -9,14 +9,19 @@ use switchyard_operator::{
         condition,
         platform::{input::PlatformInput, plan::plan, status::status, validate::validate},
     },
-    crd::{AnalyticsPlatformStatus, WorkerPool, conditions::Reason},
+    crd::{
+        AnalyticsPlatformStatus, WorkerPool,
+        conditions::{PLATFORM, Reason},
+    },
     kubernetes::rollout::{JobState, Report, Rollout},
     spec::component::Component,
 };
 
 fn status_of(previous: &AnalyticsPlatformStatus, input: &PlatformInput) -> AnalyticsPlatformStatus {
     let valid = validate(input.clone());
-    status(previous, Some(3), &valid, &plan(&valid, &images(), now()), None, None, now())
+    let status = status(previous, Some(3), &valid, &plan(&valid, &images(), now()), None, None, now());
+    assert_documented(PLATFORM, &status.conditions);
+    status
 }
 
 /// A condition as `Type=Status Reason: message`.

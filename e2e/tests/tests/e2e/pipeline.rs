@@ -134,8 +134,10 @@ async fn every_analysis_completes_with_all_images_despite_faults_at_every_stage(
         .collect::<Vec<Result<Done>>>();
     // Meanwhile the S3 server is killed twice.
     let kills = async {
-        for _ in 0..2 {
-            tokio::time::sleep(Duration::from_secs(6)).await;
+        for finished_before in [analyses / 4, analyses / 2] {
+            while finished.load(Ordering::Relaxed) < finished_before {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             let unfinished = analyses - finished.load(Ordering::Relaxed);
             ensure!(unfinished > 0, "every analysis is finished before the S3 server is killed");
             let killed = kill_object_store(&namespace).await?;

@@ -159,7 +159,7 @@ fn ready(input: &PoolInput, plan: &Plan, rejection: Option<&Rejection>, rollout:
                 ConditionType::Ready,
                 false,
                 Reason::PodsNotStarting,
-                format!("{} of {desired} pods are ready: {trouble}.", rollout.ready),
+                format!("{} of {desired} pods are ready: {}.", rollout.ready, trouble.trim_end_matches('.')),
             ),
             None => condition(
                 ConditionType::Ready,

@@ -284,14 +284,11 @@ pub const POOL: &[Documented] = &[
     },
 ];
 
-/// Whether the catalogue has a condition with these values.
-pub fn documents(kind: ConditionType, reason: &Reason, status: &str) -> bool {
-    let same = |row: &Row| match (&row.reason, reason) {
-        (Reason::Autoscaler(_), Reason::Autoscaler(_)) => true,
-        (one, other) => one == other,
-    };
-    let rows = PLATFORM.iter().chain(POOL).filter(|documented| documented.kind == kind).flat_map(|found| found.rows);
-    rows.filter(|row| same(row)).any(|row| row.statuses.contains(&status))
+/// Whether `owner`, [`PLATFORM`] or [`POOL`], has a condition with these values.
+pub fn documents(owner: &[Documented], kind: &str, reason: &str, status: &str) -> bool {
+    let same = |row: &&Row| matches!(row.reason, Reason::Autoscaler(_)) || row.reason.is(reason);
+    let rows = owner.iter().filter(|documented| documented.kind.as_str() == kind).flat_map(|found| found.rows);
+    rows.filter(same).any(|row| row.statuses.contains(&status))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use serde_json::{Value, json};
 use switchyard_operator::{
     autoscaling::platform_client::PlatformClient,
     controllers::{context::Context, controller, health::Healths},
+    crd::conditions::{PLATFORM, POOL},
     kubernetes::{
         cache::store::WatchCache,
         client::with_limits,
@@ -17,6 +19,8 @@ use switchyard_operator::{
 };
 use tokio::time::sleep;
 use tower::service_fn;
+
+use crate::common;
 
 use super::{
     digest::without_digests,
@@ -135,4 +139,12 @@ pub async fn started(fault: Option<Fault>) -> Server {
         }
     });
     server
+}
+
+/// Asserts that the catalogue has each condition of a resource.
+pub fn assert_documented(plural: &str, server: &Server, name: &str) {
+    let owner = if plural == "analyticsplatforms" { PLATFORM } else { POOL };
+    let conditions = server.store(|store| store.objects[&key(plural, name)]["status"]["conditions"].clone());
+    let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
+    common::assert_documented(owner, &conditions);
 }

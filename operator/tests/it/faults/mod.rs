@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use self::{
-    cluster::{condition, key, started},
+    cluster::{assert_documented, condition, key, started},
     fault::{Fault, FaultKind, fault_kinds, is_write},
     scenario::{CONVERGENCE_TIME, Outcome, QUIET_TIME, each, in_simulated_time, run},
 };
@@ -165,6 +165,7 @@ fn permanent_fault_is_reported_and_retried_with_backoff() {
             let conditions = names.map(|name| {
                 let plural = if name == "main" { "analyticsplatforms" } else { "workerpools" };
                 if server.store(|store| store.objects.contains_key(&key(plural, name))) {
+                    assert_documented(plural, &server, name);
                     // Monitoring is not part of Ready.
                     ["Ready", "MonitoringConfigured"].map(|kind| condition(&server, plural, name, kind)).join(" ")
                 } else {

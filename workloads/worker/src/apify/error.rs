@@ -119,3 +119,31 @@ impl From<SourceError> for JobError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_a_listed_outcome() {
+        let (text, time) = (String::new, Duration::ZERO);
+        let errors = [
+            SourceError::Token(text()),
+            SourceError::Payment(text()),
+            SourceError::Actor { actor: text() },
+            SourceError::RateLimited { retry_after: None },
+            SourceError::Crowded(text()),
+            SourceError::Throttled { retry_after: time },
+            SourceError::Resting { retry_after: time },
+            SourceError::Unavailable(text()),
+            SourceError::RunEnded { status: text(), message: text() },
+            SourceError::OutOfTime(time),
+            SourceError::Rejected(text()),
+            SourceError::NoProfile(text()),
+            SourceError::Garbage(text()),
+        ];
+        let mut outcomes: Vec<_> = errors.iter().map(SourceError::code).chain(["found"]).collect();
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, SourceError::OUTCOMES);
+    }
+}
