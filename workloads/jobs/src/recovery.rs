@@ -10,7 +10,7 @@ use prometheus_client::{
 /// An automatic recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A worker near its memory limit finished its jobs and exited, to be restarted.
+    /// A worker near its memory limit drained and exited, to be restarted.
     MemoryDrain,
     /// The lease of a silent worker expired, and its job was queued for another attempt.
     LeaseReopened,

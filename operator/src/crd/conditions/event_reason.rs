@@ -57,7 +57,7 @@ impl EventReason {
             Self::JobQuarantined => {
                 "Two workers in a row ended while they ran a job. The job is dead with the error `poisonous-job`."
             }
-            Self::WorkerDrained => "A worker came near its memory limit, finished its jobs and restarted.",
+            Self::WorkerDrained => "A worker came near its memory limit, drained and restarted.",
             Self::Recovered => "An API of a newer version reports a recovery that this operator does not know.",
         }
     }

@@ -56,7 +56,7 @@ pub struct Options {
     /// Seconds that running jobs have to finish after SIGTERM; then they are released.
     #[arg(long, env = "SWITCHYARD_GRACE_SECONDS", default_value_t = Timing::default().grace.as_secs())]
     grace_seconds: u64,
-    /// Memory limit in bytes; near it the process finishes its jobs and exits. Defaults to the
+    /// Memory limit in bytes; near it the process drains and exits. Defaults to the
     /// container's limit.
     #[arg(long, env = "SWITCHYARD_MEMORY_LIMIT_BYTES")]
     memory_limit_bytes: Option<u64>,
