@@ -17,7 +17,8 @@ export CLUSTER ?= embedded
 export REGISTRY ?=
 export IMAGE_LOAD ?=
 # The toolchains that e2e/prepare installs; see e2e/toolchains.sh.
-export PATH := $(SWITCHYARD_CACHE)/go/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(SWITCHYARD_CACHE)/go/bin:$(if $(wildcard $(CARGO_BIN)/rustup),$(CARGO_BIN):$(PATH),$(PATH):$(CARGO_BIN))
 
 # The same selection of packages as in `unit`, because another one unifies features differently and
 # compiles the dependencies again.

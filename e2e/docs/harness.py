@@ -41,6 +41,12 @@ def attempt(*command: str | pathlib.Path, **options: Any) -> subprocess.Complete
     return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
+def add_toolchains() -> None:
+    """Puts Go and Rust on the PATH, where e2e/prepare has installed them."""
+    script = '. e2e/toolchains.sh && printf %s "$PATH"'
+    os.environ["PATH"] = output("bash", "-c", script)
+
+
 @functools.cache
 def tool(name: str) -> str:
     return output("e2e/cluster/cluster", "tool", name).strip()
@@ -76,7 +82,7 @@ def scratch_clone() -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def programs() -> Iterator[str]:
-    """A PATH with the toolchains, on which kubectl, helm, psql and switchyard come first."""
+    """A PATH on which kubectl, helm, psql and switchyard come first."""
     with tempfile.TemporaryDirectory(prefix="switchyard-docs-bin.") as name:
         folder = pathlib.Path(name)
         for each in ("kubectl", "helm"):
@@ -89,17 +95,15 @@ def programs() -> Iterator[str]:
         script = """
             set -e
             repository=$PWD
-            . e2e/toolchains.sh
             . images/lib/context.sh
             programs_key
-            printf '%s' "$PATH"
         """
-        key, path = output("bash", "-c", script).split("\n")
+        key = output("bash", "-c", script).strip()
         # The program may be missing until a page has built it.
         command = pathlib.Path(cache, "images/programs", key, "switchyard-operator")
         for each in ("switchyard", "kubectl-switchyard"):
             (folder / each).symlink_to(command)
-        yield f"{folder}:{path}:/usr/lib/postgresql/15/bin:/usr/sbin"
+        yield f"{folder}:{os.environ['PATH']}:/usr/lib/postgresql/15/bin:/usr/sbin"
 
 
 def demo_environment(env_file: pathlib.Path) -> dict[str, str]:
