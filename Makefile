@@ -70,7 +70,7 @@ chaos-short: prepare ## inject faults for 20 s, with seed 1 (1 min)
 	$(PROGRAMS)
 	$(CARGO_TARGET_DIR)/release/switchyard-chaos run --seconds 20 --seed 1 --runs 1
 
-fuzz: prepare ## fuzz the text processing; needs a nightly Rust (1 min; FUZZ_SECONDS)
+fuzz: prepare ## fuzz the text processing (1 min; FUZZ_SECONDS)
 	@workloads/ai/fuzz/run $(FUZZ_SECONDS)
 
 ##@ Measure: each but eval and train writes a page of docs/measurements
