@@ -43,7 +43,7 @@ cli: prepare ## install `switchyard plan` into ~/.local/bin, also for kubectl (c
 	ln -sf switchyard $(or $(BIN),$(HOME)/.local/bin)/kubectl-switchyard
 
 ##@ Test
-test: prepare lint unit chaos-short e2e docs-test ## run all tests of CI; needs root (cold 80 min, warm 40 min)
+test: prepare lint lint-planted unit chaos-short e2e docs-test ## run all tests of CI; needs root (cold 80 min, warm 40 min)
 
 lint: prepare ## check every file of the tree (cold 12 min, warm 2 min; LINTERS='shell prose' runs some)
 	@lint/run $(LINTERS)
