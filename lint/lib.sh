@@ -21,7 +21,7 @@ tool() { lint/tools/tool "$1"; }
 
 # tree PATTERN…: lists the files of the tree that match, also those that are not committed yet.
 tree() {
-  git ls-files --cached --others --exclude-standard --deduplicate -- "$@" | while IFS= read -r file; do
+  git -c core.quotePath=false ls-files --cached --others --exclude-standard --deduplicate -- "$@" | while IFS= read -r file; do
     [ ! -f "$file" ] || printf '%s\n' "$file"
   done
 }

@@ -41,31 +41,48 @@ def attempt(*command: str | pathlib.Path, **options: Any) -> subprocess.Complete
     return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
+def add_toolchains() -> None:
+    """Puts Go and Rust on the PATH, where e2e/prepare has installed them."""
+    script = '. e2e/toolchains.sh && printf %s "$PATH"'
+    os.environ["PATH"] = output("bash", "-c", script)
+
+
 @functools.cache
 def tool(name: str) -> str:
     return output("e2e/cluster/cluster", "tool", name).strip()
 
 
+def tree(*patterns: str) -> list[str]:
+    """The files of the working tree that Git does not ignore."""
+    listed = output(
+        *("git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"),
+        *("--cached", "--others", "--exclude-standard", "--deduplicate", "--", *patterns),
+    ).split("\0")
+    return sorted(name for name in listed if name and os.path.lexists(ROOT / name))
+
+
 @contextlib.contextmanager
 def scratch_clone() -> Iterator[pathlib.Path]:
-    """A clone of this repository with the uncommitted state of its tracked and new files."""
+    """A new repository with this one's files, as they are in the working tree.
+
+    `git clone` would omit uncommitted changes, and refuses a repository of another user.
+    """
     with tempfile.TemporaryDirectory(prefix="switchyard-docs.") as name:
         clone = pathlib.Path(name) / "switchyard"
-        output("git", "clone", "--quiet", ROOT, clone)
-        for path in output(
-            "git", "ls-files", "-z", "--modified", "--others", "--exclude-standard"
-        ).split("\0")[:-1]:
+        for path in tree():
             target = clone / path
-            target.unlink(missing_ok=True)
-            if (ROOT / path).exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / path, target, follow_symlinks=False)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, target, follow_symlinks=False)
+        git = ("git", "-C", clone, "-c", "user.name=docs", "-c", "user.email=docs@localhost")
+        output("git", "init", "--quiet", clone)
+        output(*git, "add", "--all")
+        output(*git, "commit", "--quiet", "--no-verify", "--message=Tree")
         yield clone
 
 
 @contextlib.contextmanager
 def programs() -> Iterator[str]:
-    """A PATH on which kubectl, helm, psql and, if it is compiled, switchyard come first."""
+    """A PATH on which kubectl, helm, psql and switchyard come first."""
     with tempfile.TemporaryDirectory(prefix="switchyard-docs-bin.") as name:
         folder = pathlib.Path(name)
         for each in ("kubectl", "helm"):
@@ -75,13 +92,17 @@ def programs() -> Iterator[str]:
             os.environ.get("SWITCHYARD_CACHE")
             or f"{os.environ.get('HOME', '/root')}/.cache/switchyard"
         )
-        sources = "repository=$PWD; . images/lib/context.sh; { rustc --version; sources; } | sha256sum | cut -c1-16"
-        command = pathlib.Path(
-            cache, "images/programs", output("bash", "-c", sources).strip(), "switchyard-operator"
-        )
-        if command.exists():
-            for each in ("switchyard", "kubectl-switchyard"):
-                (folder / each).symlink_to(command)
+        script = """
+            set -e
+            repository=$PWD
+            . images/lib/context.sh
+            programs_key
+        """
+        key = output("bash", "-c", script).strip()
+        # The program may be missing until a page has built it.
+        command = pathlib.Path(cache, "images/programs", key, "switchyard-operator")
+        for each in ("switchyard", "kubectl-switchyard"):
+            (folder / each).symlink_to(command)
         yield f"{folder}:{os.environ['PATH']}:/usr/lib/postgresql/15/bin:/usr/sbin"
 
 

@@ -24,12 +24,12 @@ while IFS= read -r -u 9 script; do
 done
 """
 # As `set -e`, but ends the script, not the session.
-STRICT = "set -E; trap 'return $?' ERR\n"
-LENIENT = "set +E; trap - ERR\n"
+STRICT = "set -E -o pipefail; trap 'return $? 2>/dev/null' ERR\n"
+LENIENT = "set +E -o pipefail; trap - ERR\n"
 
 
 class SessionEnded(Exception):
-    """The bash process ended, for example by `exit`."""
+    """The bash process ended, for example by `exit`. A new one without its variables has begun."""
 
 
 class TimedOut(Exception):
@@ -72,10 +72,11 @@ class Session:
         output.touch()
         try:
             os.write(self._commands, f"{path}\n".encode())
-        except BrokenPipeError:
-            raise SessionEnded from None
-        try:
             code = self._wait(limit_s)
+        except (BrokenPipeError, SessionEnded):
+            self._end()
+            self._start()
+            raise SessionEnded from None
         except (KeyboardInterrupt, SystemExit):
             self._interrupt()
             raise

@@ -16,7 +16,7 @@ import harness
 import page as pages
 from harness import ROOT
 
-FOLDERS = "operator|workloads|e2e|images|monitoring|charts|gitops|deploy|crds|docs"
+FOLDERS = "operator|workloads|e2e|images|monitoring|charts|gitops|deploy|crds|docs|lint"
 FILE = re.compile(rf"(?<![\w./:@$}}-])(?:\./)?((?:{FOLDERS})/[\w./*-]*[\w*/])")
 MAKE = re.compile(
     r"(?:^|[;&|(]|\bthen|\bdo)\s*(?:\w+=\S*\s+|time\s+)*make\s+([^;&|)#\n]*)", re.MULTILINE
@@ -40,10 +40,7 @@ Fault = tuple[pages.Block, str]
 
 
 def all_pages() -> list[pathlib.Path]:
-    listed = harness.output(
-        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"
-    ).split("\0")
-    return [ROOT / name for name in sorted(set(listed)) if name and (ROOT / name).exists()]
+    return [ROOT / name for name in harness.tree("*.md")]
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 # The build contexts: compiled programs, models, start scripts.
 # Sourced by images/build, which provides `say`, `die`, `is_program`, `program_of`, `newest_first`
-# and $images, $repository, $cache, $binaries.
+# and $images, $repository, $cache, $binaries. `programs_key` and `source_files` need only
+# $repository; the runner of the documents and lint/containers use them.
 #
 # shellcheck shell=bash disable=SC2154 # those variables
 
@@ -12,12 +13,8 @@ base_of() { if is_program "$1"; then echo runtime; else echo "$1"; fi; }
 # the same sources compiles nothing.
 compile() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup, or use --binaries FOLDER"
-  local name key missing=()
-  key=$({
-    rustc --version
-    sources
-  } | sha256sum | cut -c1-16)
-  binaries=$cache/programs/$key
+  local name missing=()
+  binaries=$cache/programs/$(programs_key)
   for name; do [[ -x $binaries/switchyard-$name ]] || missing+=("$name"); done
   if ((${#missing[@]})); then
     say "compiling ${missing[*]}"
@@ -34,12 +31,24 @@ compile() {
   newest_first "$cache/programs" -type d | tail -n +4 | xargs -d '\n' -r rm -rf
 }
 
-# Path and hash of every file that can be part of a program.
-sources() (
+# programs_key: a hash of the sources and the compiler. rustc runs inside the tree, because
+# rust-toolchain.toml chooses its version.
+programs_key() (
   cd "$repository" || exit
-  find Cargo.toml Cargo.lock operator workloads e2e/fixtures -type f -not -path '*/tests/*' \
-    -not -path '*/models/*.py' -not -name '*.md' -not -path '*/__pycache__/*' -print0 |
-    LC_ALL=C sort -z | xargs -0 sha256sum
+  set -o pipefail
+  {
+    rustc --version && source_files | tr '\n' '\0' | xargs -0 sha256sum
+  } | sha256sum | cut -c1-16
+)
+
+# source_files: every file that can be part of a program; lint/containers checks that what the
+# sources include is listed. cargo also reads the manifests of the other members of the workspace,
+# but no program depends on their content.
+source_files() (
+  cd "$repository" || exit
+  find Cargo.toml Cargo.lock operator workloads e2e/fixtures monitoring/alerts.yaml -type f \
+    -not -path '*/tests/*' -not -path '*/models/*.py' -not -name '*.md' \
+    -not -path '*/__pycache__/*' | LC_ALL=C sort
 )
 
 # Prints the path of the S3 server, a static program.

@@ -33,7 +33,10 @@ fuzz_target!(|bytes: &[u8]| {
         let detected = language::detect(&prose);
         assert!((0.0..=1.0).contains(&detected.confidence) && (2..=3).contains(&detected.code.len()), "{detected:?}");
         let rules = lexicon::analyze(&post);
-        assert!((0.0..=1.0).contains(&rules.sentiment.score) && (0.0..=1.0).contains(&rules.category.score), "{rules:?}");
+        assert!(
+            (0.0..=1.0).contains(&rules.sentiment.score) && (0.0..=1.0).contains(&rules.category.score),
+            "{rules:?}"
+        );
         if let Some(encoder) = encoder() {
             let tokens = encoder.tokens(&normal).expect("tokens");
             assert!((2..=MAX_TOKENS).contains(&tokens.len()), "{} tokens", tokens.len());

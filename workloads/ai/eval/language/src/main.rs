@@ -24,11 +24,14 @@ fn main() -> anyhow::Result<()> {
         let mut counts: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (text, detected) in texts.iter().zip(detected) {
             let (correct, total) = counts.entry(&text.lang).or_default();
-            *correct += f64::from(u8::from(detected.is_some_and(|language| language.iso_code_639_1().to_string() == text.lang)));
+            *correct += f64::from(u8::from(
+                detected.is_some_and(|language| language.iso_code_639_1().to_string() == text.lang),
+            ));
             *total += 1.0;
         }
         let mean = counts.values().map(|(correct, total)| correct / total).sum::<f64>() / counts.len() as f64;
-        let each = counts.iter().map(|(language, (correct, total))| format!("{language} {:.1}", 100.0 * correct / total));
+        let each =
+            counts.iter().map(|(language, (correct, total))| format!("{language} {:.1}", 100.0 * correct / total));
         println!(
             "{}: {:.2} % (mean of {} languages), {:.0} texts/s\n  {}",
             file.display(),
