@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kube::runtime::events::{Event, EventType};
 
-use crate::crd::conditions::{ConditionType, EventReason, Reason};
+use crate::crd::conditions::{ConditionType, EventReason, PLATFORM, POOL, Reason};
 
 /// The status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ fn is_progress(reason: &str) -> bool {
 
 /// Whether a condition of this type repeats `Ready`.
 fn repeats_ready(kind: &str) -> bool {
-    [ConditionType::Reconciling, ConditionType::Stalled].iter().any(|repeat| repeat.as_str() == kind)
+    PLATFORM.iter().chain(POOL).any(|known| known.kind.as_str() == kind && known.kind.repeats_ready())
 }
 
 /// The API server accepts notes of at most 1 kB.
