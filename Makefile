@@ -114,8 +114,6 @@ reference: ## generate docs/reference from the types, rules and defaults (cold 1
 	cargo run --locked -q -p switchyard-reference
 
 fmt: ## format Rust, Go, Python, shell scripts and TOML (5 s)
-	cargo fmt --all
-	gofmt -w e2e/cluster e2e/gitops e2e/bench/peers/river
 	@lint/fix/layout
 
 hooks: prepare ## run the linters on staged files before each commit of this clone (5 s)

@@ -38,6 +38,13 @@ with_interpreter() {
   } | LC_ALL=C sort -u
 }
 
+# Scripts that others source have no interpreter's line.
+shell_scripts() { with_interpreter '(bash|[/ ]sh)' '*.sh' images/rabbitmq/environment; }
+python_files() { with_interpreter python '*.py'; }
+# Cargo's workspaces. The last two are not part of the first.
+# shellcheck disable=SC2034 # scripts that source this file use it
+workspaces=(Cargo.toml workloads/ai/fuzz/Cargo.toml workloads/ai/eval/language/Cargo.toml)
+
 # check_files COMMAND…: sets `files` to the lines that the command prints, or to those of them that
 # the caller of the linter names. A linter without files would never fail, so that is a fault.
 check_files() {
